@@ -1,0 +1,159 @@
+"""Every option of the toolkit, beside TRL's own, and every check between options."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from trl import SFTConfig
+
+MAX_PREDICTOR_TOKENS = 16
+DEFAULT_INFO_NCE_TEMPERATURE = 0.07
+
+
+@dataclass
+class JEPAConfig(SFTConfig):
+    r"""TRL's `SFTConfig` with the options of the LLM-JEPA objective (arXiv 2509.14252).
+
+        loss = lm_weight * lm_loss + jepa_weight * jepa_loss
+
+    The defaults are the paper's. `jepa_weight=0` is the LM-only arm: exactly TRL's `SFTTrainer` on the same rows,
+    with every other JEPA option standing idle, so that two arms of a comparison differ in one line.
+
+    Parameters:
+        jepa_weight: Weight of the JEPA term (lambda), >= 0.
+        lm_weight: Weight of the next-token loss (gamma), >= 0.
+        num_predictor_tokens: k, how many learned [PRED] vectors the predicting view gets, 0..16. With 0 the
+            prediction is read at the view's last content token.
+        predictor_position: Whether the [PRED] vectors stand after (`append`) or before (`prepend`) the content.
+        jepa_loss: Distance between prediction and target: `cosine` (1 - cos), `l2`, `mse` or `info_nce`.
+        info_nce_temperature: Temperature of `info_nce`, > 0; 0.07 when not given.
+        jepa_direction: Which view predicts which.
+        jepa_source_view: The source encoded by itself (`alone`, the paper), or as the conversation's own prefix up to
+            the end of the source (`prefix`), which costs nothing but its predictor tokens.
+        jepa_target: Whether gradients flow through the view that is predicted (`online`, the paper) or not
+            (`stop_gradient`); the latter is encoded in a no-grad forward of its own.
+        jepa_layout: How the sequences of a row are computed: `rows` (each a row of its own), `packed` (all in one row,
+            as a trie), or `auto` (packed where the model's attention takes the mask exactly, else rows).
+        long_rows: What to do with a row of which a sequence exceeds `max_length`: `drop` it or raise an `error`.
+        source_column: Column with the source, when the data are two plain columns.
+        target_column: Column with the target, when the data are two plain columns.
+        system_prompt: System turn put before every conversation; views are encoded without it.
+        from_scratch: Start from the model's config with random weights (pretraining).
+
+    Raises:
+        ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
+    """
+
+    jepa_weight: float = field(default=1.0, metadata={"help": "Weight of the JEPA term (lambda); 0 is LM only."})
+    lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma)."})
+    num_predictor_tokens: int = field(default=1, metadata={"help": "k, learned [PRED] vectors, 0 to 16."})
+    predictor_position: Literal["append", "prepend"] = field(
+        default="append", metadata={"help": "[PRED] vectors after or before the content."}
+    )
+    jepa_loss: Literal["cosine", "l2", "mse", "info_nce"] = field(
+        default="cosine", metadata={"help": "Distance between prediction and target."}
+    )
+    info_nce_temperature: float | None = field(
+        default=None, metadata={"help": "Temperature of info_nce; 0.07 when not given."}
+    )
+    jepa_direction: Literal["source_to_target", "target_to_source"] = field(
+        default="source_to_target", metadata={"help": "Which view predicts which."}
+    )
+    jepa_source_view: Literal["alone", "prefix"] = field(
+        default="alone", metadata={"help": "The source by itself, or as the conversation's prefix."}
+    )
+    jepa_target: Literal["online", "stop_gradient"] = field(
+        default="online", metadata={"help": "Whether gradients flow through the predicted view."}
+    )
+    jepa_layout: Literal["auto", "packed", "rows"] = field(
+        default="auto", metadata={"help": "All sequences of a row in one trie, or each as its own row."}
+    )
+    long_rows: Literal["drop", "error"] = field(
+        default="drop", metadata={"help": "What to do with rows longer than max_length."}
+    )
+    source_column: str | None = field(default=None, metadata={"help": "Column with the source."})
+    target_column: str | None = field(default=None, metadata={"help": "Column with the target."})
+    system_prompt: str | None = field(default=None, metadata={"help": "System turn before every conversation."})
+    from_scratch: bool = field(default=False, metadata={"help": "Random weights from the model's config."})
+
+    def __post_init__(self):
+        if _is_plain_cpu_run() and not self.use_cpu:
+            self.use_cpu = True  # transformers refuses bf16 autocast on a CPU that was not asked for
+        super().__post_init__()
+        self._check_ranges()
+        self._check_trl_options()
+        if self.jepa_weight > 0:
+            self._check_jepa_options()
+            if self.jepa_loss == "info_nce" and self.info_nce_temperature is None:
+                self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
+
+    def _check_ranges(self):
+        for name in ("jepa_weight", "lm_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"`{name}` is {value}; it must be a finite number >= 0.")
+        if self.jepa_weight == 0 and self.lm_weight == 0:
+            raise ValueError("`jepa_weight` and `lm_weight` are both 0, so nothing would be trained. Raise one.")
+        if not 0 <= self.num_predictor_tokens <= MAX_PREDICTOR_TOKENS:
+            raise ValueError(
+                f"`num_predictor_tokens` is {self.num_predictor_tokens}; allowed are 0 to {MAX_PREDICTOR_TOKENS}."
+            )
+        if self.info_nce_temperature is not None and self.info_nce_temperature <= 0:
+            raise ValueError(f"`info_nce_temperature` is {self.info_nce_temperature}; it must be > 0.")
+        for name in ("source_column", "target_column"):
+            if getattr(self, name) == "":
+                raise ValueError(f"`{name}` is empty; give a column's name or leave it out.")
+        if (self.source_column is None) != (self.target_column is None):
+            raise ValueError(
+                f"`source_column` is {self.source_column!r} and `target_column` is {self.target_column!r}. "
+                "Give both, or neither for data with `messages` or `prompt`/`completion`."
+            )
+
+    def _check_trl_options(self):
+        if self.packing or self.eval_packing or self.padding_free:
+            raise ValueError(
+                "TRL's `packing` and `padding_free` put several rows into one sequence, which would mix the views of "
+                "different rows. Leave them off; `jepa_layout: packed` packs the sequences of each row instead."
+            )
+        if self.truncation_mode != "keep_start":
+            raise ValueError(
+                f"`truncation_mode: {self.truncation_mode}` has no effect: rows longer than `max_length` are never "
+                "truncated, since a truncated view is another view. See `long_rows`."
+            )
+        if (self.dataset_kwargs or {}).get("skip_prepare_dataset"):
+            raise ValueError(
+                "`skip_prepare_dataset` would skip the making of views. Give pre-tokenised rows instead: columns "
+                "`input_ids`, `labels`, `source_ids`, `target_ids`."
+            )
+
+    def _check_jepa_options(self):
+        if self.num_predictor_tokens == 0 and self.predictor_position == "prepend":
+            raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
+        if self.jepa_loss != "info_nce" and self.info_nce_temperature is not None:
+            raise ValueError(
+                f"`info_nce_temperature` has no effect with `jepa_loss: {self.jepa_loss}`; only with `info_nce`."
+            )
+        if self.jepa_loss == "info_nce" and self.per_device_train_batch_size < 2:
+            raise ValueError(
+                "`jepa_loss: info_nce` takes its negatives from the micro-batch, so `per_device_train_batch_size` "
+                f"must be at least 2; it is {self.per_device_train_batch_size}."
+            )
+        if self.label_smoothing_factor > 0:
+            raise ValueError(
+                "`label_smoothing_factor` makes TRL run a second forward with full logits, which knows no views. "
+                "Set it to 0."
+            )
+        if not self.average_tokens_across_devices:
+            raise ValueError(
+                "`average_tokens_across_devices: false` normalises each process on its own; the losses are "
+                "normalised over the whole step. Leave it on."
+            )
+
+
+def _is_plain_cpu_run() -> bool:
+    """Whether there is no accelerator and no launcher whose CPU back-end is chosen elsewhere."""
+    launched = any(
+        os.environ.get(name, "false").lower() == "true" for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
+    )
+    return not launched and not torch.accelerator.is_available()

@@ -1,0 +1,99 @@
+"""What the two views' embeddings look like: paired and unpaired cosine, retrieval, effective rank. Pure functions.
+
+Legend: N pairs, D the model's width.
+"""
+
+from collections import deque
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COLLAPSED_COSINE = 0.99
+COLLAPSED_RANK = 2.0
+
+
+def paired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
+    """Mean over pairs of `cos(prediction_i, target_i)`."""
+    return F.cosine_similarity(prediction_ND.float(), target_ND.float(), dim=-1).mean()
+
+
+def unpaired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
+    """Mean over i != j of `cos(prediction_i, target_j)`. As high as the paired one means that nothing is told apart.
+
+    Raises:
+        ValueError: There are fewer than two pairs.
+    """
+    cosine_NN = _cosines(prediction_ND, target_ND)
+    n = len(cosine_NN)
+    if n < 2:
+        raise ValueError(f"The unpaired cosine needs at least two pairs; there is {n}.")
+    return (cosine_NN.sum() - cosine_NN.diagonal().sum()) / (n * (n - 1))
+
+
+def retrieval_at_1(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
+    """Share of predictions whose own target is nearer (by cosine) than every other; a tie is a miss."""
+    cosine_NN = _cosines(prediction_ND, target_ND)
+    others_NN = cosine_NN.clone().fill_diagonal_(-torch.inf)
+    return (cosine_NN.diagonal() > others_NN.max(dim=1).values).float().mean()
+
+
+def effective_rank(embedding_ND: Tensor) -> Tensor:
+    """`exp(H(p))` with p the singular values of the unit-length rows, divided by their sum: 1 if all rows are alike,
+    min(N, D) if they spread evenly. Roy and Vetterli 2007; Garrido et al. 2023 (RankMe, arXiv 2210.02885).
+    """
+    singular_values = torch.linalg.svdvals(F.normalize(embedding_ND.float(), dim=-1))
+    p = singular_values / singular_values.sum()
+    return torch.special.entr(p).sum().exp()
+
+
+def collapse_message(unpaired: float, rank: float) -> str | None:
+    """A warning if the embeddings no longer tell rows apart: all alike, or all on one line."""
+    if unpaired < COLLAPSED_COSINE and rank > COLLAPSED_RANK:
+        return None
+    return (
+        f"The embeddings have collapsed: the mean cosine of unpaired views is {unpaired:.4f} (alarm from "
+        f"{COLLAPSED_COSINE}) and the effective rank {rank:.2f} (alarm up to {COLLAPSED_RANK}). The JEPA loss can be "
+        "low without anything learnt. Lower `jepa_weight`, or try `jepa_target: stop_gradient` or "
+        "`jepa_loss: info_nce`."
+    )
+
+
+class PairBuffer:
+    """A rolling buffer of the latest pairs: micro-batches, the oldest dropped while `min_pairs` remain.
+
+    Nothing is computed until asked, so that no device is waited for in a training step.
+    """
+
+    def __init__(self, min_pairs: int = 64):
+        self.min_pairs = min_pairs
+        self._batches: deque[tuple[Tensor, Tensor]] = deque()
+
+    def __len__(self) -> int:
+        return sum(len(prediction_ND) for prediction_ND, _ in self._batches)
+
+    def append(self, prediction_ND: Tensor, target_ND: Tensor) -> None:
+        """Add one micro-batch."""
+        self._batches.append((prediction_ND.detach(), target_ND.detach()))
+        while len(self) - len(self._batches[0][0]) >= self.min_pairs:
+            self._batches.popleft()
+
+    def clear(self) -> None:
+        """Forget every pair."""
+        self._batches.clear()
+
+    def summary(self) -> dict[str, float]:
+        """Unpaired cosine, effective rank of the targets, and retrieval@1; empty with fewer than two pairs."""
+        if len(self) < 2:
+            return {}
+        prediction_ND = torch.cat([prediction_ND for prediction_ND, _ in self._batches])
+        target_ND = torch.cat([target_ND for _, target_ND in self._batches])
+        return {
+            "jepa_cosine_unpaired": unpaired_cosine(prediction_ND, target_ND).item(),
+            "jepa_effective_rank": effective_rank(target_ND).item(),
+            "jepa_retrieval_at_1": retrieval_at_1(prediction_ND, target_ND).item(),
+        }
+
+
+def _cosines(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
+    return F.normalize(prediction_ND.float(), dim=-1) @ F.normalize(target_ND.float(), dim=-1).T

@@ -1,0 +1,7 @@
+"""Ways to compute the sequences of a row: each as a row of its own, or all in one row as a trie."""
+
+from llm_jepa.layouts.base import Batch, Example, Layout
+from llm_jepa.layouts.packed import PackedLayout
+from llm_jepa.layouts.rows import RowsLayout
+
+__all__ = ["Batch", "Example", "Layout", "PackedLayout", "RowsLayout"]

@@ -1,0 +1,124 @@
+"""What a layout is: the sequences of examples -> one batch of stored rows.
+
+Legend: N examples, R stored rows, L tokens of the longest stored row, M labelled positions, C conversation tokens.
+A position is flat: row * L + index.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llm_jepa.views import TokenSequence
+
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of the data: its conversation with labels, and the views that take part in the forward.
+
+    `views` holds the predicting view, then the predicted one unless that one is encoded without gradient elsewhere.
+    """
+
+    conversation: TokenSequence
+    labels: Sequence[int]
+    views: tuple[TokenSequence, ...]
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """Tokens as they lie in one row of the batch.
+
+    Token j may attend to token i exactly if `i <= j < subtree_ends[i]` (see `llm_jepa.masks`).
+    """
+
+    token_ids: Sequence[int]
+    slots: Sequence[int]
+    position_ids: Sequence[int]
+    subtree_ends: Sequence[int]
+
+
+@dataclass(frozen=True)
+class StoredExample:
+    """The stored rows of an example, and where each sequence ends: (row, index) of the conversation, then the views.
+
+    The conversation lies in the first row, from index 0 on, without a gap.
+    """
+
+    rows: list[StoredRow]
+    ends: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one micro-batch, all that the forward needs.
+
+    `view_readouts_VN[v, n]` is the flat position of the readout of view v of example n; `num_tokens` counts the
+    tokens that reach the model, padding left out.
+    """
+
+    input_ids_RL: Tensor
+    slots_RL: Tensor
+    position_ids_RL: Tensor
+    subtree_ends_RL: Tensor
+    label_positions_M: Tensor
+    label_ids_M: Tensor
+    conversation_positions_C: Tensor
+    view_readouts_VN: Tensor
+    num_tokens: int
+
+
+class Layout(ABC):
+    """Lays the sequences of examples out as one batch. Every layout gives the same embeddings, loss and gradients."""
+
+    def __init__(self, pad_token_id: int):
+        self.pad_token_id = pad_token_id
+
+    @abstractmethod
+    def store(self, example: Example) -> StoredExample:
+        """Place the sequences of one example in rows."""
+
+    def lay_out(self, examples: Sequence[Example]) -> Batch:
+        """Store every example and pad the rows to one length."""
+        stored = [self.store(example) for example in examples]
+        rows = [row for one in stored for row in one.rows]
+        length = max(len(row.token_ids) for row in rows)
+        label_positions: list[int] = []
+        label_ids: list[int] = []
+        conversation_positions: list[int] = []
+        readouts = []
+        first_row = 0
+        for example, one in zip(examples, stored, strict=True):
+            offset = first_row * length
+            conversation_positions.extend(range(offset, offset + len(example.conversation)))
+            # The hidden state at j predicts the label at j + 1.
+            for j, label in enumerate(example.labels[1:]):
+                if label != IGNORED_LABEL:
+                    label_positions.append(offset + j)
+                    label_ids.append(label)
+            readouts.append([(first_row + row) * length + index for row, index in one.ends[1:]])
+            first_row += len(one.rows)
+        return Batch(
+            input_ids_RL=_padded([row.token_ids for row in rows], length, self.pad_token_id),
+            slots_RL=_padded([row.slots for row in rows], length, 0),
+            position_ids_RL=_padded([row.position_ids for row in rows], length, 0),
+            subtree_ends_RL=_padded([row.subtree_ends for row in rows], length, None),
+            label_positions_M=torch.tensor(label_positions, dtype=torch.long),
+            label_ids_M=torch.tensor(label_ids, dtype=torch.long),
+            conversation_positions_C=torch.tensor(conversation_positions, dtype=torch.long),
+            view_readouts_VN=torch.tensor(readouts, dtype=torch.long).T.contiguous(),
+            num_tokens=sum(len(row.token_ids) for row in rows),
+        )
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int, value: int | None) -> Tensor:
+    """Right-padded rows; with no value, a padding token is its own subtree: index + 1, so it attends to itself."""
+    filled = torch.arange(1, length + 1).repeat(len(rows), 1)
+    if value is not None:
+        filled.fill_(value)
+    for row, tokens in zip(filled, rows, strict=True):
+        row[: len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+    return filled

@@ -1,0 +1,19 @@
+"""Layout `rows`: every sequence is a row of its own. Slow, plain, right for every architecture: the reference."""
+
+from llm_jepa.layouts.base import Example, Layout, StoredExample, StoredRow
+from llm_jepa.views import TokenSequence
+
+
+class RowsLayout(Layout):
+    """One row per sequence: the conversation, then the views."""
+
+    def store(self, example: Example) -> StoredExample:
+        """Place each sequence in a row; a sequence ends at the last index of its row."""
+        sequences = (example.conversation, *example.views)
+        ends = [(row, len(sequence) - 1) for row, sequence in enumerate(sequences)]
+        return StoredExample([_stored(sequence) for sequence in sequences], ends)
+
+
+def _stored(sequence: TokenSequence) -> StoredRow:
+    length = len(sequence)
+    return StoredRow(sequence.token_ids, sequence.slots, range(length), [length] * length)

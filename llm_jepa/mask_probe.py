@@ -1,0 +1,165 @@
+"""Which form of the trie's mask an architecture takes exactly, found by trying it on a tiny copy of the model.
+
+A mask that a model ignores, or that overwrites its sliding window, is silently wrong. So nothing goes by name: a copy
+with the same attention, narrow and with a window of a few tokens, computes a trie in one row and its sequences in rows
+of their own, and both must agree at every token.
+
+Legend: R rows, L tokens of a row, T tokens compared, D the model's width.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from llm_jepa.layouts import Batch, Example, Layout, PackedLayout, RowsLayout
+from llm_jepa.masks import MaskForm
+from llm_jepa.views import TokenSequence
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3
+_VOCABULARY_TOKENS = 64
+_WINDOW_TOKENS = 5
+_TINY_SIZES = {
+    "vocab_size": _VOCABULARY_TOKENS,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 24,
+    "num_attention_heads": 4,
+    "head_dim": 8,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": _VOCABULARY_TOKENS,
+}
+# Attention back-ends that take an arbitrary mask as a tensor, and whether it must be additive.
+_TENSOR_MASK_BACKENDS = {"sdpa": False, "eager": True}
+# What an architecture raises that cannot be made narrow, or that takes another kind of mask.
+_ARCHITECTURE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The form that the model takes, or why there is none."""
+
+    form: MaskForm | None
+    reason: str
+
+
+def probe_mask_form(model: PreTrainedModel) -> ProbeResult:
+    """Find the mask form under which a packed trie equals plain rows, for this model's architecture and attention.
+
+    Costs a few forwards of a model of width 32 on the CPU; the model itself is not run.
+    """
+    attention = model.config._attn_implementation or "eager"
+    if attention not in _TENSOR_MASK_BACKENDS:
+        return ProbeResult(None, f"attention `{attention}` takes no arbitrary mask (sdpa and eager do)")
+    try:
+        tiny = _tiny_copy(model.config.get_text_config(), attention)
+        expected_TD = _hidden_states(tiny, RowsLayout, MaskForm("padding"))
+    except _ARCHITECTURE_ERRORS as error:
+        return ProbeResult(None, f"no tiny copy of {type(model).__name__} could be built to try it on ({error})")
+    worst = float("nan")
+    for form in _candidate_forms(tiny.config, additive=_TENSOR_MASK_BACKENDS[attention]):
+        try:
+            actual_TD = _hidden_states(tiny, PackedLayout, form)
+        except _ARCHITECTURE_ERRORS as error:
+            logger.debug("%s does not take the mask form %s: %s", type(model).__name__, form.kind, error)
+            continue
+        worst = (actual_TD - expected_TD).abs().max().item()
+        if worst < TOLERANCE:
+            return ProbeResult(_real_form(form, model.config.get_text_config()), f"`{form.kind}` mask, {attention}")
+    return ProbeResult(
+        None,
+        f"{type(model).__name__} with attention `{attention}` does not keep the branches of a packed row apart "
+        f"(off by {worst:.2g} on a tiny copy)",
+    )
+
+
+def _candidate_forms(config: PretrainedConfig, additive: bool) -> Iterator[MaskForm]:
+    window = getattr(config, "sliding_window", None)
+    layer_types = tuple(dict.fromkeys(getattr(config, "layer_types", None) or ()))
+    yield MaskForm("plain", additive)
+    if window:
+        yield MaskForm("windowed", additive, window)
+        if layer_types:
+            yield MaskForm("by_layer_type", additive, window, layer_types)
+
+
+def _real_form(form: MaskForm, config: PretrainedConfig) -> MaskForm:
+    """The tiny copy's form with the model's own window."""
+    if form.window_tokens is None:
+        return form
+    return MaskForm(form.kind, form.additive, config.sliding_window, form.layer_types)
+
+
+def _tiny_copy(config: PretrainedConfig, attention: str) -> PreTrainedModel:
+    """A random model of the narrow config; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tiny = AutoModelForCausalLM.from_config(
+            _tiny_config(config), attn_implementation=attention, dtype=torch.float32
+        )
+        _spread_weights(tiny)
+    return tiny.eval()
+
+
+def _tiny_config(config: PretrainedConfig) -> PretrainedConfig:
+    """A narrow copy: the same attention, every kind of layer, a window that short sequences reach."""
+    tiny = copy.deepcopy(config)
+    heads, kv_heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
+    sizes = dict(_TINY_SIZES)
+    if kv_heads is not None:
+        sizes["num_key_value_heads"] = 4 if kv_heads == heads else 2
+    for name, value in sizes.items():
+        if getattr(tiny, name, None) is not None:
+            setattr(tiny, name, value)
+    if getattr(tiny, "sliding_window", None):
+        tiny.sliding_window = _WINDOW_TOKENS
+    tiny.pad_token_id, tiny.bos_token_id, tiny.eos_token_id = 0, 1, 2
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types:
+        kept = [layer_types.index(name) for name in dict.fromkeys(layer_types)]
+        tiny.layer_types = [layer_types[i] for i in sorted(kept)] * 2
+        tiny.num_hidden_layers = len(tiny.layer_types)
+    else:
+        tiny.num_hidden_layers = min(config.num_hidden_layers, 4)
+    return tiny
+
+
+def _spread_weights(model: PreTrainedModel) -> None:
+    """Make the matrices large enough for attention to matter: with freshly initialised ones all tokens look alike."""
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=1.5 * parameter.shape[-1] ** -0.5)
+
+
+def _probe_example() -> Example:
+    """A conversation, a view that forks off inside it, and one that shares its first token; all beyond the window."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, _VOCABULARY_TOKENS, (40,), generator=generator).tolist()
+    conversation = ids[:16]
+    sequences = [conversation, [*conversation[:9], *ids[16:26]], [conversation[0], *ids[26:40]]]
+    plain = [TokenSequence(tuple(sequence), (0,) * len(sequence)) for sequence in sequences]
+    return Example(plain[0], conversation, (plain[1], plain[2]))
+
+
+def _hidden_states(model: PreTrainedModel, layout_class: type[Layout], form: MaskForm) -> Tensor:
+    """Hidden states of the conversation's tokens and at the readouts of the two views."""
+    batch: Batch = layout_class(pad_token_id=0).lay_out([_probe_example()])
+    inputs = {
+        "input_ids": batch.input_ids_RL,
+        "attention_mask": form.build(batch.subtree_ends_RL, batch.position_ids_RL),
+    }
+    if form.kind != "padding":
+        inputs["position_ids"] = batch.position_ids_RL
+    with torch.no_grad():
+        hidden_TD = model.base_model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+    return hidden_TD[torch.cat([batch.conversation_positions_C, batch.view_readouts_VN.flatten()])]

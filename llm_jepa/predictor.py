@@ -1,0 +1,130 @@
+"""The learned [PRED] vectors: k inputs of the model's width that stand in for token embeddings.
+
+They are no vocabulary, so nothing is resized and nothing can be generated. They belong to the model only while it
+trains (`registered`), so that launchers find them; they are saved beside a checkpoint and absent from what is shipped.
+
+Legend: K predictor tokens, D the model's width, R rows, L tokens of a row.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
+
+MODULE_NAME = "jepa_predictor"
+FILE_NAME = "jepa_predictor.safetensors"
+_SAMPLED_TOKENS = 1024
+
+
+class PredictorTokens(nn.Module):
+    """Puts k learned vectors in place of the token embeddings at the predictor tokens' positions.
+
+    Args:
+        vectors_KD: Their start values; kept in float32.
+    """
+
+    def __init__(self, vectors_KD: Tensor):
+        super().__init__()
+        self.vectors_KD = nn.Parameter(vectors_KD.float())
+
+    def forward(self, embeddings_RLD: Tensor, slots_RL: Tensor) -> Tensor:
+        """Replace the embedding where the slot is j > 0 by the j-th vector; leave the others."""
+        vectors_KD = self.vectors_KD.to(embeddings_RLD.dtype)
+        chosen_RLD = vectors_KD[(slots_RL - 1).clamp(min=0)]
+        return torch.where((slots_RL > 0)[..., None], chosen_RLD, embeddings_RLD)
+
+
+def new_predictor(model: PreTrainedModel, num_tokens: int, seed: int) -> PredictorTokens:
+    """Vectors drawn from the distribution of the model's token embeddings: distinct, and at home among its inputs.
+
+    Each dimension is normal with the mean and the deviation of a sample of token embeddings, drawn by a generator of
+    its own, so that the global random state, and with it adapter and data order, stay those of the LM-only arm.
+    """
+    embed = model.get_input_embeddings()
+    assert isinstance(embed, nn.Module)
+    vocabulary_tokens = model.config.get_text_config().vocab_size
+    sample = torch.linspace(0, vocabulary_tokens - 1, min(_SAMPLED_TOKENS, vocabulary_tokens)).long()
+    device = next(embed.parameters()).device
+    with torch.no_grad():
+        embeddings_SD = embed(sample.to(device)).float().cpu()
+    noise_KD = torch.randn(num_tokens, embeddings_SD.shape[1], generator=torch.Generator().manual_seed(seed))
+    return PredictorTokens(embeddings_SD.mean(0) + embeddings_SD.std(0) * noise_KD).to(device)
+
+
+@contextmanager
+def registered(model: nn.Module, predictor: PredictorTokens | None) -> Iterator[None]:
+    """Make the predictor a submodule of the model for a while, so that optimizers and launchers see its parameters."""
+    if predictor is None:
+        yield
+        return
+    model.add_module(MODULE_NAME, predictor)
+    try:
+        yield
+    finally:
+        del model._modules[MODULE_NAME]
+
+
+@contextmanager
+def unregistered(model: nn.Module) -> Iterator[None]:
+    """Take the predictor out of the model for a while, if it is in: what is saved meanwhile is the model alone."""
+    predictor = model._modules.pop(MODULE_NAME, None)
+    try:
+        yield
+    finally:
+        if predictor is not None:
+            model._modules[MODULE_NAME] = predictor
+
+
+def without_predictor(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of a state dict that a launcher gathered, less the predictor's."""
+    return {name: value for name, value in state_dict.items() if MODULE_NAME not in name.split(".")}
+
+
+def gathered_vectors(predictor: PredictorTokens) -> Tensor:
+    """The whole vectors_KD on the CPU, wherever FSDP or ZeRO-3 keeps the parts; to be called by every process."""
+    parameter = predictor.vectors_KD
+    if isinstance(parameter, DTensor):
+        return parameter.full_tensor().detach().cpu()
+    if hasattr(parameter, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([parameter]):
+            return parameter.detach().cpu().clone()
+    return parameter.detach().cpu().clone()
+
+
+def save_vectors(vectors_KD: Tensor, directory: str | Path) -> None:
+    """Write the vectors beside a checkpoint."""
+    save_file({"vectors_KD": vectors_KD.contiguous()}, Path(directory) / FILE_NAME)
+
+
+def load_vectors(predictor: PredictorTokens, directory: str | Path) -> None:
+    """Restore the vectors from beside a checkpoint.
+
+    Raises:
+        ValueError: The checkpoint has none, or another number of them.
+    """
+    path = Path(directory) / FILE_NAME
+    if not path.is_file():
+        raise ValueError(
+            f"The checkpoint {directory} has no {FILE_NAME}: it was written without predictor tokens. Resume from one "
+            "of this recipe, or start in another `output_dir`."
+        )
+    vectors_KD = load_file(path)["vectors_KD"]
+    parameter = predictor.vectors_KD
+    if vectors_KD.shape != parameter.shape:
+        raise ValueError(
+            f"{path} holds {tuple(vectors_KD.shape)} (tokens, width); the recipe asks for {tuple(parameter.shape)}. "
+            "Set `num_predictor_tokens` as it was."
+        )
+    with torch.no_grad():
+        if isinstance(parameter, DTensor):
+            vectors_KD = distribute_tensor(
+                vectors_KD.to(parameter.device), parameter.device_mesh, parameter.placements
+            )
+        parameter.copy_(vectors_KD)

@@ -1,0 +1,173 @@
+"""A data set and its column mapping -> rows: prompt, completion, and the text of the two views."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+from trl.data_utils import get_dataset_column_names
+
+from llm_jepa.config import JEPAConfig
+
+AnyDataset = Dataset | IterableDataset
+Messages = list[dict[str, Any]]
+
+ROW_COLUMNS = ("prompt", "completion", "source", "target")
+TOKENISED_COLUMNS = ("input_ids", "labels", "source_ids", "target_ids")
+_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")  # TRL hands them to the chat template, row by row
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """Which columns hold the source and the target, and the system turn to put before them.
+
+    Without column names the row is read as `prompt`/`completion` or `messages`: the source is then the last user
+    turn, the target the last assistant turn.
+    """
+
+    source_column: str | None = None
+    target_column: str | None = None
+    system_prompt: str | None = None
+
+    @classmethod
+    def from_args(cls, args: JEPAConfig) -> "ColumnMapping":
+        """The mapping that a configuration states."""
+        return cls(args.source_column, args.target_column, args.system_prompt)
+
+
+def to_rows(dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool) -> AnyDataset:
+    """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`.
+
+    Args:
+        dataset: Two named columns, or `prompt`/`completion`, or `messages`.
+        mapping: Names of the columns and the system prompt.
+        has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
+
+    Raises:
+        ValueError: A column is missing, a view is empty, or a conversation has no last assistant turn.
+    """
+    columns = get_dataset_column_names(dataset)
+    convert = _choose_converter(columns, mapping)
+
+    def to_row(example: dict[str, Any], index: int) -> dict[str, Any]:
+        try:
+            row = convert(example, mapping, has_chat_template)
+            for view in ("source", "target"):
+                _check_view(row[view], view)
+        except ValueError as error:
+            raise ValueError(f"Row {index}: {error}") from error
+        return row
+
+    dropped = [name for name in columns if name not in (*ROW_COLUMNS, *_TEMPLATE_COLUMNS)]
+    return dataset.map(to_row, with_indices=True, remove_columns=dropped)
+
+
+def is_tokenised(dataset: AnyDataset) -> bool:
+    """Whether the rows are token ids already."""
+    return "input_ids" in get_dataset_column_names(dataset)
+
+
+def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
+    """Whether views can be made of the data set's columns."""
+    columns = set(get_dataset_column_names(dataset))
+    return mapping.source_column is not None or "messages" in columns or {"prompt", "completion"} <= columns
+
+
+def _choose_converter(columns: list[str], mapping: ColumnMapping):
+    if mapping.source_column is not None:
+        missing = [name for name in (mapping.source_column, mapping.target_column) if name not in columns]
+        if missing:
+            raise ValueError(f"The data set has no column {', '.join(map(repr, missing))}. It has: {columns}.")
+        return _row_from_columns
+    if {"prompt", "completion"} <= set(columns):
+        return _row_from_prompt_completion
+    if "messages" in columns:
+        return _row_from_messages
+    raise ValueError(
+        f"The data set has the columns {columns}. Name two of them as `source_column` and `target_column`, or give "
+        f"`messages`, `prompt` and `completion`, or pre-tokenised {list(TOKENISED_COLUMNS)}."
+    )
+
+
+def _row_from_columns(example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
+    assert mapping.source_column is not None
+    assert mapping.target_column is not None
+    source, target = example[mapping.source_column], example[mapping.target_column]
+    for name, text in ((mapping.source_column, source), (mapping.target_column, target)):
+        if not isinstance(text, str):
+            raise ValueError(f"column {name!r} holds {type(text).__name__}, not a string.")
+    prompt: Messages | str
+    completion: Messages | str
+    if has_chat_template:
+        prompt = _with_system_prompt([{"role": "user", "content": source}], mapping.system_prompt)
+        completion = [{"role": "assistant", "content": target}]
+    else:
+        prompt, completion = _with_system_text(f"{source}\n", mapping.system_prompt), target
+    return {"prompt": prompt, "completion": completion, "source": source, "target": target}
+
+
+def _row_from_prompt_completion(
+    example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool
+) -> dict[str, Any]:
+    prompt, completion = example["prompt"], example["completion"]
+    if type(prompt) is not type(completion) or not isinstance(prompt, str | list):
+        raise ValueError(
+            f"`prompt` is {type(prompt).__name__} and `completion` {type(completion).__name__}; both must be strings, "
+            "or both lists of chat messages."
+        )
+    if isinstance(prompt, str):
+        return {
+            "prompt": _with_system_text(prompt, mapping.system_prompt),
+            "completion": completion,
+            "source": prompt,
+            "target": completion,
+        }
+    _require_chat_template(has_chat_template)
+    return {
+        "prompt": _with_system_prompt(prompt, mapping.system_prompt),
+        "completion": completion,
+        "source": _last_content(prompt, "user"),
+        "target": _last_content(completion, "assistant"),
+    }
+
+
+def _row_from_messages(example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
+    messages = example["messages"]
+    if not messages or messages[-1]["role"] != "assistant":
+        last = messages[-1]["role"] if messages else "nothing"
+        raise ValueError(f"`messages` must end with the assistant turn to learn; it ends with {last}.")
+    split = {"prompt": messages[:-1], "completion": messages[-1:]}
+    return _row_from_prompt_completion(split, mapping, has_chat_template)
+
+
+def _require_chat_template(has_chat_template: bool) -> None:
+    if not has_chat_template:
+        raise ValueError(
+            "the row is a chat, but the tokenizer has no chat template. Set `chat_template_path`, or give plain "
+            "strings."
+        )
+
+
+def _with_system_prompt(messages: Messages, system_prompt: str | None) -> Messages:
+    if system_prompt is None:
+        return messages
+    if messages and messages[0]["role"] == "system":
+        raise ValueError("the row has a system turn of its own; leave `system_prompt` out.")
+    return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def _with_system_text(prompt: str, system_prompt: str | None) -> str:
+    return prompt if system_prompt is None else f"{system_prompt}\n{prompt}"
+
+
+def _last_content(messages: Messages, role: str) -> Any:
+    for message in reversed(messages):
+        if message["role"] == role:
+            return message["content"]
+    raise ValueError(f"there is no {role} turn among the roles {[message['role'] for message in messages]}.")
+
+
+def _check_view(text: Any, view: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"the {view} is {type(text).__name__}, not a string.")
+    if not text.strip():
+        raise ValueError(f"the {view} is empty.")

@@ -1,0 +1,310 @@
+"""`JEPATrainer`: TRL's `SFTTrainer` with the JEPA term. It wires; the mathematics is elsewhere."""
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, ProcessorMixin, set_seed
+from trl import SFTConfig, SFTTrainer
+
+from llm_jepa.collator import TENSOR_COLUMNS, JEPACollator
+from llm_jepa.config import JEPAConfig
+from llm_jepa.diagnostics import paired_cosine
+from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
+from llm_jepa.losses import pair_loss
+from llm_jepa.mask_probe import probe_mask_form
+from llm_jepa.masks import MaskForm
+from llm_jepa.metrics import StepMetrics
+from llm_jepa.predictor import (
+    PredictorTokens,
+    gathered_vectors,
+    load_vectors,
+    new_predictor,
+    registered,
+    save_vectors,
+    unregistered,
+    without_predictor,
+)
+from llm_jepa.preparation import prepare_dataset
+from llm_jepa.rows import AnyDataset
+from llm_jepa.view_forward import ViewForward
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite; the message names the batch."""
+
+
+class JEPATrainer(SFTTrainer):
+    """Trains a causal LM to predict the next token and, besides, the embedding of one view of a row from the other.
+
+        loss = lm_weight * lm_loss + jepa_weight * jepa_loss (+ the router loss of a mixture of experts)
+
+    `lm_loss` is normalised by the labelled tokens of the optimizer step, `jepa_loss` by its rows, both over all
+    micro-batches and processes. LLM-JEPA (arXiv 2509.14252).
+
+    Args:
+        model, train_dataset, eval_dataset, processing_class, peft_config, quantization_config, callbacks, optimizers,
+        ...: As for `SFTTrainer`. Rows are chats, plain pairs or pre-tokenised (`llm_jepa.rows`).
+        args: A `JEPAConfig`; its defaults are the paper's.
+
+    Raises:
+        ValueError: An argument would have no effect or cannot be honoured, the data lack a column, or an explicit
+            `jepa_layout: packed` meets a model that cannot take its mask.
+    """
+
+    _tag_names = ("trl", "sft", "llm-jepa")
+    _name = "LLM-JEPA"
+
+    args: JEPAConfig
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        args: JEPAConfig | None = None,
+        data_collator: Callable | None = None,
+        train_dataset: AnyDataset | None = None,
+        *positional: Any,
+        **kwargs: Any,
+    ):
+        if args is None:
+            args = JEPAConfig("llm-jepa-output")
+        if not isinstance(args, JEPAConfig):
+            raise ValueError(f"`args` is {type(args).__name__}; JEPATrainer takes a JEPAConfig.")
+        _reject_unsupported(args, data_collator, kwargs)
+        if args.from_scratch:
+            model = _from_scratch(model, args)
+        super().__init__(model, args, None, train_dataset, *positional, **kwargs)
+        self._reject_unsupported_parallelism()
+        self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
+        self._keep_fp32_master_weights()
+        self.predictor: PredictorTokens | None = None
+        self.layout: Layout | None = None
+        self.step_metrics = StepMetrics()
+        self._step_rows: int | Tensor = 0
+        if args.jepa_weight > 0:
+            self._attach_views()
+        self.data_collator = JEPACollator(self.data_collator, self.layout, args)
+
+    @property
+    def base_causal_lm(self) -> PreTrainedModel:
+        """The causal LM under the adapter, if there is one."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def _attach_views(self) -> None:
+        args, model = self.args, self.base_causal_lm
+        self.layout, mask_form = choose_layout(model, args.jepa_layout, self._tokenizer.pad_token_id)
+        if args.num_predictor_tokens > 0:
+            self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
+        ViewForward(model, self.predictor, mask_form, stops_gradient=args.jepa_target == "stop_gradient")
+        if isinstance(self.train_dataset, Dataset):
+            _check_info_nce_batches(args, len(self.train_dataset), self.accelerator.num_processes)
+
+    def _reject_unsupported_parallelism(self) -> None:
+        parallelism = self.accelerator.parallelism_config
+        if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled or parallelism.tp_enabled):
+            raise ValueError(
+                "Context, sequence and tensor parallelism split a row over processes, and with it its views. Use data "
+                "parallelism: DDP, DeepSpeed ZeRO or FSDP."
+            )
+
+    def _keep_fp32_master_weights(self) -> None:
+        """In bf16 most updates of a small learning rate round to nothing. DeepSpeed keeps fp32 copies of its own."""
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            return
+        for parameter in self.model.parameters():
+            if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
+                parameter.data = parameter.data.float()
+
+    # --- data
+
+    def _prepare_dataset(self, dataset, processing_class, args, packing, formatting_func, dataset_name):
+        def tokenise(rows: AnyDataset) -> AnyDataset:
+            whole = copy.copy(args)
+            whole.max_length = None  # long rows are dropped or refused below, never cut
+            return super(JEPATrainer, self)._prepare_dataset(
+                rows, processing_class, whole, packing, formatting_func, dataset_name
+            )
+
+        tokenizer = processing_class.tokenizer if isinstance(processing_class, ProcessorMixin) else processing_class
+        return prepare_dataset(dataset, args, tokenizer, tokenise, dataset_name)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = list(TENSOR_COLUMNS)
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """Collect the micro-batches of a step and count its rows, over all processes."""
+        batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.step_metrics.begin_step()
+        self._step_rows = sum(len(batch["row_index"]) for batch in batches)
+        if self.accelerator.num_processes > 1:
+            self._step_rows = self.accelerator.gather(torch.tensor(self._step_rows, device=device)).sum()
+        return batches, num_items_in_batch
+
+    # --- loss
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """TRL's loss and, when the batch has views, the JEPA term. In evaluation the LM loss alone."""
+        row_index_N = inputs.pop("row_index")
+        forward = _Recorder(model)
+        result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
+        trl_loss, outputs = result if return_outputs else (result, None)
+        is_step = num_items_in_batch is not None
+        router_loss = self._router_loss(forward.fused_outputs, is_step)
+        lm_loss = trl_loss - router_loss
+        loss = trl_loss if self.args.lm_weight == 1 else self.args.lm_weight * lm_loss + router_loss
+        parts = {"lm_loss": lm_loss}
+        if "views" in inputs:
+            parts |= self._jepa_parts(forward.fused_outputs, is_step)
+            loss = loss + self.args.jepa_weight * parts["jepa_loss"]
+        if not self.model.training:
+            del parts["lm_loss"]
+            loss = trl_loss
+        else:
+            self._check_finite(loss, parts, row_index_N)
+        self.step_metrics.add(self._mode, parts)
+        return (loss, outputs) if return_outputs else loss
+
+    def _router_loss(self, outputs: Any, is_step: bool) -> Tensor | float:
+        """What TRL has added to its loss for the router of a mixture of experts."""
+        if not self.aux_loss_enabled:
+            return 0.0
+        return (
+            self.router_aux_loss_coef * outputs.aux_loss / (self.current_gradient_accumulation_steps if is_step else 1)
+        )
+
+    def _jepa_parts(self, outputs: Any, is_step: bool) -> dict[str, Tensor]:
+        """The JEPA term of a micro-batch and the cosine of its pairs, each a share of the step's mean over rows."""
+        prediction_ND, target_ND = outputs.prediction_ND, outputs.target_ND
+        self.step_metrics.add_pairs(self._mode, prediction_ND, target_ND)
+        loss_N = pair_loss(self.args.jepa_loss, prediction_ND, target_ND, self.args.info_nce_temperature)
+        cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
+        if not is_step:
+            return {"jepa_loss": loss_N.mean(), "jepa_cosine": cosine}
+        # Data-parallel launchers average gradients over the processes; the step's rows are those of all of them.
+        share = self.accelerator.num_processes / self._step_rows
+        return {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
+
+    def _check_finite(self, loss: Tensor, parts: dict[str, Tensor], row_index_N: Tensor) -> None:
+        if torch.isfinite(loss):
+            return
+        detail = ", ".join(f"{name} {value.item()}" for name, value in parts.items())
+        raise NonFiniteLossError(
+            f"The loss is {loss.item()} ({detail}) in step {self.state.global_step + 1}, in the micro-batch of rows "
+            f"{row_index_N.tolist()} of the training data. Training has stopped before the weights changed; the last "
+            f"checkpoint in {self.args.output_dir} is kept. Look at these rows with `llm-jepa inspect`, or lower the "
+            "learning rate."
+        )
+
+    # --- logs
+
+    @property
+    def _mode(self) -> str:
+        return "train" if self.model.training else "eval"
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the parts of the loss and the diagnostics to what TRL logs."""
+        metrics, warning = self.step_metrics.summary(self._mode, self.accelerator)
+        if warning is not None:
+            logger.warning(warning)
+        super().log({**logs, **metrics}, start_time)
+
+    # --- predictor vectors: in the model while it trains, beside checkpoints, never in what is shipped
+
+    def train(self, *args: Any, **kwargs: Any):
+        """Train as `SFTTrainer` does, the predictor tokens among the trained parameters."""
+        with registered(self.base_causal_lm, self.predictor):
+            return super().train(*args, **kwargs)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model without predictor tokens; beside a checkpoint, which is an internal call, those too."""
+        super().save_model(output_dir, _internal_call)
+        if _internal_call and self.predictor is not None:
+            vectors_KD = gathered_vectors(self.predictor)
+            if self.args.should_save:
+                save_vectors(vectors_KD, output_dir or self.args.output_dir)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if state_dict is not None:
+            state_dict = without_predictor(state_dict)
+        with unregistered(self.base_causal_lm):
+            super()._save(output_dir, state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        with unregistered(self.base_causal_lm):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.predictor is not None:
+            load_vectors(self.predictor, resume_from_checkpoint)
+
+
+def choose_layout(model: PreTrainedModel, wanted: str, pad_token_id: int) -> tuple[Layout, MaskForm]:
+    """The layout for a model and the form in which it takes the mask; `auto` falls back to rows and says so.
+
+    Raises:
+        ValueError: `packed` was asked for and the model cannot take its mask exactly.
+    """
+    if wanted != "rows":
+        probe = probe_mask_form(model)
+        if probe.form is not None:
+            logger.info("Layout packed: %s.", probe.reason)
+            return PackedLayout(pad_token_id), probe.form
+        if wanted == "packed":
+            raise ValueError(f"`jepa_layout: packed` is not possible: {probe.reason}. Use `auto` or `rows`.")
+        logger.warning("Layout rows, which computes every view as a row of its own: %s.", probe.reason)
+    return RowsLayout(pad_token_id), MaskForm("padding")
+
+
+class _Recorder:
+    """Calls a model and keeps the output of its fused forward, which TRL's `compute_loss` does not return."""
+
+    def __init__(self, model: Callable[..., Any]):
+        self.model = model
+        self.fused_outputs: Any = None
+
+    def __call__(self, **inputs: Any) -> Any:
+        outputs = self.model(**inputs)
+        if inputs.get("fused_lm_head"):
+            self.fused_outputs = outputs
+        return outputs
+
+
+def _from_scratch(model: str | PreTrainedModel, args: SFTConfig) -> PreTrainedModel:
+    if not isinstance(model, str):
+        raise ValueError("`from_scratch` has no effect on a model that is already built; give its name instead.")
+    settings = dict(args.model_init_kwargs or {})
+    settings.setdefault("dtype", "float32")
+    revision = settings.pop("revision", None)
+    config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=args.trust_remote_code)
+    set_seed(args.seed)
+    args.model_init_kwargs = None
+    return AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code, **settings)
+
+
+def _reject_unsupported(args: JEPAConfig, data_collator: Callable | None, kwargs: dict[str, Any]) -> None:
+    if kwargs.get("formatting_func") is not None:
+        raise ValueError(
+            "`formatting_func` makes one text of a row, in which the views cannot be found. Give columns instead: "
+            "`source_column` and `target_column`, `prompt` and `completion`, or `messages`."
+        )
+    if data_collator is not None:
+        raise ValueError("JEPATrainer lays the views out in a collator of its own; leave `data_collator` out.")
+    if args.jepa_weight > 0 and kwargs.get("compute_loss_func") is not None:
+        raise ValueError("`compute_loss_func` replaces the loss that JEPA is a part of; leave it out.")
+
+
+def _check_info_nce_batches(args: JEPAConfig, num_rows: int, num_processes: int) -> None:
+    """A last micro-batch of one row has no negatives; better said now than at the end of the first epoch."""
+    if args.jepa_loss != "info_nce" or args.dataloader_drop_last or num_processes > 1:
+        return
+    if num_rows % args.train_batch_size == 1:
+        raise ValueError(
+            f"With {num_rows} rows and micro-batches of {args.train_batch_size} the last one has a single row, which "
+            "has no negatives for `jepa_loss: info_nce`. Set `dataloader_drop_last: true` or another batch size."
+        )

@@ -1,0 +1,141 @@
+"""One forward of a causal LM over a laid-out batch: the conversation's log-probabilities and the views' embeddings.
+
+TRL's fused LM head calls the backbone, then scores hidden states. Two hooks on the backbone put the batch in and take
+the hidden states out, so that the head sees the labelled positions alone, and no view token, and the router loss of a
+mixture of experts sees the conversation alone.
+
+Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, M labelled positions, D width, E experts.
+"""
+
+import functools
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from trl.trainer.utils import FusedCausalLMOutput
+
+from llm_jepa.layouts import Batch
+from llm_jepa.masks import MaskForm, padding_mask
+from llm_jepa.predictor import PredictorTokens
+
+
+@dataclass
+class ViewOutput(FusedCausalLMOutput):
+    """TRL's output with the embeddings of the views: a launcher's wrapper must see all that the loss depends on."""
+
+    prediction_ND: Tensor | None = None
+    target_ND: Tensor | None = None
+
+
+@dataclass
+class _Pass:
+    """What the hooks hand in and out during one pass of the backbone."""
+
+    inputs: dict[str, Any]
+    batch: Batch
+    hidden_PD: Tensor | None = None
+
+
+class ViewForward:
+    """Teaches a model `model(..., views=..., fused_lm_head=True)`; every other call is as it was.
+
+    Args:
+        model: A causal LM that TRL has given its fused LM head.
+        predictor: The predictor tokens, or None for k = 0.
+        mask_form: How the model takes the layout's mask.
+        stops_gradient: Whether no gradient flows through the target.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        predictor: PredictorTokens | None,
+        mask_form: MaskForm,
+        stops_gradient: bool,
+    ):
+        self.predictor = predictor
+        self.mask_form = mask_form
+        self.stops_gradient = stops_gradient
+        self._pass: _Pass | None = None
+        self._fused_forward = model.forward
+        backbone = model.base_model
+        backbone.register_forward_pre_hook(self._put_in, with_kwargs=True)
+        backbone.register_forward_hook(self._take_out)
+        model.forward = types.MethodType(self._bind(type(model)), model)
+
+    def _bind(self, model_class: type[PreTrainedModel]):
+        @functools.wraps(model_class.forward)  # `generate` and PEFT look at the signature
+        def forward(model: PreTrainedModel, *args: Any, views: dict[str, Any] | None = None, **kwargs: Any):
+            if views is None or not kwargs.get("fused_lm_head"):
+                return self._fused_forward(*args, **kwargs)
+            return self(model, **views, output_router_logits=kwargs.get("output_router_logits", False))
+
+        return forward
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        batch: dict[str, Any],
+        detached: dict[str, Any] | None,
+        output_router_logits: bool,
+    ) -> ViewOutput:
+        """Run a batch, then, without gradient, the targets that are encoded on their own.
+
+        The order matters: autocast keeps the weights it has cast, and those cast without gradient would serve the
+        pass that needs one.
+        """
+        laid_out = Batch(**batch)
+        self._pass = _Pass(self._backbone_inputs(model, laid_out), laid_out)
+        try:
+            router = {"output_router_logits": True} if output_router_logits else {}
+            outputs = self._fused_forward(fused_lm_head=True, shift_labels=laid_out.label_ids_M[None], **router)
+            hidden_PD = self._pass.hidden_PD
+        finally:
+            self._pass = None
+        assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
+        view_ND = [hidden_PD.index_select(0, readouts_N) for readouts_N in laid_out.view_readouts_VN]
+        target_ND = view_ND[1] if detached is None else _encode(model.base_model, Batch(**detached))
+        if self.stops_gradient:
+            target_ND = target_ND.detach()
+        return ViewOutput(**outputs, prediction_ND=view_ND[0], target_ND=target_ND)
+
+    def _backbone_inputs(self, model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"attention_mask": self.mask_form.build(batch.subtree_ends_RL, batch.position_ids_RL)}
+        if self.mask_form.kind != "padding":
+            inputs["position_ids"] = batch.position_ids_RL
+        if self.predictor is None:
+            return inputs | {"input_ids": batch.input_ids_RL}
+        embed = model.get_input_embeddings()
+        assert isinstance(embed, nn.Module)
+        return inputs | {"inputs_embeds": self.predictor(embed(batch.input_ids_RL), batch.slots_RL)}
+
+    def _put_in(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
+        if self._pass is None:
+            return None
+        return args, kwargs | self._pass.inputs
+
+    def _take_out(self, backbone: nn.Module, args: tuple, output: Any):
+        if self._pass is None:
+            return None
+        batch = self._pass.batch
+        hidden_PD = output.last_hidden_state.flatten(0, 1)
+        self._pass.hidden_PD = hidden_PD
+        output.last_hidden_state = hidden_PD.index_select(0, batch.label_positions_M)[None]
+        if getattr(output, "router_logits", None) is not None:
+            output.router_logits = tuple(
+                logits_PE.index_select(0, batch.conversation_positions_C) for logits_PE in output.router_logits
+            )
+        return output
+
+
+@torch.no_grad()
+def _encode(backbone: nn.Module, batch: Batch) -> Tensor:
+    """Embeddings of sequences that lie in a row each: the hidden state at each row's last token, embedding_ND."""
+    output = backbone(
+        input_ids=batch.input_ids_RL, attention_mask=padding_mask(batch.subtree_ends_RL), use_cache=False
+    )
+    last_R = batch.subtree_ends_RL[:, 0] - 1
+    return output.last_hidden_state[torch.arange(len(last_R), device=last_R.device), last_R]
