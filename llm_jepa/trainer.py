@@ -100,7 +100,7 @@ class JEPATrainer(SFTTrainer):
 
     def _attach_views(self) -> None:
         args, model = self.args, self.base_causal_lm
-        self.layout, mask_form = choose_layout(model, args.jepa_layout, self._tokenizer.pad_token_id)
+        self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, self._tokenizer.pad_token_id)
         if args.num_predictor_tokens > 0:
             self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
         ViewForward(model, self.predictor, mask_form, stops_gradient=args.jepa_target == "stop_gradient")
@@ -244,8 +244,8 @@ class JEPATrainer(SFTTrainer):
             load_vectors(self.predictor, resume_from_checkpoint)
 
 
-def choose_layout(model: PreTrainedModel, wanted: str, pad_token_id: int) -> tuple[Layout, MaskForm]:
-    """The layout for a model and the form in which it takes the mask; `auto` falls back to rows and says so.
+def choose_layout(model: PreTrainedModel, wanted: str, pad_token_id: int) -> tuple[Layout, MaskForm, str]:
+    """The layout for a model, the form in which it takes the mask, and why; `auto` falls back to rows and says so.
 
     Raises:
         ValueError: `packed` was asked for and the model cannot take its mask exactly.
@@ -254,11 +254,12 @@ def choose_layout(model: PreTrainedModel, wanted: str, pad_token_id: int) -> tup
         probe = probe_mask_form(model)
         if probe.form is not None:
             logger.info("Layout packed: %s.", probe.reason)
-            return PackedLayout(pad_token_id), probe.form
+            return PackedLayout(pad_token_id), probe.form, probe.reason
         if wanted == "packed":
             raise ValueError(f"`jepa_layout: packed` is not possible: {probe.reason}. Use `auto` or `rows`.")
         logger.warning("Layout rows, which computes every view as a row of its own: %s.", probe.reason)
-    return RowsLayout(pad_token_id), MaskForm("padding")
+        return RowsLayout(pad_token_id), MaskForm("padding"), probe.reason
+    return RowsLayout(pad_token_id), MaskForm("padding"), "as asked"
 
 
 class _Recorder:

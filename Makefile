@@ -1,0 +1,37 @@
+# `make quickstart` and `make test` do all the set-up: each makes .venv if it is not there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+QUICKSTART := recipes/nl_rx/smollm2-135m-lora.yaml
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/.runtime
+	$(BIN)/llm-jepa fetch-model smollm2-135m-instruct
+	$(BIN)/python data/nl_rx.py --output_dir data/nl_rx
+	$(BIN)/llm-jepa train $(QUICKSTART)
+	$(BIN)/llm-jepa eval $(QUICKSTART) --max_rows 100 --max_new_tokens 48
+
+test: lint
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch first: the constraint pins the version, and everything else then takes what is there.
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	$(INSTALL) -e '.[dev,quantization]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) outputs
