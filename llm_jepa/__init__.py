@@ -1,6 +1,19 @@
 """LLM-JEPA fine-tuning on Hugging Face: predict the next token and, of a row's two views, one from the other."""
 
-from llm_jepa.config import JEPAConfig
-from llm_jepa.trainer import JEPATrainer, NonFiniteLossError
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_jepa.config import JEPAConfig
+    from llm_jepa.trainer import JEPATrainer, NonFiniteLossError
 
 __all__ = ["JEPAConfig", "JEPATrainer", "NonFiniteLossError"]
+
+_MODULES = {"JEPAConfig": "config", "JEPATrainer": "trainer", "NonFiniteLossError": "trainer"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then: torch and TRL take seconds, and `llm-jepa --help` needs neither."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

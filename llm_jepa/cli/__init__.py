@@ -1,0 +1,50 @@
+"""`llm-jepa COMMAND ...`. One module per command, imported only when it is called.
+
+A command's module has `add_arguments(parser)` and `run(args) -> exit status`, and the first line of its docstring is
+its help. A command that takes a RECIPE (an argument `recipe`) gets what else stands on the command line, overrides of
+the recipe, as `args.overrides`.
+"""
+
+import argparse
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+from llm_jepa.entry import entry_point
+
+COMMANDS = {"train": "train", "inspect": "inspect", "fetch-model": "fetch_model", "eval": "eval"}
+"""Command -> its module in this package."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="llm-jepa", description="Fine-tune causal LMs with LLM-JEPA.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    run = None
+    for name, module_name in COMMANDS.items():
+        summary = _summary(module_name)
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if argv[:1] == [name]:
+            module = importlib.import_module(f"{__name__}.{module_name}")
+            module.add_arguments(command)
+            run = module.run
+    args = _parse(parser, argv)
+    assert run is not None, "argparse ends the program when there is no command"
+    with entry_point():
+        return run(args)
+
+
+def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    args, overrides = parser.parse_known_args(argv)
+    args.overrides = overrides
+    if overrides and not hasattr(args, "recipe"):
+        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+    return args
+
+
+def _summary(module_name: str) -> str:
+    """The first line of a module's docstring, read from its source: importing it would import torch."""
+    source = (Path(__file__).parent / f"{module_name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]

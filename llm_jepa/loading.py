@@ -1,0 +1,143 @@
+"""Loads a recipe's data: a Hub id, a local JSON Lines, JSON, CSV or Parquet file, or a directory of such files."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from datasets import Dataset, IterableDataset, load_dataset
+from datasets.exceptions import DatasetGenerationError
+from trl import ScriptArguments
+
+LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+"""File name suffix -> the loader of `datasets`. A local file is one split, `train`."""
+
+TEXT_SUFFIXES = (".jsonl", ".json", ".csv")
+
+
+def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset:
+    """Load one split of `script.dataset_name`.
+
+    Args:
+        script: TRL's `ScriptArguments`; `dataset_name`, `dataset_config` and `dataset_streaming` are used.
+        split: A split's name, e.g. `train`, or (not in streaming) a slice of it, e.g. `train[:1000]`.
+
+    Raises:
+        ValueError: Nothing is there, the split does not exist or has no rows, or a file cannot be read; a text file
+            that is no JSON or no UTF-8 is named with the line. Of a stream only the first rows are looked at.
+    """
+    name = script.dataset_name
+    if name is None:
+        raise ValueError("`dataset_name` must be given: a Hub id, a local file or a directory.")
+    if script.dataset_streaming and re.search(r"[\[+]", split):
+        raise ValueError(
+            f"Split `{split}` of `{name}` is a slice, and a stream has none. Name a whole split, or leave "
+            "`dataset_streaming` off."
+        )
+    path = Path(name).expanduser()
+    files = _local_files(path)
+    for file in files:
+        if file.stat().st_size == 0:
+            raise ValueError(f"`{file}` is empty.")
+    try:
+        dataset = _load(script, name, split, path)
+        has_rows = next(iter(dataset), None) is not None
+        if isinstance(dataset, Dataset):
+            dataset.data.validate(full=True)  # the JSON loader lets bytes through that are no UTF-8
+    except (DatasetGenerationError, ValueError) as error:
+        _raise_for_unreadable_line(files)
+        raise ValueError(f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}") from error
+    except OSError as error:
+        looked = "" if files else f"There is no file or directory `{name}` (looked in {Path.cwd()}). "
+        raise ValueError(f"{looked}`{name}` cannot be loaded: {_reason(error)}") from error
+    if not has_rows:
+        raise ValueError(f"Split `{split}` of `{name}` has no rows.")
+    return dataset
+
+
+def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset | IterableDataset:
+    if not path.is_file():
+        source = str(path) if path.is_dir() else name
+        return load_dataset(source, script.dataset_config, split=split, streaming=script.dataset_streaming)
+    if script.dataset_config is not None:
+        raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
+    return load_dataset(LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming)
+
+
+def _local_files(path: Path) -> list[Path]:
+    """The data files of a local data set; none for a Hub id."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
+        if not files:
+            raise ValueError(f"The directory `{path}` holds no file that ends in {', '.join(LOADERS)}.")
+        return files
+    if path.is_file():
+        if path.suffix not in LOADERS:
+            raise ValueError(f"`{path}` must end in one of {', '.join(LOADERS)}.")
+        return [path]
+    looks_like_a_path = path.suffix in LOADERS or path.is_absolute() or len(path.parts) > 2
+    if looks_like_a_path:
+        raise ValueError(f"There is no file or directory `{path}` (looked in {Path.cwd()}).")
+    return []
+
+
+def _reason(error: Exception) -> str:
+    """What a loader said, in one line. `datasets` keeps the reason for a failed generation in the cause."""
+    cause = error.__cause__ if type(error) is DatasetGenerationError and error.__cause__ else error
+    return " ".join(str(cause).split())
+
+
+def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
+    """Name the first line of the text files that is no UTF-8 or no JSON, if there is one."""
+    for file in files:
+        if file.suffix in TEXT_SUFFIXES:
+            _check_encoding(file)
+        if LOADERS[file.suffix] == "json":
+            _check_json(file)
+
+
+def _check_encoding(file: Path) -> None:
+    offset_bytes = 0
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"`{file}`, line {number}: byte {offset_bytes + error.start} of the file is no UTF-8 "
+                    f"({error.reason}). Convert the file to UTF-8."
+                ) from error
+            offset_bytes += len(line)
+
+
+def _check_json(file: Path) -> None:
+    """A `.json` file may be one document; in any other case each line is a document of its own, and an object."""
+    if file.suffix == ".json" and not _is_json(_first_line(file)):
+        try:
+            json.loads(file.read_text(encoding="utf-8-sig"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"`{file}`, line {error.lineno}: no JSON: {error.msg}.") from error
+        return
+    with file.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"`{file}`, line {number}: no JSON: {error.msg} (column {error.colno}).") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"`{file}`, line {number}: a row must be an object, not {json.dumps(row)[:40]}.")
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8-sig") as lines:
+        return lines.readline()
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True

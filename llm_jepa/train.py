@@ -1,0 +1,200 @@
+"""Trains one recipe: what `llm-jepa train`, `accelerate launch -m llm_jepa.train` and executable recipes run."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import get_peft_config, get_quantization_config
+
+from llm_jepa.entry import entry_point
+from llm_jepa.loading import load_split
+from llm_jepa.modeling import resolve_model
+from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
+from llm_jepa.trainer import JEPATrainer
+
+logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
+
+RECIPE_FILE = "recipe.yaml"
+"""In an output directory: the resolved settings of the run that it belongs to."""
+
+SECRET_KEYS = frozenset({"hub_token"})
+
+KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
+    "output_dir",
+    "resume_from_checkpoint",
+    "disable_tqdm",
+    "logging_strategy",
+    "logging_steps",
+    "logging_first_step",
+    "logging_nan_inf_filter",
+    "log_level",
+    "log_level_replica",
+    "log_on_each_node",
+    "report_to",
+    "run_name",
+    "project",
+    "trackio_space_id",
+    "trackio_bucket_id",
+    "trackio_static_space_id",
+}
+"""A run may be taken up again with other values of these."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train the recipe that the command line names."""
+    with entry_point():
+        train(parse_recipe(sys.argv[1:] if argv is None else argv))
+
+
+def train(recipe: Recipe) -> JEPATrainer | None:
+    """Train a recipe, or take up where an interrupted run of it stopped; the model or adapter is in its `output_dir`.
+
+    Returns:
+        The trainer, or None when the output directory already holds the complete run.
+
+    Raises:
+        ValueError: The output directory is another recipe's, the data cannot be loaded, or the launcher's settings
+            were not followed. Nothing has been written then.
+    """
+    output_dir = recipe.output_dir
+    check_output_directory(output_dir, recipe.settings)
+    if is_complete(output_dir) and recipe.training.resume_from_checkpoint is None:
+        logger.info(f"{output_dir} already holds the complete run; nothing to do.")
+        return None
+    checkpoint = checkpoint_to_resume(recipe)
+    trainer = _build_trainer(recipe)
+    check_launch(trainer.accelerator)
+    if trainer.is_world_process_zero():
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write_recipe(_without(SECRET_KEYS, recipe.settings), output_dir / RECIPE_FILE)
+        (output_dir / TRAINER_STATE_NAME).unlink(missing_ok=True)  # no longer complete
+    if checkpoint is not None:
+        logger.info(f"Resuming from {checkpoint}.")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(output_dir))
+    trainer.save_state()  # last of all: it marks the run as complete
+    logger.info(f"{'Adapter' if recipe.model.use_peft else 'Model'} saved to {output_dir}.")
+    if recipe.training.push_to_hub:
+        trainer.push_to_hub(dataset_name=recipe.script.dataset_name)
+    trainer.end()
+    return trainer
+
+
+def _build_trainer(recipe: Recipe) -> JEPATrainer:
+    script, model, training = recipe.script, recipe.model, recipe.training
+    from_model_settings = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    }
+    training.model_init_kwargs = from_model_settings | (recipe.settings.get("model_init_kwargs") or {})
+    with training.main_process_first(desc="loading of data and model"):
+        train_dataset = load_split(script, script.dataset_train_split)
+        evaluates = training.eval_strategy != "no"
+        eval_dataset = load_split(script, script.dataset_test_split) if evaluates else None
+        model_path = resolve_model(recipe.settings["model_name_or_path"], model.model_revision)
+    return JEPATrainer(
+        model=model_path,
+        args=training,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        quantization_config=get_quantization_config(model),
+        peft_config=get_peft_config(model),
+    )
+
+
+def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:
+    """Accept a directory that is not there, is empty, or belongs to a run of the same settings.
+
+    Raises:
+        ValueError: It holds anything else; the message shows which settings differ.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise ValueError(f"`output_dir: {directory}` is a file. Name a directory.")
+    if not any(directory.iterdir()):
+        return
+    advice = "Nothing was overwritten. Give another `output_dir`, or move this one away."
+    if not (directory / RECIPE_FILE).is_file():
+        raise ValueError(f"`output_dir: {directory}` is not empty and holds no run ({RECIPE_FILE}). {advice}")
+    there = _without(KEYS_WITHOUT_EFFECT_ON_RESULT, read_settings(directory / RECIPE_FILE))
+    here = _without(KEYS_WITHOUT_EFFECT_ON_RESULT, settings)
+    differences = [
+        f"`{key}` is {_shown(there, key)} there and {_shown(here, key)} here"
+        for key in here | there
+        if (key in here, here.get(key)) != (key in there, there.get(key))
+    ]
+    if differences:
+        raise ValueError(
+            f"`output_dir: {directory}` holds a run with other settings: {'; '.join(differences)}. {advice}"
+        )
+
+
+def is_complete(output_dir: Path) -> bool:
+    """Whether a run ended here, its model saved."""
+    return (output_dir / TRAINER_STATE_NAME).is_file()
+
+
+def checkpoint_to_resume(recipe: Recipe) -> str | None:
+    """The checkpoint that was asked for, else the last complete one of the output directory, if there is one."""
+    asked_for = recipe.training.resume_from_checkpoint
+    if asked_for is not None:
+        if not (Path(asked_for) / TRAINER_STATE_NAME).is_file():
+            raise ValueError(f"`resume_from_checkpoint: {asked_for}` is no checkpoint: no {TRAINER_STATE_NAME} there.")
+        return asked_for
+    # A checkpoint's state is written last, so one without it was cut off in the writing.
+    states = recipe.output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
+    checkpoints = [state.parent for state in states if not _is_finished(state)]
+    last = max(checkpoints, key=lambda path: int(path.name.split("-")[-1]), default=None)
+    if last is not None and recipe.training.save_only_model:
+        raise ValueError(
+            f"`{last}` was saved with `save_only_model`, without the optimizer, so the run cannot be taken up where "
+            "it stopped. Give another `output_dir`."
+        )
+    return None if last is None else str(last)
+
+
+def _is_finished(state_file: Path) -> bool:
+    """Whether all steps were done; from there, unless an epoch ends there too, transformers would train one more."""
+    state = TrainerState.load_from_json(str(state_file))
+    return state.global_step >= state.max_steps
+
+
+def check_launch(accelerator: Accelerator) -> None:
+    """Refuse to run when accelerate does not do what its launcher was told, which it passes over in silence."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != processes:
+        raise ValueError(
+            f"The launcher started {processes} processes that do not work together: each sees "
+            f"{accelerator.num_processes}. Look at `use_cpu` and `ddp_backend` in the recipe and `distributed_type` "
+            "in the launcher's configuration."
+        )
+    for variable, wanted in (
+        ("ACCELERATE_USE_DEEPSPEED", DistributedType.DEEPSPEED),
+        ("ACCELERATE_USE_FSDP", DistributedType.FSDP),
+    ):
+        if os.environ.get(variable, "false").lower() == "true" and accelerator.distributed_type != wanted:
+            raise ValueError(
+                f"The launcher's configuration asks for {wanted.value}, and training would run as "
+                f"{accelerator.distributed_type.value}. On a CPU leave `use_cpu` out of the recipe."
+            )
+
+
+def _without(keys: frozenset[str], settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}
+
+
+def _shown(settings: dict[str, Any], key: str) -> str:
+    return repr(settings[key]) if key in settings else "not given"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Data come from files, directories and streams; what cannot be read is named with its file and line."""
+
+import json
+
+import datasets
+import pytest
+from datasets import Dataset, IterableDataset
+from trl import ScriptArguments
+
+from llm_jepa.loading import load_split
+
+ROWS = [{"source": f"lines with {n}", "target": f".*{n}.*"} for n in range(5)]
+GOOD = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+
+
+def load(name, split="train", **options):
+    return load_split(ScriptArguments(dataset_name=str(name), **options), split)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_local_file_is_the_split_train(tmp_path, suffix, streaming):
+    file = tmp_path / f"pairs{suffix}"
+    data = Dataset.from_list(ROWS)
+    {
+        ".jsonl": lambda: data.to_json(file),
+        ".json": lambda: file.write_text(json.dumps(ROWS, indent=1)),
+        ".csv": lambda: data.to_csv(file),
+        ".parquet": lambda: data.to_parquet(file),
+    }[suffix]()
+    loaded = load(file, dataset_streaming=streaming)
+    assert isinstance(loaded, IterableDataset if streaming else Dataset)
+    assert list(loaded) == ROWS
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_directory_has_a_split_for_each_file(tmp_path, streaming):
+    (tmp_path / "train.jsonl").write_text(GOOD)
+    (tmp_path / "test.jsonl").write_text(json.dumps(ROWS[3]))
+    assert list(load(tmp_path, dataset_streaming=streaming)) == ROWS
+    assert list(load(tmp_path, "test", dataset_streaming=streaming)) == [ROWS[3]]
+
+
+def test_a_slice_of_a_split(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text(GOOD)
+    assert list(load("pairs.jsonl", "train[1:3]")) == ROWS[1:3]
+    with pytest.raises(ValueError, match="is a slice, and a stream has none"):
+        load("pairs.jsonl", "train[1:3]", dataset_streaming=True)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_unknown_split_lists_those_there_are(tmp_path, streaming):
+    (tmp_path / "train.jsonl").write_text(GOOD)
+    (tmp_path / "test.jsonl").write_text(GOOD)
+    with pytest.raises(ValueError, match=r"`tset`.*'train', 'test'"):
+        load(tmp_path, "tset", dataset_streaming=streaming)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.jsonl", GOOD + '{"source": "x", target}\n', r"broken\.jsonl`, line 6: no JSON: .* \(column 17\)"),
+        ("cut.jsonl", GOOD[:-5], r"line 5: no JSON: Unterminated string"),
+        ("text.jsonl", "hello\n", "line 1: no JSON: Expecting value"),
+        ("listed.jsonl", GOOD + "[1, 2]\n", r"line 6: a row must be an object, not \[1, 2\]"),
+        ("broken.json", '[{"source": "x"},\n{"source" 1}]', r"broken\.json`, line 2: no JSON: Expecting ':'"),
+        ("latin.jsonl", GOOD.encode() + b'{"source": "caf\xe9"}', f"line 6: byte {len(GOOD) + 15} .* no UTF-8"),
+        ("latin.csv", b"source,target\ncaf\xe9,x\n", r"latin\.csv`, line 2: byte 17 .* no UTF-8"),
+        ("utf16.jsonl", GOOD.encode("utf-16"), "line 1: byte 0 .* no UTF-8"),
+        ("ragged.csv", "source,target\na,b\na,b,c,d\n", "Expected 2 fields in line 3, saw 4"),
+        ("no.parquet", "not parquet", r"no\.parquet` cannot be loaded: .*[Pp]arquet"),
+        ("empty.jsonl", "", r"`empty\.jsonl` is empty"),
+        ("blank.jsonl", "\n\n", r"blank\.jsonl"),
+        ("header.csv", "source,target\n", r"header\.csv"),
+        ("pairs.txt", "a b", r"must end in one of \.jsonl, \.json, \.csv, \.parquet"),
+    ],
+)
+def test_unreadable_files_are_named_with_the_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message):
+        load(name)
+
+
+def test_a_broken_stream_is_named_with_the_line(tmp_path):
+    (tmp_path / "broken.jsonl").write_text(GOOD + "{oops\n")
+    with pytest.raises(ValueError, match="line 6: no JSON"):
+        load("broken.jsonl", dataset_streaming=True)
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "./pairs", "data/of/mine", "team/pairs", "pairs"])
+def test_what_is_missing_is_named_with_where_it_was_looked_for(tmp_path, name):
+    with pytest.raises(ValueError, match="There is no file or directory `") as error:
+        load(name)
+    assert f"(looked in {tmp_path})" in str(error.value)
+
+
+def test_a_directory_without_data(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ValueError, match="holds no file that ends in"):
+        load(tmp_path)
+
+
+def test_a_file_has_no_configurations(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text(GOOD)
+    with pytest.raises(ValueError, match="`dataset_config: main` has no effect on a single file"):
+        load("pairs.jsonl", dataset_config="main")

@@ -1,0 +1,295 @@
+"""A run goes where nothing is lost, stops and goes on exactly, and starts in every form that is promised."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from llm_jepa.entry import MISTAKE_STATUS, entry_point
+from llm_jepa.recipe import Recipe, parse_recipe, read_settings
+from llm_jepa.train import (
+    RECIPE_FILE,
+    check_launch,
+    check_output_directory,
+    checkpoint_to_resume,
+    main,
+    train,
+)
+from tests.tiny import PAIRS, save_tiny_model
+
+REPOSITORY = Path(__file__).parent.parent
+SHEBANG = "#!/usr/bin/env -S python -m llm_jepa.train\n"
+SETTINGS = {
+    "source_column": "source",
+    "target_column": "target",
+    "max_steps": 2,
+    "per_device_train_batch_size": 2,
+    "learning_rate": 1e-3,
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "bf16": False,
+    "use_cpu": True,
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    """A directory with a tiny model and eight rows."""
+    directory = tmp_path_factory.mktemp("inputs")
+    save_tiny_model(directory / "model")
+    lines = [json.dumps(pair) + "\n" for pair in PAIRS]
+    (directory / "data").mkdir()
+    (directory / "data" / "train.jsonl").write_text("".join(lines))
+    (directory / "data" / "test.jsonl").write_text("".join(lines[:2]))
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+    monkeypatch.chdir(tmp_path)
+
+
+def write(inputs: Path, **changes) -> Path:
+    """A recipe for the tiny model in the current directory, with some settings changed."""
+    places = {
+        "model_name_or_path": str(inputs / "model"),
+        "dataset_name": str(inputs / "data"),
+        "output_dir": str(Path.cwd() / "out"),
+    }
+    path = Path.cwd() / "recipe.yaml"
+    path.write_text(SHEBANG + yaml.safe_dump(places | SETTINGS | changes, sort_keys=False))
+    path.chmod(0o755)
+    return path
+
+
+def read(inputs: Path, **changes) -> Recipe:
+    return parse_recipe([str(write(inputs, **changes))])
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return load_file(directory / "model.safetensors")
+
+
+def assert_same_weights(one: Path, other: Path, **tolerances) -> None:
+    expected = weights(other)
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(tensor, expected[name], **({"rtol": 0, "atol": 0} | tolerances))
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+# --- one run ---
+
+
+def test_a_run_leaves_a_plain_model_and_its_resolved_recipe(inputs):
+    """Overrides are in the recipe that is kept; the model loads with transformers alone; its weights have moved."""
+    trainer = train(parse_recipe([str(write(inputs)), "--seed", "7", "--hub_token", "secret"]))
+    out = Path("out")
+    assert trainer.state.global_step == 2
+    assert read_settings(out / RECIPE_FILE)["seed"] == 7
+    assert "secret" not in (out / RECIPE_FILE).read_text()
+    model, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+    assert not any(info.values()), "no key is missing, unexpected or mismatched"
+    moved = model.get_input_embeddings().weight - weights(inputs / "model")["model.embed_tokens.weight"]
+    assert moved.abs().max() > 1e-4
+
+
+def test_lora_leaves_a_plain_adapter(inputs):
+    train(read(inputs, use_peft=True, lora_target_modules=["q_proj", "v_proj"], learning_rate=0.1))
+    base = AutoModelForCausalLM.from_pretrained(inputs / "model")
+    ids = torch.arange(10, 20)[None]
+    plain_logits = base(ids).logits.clone()
+    tuned = PeftModel.from_pretrained(base, "out")
+    assert tuned.peft_config["default"].target_modules == {"q_proj", "v_proj"}
+    assert (tuned(ids).logits - plain_logits).abs().max() > 1e-3
+
+
+def test_evaluation_takes_the_test_split(inputs):
+    trainer = train(read(inputs, eval_strategy="steps", eval_steps=2))
+    assert len(trainer.eval_dataset) == 2
+    assert trainer.state.log_history[-2]["eval_loss"] > 0
+
+
+def test_from_scratch_starts_from_random_weights(inputs):
+    """With a learning rate of nothing the saved weights are the fresh ones: the seed's, not the model's."""
+    train(read(inputs, from_scratch=True, learning_rate=0, output_dir="one"))
+    train(read(inputs, from_scratch=True, learning_rate=0, output_dir="same"))
+    assert_same_weights(Path("one"), Path("same"))
+    name = "model.embed_tokens.weight"
+    assert not torch.equal(weights(Path("one"))[name], weights(inputs / "model")[name])
+
+
+# --- nothing is lost ---
+
+
+def test_an_output_directory_of_other_settings_is_refused_and_untouched(inputs):
+    train(read(inputs))
+    before = snapshot(Path("out"))
+    with pytest.raises(ValueError, match=r"`learning_rate` is 0\.001 there and 0.5 here") as error:
+        train(read(inputs, learning_rate=0.5, warmup_steps=1))
+    assert "`warmup_steps` is not given there and 1.0 here" in str(error.value)
+    assert "Nothing was overwritten" in str(error.value)
+    assert snapshot(Path("out")) == before
+
+
+def test_an_output_directory_that_holds_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        check_output_directory(tmp_path, {})
+    with pytest.raises(ValueError, match="is a file"):
+        check_output_directory(tmp_path / "thesis.tex", {})
+
+
+def test_an_output_directory_may_be_absent_empty_or_differ_in_logging_only(tmp_path):
+    settings = {"seed": 1, "logging_steps": 5.0}
+    check_output_directory(tmp_path / "absent", settings)
+    check_output_directory(tmp_path, settings)
+    (tmp_path / RECIPE_FILE).write_text("seed: 1\nreport_to: trackio\nrun_name: first\n")
+    check_output_directory(tmp_path, settings)
+    with pytest.raises(ValueError, match="`seed` is 1 there and 2 here"):
+        check_output_directory(tmp_path, {"seed": 2})
+
+
+def test_a_complete_run_is_not_run_again(inputs, caplog):
+    train(read(inputs))
+    before = snapshot(Path("out"))
+    caplog.set_level("INFO", logger="llm_jepa")
+    assert train(read(inputs, logging_steps=2)) is None
+    assert "already holds the complete run" in caplog.text
+    assert snapshot(Path("out")) == before
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(inputs):
+    """From the last checkpoint that is whole, bit for bit; also when it was cut off after the last step."""
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
+    train(read(inputs, **settings, output_dir="whole"))
+    assert {path.name for path in Path("whole").glob("checkpoint-*")} == {f"checkpoint-{n}" for n in (2, 4, 6)}
+    Path("cut").mkdir()
+    for name in (RECIPE_FILE, "checkpoint-2", "checkpoint-4", "checkpoint-6"):
+        copy = shutil.copytree if name != RECIPE_FILE else shutil.copy
+        copy(Path("whole") / name, Path("cut") / name)
+    (Path("cut") / "checkpoint-4" / "trainer_state.json").unlink()
+    recipe = read(inputs, **settings, output_dir="cut")
+    assert checkpoint_to_resume(recipe) == "cut/checkpoint-2"
+    trainer = train(recipe)
+    assert trainer.state.global_step == 6
+    assert_same_weights(Path("cut"), Path("whole"))
+
+
+def test_a_run_cannot_be_taken_up_from_weights_alone(inputs):
+    settings = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1, "save_only_model": True}
+    train(read(inputs, **settings))
+    Path("out/trainer_state.json").unlink()
+    with pytest.raises(ValueError, match="without the optimizer"):
+        train(read(inputs, **settings))
+
+
+def test_a_checkpoint_that_was_asked_for_must_be_one(inputs):
+    with pytest.raises(ValueError, match="`resume_from_checkpoint: nowhere` is no checkpoint"):
+        train(read(inputs, resume_from_checkpoint="nowhere"))
+
+
+# --- how a program ends ---
+
+
+def test_a_mistake_ends_in_one_line(inputs, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([str(write(inputs)), "--learnin_rate", "1"])
+    assert ended.value.code == MISTAKE_STATUS
+    message = "command line: unknown key `learnin_rate`. Did you mean `learning_rate`?"
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_an_error_of_another_library_keeps_its_traceback():
+    with pytest.raises(ValueError, match="Expecting value"), entry_point():
+        json.loads("nonsense")
+
+
+# --- launchers ---
+
+
+@pytest.fixture
+def launch():
+    """Starts programs; those that still run at the end of the test are killed."""
+    started: list[subprocess.Popen] = []
+    yield lambda *command: started.append(start(*command)) or started[-1]
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def start(*command: str) -> subprocess.Popen:
+    """Start a program with this interpreter's programs first in the PATH, offline, with no settings of the user."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HF_HOME": str(Path.cwd() / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def assert_succeeds(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_the_command_and_the_executable_recipe_train_the_same_model(inputs, launch):
+    """`llm-jepa train` and the recipe itself under accelerate: the same weights, bit for bit."""
+    recipe = str(write(inputs))
+    config = str(REPOSITORY / "recipes" / "accelerate" / "single.yaml")
+    command = launch("llm-jepa", "train", recipe, "--output_dir", "command")
+    executable = launch(
+        *("accelerate", "launch", "--config_file", config, "--no_python", "./recipe.yaml", "--output_dir=executable")
+    )
+    assert "Model: command" in assert_succeeds(command).splitlines()
+    assert_succeeds(executable)
+    assert_same_weights(Path("executable"), Path("command"))
+
+
+def test_two_processes_train_the_model_of_one(inputs, launch):
+    """`accelerate launch -m`, half the batch each: no race for the directory, and the same weights."""
+    recipe = str(write(inputs))
+    config = str(REPOSITORY / "tests" / "cpu-2.yaml")
+    overrides = ("--output_dir", "two", "--per_device_train_batch_size", "1")
+    two = launch("accelerate", "launch", "--config_file", config, "-m", "llm_jepa.train", recipe, *overrides)
+    train(parse_recipe([recipe, "--output_dir", "one"]))
+    output = assert_succeeds(two)
+    assert output.count("Model saved to two.") == 1
+    assert_same_weights(Path("two"), Path("one"), rtol=1e-4, atol=1e-5)
+
+
+def test_processes_that_do_not_work_together_are_refused(inputs, monkeypatch):
+    """Both of accelerate's silent failures: unrelated processes, and DeepSpeed that was asked for and is not there."""
+    accelerator = train(read(inputs)).accelerator
+    with monkeypatch.context() as environment:
+        environment.setenv("WORLD_SIZE", "2")
+        with pytest.raises(ValueError, match="started 2 processes that do not work together: each sees 1"):
+            check_launch(accelerator)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ValueError, match="asks for DEEPSPEED, and training would run as NO"):
+        check_launch(accelerator)
+
+
+def test_the_launcher_settings_for_gpus_are_the_tested_ones():
+    """multi-gpu.yaml is the configuration that the two-process test runs, but for the device."""
+    gpu = yaml.safe_load((REPOSITORY / "recipes" / "accelerate" / "multi-gpu.yaml").read_text())
+    cpu = yaml.safe_load((REPOSITORY / "tests" / "cpu-2.yaml").read_text())
+    assert gpu.pop("gpu_ids") == "all"
+    assert cpu.pop("use_cpu") is True
+    assert gpu == cpu
