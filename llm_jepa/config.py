@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 import torch
 from trl import SFTConfig
@@ -40,6 +40,7 @@ class JEPAConfig(SFTConfig):
         target_column: Column with the target, when the data are two plain columns.
         system_prompt: System turn put before every conversation; views are encoded without it.
         from_scratch: Start from the model's config with random weights (pretraining).
+        completion_only_loss: TRL's; here True unless set to False, whatever the data set's columns are called.
 
     Raises:
         ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
@@ -81,12 +82,22 @@ class JEPAConfig(SFTConfig):
         if _is_plain_cpu_run() and not self.use_cpu:
             self.use_cpu = True  # transformers refuses bf16 autocast on a CPU that was not asked for
         super().__post_init__()
+        if self.completion_only_loss is None:
+            self.completion_only_loss = True  # TRL would decide by the columns before they are mapped to rows
+        self._check_choices()
         self._check_ranges()
         self._check_trl_options()
         if self.jepa_weight > 0:
             self._check_jepa_options()
             if self.jepa_loss == "info_nce" and self.info_nce_temperature is None:
                 self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
+
+    def _check_choices(self):
+        for name, annotation in JEPAConfig.__annotations__.items():
+            if get_origin(annotation) is Literal and getattr(self, name) not in get_args(annotation):
+                raise ValueError(
+                    f"`{name}` is {getattr(self, name)!r}; allowed are {', '.join(map(repr, get_args(annotation)))}."
+                )
 
     def _check_ranges(self):
         for name in ("jepa_weight", "lm_weight"):
@@ -95,12 +106,12 @@ class JEPAConfig(SFTConfig):
                 raise ValueError(f"`{name}` is {value}; it must be a finite number >= 0.")
         if self.jepa_weight == 0 and self.lm_weight == 0:
             raise ValueError("`jepa_weight` and `lm_weight` are both 0, so nothing would be trained. Raise one.")
-        if not 0 <= self.num_predictor_tokens <= MAX_PREDICTOR_TOKENS:
+        if self.num_predictor_tokens not in range(MAX_PREDICTOR_TOKENS + 1):
             raise ValueError(
                 f"`num_predictor_tokens` is {self.num_predictor_tokens}; allowed are 0 to {MAX_PREDICTOR_TOKENS}."
             )
-        if self.info_nce_temperature is not None and self.info_nce_temperature <= 0:
-            raise ValueError(f"`info_nce_temperature` is {self.info_nce_temperature}; it must be > 0.")
+        if self.info_nce_temperature is not None and not 0 < self.info_nce_temperature < float("inf"):
+            raise ValueError(f"`info_nce_temperature` is {self.info_nce_temperature}; it must be a finite number > 0.")
         for name in ("source_column", "target_column"):
             if getattr(self, name) == "":
                 raise ValueError(f"`{name}` is empty; give a column's name or leave it out.")
@@ -108,6 +119,10 @@ class JEPAConfig(SFTConfig):
             raise ValueError(
                 f"`source_column` is {self.source_column!r} and `target_column` is {self.target_column!r}. "
                 "Give both, or neither for data with `messages` or `prompt`/`completion`."
+            )
+        if self.source_column is not None and self.source_column == self.target_column:
+            raise ValueError(
+                f"`source_column` and `target_column` are both {self.source_column!r}; the views need two columns."
             )
 
     def _check_trl_options(self):
@@ -121,7 +136,9 @@ class JEPAConfig(SFTConfig):
                 f"`truncation_mode: {self.truncation_mode}` has no effect: rows longer than `max_length` are never "
                 "truncated, since a truncated view is another view. See `long_rows`."
             )
-        if (self.dataset_kwargs or {}).get("skip_prepare_dataset"):
+        if self.long_rows == "error" and self.max_length is None:
+            raise ValueError("`long_rows: error` has no effect with `max_length: null`; set a `max_length`.")
+        if isinstance(self.dataset_kwargs, dict) and self.dataset_kwargs.get("skip_prepare_dataset"):
             raise ValueError(
                 "`skip_prepare_dataset` would skip the making of views. Give pre-tokenised rows instead: columns "
                 "`input_ids`, `labels`, `source_ids`, `target_ids`."

@@ -5,16 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 from datasets import Dataset
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import get_dataset_column_names
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.layouts.base import IGNORED_LABEL
 from llm_jepa.rows import (
     ROW_COLUMNS,
     TOKENISED_COLUMNS,
     AnyDataset,
     ColumnMapping,
     has_pairs,
+    is_prepared,
     is_tokenised,
     to_rows,
 )
@@ -44,15 +47,28 @@ def prepare_dataset(
             `long_rows: error`, or no row is left.
     """
     mapping = ColumnMapping.from_args(args)
+    if is_prepared(dataset):
+        return dataset
     if is_tokenised(dataset):
-        dataset = _check_tokenised(dataset, args, mapping)
-        dataset = tokenise(dataset)
+        dataset = tokenise(_check_tokenised(dataset, args, mapping))
     elif args.jepa_weight == 0 and not has_pairs(dataset, mapping):
-        return tokenise(dataset.map(lambda row, index: {"row_index": index}, with_indices=True))
+        if mapping.system_prompt is not None:
+            raise ValueError("`system_prompt` has no effect on text, which has no turns; leave it out.")
+        dataset = tokenise(dataset.map(lambda row, index: {"row_index": index}, with_indices=True))
     else:
         dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None)
-        dataset = add_views(tokenise(dataset), tokenizer, args)
+        dataset = add_views(_tokenise_turns(dataset, tokenise, name), tokenizer, args)
     return drop_long_rows(dataset, args, name)
+
+
+def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDataset], name: str) -> AnyDataset:
+    try:
+        return tokenise(dataset)
+    except TemplateError as error:
+        raise ValueError(
+            f"The chat template cannot render the {name} data: {error}. Change the turns (`system_prompt` adds "
+            "one), or set another template with `chat_template_path`."
+        ) from error
 
 
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
@@ -74,9 +90,11 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
     if limit is None:
         return dataset
 
-    def fits(row: dict[str, Any]) -> bool:
-        tokens = longest_sequence_tokens(row, args.num_predictor_tokens)
-        if tokens > limit and args.long_rows == "error":
+    num_predictor_tokens, refuses = args.num_predictor_tokens, args.long_rows == "error"
+
+    def fits(row: dict[str, Any]) -> bool:  # closes over no more than it needs: `datasets` caches by a hash of it
+        tokens = longest_sequence_tokens(row, num_predictor_tokens)
+        if tokens > limit and refuses:
             raise ValueError(
                 f"Row {row['row_index']} of the {name} data has {tokens} tokens; `max_length` is {limit}. Raise it or "
                 "set `long_rows: drop`."
@@ -108,15 +126,36 @@ def _check_tokenised(dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMappi
     if mapping != ColumnMapping():
         raise ValueError("`source_column`, `target_column` and `system_prompt` have no effect on pre-tokenised rows.")
 
+    has_views = not {"source_ids", "target_ids"} & {*missing}
+    is_prefix_view = args.jepa_source_view == "prefix"
+
     def check(row: dict[str, Any], index: int) -> dict[str, Any]:
-        source_ids, target_ids = row.get("source_ids", [0]), row.get("target_ids", [0])
-        if not source_ids or not target_ids:
-            raise ValueError(f"Row {index}: `source_ids` or `target_ids` is empty.")
-        if args.jepa_source_view == "prefix" and not is_prefix(source_ids, row["input_ids"]):
-            raise ValueError(
-                f"Row {index}: with `jepa_source_view: prefix`, `source_ids` must be the first tokens of `input_ids`."
-            )
-        starts = {name: row.get(name, 0) for name in ("source_start", "target_start")}
-        return {"source_ids": source_ids, "target_ids": target_ids, **starts, "row_index": index}
+        try:
+            _check_labels(row)
+            return {"row_index": index} | (_checked_views(row, is_prefix_view) if has_views else {})
+        except ValueError as error:
+            raise ValueError(f"Row {index}: {error}") from error
 
     return dataset.map(check, with_indices=True)
+
+
+def _check_labels(row: dict[str, Any]) -> None:
+    input_ids, labels = row["input_ids"] or [], row["labels"] or []
+    if len(input_ids) != len(labels):
+        raise ValueError(f"there are {len(input_ids)} `input_ids` and {len(labels)} `labels`; they must be as many.")
+    if all(label == IGNORED_LABEL for label in labels[1:]):
+        raise ValueError(f"no token is to be learned: all `labels` after the first are {IGNORED_LABEL}.")
+
+
+def _checked_views(row: dict[str, Any], is_prefix_view: bool) -> dict[str, Any]:
+    views: dict[str, Any] = {}
+    for name in ("source", "target"):
+        token_ids, start = row[f"{name}_ids"], row.get(f"{name}_start", 0)
+        if not token_ids:
+            raise ValueError(f"`{name}_ids` is empty.")
+        if not 0 <= start < len(token_ids):
+            raise ValueError(f"`{name}_start` is {start}; allowed are 0 to {len(token_ids) - 1}.")
+        views |= {f"{name}_ids": token_ids, f"{name}_start": start}
+    if is_prefix_view and not is_prefix(row["source_ids"], row["input_ids"]):
+        raise ValueError("with `jepa_source_view: prefix`, `source_ids` must be the first tokens of `input_ids`.")
+    return views

@@ -1,14 +1,15 @@
 """A data set and its column mapping -> rows: prompt, completion, and the text of the two views."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from datasets import Dataset, IterableDataset
 from trl.data_utils import get_dataset_column_names
 
 from llm_jepa.config import JEPAConfig
 
-AnyDataset = Dataset | IterableDataset
+AnyDataset: TypeAlias = Dataset | IterableDataset
 Messages = list[dict[str, Any]]
 
 ROW_COLUMNS = ("prompt", "completion", "source", "target")
@@ -46,7 +47,8 @@ def to_rows(dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool
         ValueError: A column is missing, a view is empty, or a conversation has no last assistant turn.
     """
     columns = get_dataset_column_names(dataset)
-    convert = _choose_converter(columns, mapping)
+    convert, read = _choose_converter(columns, mapping)
+    dataset = dataset.select_columns([name for name in columns if name in (*read, *_TEMPLATE_COLUMNS)])
 
     def to_row(example: dict[str, Any], index: int) -> dict[str, Any]:
         try:
@@ -57,13 +59,17 @@ def to_rows(dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool
             raise ValueError(f"Row {index}: {error}") from error
         return row
 
-    dropped = [name for name in columns if name not in (*ROW_COLUMNS, *_TEMPLATE_COLUMNS)]
-    return dataset.map(to_row, with_indices=True, remove_columns=dropped)
+    return dataset.map(to_row, with_indices=True, remove_columns=read)
 
 
 def is_tokenised(dataset: AnyDataset) -> bool:
     """Whether the rows are token ids already."""
     return "input_ids" in get_dataset_column_names(dataset)
+
+
+def is_prepared(dataset: AnyDataset) -> bool:
+    """Whether the rows have their views already: TRL's `evaluate` hands prepared data in again."""
+    return {*TOKENISED_COLUMNS, "source_start", "target_start", "row_index"} <= {*get_dataset_column_names(dataset)}
 
 
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
@@ -72,16 +78,17 @@ def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
     return mapping.source_column is not None or "messages" in columns or {"prompt", "completion"} <= columns
 
 
-def _choose_converter(columns: list[str], mapping: ColumnMapping):
-    if mapping.source_column is not None:
+def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Callable[..., dict[str, Any]], list[str]]:
+    """The function that makes a row, and the columns that it reads."""
+    if mapping.source_column is not None and mapping.target_column is not None:
         missing = [name for name in (mapping.source_column, mapping.target_column) if name not in columns]
         if missing:
             raise ValueError(f"The data set has no column {', '.join(map(repr, missing))}. It has: {columns}.")
-        return _row_from_columns
+        return _row_from_columns, [mapping.source_column, mapping.target_column]
     if {"prompt", "completion"} <= set(columns):
-        return _row_from_prompt_completion
+        return _row_from_prompt_completion, ["prompt", "completion"]
     if "messages" in columns:
-        return _row_from_messages
+        return _row_from_messages, ["messages"]
     raise ValueError(
         f"The data set has the columns {columns}. Name two of them as `source_column` and `target_column`, or give "
         f"`messages`, `prompt` and `completion`, or pre-tokenised {list(TOKENISED_COLUMNS)}."
@@ -122,6 +129,8 @@ def _row_from_prompt_completion(
             "target": completion,
         }
     _require_chat_template(has_chat_template)
+    _check_messages(prompt, "prompt")
+    _check_messages(completion, "completion")
     return {
         "prompt": _with_system_prompt(prompt, mapping.system_prompt),
         "completion": completion,
@@ -132,11 +141,20 @@ def _row_from_prompt_completion(
 
 def _row_from_messages(example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
     messages = example["messages"]
+    _check_messages(messages, "messages")
     if not messages or messages[-1]["role"] != "assistant":
         last = messages[-1]["role"] if messages else "nothing"
         raise ValueError(f"`messages` must end with the assistant turn to learn; it ends with {last}.")
     split = {"prompt": messages[:-1], "completion": messages[-1:]}
     return _row_from_prompt_completion(split, mapping, has_chat_template)
+
+
+def _check_messages(messages: Any, column: str) -> None:
+    if not isinstance(messages, list):
+        raise ValueError(f"`{column}` is {type(messages).__name__}, not a list of chat messages.")
+    for message in messages:
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            raise ValueError(f"`{column}` holds {message!r:.60}; a chat message has a `role` and a `content`.")
 
 
 def _require_chat_template(has_chat_template: bool) -> None:

@@ -20,6 +20,7 @@ from llm_jepa.losses import pair_loss
 from llm_jepa.mask_probe import probe_mask_form
 from llm_jepa.masks import MaskForm
 from llm_jepa.metrics import StepMetrics
+from llm_jepa.modeling import resolve_model
 from llm_jepa.predictor import (
     PredictorTokens,
     gathered_vectors,
@@ -78,6 +79,8 @@ class JEPATrainer(SFTTrainer):
         if not isinstance(args, JEPAConfig):
             raise ValueError(f"`args` is {type(args).__name__}; JEPATrainer takes a JEPAConfig.")
         _reject_unsupported(args, data_collator, kwargs)
+        if isinstance(model, str):
+            model = resolve_model(model)
         if args.from_scratch:
             model = _from_scratch(model, args)
         super().__init__(model, args, None, train_dataset, *positional, **kwargs)
@@ -104,8 +107,8 @@ class JEPATrainer(SFTTrainer):
         if args.num_predictor_tokens > 0:
             self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
         ViewForward(model, self.predictor, mask_form, stops_gradient=args.jepa_target == "stop_gradient")
-        if isinstance(self.train_dataset, Dataset):
-            _check_info_nce_batches(args, len(self.train_dataset), self.accelerator.num_processes)
+        if args.jepa_loss == "info_nce" and self.accelerator.num_processes == 1:
+            _check_info_nce_batches(args, self.train_dataset, self.eval_dataset)
 
     def _reject_unsupported_parallelism(self) -> None:
         parallelism = self.accelerator.parallelism_config
@@ -214,7 +217,8 @@ class JEPATrainer(SFTTrainer):
         metrics, warning = self.step_metrics.summary(self._mode, self.accelerator)
         if warning is not None:
             logger.warning(warning)
-        super().log({**logs, **metrics}, start_time)
+        logs.update(metrics)  # in place, as TRL does: `metric_for_best_model` may name one of ours
+        super().log(logs, start_time)
 
     # --- predictor vectors: in the model while it trains, beside checkpoints, never in what is shipped
 
@@ -300,12 +304,14 @@ def _reject_unsupported(args: JEPAConfig, data_collator: Callable | None, kwargs
         raise ValueError("`compute_loss_func` replaces the loss that JEPA is a part of; leave it out.")
 
 
-def _check_info_nce_batches(args: JEPAConfig, num_rows: int, num_processes: int) -> None:
+def _check_info_nce_batches(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
     """A last micro-batch of one row has no negatives; better said now than at the end of the first epoch."""
-    if args.jepa_loss != "info_nce" or args.dataloader_drop_last or num_processes > 1:
-        return
-    if num_rows % args.train_batch_size == 1:
-        raise ValueError(
-            f"With {num_rows} rows and micro-batches of {args.train_batch_size} the last one has a single row, which "
-            "has no negatives for `jepa_loss: info_nce`. Set `dataloader_drop_last: true` or another batch size."
-        )
+    sizes = [(train_dataset, "per_device_train_batch_size", args.train_batch_size)]
+    evaluated = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
+    sizes += [(dataset, "per_device_eval_batch_size", args.eval_batch_size) for dataset in evaluated]
+    for dataset, name, size in sizes:
+        if isinstance(dataset, Dataset) and not args.dataloader_drop_last and len(dataset) % size == 1:
+            raise ValueError(
+                f"With {len(dataset)} rows and `{name}: {size}` the last micro-batch has a single row, which has no "
+                "negatives for `jepa_loss: info_nce`. Set `dataloader_drop_last: true` or another batch size."
+            )

@@ -5,6 +5,7 @@ content could not be attended to by it. Predictor tokens are added later (`with_
 vocabulary.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,9 +38,8 @@ class View:
 
 @dataclass(frozen=True)
 class TurnHeaders:
-    """What a chat template writes before the content of a turn, without system prompt, date or a second BOS."""
+    """What a chat template writes before the content of a conversation's first turn, without system prompt or date."""
 
-    bos: str
     user: str
     assistant: str
 
@@ -100,7 +100,7 @@ class ViewMaker:
             return self._plain(content)
         if self._headers is None:
             self._headers = read_turn_headers(self.tokenizer)
-        header = self._headers.bos + (self._headers.user if view == "source" else self._headers.assistant)
+        header = self._headers.user if view == "source" else self._headers.assistant
         # The whole is tokenised at once, as in a conversation: cutting a text before tokenising changes its tokens.
         ids = self.tokenizer(header + content, add_special_tokens=False)["input_ids"]
         header_ids = self.tokenizer(header, add_special_tokens=False)["input_ids"] if header else []
@@ -137,12 +137,15 @@ class ViewMaker:
         prompt, completion = row["prompt"], row["completion"]
         if isinstance(prompt, str):
             return prompt + completion, prompt.rindex(row["source"]), False
-        kwargs = {"tools": row.get("tools"), **(row.get("chat_template_kwargs") or {})}
+        tools = row.get("tools")
+        tools = json.loads(tools) if isinstance(tools, str) else tools
+        kwargs = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
         text = _render(self.tokenizer, [*prompt, *completion], **kwargs)
         last_user = max(i for i, message in enumerate(prompt) if message["role"] == "user")
         marked = [dict(message) for message in prompt]
-        marked[last_user]["content"] = _MARKERS[0]
-        header, _, _ = _render(self.tokenizer, [*marked, *completion], **kwargs).partition(_MARKERS[0])
+        marker = _MARKERS[0] * (1 + text.count(_MARKERS[0]))  # longer than any the conversation has
+        marked[last_user]["content"] = marker
+        header, _, _ = _render(self.tokenizer, [*marked, *completion], **kwargs).partition(marker)
         return text, len(header), True
 
 
@@ -152,7 +155,7 @@ def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
     Four marked turns are rendered; between the second and the third stand the end of an assistant turn and the
     header of a user turn, and so on. With ChatML: `<|im_end|>\\n` + `<|im_start|>user\\n`. The end of a turn is what
     follows the last marker of a conversation that stops there, so the header is what remains. No system turn, and so
-    no default prompt and no date, stands between two turns.
+    no default prompt and no date, stands between two turns. If the conversation starts with BOS, so does a header.
 
     Raises:
         ValueError: The template fails, or does not render the turns in order.
@@ -169,19 +172,21 @@ def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
     ends = [start + len(marker) for start, marker in zip(starts, _MARKERS, strict=True)]
     user_end = _render(tokenizer, messages[:3]).partition(_MARKERS[2])[2]
     assistant_end = text[ends[3] :]
-    user_header = _without_prefix(text[ends[1] : starts[2]], assistant_end)
+    eos = tokenizer.eos_token or ""
+    user_header = _without_turn_end(text[ends[1] : starts[2]], (assistant_end, user_end), eos)
     # A template may part the turns by a newline that the first turn does not have.
     user_header = _common_suffix(user_header, text[: starts[0]])
-    assistant_header = _without_prefix(text[ends[2] : starts[3]], user_end)
+    assistant_header = _without_turn_end(text[ends[2] : starts[3]], (user_end,), eos)
     bos = tokenizer.bos_token or ""
-    needs_bos = bool(bos) and text.startswith(bos) and not user_header.startswith(bos)
-    return TurnHeaders(bos if needs_bos else "", user_header, assistant_header)
+    bos = bos if text.startswith(bos) else ""
+    user_header, assistant_header = (bos + header.removeprefix(bos) for header in (user_header, assistant_header))
+    return TurnHeaders(user_header, assistant_header)
 
 
 def longest_sequence_tokens(row: dict[str, Any], num_predictor_tokens: int) -> int:
     """Length in tokens of a tokenised row's longest sequence, each view counted with its predictor tokens."""
-    view_tokens = max(len(row["source_ids"]), len(row["target_ids"])) + num_predictor_tokens
-    return max(len(row["input_ids"]), view_tokens)
+    views = [len(row[name]) + num_predictor_tokens for name in ("source_ids", "target_ids") if name in row]
+    return max([len(row["input_ids"]), *views])
 
 
 def is_prefix(token_ids: list[int], of: list[int]) -> bool:
@@ -190,7 +195,7 @@ def is_prefix(token_ids: list[int], of: list[int]) -> bool:
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **kwargs: Any) -> str:
-    apply: Callable[..., str] = tokenizer.apply_chat_template
+    apply: Callable[..., Any] = tokenizer.apply_chat_template
     try:
         return apply(messages, tokenize=False, **kwargs)
     except TemplateError as error:
@@ -198,10 +203,15 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], 
         raise ValueError(f"the chat template cannot render the turns {roles}: {error}") from error
 
 
-def _without_prefix(text: str, prefix: str) -> str:
-    return text[common_prefix_length(text, prefix) :]
+def _without_turn_end(text: str, turn_ends: tuple[str, ...], eos: str) -> str:
+    """What follows the end of a turn, given how a conversation ends: as a turn does, or by one token more (Phi-3)."""
+    for end in (*turn_ends, *(end.removesuffix(eos) for end in turn_ends)):
+        if end and text.startswith(end):
+            return text.removeprefix(end)
+    return text
 
 
 def _common_suffix(one: str, other: str) -> str:
-    length = common_prefix_length(one[::-1], other[::-1])
-    return one[len(one) - length :]
+    while not other.endswith(one):
+        one = one[1:]
+    return one

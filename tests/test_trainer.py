@@ -165,8 +165,12 @@ def test_lm_weight_alone_scales_the_lm_only_arm(tmp_path):
 
 
 def test_info_nce_refuses_a_last_micro_batch_of_one_row(tmp_path):
-    with pytest.raises(ValueError, match="single row"):
+    with pytest.raises(ValueError, match="per_device_train_batch_size.*single row"):
         jepa_trainer(tmp_path, jepa_loss="info_nce", per_device_train_batch_size=7)
+    with pytest.raises(ValueError, match="per_device_eval_batch_size.*single row"):
+        jepa_trainer(
+            tmp_path, jepa_loss="info_nce", per_device_eval_batch_size=2, eval_dataset=Dataset.from_list(PAIRS[:3])
+        )
     trainer = jepa_trainer(tmp_path, jepa_loss="info_nce", per_device_train_batch_size=7, dataloader_drop_last=True)
     trainer.train()
     assert len(step_losses(trainer, "jepa_loss")) == 3
@@ -281,6 +285,11 @@ def test_logs_hold_the_parts_and_the_diagnostics_beside_trls_own(tmp_path):
     assert parts | {"eval_loss"} <= evaluation.keys()
 
 
+def test_evaluate_returns_the_jepa_parts_so_that_the_best_checkpoint_can_go_by_them(tmp_path):
+    metrics = jepa_trainer(tmp_path, eval_dataset=Dataset.from_list(PAIRS)).evaluate()
+    assert metrics["eval_jepa_cosine"] == pytest.approx(1 - metrics["eval_jepa_loss"], abs=1e-6)
+
+
 def test_eval_loss_is_the_lm_loss_of_the_same_weights(tmp_path):
     rows = Dataset.from_list(PAIRS[:4])
     arms = [jepa_trainer(tmp_path, eval_dataset=rows, jepa_weight=weight) for weight in (0.0, 1.0)]
@@ -328,6 +337,19 @@ def test_a_nan_loss_stops_the_run_keeps_the_checkpoint_and_names_the_batch(weigh
     assert all(torch.isfinite(value).all() for value in kept.values())
 
 
+# --- data
+
+
+def test_a_stream_trains_as_the_same_rows_in_memory(tmp_path):
+    losses = []
+    for rows in (Dataset.from_list(PAIRS), Dataset.from_list(PAIRS).to_iterable_dataset()):
+        args = JEPAConfig(**settings(tmp_path, max_steps=2, train_sampling_strategy="sequential", **PAIR_COLUMNS))
+        trainer = JEPATrainer(tiny_llama(), args, train_dataset=rows, processing_class=tiny_tokenizer())
+        trainer.train()
+        losses.append((step_losses(trainer), step_losses(trainer, "jepa_loss")))
+    assert losses[1] == losses[0]
+
+
 # --- what cannot be honoured
 
 
@@ -368,21 +390,9 @@ def test_an_explicit_packed_layout_on_a_recurrent_model_is_an_error_and_auto_fal
 
     def mamba():
         torch.manual_seed(0)
-        return Mamba2ForCausalLM(
-            Mamba2Config(
-                vocab_size=320,
-                hidden_size=32,
-                num_heads=8,
-                head_dim=8,
-                state_size=8,
-                num_hidden_layers=2,
-                n_groups=1,
-                chunk_size=8,
-                bos_token_id=1,
-                eos_token_id=2,
-                pad_token_id=2,
-            )  # fmt: skip
-        )
+        sizes = {"vocab_size": 320, "hidden_size": 32, "num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1}
+        tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+        return Mamba2ForCausalLM(Mamba2Config(num_hidden_layers=2, chunk_size=8, **sizes, **tokens))
 
     with pytest.raises(ValueError, match="packed"):
         jepa_trainer(tmp_path, model=mamba(), jepa_layout="packed")

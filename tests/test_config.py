@@ -1,0 +1,178 @@
+"""JEPAConfig: the paper's defaults, and an error for every option that is out of range or would have no effect."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import HfArgumentParser
+from trl import SFTConfig, TrlParser
+
+from llm_jepa import JEPAConfig
+
+PAPER = {
+    "jepa_weight": 1.0,
+    "lm_weight": 1.0,
+    "num_predictor_tokens": 1,
+    "predictor_position": "append",
+    "jepa_loss": "cosine",
+    "jepa_direction": "source_to_target",
+    "jepa_source_view": "alone",
+    "jepa_target": "online",
+}
+
+
+def config(**options) -> JEPAConfig:
+    return JEPAConfig("out", report_to="none", **options)
+
+
+def test_defaults_are_the_papers():
+    args = config()
+    assert {name: getattr(args, name) for name in PAPER} == PAPER
+    assert (args.jepa_layout, args.long_rows, args.from_scratch) == ("auto", "drop", False)
+
+
+def test_only_completions_are_learned_unless_said_otherwise():
+    """TRL decides by the data set's columns, which are `prompt` and `completion` only after the mapping to rows."""
+    assert config().completion_only_loss is True
+    assert config(completion_only_loss=None).completion_only_loss is True
+    assert config(completion_only_loss=False).completion_only_loss is False
+
+
+def test_info_nce_temperature_is_the_papers_when_not_given():
+    assert config(jepa_loss="info_nce").info_nce_temperature == 0.07
+    assert config(jepa_loss="info_nce", info_nce_temperature=0.5).info_nce_temperature == 0.5
+
+
+NAN, INFINITY = float("nan"), float("inf")
+OUT_OF_RANGE = [
+    ({"jepa_weight": -0.1}, "`jepa_weight` is -0.1; it must be a finite number >= 0"),
+    ({"jepa_weight": NAN}, "`jepa_weight` is nan"),
+    ({"lm_weight": INFINITY}, "`lm_weight` is inf"),
+    ({"lm_weight": -1.0}, "`lm_weight` is -1.0"),
+    ({"jepa_weight": 0.0, "lm_weight": 0.0}, "nothing would be trained"),
+    ({"num_predictor_tokens": 17}, "`num_predictor_tokens` is 17; allowed are 0 to 16"),
+    ({"num_predictor_tokens": -1}, "`num_predictor_tokens` is -1; allowed are 0 to 16"),
+    ({"num_predictor_tokens": 1.5}, r"`num_predictor_tokens` is 1\.5; allowed are 0 to 16"),
+    ({"jepa_loss": "info_nce", "info_nce_temperature": 0.0}, "`info_nce_temperature` is 0.0; it must be a finite"),
+    ({"jepa_loss": "info_nce", "info_nce_temperature": NAN}, "`info_nce_temperature` is nan"),
+    ({"predictor_position": "middle"}, "`predictor_position` is 'middle'; allowed are 'append', 'prepend'"),
+    ({"jepa_loss": "cosin"}, "`jepa_loss` is 'cosin'; allowed are 'cosine', 'l2', 'mse', 'info_nce'"),
+    ({"jepa_direction": "both"}, "`jepa_direction` is 'both'; allowed are 'source_to_target', 'target_to_source'"),
+    ({"jepa_source_view": "suffix"}, "`jepa_source_view` is 'suffix'; allowed are 'alone', 'prefix'"),
+    ({"jepa_target": "ema"}, "`jepa_target` is 'ema'; allowed are 'online', 'stop_gradient'"),
+    ({"jepa_layout": "dense"}, "`jepa_layout` is 'dense'; allowed are 'auto', 'packed', 'rows'"),
+    ({"long_rows": "cut"}, "`long_rows` is 'cut'; allowed are 'drop', 'error'"),
+    ({"source_column": "question"}, "`source_column` is 'question' and `target_column` is None. Give both"),
+    ({"target_column": "answer"}, "`target_column` is 'answer'. Give both"),
+    ({"source_column": "", "target_column": "answer"}, "`source_column` is empty"),
+    ({"source_column": "q", "target_column": "q"}, "both 'q'; the views need two columns"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), OUT_OF_RANGE, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize("idle", [{}, {"jepa_weight": 0.0}], ids=["jepa", "lm-only"])
+def test_an_option_out_of_range_is_refused(options, message, idle):
+    """In the LM-only arm too, where it would stand idle: the other arm is to differ in one line."""
+    with pytest.raises(ValueError, match=message):
+        config(**idle | options)
+
+
+WITHOUT_EFFECT = [
+    ({"num_predictor_tokens": 0, "predictor_position": "prepend"}, "`predictor_position: prepend` has no effect"),
+    ({"info_nce_temperature": 0.1}, "`info_nce_temperature` has no effect with `jepa_loss: cosine`"),
+    (
+        {"jepa_loss": "info_nce", "per_device_train_batch_size": 1},
+        "`per_device_train_batch_size` must be at least 2; it is 1",
+    ),
+    ({"label_smoothing_factor": 0.1}, "`label_smoothing_factor` .* Set it to 0"),
+    ({"average_tokens_across_devices": False}, "`average_tokens_across_devices: false` .* Leave it on"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WITHOUT_EFFECT, ids=lambda value: str(value)[:60])
+def test_a_jepa_option_without_effect_is_refused_unless_all_of_them_stand_idle(options, message):
+    with pytest.raises(ValueError, match=message):
+        config(**options)
+    idle = config(jepa_weight=0.0, **options)
+    assert {name: getattr(idle, name) for name in options} == options
+
+
+UNSUPPORTED = [
+    ({"packing": True}, "`jepa_layout: packed` packs the sequences of each row"),
+    ({"eval_packing": True}, "`packing` and `padding_free`"),
+    ({"padding_free": True}, "`packing` and `padding_free`"),
+    ({"truncation_mode": "keep_end"}, "`truncation_mode: keep_end` has no effect"),
+    ({"long_rows": "error", "max_length": None}, "`long_rows: error` has no effect with `max_length: null`"),
+    ({"dataset_kwargs": {"skip_prepare_dataset": True}}, "Give pre-tokenised rows instead"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), UNSUPPORTED, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize("jepa_weight", [1.0, 0.0])
+def test_a_setting_of_trl_that_rows_cannot_honour_is_refused_in_both_arms(options, message, jepa_weight):
+    with pytest.raises(ValueError, match=message):
+        config(jepa_weight=jepa_weight, **options)
+
+
+@settings(deadline=None)
+@given(
+    weight=st.floats(1e-6, 1e4),
+    count=st.integers(1, 16),
+    loss=st.sampled_from(["cosine", "l2", "mse", "info_nce"]),
+    position=st.sampled_from(["append", "prepend"]),
+    target=st.sampled_from(["online", "stop_gradient"]),
+    columns=st.sampled_from([{}, {"source_column": "q", "target_column": "a", "system_prompt": "Be brief."}]),
+)
+def test_a_config_made_of_its_own_dict_is_the_same(weight, count, loss, position, target, columns):
+    """`to_dict` is what TRL makes copies of and what trackers and checkpoints store."""
+    args = config(
+        jepa_weight=weight,
+        num_predictor_tokens=count,
+        jepa_loss=loss,
+        predictor_position=position,
+        jepa_target=target,
+        **columns,
+    )
+    again = JEPAConfig(**args.to_dict())
+    ours = {field.name for field in dataclasses.fields(JEPAConfig)} - {f.name for f in dataclasses.fields(SFTConfig)}
+    assert {name: getattr(again, name) for name in ours} == {name: getattr(args, name) for name in ours}
+    assert again.completion_only_loss == args.completion_only_loss
+
+
+@pytest.mark.parametrize("parser", [HfArgumentParser, TrlParser])
+def test_the_argument_parsers_of_transformers_and_trl_read_every_option(parser):
+    given_options = {
+        "jepa_weight": 0.5,
+        "lm_weight": 2.0,
+        "num_predictor_tokens": 3,
+        "predictor_position": "prepend",
+        "jepa_loss": "info_nce",
+        "info_nce_temperature": 0.1,
+        "jepa_direction": "target_to_source",
+        "jepa_source_view": "prefix",
+        "jepa_target": "stop_gradient",
+        "jepa_layout": "rows",
+        "long_rows": "error",
+        "source_column": "question",
+        "target_column": "answer",
+        "system_prompt": "Be brief.",
+        "from_scratch": True,
+    }
+    argv = [word for name, value in given_options.items() for word in (f"--{name}", str(value))]
+    (args,) = parser(JEPAConfig).parse_args_into_dataclasses(["--output_dir", "out", "--report_to", "none", *argv])
+    assert {name: getattr(args, name) for name in given_options} == given_options
+
+
+def test_the_argument_parser_refuses_a_choice_that_is_not_there(capsys):
+    with pytest.raises(SystemExit):
+        HfArgumentParser(JEPAConfig).parse_args_into_dataclasses(["--output_dir", "out", "--jepa_loss", "cosin"])
+    assert "invalid choice: 'cosin'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a plain CPU run needs a machine without accelerator")
+def test_a_plain_cpu_run_is_one_on_the_cpu_and_a_launcher_decides_for_itself(monkeypatch):
+    assert config().use_cpu
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert not config(bf16=False).use_cpu
