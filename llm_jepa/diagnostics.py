@@ -11,6 +11,8 @@ from torch import Tensor
 
 COLLAPSED_COSINE = 0.99
 COLLAPSED_RANK = 2.0
+# Equal rows can differ by this much in a float32 matrix product, which is no nearness.
+_COSINE_ROUNDING = 1e-6
 
 
 def paired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def retrieval_at_1(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
     """Share of predictions whose own target is nearer (by cosine) than every other; a tie is a miss."""
     cosine_NN = _cosines(prediction_ND, target_ND)
     others_NN = cosine_NN.clone().fill_diagonal_(-torch.inf)
-    return (cosine_NN.diagonal() > others_NN.max(dim=1).values).float().mean()
+    return (cosine_NN.diagonal() > others_NN.max(dim=1).values + _COSINE_ROUNDING).float().mean()
 
 
 def effective_rank(embedding_ND: Tensor) -> Tensor:

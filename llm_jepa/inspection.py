@@ -97,10 +97,11 @@ def inspect_recipe(recipe: Recipe, num_rows: int) -> Inspection:
         dataset = Dataset.from_list(list(dataset.take(STREAMED_ROWS)))
     trainer = _stand_in_trainer(recipe, dataset, tokenizer)
     prepared = trainer.train_dataset
+    assert isinstance(prepared, Dataset)
     lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
     limit = args.max_length if args.max_length is not None else max(lengths)
     kept = prepared.select([i for i, tokens in enumerate(lengths) if tokens <= limit])
-    collator, reason = _collator(recipe, model_path, trainer)
+    collator, reason = _collator(recipe, model_path, trainer, tokenizer)
     return Inspection(
         layout=reason,
         num_rows=len(dataset),
@@ -116,14 +117,19 @@ def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrained
     args = copy.copy(recipe.training)
     args.max_length, args.long_rows = None, "drop"  # so that the long rows can be shown
     args.from_scratch, args.model_init_kwargs, args.report_to = False, None, []
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    stand_in = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    stand_in = LlamaForCausalLM(config)
     return JEPATrainer(stand_in, args, train_dataset=dataset, processing_class=tokenizer)
 
 
-def _collator(recipe: Recipe, model_path: str, trainer: JEPATrainer) -> tuple[JEPACollator, str]:
+def _collator(
+    recipe: Recipe, model_path: str, trainer: JEPATrainer, tokenizer: PreTrainedTokenizerBase
+) -> tuple[JEPACollator, str]:
     """The collator with the layout of the recipe's own architecture."""
     args = recipe.training
+    assert isinstance(trainer.data_collator, JEPACollator)
     conversations = trainer.data_collator.conversation_collator
     if args.jepa_weight == 0:
         return JEPACollator(conversations, None, args), "none: `jepa_weight` is 0, the LM-only arm has no views"
@@ -132,7 +138,7 @@ def _collator(recipe: Recipe, model_path: str, trainer: JEPATrainer) -> tuple[JE
     )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation=recipe.model.attn_implementation)
-    layout, _, reason = choose_layout(model, args.jepa_layout, trainer.processing_class.pad_token_id)
+    layout, _, reason = choose_layout(model, args.jepa_layout, tokenizer.pad_token_id)
     name = "packed" if isinstance(layout, PackedLayout) else "rows"
     return JEPACollator(conversations, layout, args), f"{name} ({reason})"
 
@@ -200,7 +206,7 @@ def _counts(rows: Dataset, collator: JEPACollator) -> dict[str, list[int]]:
 
 
 def _pieces(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    return [tokenizer.decode([token_id]) for token_id in token_ids]
+    return [str(tokenizer.decode([token_id])) for token_id in token_ids]
 
 
 def _sequence_pieces(sequence: TokenSequence, tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -11,10 +11,11 @@ import copy
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig, PreTrainedModel
 
 from llm_jepa.layouts import Batch, Example, Layout, PackedLayout, RowsLayout
 from llm_jepa.masks import MaskForm
@@ -62,11 +63,11 @@ def probe_mask_form(model: PreTrainedModel) -> ProbeResult:
     if attention not in _TENSOR_MASK_BACKENDS:
         return ProbeResult(None, f"attention `{attention}` takes no arbitrary mask (sdpa and eager do)")
     try:
-        tiny = _tiny_copy(model.config.get_text_config(), attention)
+        tiny = _tiny_copy(model, attention)
         expected_TD = _hidden_states(tiny, RowsLayout, MaskForm("padding"))
     except _ARCHITECTURE_ERRORS as error:
         return ProbeResult(None, f"no tiny copy of {type(model).__name__} could be built to try it on ({error})")
-    worst = float("nan")
+    worst: float | None = None
     for form in _candidate_forms(tiny.config, additive=_TENSOR_MASK_BACKENDS[attention]):
         try:
             actual_TD = _hidden_states(tiny, PackedLayout, form)
@@ -76,10 +77,11 @@ def probe_mask_form(model: PreTrainedModel) -> ProbeResult:
         worst = (actual_TD - expected_TD).abs().max().item()
         if worst < TOLERANCE:
             return ProbeResult(_real_form(form, model.config.get_text_config()), f"`{form.kind}` mask, {attention}")
+    name = f"{type(model).__name__} with attention `{attention}`"
+    if worst is None:
+        return ProbeResult(None, f"{name} takes no mask of four dimensions with position ids")
     return ProbeResult(
-        None,
-        f"{type(model).__name__} with attention `{attention}` does not keep the branches of a packed row apart "
-        f"(off by {worst:.2g} on a tiny copy)",
+        None, f"{name} does not keep the branches of a packed row apart (off by {worst:.2g} on a tiny copy)"
     )
 
 
@@ -100,13 +102,14 @@ def _real_form(form: MaskForm, config: PretrainedConfig) -> MaskForm:
     return MaskForm(form.kind, form.additive, config.sliding_window, form.layer_types)
 
 
-def _tiny_copy(config: PretrainedConfig, attention: str) -> PreTrainedModel:
+def _tiny_copy(model: PreTrainedModel, attention: str) -> PreTrainedModel:
     """A random model of the narrow config; the global random state is left as it was."""
+    config = _tiny_config(model.config.get_text_config())
+    config._attn_implementation = attention
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), type(model))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tiny = AutoModelForCausalLM.from_config(
-            _tiny_config(config), attn_implementation=attention, dtype=torch.float32
-        )
+        tiny = model_class(config).float()  # not by `from_config`, which under ZeRO-3 spreads the weights
         _spread_weights(tiny)
     return tiny.eval()
 
@@ -119,12 +122,14 @@ def _tiny_config(config: PretrainedConfig) -> PretrainedConfig:
     if kv_heads is not None:
         sizes["num_key_value_heads"] = 4 if kv_heads == heads else 2
     for name, value in sizes.items():
-        if getattr(tiny, name, None) is not None:
+        if _is_settable(tiny, name) and getattr(tiny, name, None) is not None:
             setattr(tiny, name, value)
     if getattr(tiny, "sliding_window", None):
         tiny.sliding_window = _WINDOW_TOKENS
     tiny.pad_token_id, tiny.bos_token_id, tiny.eos_token_id = 0, 1, 2
     layer_types = getattr(config, "layer_types", None)
+    if layer_types and not _is_settable(tiny, "layer_types"):
+        return tiny  # all layers, since nobody knows which of them are of which kind
     if layer_types:
         kept = [layer_types.index(name) for name in dict.fromkeys(layer_types)]
         tiny.layer_types = [layer_types[i] for i in sorted(kept)] * 2
@@ -132,6 +137,12 @@ def _tiny_config(config: PretrainedConfig) -> PretrainedConfig:
     else:
         tiny.num_hidden_layers = min(config.num_hidden_layers, 4)
     return tiny
+
+
+def _is_settable(config: PretrainedConfig, name: str) -> bool:
+    """Whether an attribute is stored and not derived from others."""
+    attribute = getattr(type(config), config.attribute_map.get(name, name), None)
+    return not isinstance(attribute, property) or attribute.fset is not None
 
 
 def _spread_weights(model: PreTrainedModel) -> None:
@@ -142,17 +153,21 @@ def _spread_weights(model: PreTrainedModel) -> None:
 
 
 def _probe_example() -> Example:
-    """A conversation, a view that forks off inside it, and one that shares its first token; all beyond the window."""
+    """A conversation, a branch that forks off inside it, and one that shares its first token; all beyond the window.
+
+    Every prefix of a branch is a view, which stores no token more and makes every token a readout.
+    """
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, _VOCABULARY_TOKENS, (40,), generator=generator).tolist()
     conversation = ids[:16]
-    sequences = [conversation, [*conversation[:9], *ids[16:26]], [conversation[0], *ids[26:40]]]
-    plain = [TokenSequence(tuple(sequence), (0,) * len(sequence)) for sequence in sequences]
-    return Example(plain[0], conversation, (plain[1], plain[2]))
+    views = [[*conversation[:9], *ids[16:end]] for end in range(17, 27)]
+    views += [[conversation[0], *ids[26:end]] for end in range(27, 41)]
+    plain = [TokenSequence(tuple(sequence), (0,) * len(sequence)) for sequence in (conversation, *views)]
+    return Example(plain[0], conversation, tuple(plain[1:]))
 
 
 def _hidden_states(model: PreTrainedModel, layout_class: type[Layout], form: MaskForm) -> Tensor:
-    """Hidden states of the conversation's tokens and at the readouts of the two views."""
+    """Hidden states of the conversation's tokens and at the readouts of the views."""
     batch: Batch = layout_class(pad_token_id=0).lay_out([_probe_example()])
     inputs = {
         "input_ids": batch.input_ids_RL,
@@ -160,6 +175,6 @@ def _hidden_states(model: PreTrainedModel, layout_class: type[Layout], form: Mas
     }
     if form.kind != "padding":
         inputs["position_ids"] = batch.position_ids_RL
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
         hidden_TD = model.base_model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
     return hidden_TD[torch.cat([batch.conversation_positions_C, batch.view_readouts_VN.flatten()])]

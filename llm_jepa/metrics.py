@@ -23,14 +23,18 @@ class StepMetrics:
         }
         self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
         self._steps = 0
+        self._is_new_step = False
         self._has_warned = False
 
     def begin_step(self) -> None:
-        """Count a training step."""
-        self._steps += 1
+        """The training values that follow are of a new step. A step without any, as a stream ends, does not count."""
+        self._is_new_step = True
 
     def add(self, mode: str, values: dict[str, Tensor]) -> None:
         """Add the values of one micro-batch."""
+        if mode == "train" and self._is_new_step:
+            self._steps += 1
+            self._is_new_step = False
         for name, value in values.items():
             self._values[mode][name].append(value.detach())
 

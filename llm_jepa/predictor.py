@@ -7,7 +7,7 @@ Legend: K predictor tokens, D the model's width, R rows, L tokens of a row.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -50,7 +50,7 @@ def new_predictor(model: PreTrainedModel, num_tokens: int, seed: int) -> Predict
     vocabulary_tokens = model.config.get_text_config().vocab_size
     sample = torch.linspace(0, vocabulary_tokens - 1, min(_SAMPLED_TOKENS, vocabulary_tokens)).long()
     device = next(embed.parameters()).device
-    with torch.no_grad():
+    with torch.no_grad(), _whole(embed):
         embeddings_SD = embed(sample.to(device)).float().cpu()
     noise_KD = torch.randn(num_tokens, embeddings_SD.shape[1], generator=torch.Generator().manual_seed(seed))
     return PredictorTokens(embeddings_SD.mean(0) + embeddings_SD.std(0) * noise_KD).to(device)
@@ -90,12 +90,8 @@ def gathered_vectors(predictor: PredictorTokens) -> Tensor:
     parameter = predictor.vectors_KD
     if isinstance(parameter, DTensor):
         return parameter.full_tensor().detach().cpu()
-    if hasattr(parameter, "ds_id"):
-        import deepspeed
-
-        with deepspeed.zero.GatheredParameters([parameter]):
-            return parameter.detach().cpu().clone()
-    return parameter.detach().cpu().clone()
+    with _whole(predictor):
+        return parameter.detach().cpu().clone()
 
 
 def save_vectors(vectors_KD: Tensor, directory: str | Path) -> None:
@@ -128,3 +124,13 @@ def load_vectors(predictor: PredictorTokens, directory: str | Path) -> None:
                 vectors_KD.to(parameter.device), parameter.device_mesh, parameter.placements
             )
         parameter.copy_(vectors_KD)
+
+
+def _whole(module: nn.Module) -> AbstractContextManager:
+    """While it lasts, a module's parameters are whole where ZeRO-3 has spread them over the processes."""
+    parameters = list(module.parameters())
+    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(parameters)

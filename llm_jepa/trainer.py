@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType
 from datasets import Dataset
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, ProcessorMixin, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -60,10 +61,11 @@ class JEPATrainer(SFTTrainer):
             `jepa_layout: packed` meets a model that cannot take its mask.
     """
 
-    _tag_names = ("trl", "sft", "llm-jepa")
+    _tag_names = ["trl", "sft", "llm-jepa"]  # noqa: RUF012 (as TRL declares it)
     _name = "LLM-JEPA"
 
     args: JEPAConfig
+    model: PreTrainedModel | PeftModel  # transformers allows None, before there is a model
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class JEPATrainer(SFTTrainer):
         return prepare_dataset(dataset, args, tokenizer, tokenise, dataset_name)
 
     def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = list(TENSOR_COLUMNS)
+        self._signature_columns = list(TENSOR_COLUMNS)  # type: ignore[assignment]  # declared as None
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Collect the micro-batches of a step and count its rows, over all processes."""
@@ -233,7 +235,7 @@ class JEPATrainer(SFTTrainer):
         if _internal_call and self.predictor is not None:
             vectors_KD = gathered_vectors(self.predictor)
             if self.args.should_save:
-                save_vectors(vectors_KD, output_dir or self.args.output_dir)
+                save_vectors(vectors_KD, output_dir or str(self.args.output_dir))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if state_dict is not None:
@@ -283,6 +285,7 @@ class _Recorder:
 def _from_scratch(model: str | PreTrainedModel, args: SFTConfig) -> PreTrainedModel:
     if not isinstance(model, str):
         raise ValueError("`from_scratch` has no effect on a model that is already built; give its name instead.")
+    assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
     settings = dict(args.model_init_kwargs or {})
     settings.setdefault("dtype", "float32")
     revision = settings.pop("revision", None)

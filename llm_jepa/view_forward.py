@@ -2,7 +2,8 @@
 
 TRL's fused LM head calls the backbone, then scores hidden states. Two hooks on the backbone put the batch in and take
 the hidden states out, so that the head sees the labelled positions alone, and no view token, and the router loss of a
-mixture of experts sees the conversation alone.
+mixture of experts sees the conversation alone. A third, on the embedding layer, puts in the predictor's vectors: the
+backbone still gets token ids, which some models use for more than the embedding (Gemma 3n and 4 in every layer).
 
 Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, M labelled positions, D width, E experts.
 """
@@ -64,6 +65,10 @@ class ViewForward:
         backbone = model.base_model
         backbone.register_forward_pre_hook(self._put_in, with_kwargs=True)
         backbone.register_forward_hook(self._take_out)
+        if predictor is not None:
+            embed = model.get_input_embeddings()
+            assert isinstance(embed, nn.Module)
+            embed.register_forward_hook(self._put_vectors_in)
         model.forward = types.MethodType(self._bind(type(model)), model)
 
     def _bind(self, model_class: type[PreTrainedModel]):
@@ -88,7 +93,7 @@ class ViewForward:
         pass that needs one.
         """
         laid_out = Batch(**batch)
-        self._pass = _Pass(self._backbone_inputs(model, laid_out), laid_out)
+        self._pass = _Pass(self._backbone_inputs(laid_out), laid_out)
         try:
             router = {"output_router_logits": True} if output_router_logits else {}
             outputs = self._fused_forward(fused_lm_head=True, shift_labels=laid_out.label_ids_M[None], **router)
@@ -102,20 +107,25 @@ class ViewForward:
             target_ND = target_ND.detach()
         return ViewOutput(**outputs, prediction_ND=view_ND[0], target_ND=target_ND)
 
-    def _backbone_inputs(self, model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"attention_mask": self.mask_form.build(batch.subtree_ends_RL, batch.position_ids_RL)}
+    def _backbone_inputs(self, batch: Batch) -> dict[str, Any]:
+        inputs: dict[str, Any] = {
+            "input_ids": batch.input_ids_RL,
+            "attention_mask": self.mask_form.build(batch.subtree_ends_RL, batch.position_ids_RL),
+        }
         if self.mask_form.kind != "padding":
             inputs["position_ids"] = batch.position_ids_RL
-        if self.predictor is None:
-            return inputs | {"input_ids": batch.input_ids_RL}
-        embed = model.get_input_embeddings()
-        assert isinstance(embed, nn.Module)
-        return inputs | {"inputs_embeds": self.predictor(embed(batch.input_ids_RL), batch.slots_RL)}
+        return inputs
 
     def _put_in(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
         if self._pass is None:
             return None
         return args, kwargs | self._pass.inputs
+
+    def _put_vectors_in(self, embed: nn.Module, args: tuple, embeddings_RLD: Tensor):
+        if self._pass is None:
+            return None
+        assert self.predictor is not None
+        return self.predictor(embeddings_RLD, self._pass.batch.slots_RL)
 
     def _take_out(self, backbone: nn.Module, args: tuple, output: Any):
         if self._pass is None:

@@ -27,7 +27,7 @@ def launch(command: list[str], output_dir: Path, **options) -> dict:
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_two_processes_take_the_steps_of_one(lora, tmp_path):
-    """Two processes x two micro-batches x two rows, and eight rows at once: losses, weights, predictor vectors agree."""
+    """Two processes of two micro-batches of two rows, and eight rows at once, give the same losses and weights."""
     saves = {"lora": lora, "save_strategy": "steps", "save_steps": 3, "num_predictor_tokens": 2}
     ddp = ["accelerate.commands.launch", "--config_file", str(TESTS / "cpu-2.yaml"), "-m"]
     two = launch(ddp, tmp_path / "two", per_device_train_batch_size=2, gradient_accumulation_steps=2, **saves)

@@ -165,9 +165,9 @@ def test_lm_weight_alone_scales_the_lm_only_arm(tmp_path):
 
 
 def test_info_nce_refuses_a_last_micro_batch_of_one_row(tmp_path):
-    with pytest.raises(ValueError, match="per_device_train_batch_size.*single row"):
+    with pytest.raises(ValueError, match=r"per_device_train_batch_size.*single row"):
         jepa_trainer(tmp_path, jepa_loss="info_nce", per_device_train_batch_size=7)
-    with pytest.raises(ValueError, match="per_device_eval_batch_size.*single row"):
+    with pytest.raises(ValueError, match=r"per_device_eval_batch_size.*single row"):
         jepa_trainer(
             tmp_path, jepa_loss="info_nce", per_device_eval_batch_size=2, eval_dataset=Dataset.from_list(PAIRS[:3])
         )

@@ -1,4 +1,4 @@
-"""What we touch of TRL's and transformers' internals. When one of these fails, TRL has moved: read it, then mend us."""
+"""What we touch of TRL's and transformers' internals. When one of these fails, TRL has moved."""
 
 import inspect
 from dataclasses import fields
@@ -35,7 +35,7 @@ def test_the_fused_output_has_the_fields_that_are_read():
 
 
 def test_the_fused_head_calls_the_base_model_and_scores_its_hidden_states_against_shifted_labels():
-    """Two hooks on `model.base_model` change its inputs and its last hidden state, and the head takes what it is given."""
+    """Hooks on `model.base_model` change its inputs and its last hidden state, and the head takes what it is given."""
     model = tiny_llama().eval()
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     input_ids = torch.arange(3, 15)[None]

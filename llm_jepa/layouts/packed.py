@@ -90,5 +90,7 @@ class _Writer:
 
 def _shared_tokens(one: TokenSequence, other: TokenSequence) -> int:
     """Number of leading tokens that two sequences have in common, predictor tokens told apart by their slot."""
-    pairs, other_pairs = (list(zip(each.token_ids, each.slots, strict=True)) for each in (one, other))
-    return common_prefix_length(pairs, other_pairs)
+    return min(
+        common_prefix_length(list(one.token_ids), list(other.token_ids)),
+        common_prefix_length(list(one.slots), list(other.slots)),
+    )

@@ -1,0 +1,92 @@
+"""Score the base and the tuned model of a recipe on its held-out rows."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import transformers
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from llm_jepa.evaluation import (
+    ARMS,
+    Arm,
+    ArmResult,
+    choose_arms,
+    evaluate,
+    load_rows,
+    load_run_tokenizer,
+    write_predictions,
+)
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.scoring.exact import Rate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa eval RECIPE [options] [--key value ...]"
+    parser.epilog = "Every key of the recipe can be overridden: --dataset_test_split 'test[:500]'."
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+    parser.add_argument("--arms", metavar="ARM[,ARM]", help=f"what to evaluate: {','.join(ARMS)} (default: all)")
+    parser.add_argument("--max_rows", type=int, metavar="N", help="evaluate the first N held-out rows (default: all)")
+    parser.add_argument("--max_new_tokens", type=int, default=128, metavar="N", help="limit per row (default: 128)")
+    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="where to write predictions-base.jsonl and predictions-tuned.jsonl (default: output_dir, if it exists)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    recipe = parse_recipe([args.recipe, *args.overrides])
+    arms = choose_arms(recipe, None if args.arms is None else args.arms.split(","))
+    tokenizer = load_run_tokenizer(recipe)
+    rows = load_rows(recipe, tokenizer, args.max_rows)
+    directory = args.predictions
+    if directory is None and recipe.output_dir.is_dir():  # made here, it would stand in the way of training
+        directory = recipe.output_dir
+
+    console = Console()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    results = []
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks = {arm: bar.add_task(arm, total=len(rows)) for arm in arms}
+
+        def advance(arm: Arm, num_rows: int) -> None:
+            bar.advance(tasks[arm], num_rows)
+
+        for result in evaluate(recipe, arms, tokenizer, rows, args.max_new_tokens, args.eval_batch_size, advance):
+            results.append(result)
+            if directory is not None:
+                write_predictions(result.predictions, directory / f"predictions-{result.arm}.jsonl")
+    console.print(_table(results))
+    for result in results:
+        console.print(f"{result.arm}: {result.location}", soft_wrap=True)
+    if directory is not None:
+        console.print(f"predictions: {directory}", soft_wrap=True)
+    return 0
+
+
+def _table(results: Sequence[ArmResult]) -> Table:
+    table = Table(caption="± standard error in percentage points; n rows")
+    table.add_column("model")
+    for name in ("strict", "prefix", "contains", "stop rate", "cap rate", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        scores = result.scores
+        table.add_row(
+            result.arm,
+            f"{_percent(scores.strict)} ± {100 * scores.strict.standard_error:.1f}",
+            *map(_percent, (scores.prefix, scores.contains, scores.stopped, scores.capped)),
+            str(scores.strict.count),
+        )
+    return table
+
+
+def _percent(rate: Rate) -> str:
+    return f"{100 * rate.fraction:.1f} %"

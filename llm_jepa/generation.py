@@ -1,0 +1,157 @@
+"""Batched greedy generation: prompts in, completions out, in the same order."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+Message = dict[str, str]
+Prompt = str | list[Message]
+"""A plain text, or the messages of a chat up to the turn that is to be generated."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote after one prompt.
+
+    `text` is decoded without special tokens; `stopped` says whether a stop token ended it, rather than the
+    limit of new tokens; `num_tokens` counts the generated tokens, the stop token left out.
+    """
+
+    text: str
+    stopped: bool
+    num_tokens: int
+
+
+def generate_completions(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    batch_size: int,
+    progress: Callable[[int], None] | None = None,
+    template_kwargs: Sequence[Mapping[str, Any]] | None = None,
+) -> list[Completion]:
+    """Complete every prompt greedily, with a KV cache, in the dtype and on the device of the model.
+
+    Prompts of like length share a batch, padded on the left; the order of the result is that of `prompts`.
+    Sampling settings and penalties of `model.generation_config` are left aside; its stop tokens are honoured,
+    beside the tokenizer's. Model and tokenizer are left as they were found.
+
+    Parameters:
+        prompts: Chat messages are rendered by the chat template, up to where the assistant's turn begins; a
+            plain string is tokenised as it is.
+        max_new_tokens: Limit of generated tokens per prompt, the stop token included.
+        progress: Called after each batch with the number of prompts that it finished.
+        template_kwargs: For each prompt, what else its chat template gets (`tools`, `enable_thinking`).
+
+    Raises:
+        ValueError: A number is below 1, a prompt is empty, or a prompt leaves no room for `max_new_tokens`.
+    """
+    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"`{name}` is {value}; it must be at least 1.")
+    if template_kwargs is None:
+        template_kwargs = [{}] * len(prompts)
+    prompt_ids = [
+        _tokenise(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)
+    ]
+    _check_lengths([len(ids) for ids in prompt_ids], max_new_tokens, model)
+
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(inner, PreTrainedModel)
+    stop_ids = _stop_token_ids(inner, tokenizer)
+    completions: dict[int, Completion] = {}
+    longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompt_ids[i]))
+    with _greedy(inner, tokenizer, stop_ids, max_new_tokens):
+        for start in range(0, len(prompts), batch_size):
+            batch = longest_first[start : start + batch_size]
+            new_ids = _generate(model, [prompt_ids[i] for i in batch])
+            for i, ids in zip(batch, new_ids, strict=True):
+                completions[i] = _decode(tokenizer, ids, stop_ids)
+            if progress is not None:
+                progress(len(batch))
+    return [completions[i] for i in range(len(prompts))]
+
+
+def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwargs: Mapping[str, Any]) -> list[int]:
+    """The ids of a prompt, as training renders it. A stop token that the tokenizer appends is taken off."""
+    if not isinstance(prompt, str):
+        encoded = tokenizer.apply_chat_template(
+            prompt, add_generation_prompt=True, return_dict=True, **template_kwargs
+        )
+        assert isinstance(encoded, BatchEncoding)
+        return encoded["input_ids"]
+    ids: list[int] = tokenizer(prompt)["input_ids"]
+    if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(tokenizer.eos_token):
+        return ids[:-1]
+    return ids
+
+
+def _check_lengths(lengths: list[int], max_new_tokens: int, model: PreTrainedModel | PeftModel) -> None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for i, length in enumerate(lengths):
+        if length == 0:
+            raise ValueError(f"Prompt {i} has no tokens; a completion needs at least one to start from.")
+        if limit is not None and length + max_new_tokens > limit:
+            raise ValueError(
+                f"Prompt {i} has {length} tokens; with max_new_tokens={max_new_tokens} it exceeds the "
+                f"{limit} positions of the model. Lower `max_new_tokens`, or leave the row out."
+            )
+
+
+def _stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends a completion: what the generation config lists, and the stop token of the tokenizer."""
+    configured = model.generation_config.eos_token_id
+    ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
+    return sorted(ids - {None})
+
+
+@contextmanager
+def _greedy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
+) -> Iterator[None]:
+    """Put the model into greedy generation for a while.
+
+    The generation config is replaced, not passed to `generate`, which would fill what a passed one leaves
+    open from the model's own: sampling temperatures, repetition penalties.
+    """
+    pad_id = stop_ids[0] if tokenizer.pad_token_id is None and stop_ids else tokenizer.pad_token_id
+    generation_config, training = model.generation_config, model.training
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        use_cache=True,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=stop_ids or None,
+        pad_token_id=pad_id,
+    )
+    model.eval()
+    try:
+        yield
+    finally:
+        model.generation_config = generation_config
+        model.train(training)
+
+
+def _generate(model: PreTrainedModel | PeftModel, prompt_ids: list[list[int]]) -> list[list[int]]:
+    """One batch through `generate`: the new ids of each prompt, with padding after a stop token."""
+    rows = [torch.tensor(ids) for ids in prompt_ids]
+    masks = [torch.ones_like(row) for row in rows]
+    input_ids_BL, attention_mask_BL = (
+        pad_sequence(tensors, batch_first=True, padding_side="left").to(model.device) for tensors in (rows, masks)
+    )
+    generate = cast(Callable[..., torch.Tensor], model.generate)
+    output_BL = generate(input_ids=input_ids_BL, attention_mask=attention_mask_BL)
+    return output_BL[:, input_ids_BL.shape[1] :].tolist()
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: list[int]) -> Completion:
+    end = next((i for i, token_id in enumerate(ids) if token_id in stop_ids), len(ids))
+    text = tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    assert isinstance(text, str)
+    return Completion(text=text, stopped=end < len(ids), num_tokens=end)

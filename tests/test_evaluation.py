@@ -1,0 +1,197 @@
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import PeftModel
+
+from llm_jepa.cli import main
+from llm_jepa.evaluation import (
+    Prediction,
+    choose_arms,
+    evaluate,
+    load_arms,
+    load_rows,
+    load_run_tokenizer,
+    write_predictions,
+)
+from llm_jepa.generation import generate_completions
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.scoring.exact import Rate
+from llm_jepa.train import train
+from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
+
+LIMIT = 6
+CHATS = [[{"role": "user", "content": pair["source"]}] for pair in PAIRS]
+
+
+def written_by(model):
+    return generate_completions(model, tiny_tokenizer(), CHATS, LIMIT, len(CHATS))
+
+
+def save_recipe(directory, **settings):
+    settings = {
+        "model_name_or_path": str(directory / "model"),
+        "dataset_name": str(directory / "data"),
+        "output_dir": str(directory / "run"),
+        "source_column": "source",
+        "target_column": "target",
+        "bf16": False,
+    } | settings
+    path = directory / "recipe.yaml"
+    path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A recipe and its run: two LoRA steps on the tiny model, at a rate that changes what it writes.
+
+    The held-out golds are what the base model writes in six tokens: its scores are all strict, none stopped.
+    """
+    directory = tmp_path_factory.mktemp("trained")
+    save_tiny_model(directory / "model", seed=3)
+    (directory / "data").mkdir()
+    Dataset.from_list(PAIRS).to_json(directory / "data" / "train.jsonl")
+    golds = [completion.text for completion in written_by(tiny_llama(seed=3))]
+    rows = [{"source": pair["source"], "target": gold} for pair, gold in zip(PAIRS, golds, strict=True)]
+    Dataset.from_list(rows).to_json(directory / "data" / "test.jsonl")
+    recipe = save_recipe(
+        directory,
+        use_peft=True,
+        lora_target_modules="all-linear",
+        learning_rate=0.1,
+        max_steps=2,
+        per_device_train_batch_size=4,
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    train(parse_recipe([str(recipe)]))
+    return recipe
+
+
+def results_of(recipe, arms, **settings):
+    tokenizer = load_run_tokenizer(recipe)
+    rows = load_rows(recipe, tokenizer, settings.pop("max_rows", None))
+    return list(evaluate(recipe, arms, tokenizer, rows, LIMIT, batch_size=3, **settings))
+
+
+def test_base_and_adapter_are_scored_on_the_same_rows(trained):
+    recipe = parse_recipe([str(trained)])
+    finished = []
+    base, tuned = results_of(recipe, choose_arms(recipe), progress=lambda arm, rows: finished.append((arm, rows)))
+    assert (base.arm, base.location) == ("base", recipe.settings["model_name_or_path"])
+    assert (base.scores.strict, base.scores.stopped, base.scores.capped) == (Rate(8, 8), Rate(0, 8), Rate(8, 8))
+
+    adapter = PeftModel.from_pretrained(tiny_llama(seed=3), recipe.output_dir)
+    expected = written_by(adapter)
+    assert (tuned.arm, tuned.location) == ("tuned", str(recipe.output_dir))
+    assert [row.prediction for row in tuned.predictions] == [completion.text for completion in expected]
+    assert [row.stopped for row in tuned.predictions] == [completion.stopped for completion in expected]
+    assert tuned.scores.strict.hits < 8
+    assert [row.gold for row in tuned.predictions] == [row.gold for row in base.predictions]
+    assert [row.source for row in tuned.predictions] == [pair["source"] for pair in PAIRS]
+    assert finished == [("base", 3), ("base", 3), ("base", 2), ("tuned", 3), ("tuned", 3), ("tuned", 2)]
+
+
+def test_an_arm_alone_gives_what_it_gives_beside_the_other(trained):
+    recipe = parse_recipe([str(trained)])
+    both = results_of(recipe, ["base", "tuned"])
+    assert results_of(recipe, ["base"]) + results_of(recipe, ["tuned"]) == both
+
+
+def test_a_full_model_is_loaded_from_the_output_directory(trained, tmp_path):
+    save_tiny_model(tmp_path / "run", seed=5)
+    recipe = parse_recipe([str(trained), "--output_dir", str(tmp_path / "run")])
+    [tuned] = results_of(recipe, ["tuned"])
+    expected = [completion.text for completion in written_by(tiny_llama(seed=5))]
+    assert [row.prediction for row in tuned.predictions] == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dtype"),
+    [(["--bf16", "true"], torch.bfloat16), ([], torch.float32), (["--dtype", "bfloat16"], torch.bfloat16)],
+)
+def test_weights_have_the_precision_that_training_computed_in(trained, overrides, dtype):
+    for arm, _, model in load_arms(parse_recipe([str(trained), *overrides]), ["base", "tuned"]):
+        weights = dict(model.named_parameters())
+        adapter = {name for name in weights if "lora" in name}
+        assert bool(adapter) == (arm == "tuned")
+        assert {weights[name].dtype for name in weights.keys() - adapter} == {dtype}
+        assert {weights[name].dtype for name in adapter} <= {torch.float32}
+
+
+def test_rows_are_the_first_of_the_split_with_the_system_prompt(trained):
+    recipe = parse_recipe([str(trained), "--system_prompt", "Write a regex."])
+    rows = load_rows(recipe, tiny_tokenizer(), max_rows=2)
+    assert [row.source for row in rows] == [pair["source"] for pair in PAIRS[:2]]
+    assert rows[0].prompt == [
+        {"role": "system", "content": "Write a regex."},
+        {"role": "user", "content": "lines with a number"},
+    ]
+    assert len(load_rows(recipe, tiny_tokenizer(), max_rows=100)) == len(PAIRS)
+
+
+def test_template_arguments_of_a_row_are_kept(tmp_path):
+    chat = {"messages": [*CHATS[0], {"role": "assistant", "content": "a"}]}
+    chat |= {"tools": '[{"name": "search"}]', "chat_template_kwargs": {"enable_thinking": False}}
+    Dataset.from_list([chat]).to_json(tmp_path / "data.jsonl")
+    recipe = parse_recipe([
+        str(save_recipe(tmp_path, source_column=None, target_column=None)),
+        *("--dataset_name", str(tmp_path / "data.jsonl"), "--dataset_test_split", "train"),
+    ])  # fmt: skip
+    [row] = load_rows(recipe, tiny_tokenizer())
+    assert row.template_kwargs == {"tools": [{"name": "search"}], "enable_thinking": False}
+
+
+def test_predictions_are_one_json_object_a_line(tmp_path):
+    predictions = [Prediction("source", "gold", "two\nlines ≠", True), Prediction("b", "c", "", False)]
+    write_predictions(predictions, tmp_path / "new" / "predictions.jsonl")
+    lines = (tmp_path / "new" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [Prediction(**json.loads(line)) for line in lines] == predictions
+
+
+def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, capsys):
+    status = main([
+        *("eval", str(trained), "--max_rows", "2", "--max_new_tokens", str(LIMIT)),
+        *("--predictions", str(tmp_path), "--eval_batch_size", "2", "--seed", "7"),
+    ])  # fmt: skip
+    assert status == 0
+    printed = capsys.readouterr().out
+    [base, tuned] = [line for line in printed.splitlines() if " %" in line]
+    cells = [cell.strip() for cell in base.replace("┃", "│").split("│")[1:-1]]
+    assert cells == ["base", "100.0 % ± 0.0", "100.0 %", "100.0 %", "0.0 %", "100.0 %", "2"]
+    assert "tuned" in tuned
+    assert f"tuned: {trained.parent / 'run'}" in printed
+    for arm in ("base", "tuned"):
+        assert len((tmp_path / f"predictions-{arm}.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_base_alone_is_evaluated_before_training_and_leaves_no_output_directory(trained, tmp_path, capsys):
+    output_dir = tmp_path / "run"
+    main(["eval", str(trained), "--arms", "base", "--max_rows", "1", "--output_dir", str(output_dir)])
+    assert "base" in capsys.readouterr().out
+    assert not output_dir.exists()
+
+
+def test_bad_input_is_named(trained, tmp_path):
+    path = str(trained)
+    recipe = parse_recipe([path])
+    for wanted in (["tuned", "tunde"], ["base", "base"], [""]):
+        with pytest.raises(ValueError, match="allowed are base, tuned, each once"):
+            choose_arms(recipe, wanted)
+    with pytest.raises(ValueError, match="holds no trained model or adapter"):
+        choose_arms(parse_recipe([path, "--output_dir", str(tmp_path)]))
+    with pytest.raises(ValueError, match="was trained from"):
+        choose_arms(parse_recipe([path, "--model_name_or_path", "another"]))
+    scratch = parse_recipe([str(save_recipe(tmp_path, output_dir=str(recipe.output_dir), from_scratch=True))])
+    with pytest.raises(ValueError, match="there is no base"):
+        choose_arms(scratch, ["base"])
+    with pytest.raises(ValueError, match="`max_rows` is 0"):
+        load_rows(recipe, tiny_tokenizer(), max_rows=0)
+    Dataset.from_list([{"input_ids": [1], "labels": [1]}]).to_json(tmp_path / "ids.jsonl")
+    with pytest.raises(ValueError, match="Pre-tokenised rows cannot be evaluated"):
+        load_rows(
+            parse_recipe([path, "--dataset_name", str(tmp_path / "ids.jsonl"), "--dataset_test_split", "train"]),
+            tiny_tokenizer(),
+        )

@@ -1,0 +1,172 @@
+"""The probe's verdict for many architectures, and that it is true of the model itself."""
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from llm_jepa.layouts import Example, Layout, PackedLayout, RowsLayout
+from llm_jepa.mask_probe import probe_mask_form
+from llm_jepa.masks import MaskForm
+from llm_jepa.views import TokenSequence
+from tests.architectures import VOCABULARY_TOKENS, WINDOW_TOKENS, tiny_model
+
+EXPECTED_KINDS = {
+    "llama": "plain",
+    "qwen2": "plain",
+    "qwen2-window": "by_layer_type",
+    "qwen3": "plain",
+    "mistral": "windowed",
+    "gemma2": "by_layer_type",
+    "gemma3": "by_layer_type",
+    "olmo2": "plain",
+    "phi": "plain",
+    "gpt2": "plain",
+    "mixtral": "plain",
+    "qwen3-moe": "plain",
+    "olmoe": "plain",
+}
+WINDOWED = [name for name, kind in EXPECTED_KINDS.items() if kind != "plain"]
+
+
+def plain(token_ids: list[int]) -> TokenSequence:
+    return TokenSequence(tuple(token_ids), (0,) * len(token_ids))
+
+
+def long_example() -> Example:
+    """A conversation four windows long, a branch that forks off in its middle, one at its first token.
+
+    Each branch is a view at several lengths, the first of them one token behind the fork.
+    """
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, VOCABULARY_TOKENS, (3, 4 * WINDOW_TOKENS), generator=generator).tolist()
+    forks = [(ids[1], 2 * WINDOW_TOKENS), (ids[2], 1)]
+    views = [plain([*ids[0][:fork], *own[:length]]) for own, fork in forks for length in (1, 2, 5, len(own))]
+    return Example(plain(ids[0]), ids[0], tuple(views))
+
+
+def hidden_states(model: PreTrainedModel, layout: Layout, form: MaskForm) -> torch.Tensor:
+    """Of the conversation's tokens and the readouts."""
+    batch = layout.lay_out([long_example()])
+    inputs = {"attention_mask": form.build(batch.subtree_ends_RL, batch.position_ids_RL)}
+    if form.kind != "padding":
+        inputs["position_ids"] = batch.position_ids_RL
+    with torch.no_grad():
+        output = model.base_model(input_ids=batch.input_ids_RL, use_cache=False, **inputs)
+    hidden_PD = output.last_hidden_state.flatten(0, 1)
+    return hidden_PD[torch.cat([batch.conversation_positions_C, batch.view_readouts_VN.flatten()])]
+
+
+def packed_error(model: PreTrainedModel, form: MaskForm) -> float:
+    """How far the packed row is off the plain rows, at worst."""
+    packed_TD = hidden_states(model, PackedLayout(0), form)
+    return (packed_TD - hidden_states(model, RowsLayout(0), MaskForm("padding"))).abs().max().item()
+
+
+@pytest.mark.parametrize(("name", "kind"), EXPECTED_KINDS.items())
+def test_form_is_found_and_right_for_the_model_itself(name: str, kind: str):
+    """On sequences far beyond the window, at 1e-4, where the probe tried a narrower copy."""
+    model = tiny_model(name)
+    form = probe_mask_form(model).form
+    assert form is not None
+    assert form.kind == kind
+    assert packed_error(model, form) < 1e-4
+
+
+def test_window_that_no_probe_could_fill_is_found():
+    """A real model's window is thousands of tokens; the copy's is narrower."""
+    form = probe_mask_form(tiny_model("mistral", sliding_window=4096)).form
+    assert form.kind == "windowed"
+    assert form.window_tokens == 4096
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_form_has_the_models_own_window(name: str):
+    """Not that of the tiny copy."""
+    form = probe_mask_form(tiny_model(name)).form
+    assert form.window_tokens == WINDOW_TOKENS
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_mask_without_the_window_is_wrong_for_these_models(name: str):
+    """Which is why the probe must not stop at the first mask that is accepted."""
+    model = tiny_model(name)
+    additive = model.config._attn_implementation == "eager"
+    assert packed_error(model, MaskForm("plain", additive)) > 0.1
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
+def test_eager_attention_gets_an_additive_mask(name: str):
+    """A boolean one is silently wrong there."""
+    model = tiny_model(name, attn_implementation="eager")
+    form = probe_mask_form(model).form
+    assert form.additive
+    assert packed_error(model, form) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["mamba2", "falcon-h1", "qwen3-next"])
+def test_recurrent_and_hybrid_models_have_no_form(name: str):
+    """A recurrent state runs through the branches whatever the mask says; the reason tells by how much."""
+    probe = probe_mask_form(tiny_model(name))
+    assert probe.form is None
+    assert "does not keep the branches of a packed row apart" in probe.reason
+
+
+def test_model_without_position_ids_has_no_form():
+    """Bloom's ALiBi goes by the distance in the row."""
+    probe = probe_mask_form(tiny_model("bloom"))
+    assert probe.form is None
+    assert "takes no mask of four dimensions with position ids" in probe.reason
+
+
+def test_model_that_cannot_be_made_narrow_has_no_form():
+    """Gemma 4 has another head width per layer; the reason names the architecture."""
+    probe = probe_mask_form(tiny_model("gemma4"))
+    assert probe.form is None
+    assert "no tiny copy of Gemma4ForCausalLM" in probe.reason
+
+
+@pytest.mark.parametrize("attention", ["flex_attention", "flash_attention_2", "flash_attention_3"])
+def test_other_attention_back_ends_have_no_form(attention: str):
+    """A tensor under FlexAttention crashes, flash attention ignores it."""
+    model = tiny_model("llama")
+    model.config._attn_implementation_internal = attention
+    probe = probe_mask_form(model)
+    assert probe.form is None
+    assert f"`{attention}`" in probe.reason
+
+
+def test_one_layer_of_sliding_attention_suffices():
+    """A wrong window right behind a fork shows in the first layer alone; deeper models spread it."""
+    model = tiny_model("mistral", num_hidden_layers=1)
+    form = probe_mask_form(model).form
+    assert form.kind == "windowed"
+    assert packed_error(model, form) < 1e-4
+
+
+def test_probe_is_exact_whatever_surrounds_it():
+    """Autocast would round by more than its tolerance."""
+    with torch.autocast("cpu", torch.bfloat16):
+        assert probe_mask_form(tiny_model("llama")).form == MaskForm("plain")
+
+
+def test_probe_leaves_no_trace():
+    """Neither the global random state nor the model changes, and the model is not run."""
+    model = tiny_model("gemma3")
+    calls = []
+    model.base_model.register_forward_pre_hook(lambda *_: calls.append(1))
+    config_before, random_before = model.config.to_dict(), torch.get_rng_state()
+    weights_before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    probe_mask_form(model)
+    assert calls == []
+    assert torch.equal(torch.get_rng_state(), random_before)
+    assert model.config.to_dict() == config_before
+    assert all(torch.equal(parameter, weights_before[name]) for name, parameter in model.named_parameters())
+
+
+def test_wide_and_deep_config_is_probed_at_its_tiny_size():
+    """The verdict is on the architecture: weights of the real size are never made."""
+    model = tiny_model("gemma3")
+    model.config.hidden_size = 1 << 20  # a matrix of 2^40 numbers could not be allocated
+    model.config.num_hidden_layers = 600
+    model.config.layer_types = ["sliding_attention", "full_attention"] * 300
+    assert probe_mask_form(model).form.kind == "by_layer_type"
