@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_jepa.modeling import KNOWN_MODELS, SOURCE_FILE
 from tests.tiny import save_tiny_model
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +19,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [
     line.partition("  #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if line
 ]
+KNOWN = KNOWN_MODELS["smollm2-135m-instruct"]
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]
 
 
@@ -29,6 +31,7 @@ def clone(tmp_path_factory):
     (directory / "data").mkdir()
     shutil.copy(ROOT / "data" / "nl_rx.py", directory / "data")
     save_tiny_model(directory / "cache" / "smollm2-135m-instruct")
+    (directory / "cache" / "smollm2-135m-instruct" / SOURCE_FILE).write_text(f"# {KNOWN.hub_id}\n")
     return directory
 
 
