@@ -13,7 +13,7 @@ class StepMetrics:
     """Collects during steps and evaluations, and summarises when it is time to log.
 
     Values stay on the device as tensors until then. In training a value is a micro-batch's share of its step, so the
-    mean over steps is their sum divided by the steps since the last log; in evaluation it is a batch's own value.
+    mean over steps is their sum divided by the steps since the last log; in evaluation it is a batch's mean over rows.
     """
 
     def __init__(self):
@@ -22,21 +22,23 @@ class StepMetrics:
             "eval": defaultdict(list),
         }
         self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
-        self._steps = 0
-        self._is_new_step = False
+        self._steps, self._is_new_step = 0, False
+        self._eval_rows = 0
         self._has_warned = False
 
     def begin_step(self) -> None:
         """The training values that follow are of a new step. A step without any, as a stream ends, does not count."""
         self._is_new_step = True
 
-    def add(self, mode: str, values: dict[str, Tensor]) -> None:
-        """Add the values of one micro-batch."""
-        if mode == "train" and self._is_new_step:
-            self._steps += 1
-            self._is_new_step = False
+    def add(self, mode: str, values: dict[str, Tensor], num_rows: int) -> None:
+        """Add the values of one micro-batch of so many rows."""
+        if mode == "eval":
+            self._eval_rows += num_rows
+        elif self._is_new_step:
+            self._steps, self._is_new_step = self._steps + 1, False
+        weight = num_rows if mode == "eval" else 1
         for name, value in values.items():
-            self._values[mode][name].append(value.detach())
+            self._values[mode][name].append(value.detach() * weight)
 
     def add_pairs(self, mode: str, prediction_ND: Tensor, target_ND: Tensor) -> None:
         """Add the pairs of one micro-batch."""
@@ -50,12 +52,13 @@ class StepMetrics:
         values, pairs = self._values[mode], self._pairs[mode]
         if not values:
             return {}, None
-        count = self._steps if mode == "train" else len(next(iter(values.values())))
+        count = self._steps if mode == "train" else self._eval_rows
         means = torch.stack([torch.stack(seen).sum() / count for seen in values.values()])
         means = accelerator.reduce(means, reduction="mean")
         metrics = dict(zip(values, means.tolist(), strict=True)) | pairs.summary()
         values.clear()
         if mode == "eval":
+            self._eval_rows = 0
             pairs.clear()
             return {f"eval_{name}": value for name, value in metrics.items()}, None
         self._steps = 0

@@ -174,7 +174,7 @@ class JEPATrainer(SFTTrainer):
             loss = trl_loss
         else:
             self._check_finite(loss, parts, row_index_N)
-        self.step_metrics.add(self._mode, parts)
+        self.step_metrics.add(self._mode, parts, len(row_index_N))
         return (loss, outputs) if return_outputs else loss
 
     def _router_loss(self, outputs: Any, is_step: bool) -> Tensor | float:

@@ -87,11 +87,7 @@ class ViewForward:
         detached: dict[str, Any] | None,
         output_router_logits: bool,
     ) -> ViewOutput:
-        """Run a batch, then, without gradient, the targets that are encoded on their own.
-
-        The order matters: autocast keeps the weights it has cast, and those cast without gradient would serve the
-        pass that needs one.
-        """
+        """Run a batch, then, without gradient, the targets that are encoded on their own."""
         laid_out = Batch(**batch)
         self._pass = _Pass(self._backbone_inputs(laid_out), laid_out)
         try:

@@ -1,4 +1,4 @@
-"""What is logged: sums per step in training, means per batch in evaluation, a warning once."""
+"""What is logged: sums per step in training, means over rows in evaluation, a warning once."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_training_value_is_the_sum_of_a_steps_micro_batches(accelerator: Acceler
     for micro_batches in ((1.0, 2.0), (3.0, 6.0)):
         metrics.begin_step()
         for number in micro_batches:
-            metrics.add("train", value(number))
+            metrics.add("train", value(number), 4)
     assert metrics.summary("train", accelerator) == ({"jepa_loss": 6.0}, None)
 
 
@@ -40,7 +40,7 @@ def test_summary_begins_anew(accelerator: Accelerator):
     metrics = StepMetrics()
     for number in (4.0, 10.0):
         metrics.begin_step()
-        metrics.add("train", value(number))
+        metrics.add("train", value(number), 4)
         assert metrics.summary("train", accelerator)[0] == {"jepa_loss": number}
     assert metrics.summary("train", accelerator) == ({}, None)
 
@@ -51,15 +51,15 @@ def test_step_without_values_does_not_count(accelerator: Accelerator):
     for micro_batches in ((1.0,), (), (), (3.0,)):
         metrics.begin_step()
         for number in micro_batches:
-            metrics.add("train", value(number))
+            metrics.add("train", value(number), 4)
     assert metrics.summary("train", accelerator)[0] == {"jepa_loss": 2.0}
 
 
-def test_evaluation_value_is_the_mean_over_batches(accelerator: Accelerator):
-    """And bears the prefix."""
+def test_evaluation_value_is_the_mean_over_rows(accelerator: Accelerator):
+    """A ragged last batch weighs as its rows: (4 * 2 + 1 * 7) / 5."""
     metrics = StepMetrics()
-    for number in (1.0, 2.0, 6.0):
-        metrics.add("eval", value(number))
+    metrics.add("eval", value(2.0), 4)
+    metrics.add("eval", value(7.0), 1)
     assert metrics.summary("eval", accelerator) == ({"eval_jepa_loss": 3.0}, None)
 
 
@@ -67,11 +67,11 @@ def test_evaluation_in_between_leaves_training_values_alone(accelerator: Acceler
     """An evaluation may fall between two logs."""
     metrics = StepMetrics()
     metrics.begin_step()
-    metrics.add("train", value(1.0))
-    metrics.add("eval", value(100.0))
+    metrics.add("train", value(1.0), 4)
+    metrics.add("eval", value(100.0), 4)
     metrics.summary("eval", accelerator)
     metrics.begin_step()
-    metrics.add("train", value(3.0))
+    metrics.add("train", value(3.0), 4)
     assert metrics.summary("train", accelerator)[0] == {"jepa_loss": 2.0}
 
 
@@ -79,14 +79,14 @@ def test_names_keep_their_values(accelerator: Accelerator):
     """They are reduced as one tensor and told apart again."""
     metrics = StepMetrics()
     metrics.begin_step()
-    metrics.add("train", {"lm_loss": torch.tensor(2.0), "jepa_loss": torch.tensor(5.0)})
+    metrics.add("train", {"lm_loss": torch.tensor(2.0), "jepa_loss": torch.tensor(5.0)}, 4)
     assert metrics.summary("train", accelerator)[0] == {"lm_loss": 2.0, "jepa_loss": 5.0}
 
 
 def test_values_hold_no_graph():
     """A logging interval of many steps must not keep their activations."""
     metrics = StepMetrics()
-    metrics.add("train", {"jepa_loss": torch.ones((), requires_grad=True) * 2})
+    metrics.add("train", {"jepa_loss": torch.ones((), requires_grad=True) * 2}, 4)
     assert not metrics._values["train"]["jepa_loss"][0].requires_grad
 
 
@@ -94,7 +94,7 @@ def test_diagnostics_stand_beside_the_values(accelerator: Accelerator):
     """Orthogonal pairs: nothing in common with others, all found, full rank."""
     metrics = StepMetrics()
     metrics.begin_step()
-    metrics.add("train", value(1.0))
+    metrics.add("train", value(1.0), 4)
     metrics.add_pairs("train", *healthy_pairs())
     summary, warning = metrics.summary("train", accelerator)
     assert summary["jepa_cosine_unpaired"] == pytest.approx(0.0)
@@ -109,7 +109,7 @@ def test_collapse_is_warned_of_once(accelerator: Accelerator):
     warnings = []
     for _ in range(2):
         metrics.begin_step()
-        metrics.add("train", value(0.0))
+        metrics.add("train", value(0.0), 4)
         metrics.add_pairs("train", *collapsed_pairs())
         warnings.append(metrics.summary("train", accelerator)[1])
     assert "collapsed" in warnings[0]
@@ -120,7 +120,7 @@ def test_few_pairs_do_not_alarm(accelerator: Accelerator):
     """Eight alike pairs may be one batch's chance."""
     metrics = StepMetrics()
     metrics.begin_step()
-    metrics.add("train", value(0.0))
+    metrics.add("train", value(0.0), 4)
     metrics.add_pairs("train", torch.ones(8, 4), torch.ones(8, 4))
     assert metrics.summary("train", accelerator)[1] is None
 
@@ -130,7 +130,7 @@ def test_evaluation_pairs_are_those_of_one_evaluation(accelerator: Accelerator):
     metrics = StepMetrics()
     metrics.add_pairs("train", *healthy_pairs())
     for pairs, expected in (((torch.ones(8, 8),) * 2, 1.0), ((torch.eye(8),) * 2, 0.0)):
-        metrics.add("eval", value(0.0))
+        metrics.add("eval", value(0.0), 4)
         metrics.add_pairs("eval", *pairs)
         summary, warning = metrics.summary("eval", accelerator)
         assert summary["eval_jepa_cosine_unpaired"] == pytest.approx(expected, abs=1e-6)
@@ -141,5 +141,5 @@ def test_arm_without_pairs_logs_its_values_alone(accelerator: Accelerator):
     """The LM-only arm."""
     metrics = StepMetrics()
     metrics.begin_step()
-    metrics.add("train", {"lm_loss": torch.tensor(2.0)})
+    metrics.add("train", {"lm_loss": torch.tensor(2.0)}, 4)
     assert metrics.summary("train", accelerator) == ({"lm_loss": 2.0}, None)

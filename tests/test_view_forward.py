@@ -166,7 +166,7 @@ def test_mean_loss_is_per_label(layout: Callable[..., Prepared]):
 
 @pytest.mark.parametrize("layout", [in_rows, packed])
 def test_autocast_keeps_the_gradient_of_every_weight(layout: Callable[..., Prepared]):
-    """Autocast caches the weights it casts; those cast in the target's no-grad forward must not serve the other."""
+    """No weight that autocast has cast for the target's no-grad forward serves the pass that needs a gradient."""
     model, setting = tiny_model("llama"), Setting("prefix", target="stop_gradient")
     expected = layout(model, setting).compute().gradients
     with torch.autocast("cpu", torch.bfloat16):
