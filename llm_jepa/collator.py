@@ -61,7 +61,8 @@ class JEPACollator:
             examples.append(Example(_plain(row["input_ids"]), row["labels"], views))
         detached = None
         if encodes_apart:
-            apart = RowsLayout(layout.pad_token_id).lay_out([Example(target, (), ()) for target in targets])
+            row_by_row = RowsLayout(layout.pad_token_id, layout.pad_to_multiple_of)
+            apart = row_by_row.lay_out([Example(target, (), ()) for target in targets])
             detached = asdict(apart)
         return {"batch": asdict(layout.lay_out(examples)), "detached": detached}
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from llm_jepa.diagnostics import PairBuffer, collapse_message
@@ -30,6 +31,12 @@ class StepMetrics:
         """The training values that follow are of a new step. A step without any, as a stream ends, does not count."""
         self._is_new_step = True
 
+    def begin_evaluation(self) -> None:
+        """The evaluation values that follow are of a new evaluation: forget those of one that was never logged."""
+        self._values["eval"].clear()
+        self._pairs["eval"].clear()
+        self._eval_rows = 0
+
     def add(self, mode: str, values: dict[str, Tensor], num_rows: int) -> None:
         """Add the values of one micro-batch of so many rows."""
         if mode == "eval":
@@ -44,25 +51,40 @@ class StepMetrics:
         """Add the pairs of one micro-batch."""
         self._pairs[mode].append(prediction_ND, target_ND)
 
-    def summary(self, mode: str, accelerator: Accelerator) -> tuple[dict[str, float], str | None]:
-        """Metrics since the last summary, averaged over processes, and a warning the first time pairs collapse.
+    def summary(
+        self, mode: str, accelerator: Accelerator, prefix: str = "eval"
+    ) -> tuple[dict[str, float], str | None]:
+        """Metrics since the last summary and, on the main process, a warning the first time pairs collapse.
 
-        The diagnostics are of the pairs of the main process.
+        Every process must call this, with values or without: it is a collective operation, and all get the same
+        metrics. In training, where a value is scaled by the number of processes, they are means over steps and
+        processes; in evaluation, means over the rows of all processes. The diagnostics are of the pairs of the main
+        process. The names of an evaluation begin with `prefix`.
         """
-        values, pairs = self._values[mode], self._pairs[mode]
-        if not values:
+        sums, counts, diagnostics = zip(*gather_object([self._taken(mode)]), strict=True)
+        count = max(counts) * accelerator.num_processes if mode == "train" else sum(counts)
+        names = dict.fromkeys(name for process_sums in sums for name in process_sums)
+        if not names:
             return {}, None
-        count = self._steps if mode == "train" else self._eval_rows
-        means = torch.stack([torch.stack(seen).sum() / count for seen in values.values()])
-        means = accelerator.reduce(means, reduction="mean")
-        metrics = dict(zip(values, means.tolist(), strict=True)) | pairs.summary()
-        values.clear()
+        metrics = {name: sum(process_sums.get(name, 0.0) for process_sums in sums) / count for name in names}
+        metrics |= diagnostics[0]
         if mode == "eval":
-            self._eval_rows = 0
-            pairs.clear()
-            return {f"eval_{name}": value for name, value in metrics.items()}, None
-        self._steps = 0
-        return metrics, self._warning(metrics)
+            return {f"{prefix}_{name}": value for name, value in metrics.items()}, None
+        return metrics, self._warning(metrics) if accelerator.is_main_process else None
+
+    def _taken(self, mode: str) -> tuple[dict[str, float], int, dict[str, float]]:
+        """This process's sums, the steps or rows that they are of, and diagnostics; only training's pairs are kept."""
+        values = self._values[mode]
+        totals = torch.stack([torch.stack(seen).sum() for seen in values.values()]).tolist() if values else []
+        sums = dict(zip(values, totals, strict=True))
+        count = self._steps if mode == "train" else self._eval_rows
+        diagnostics = self._pairs[mode].summary()
+        if mode == "train":
+            values.clear()
+            self._steps = 0
+        else:
+            self.begin_evaluation()
+        return sums, count, diagnostics
 
     def _warning(self, metrics: dict[str, float]) -> str | None:
         pairs = self._pairs["train"]

@@ -2,16 +2,25 @@
 
 import copy
 import logging
+import math
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import DistributedType
-from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, ProcessorMixin, set_seed
-from trl import SFTConfig, SFTTrainer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    set_seed,
+)
+from trl import SFTTrainer
 
 from llm_jepa.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.config import JEPAConfig
@@ -21,7 +30,7 @@ from llm_jepa.losses import pair_loss
 from llm_jepa.mask_probe import probe_mask_form
 from llm_jepa.masks import MaskForm
 from llm_jepa.metrics import StepMetrics
-from llm_jepa.modeling import resolve_model
+from llm_jepa.modeling import load_tokenizer, resolve_model
 from llm_jepa.predictor import (
     PredictorTokens,
     gathered_vectors,
@@ -33,6 +42,13 @@ from llm_jepa.predictor import (
     without_predictor,
 )
 from llm_jepa.preparation import prepare_dataset
+from llm_jepa.refusals import (
+    keep_batches_whole,
+    refuse_arguments,
+    refuse_lonely_rows,
+    refuse_model,
+    refuse_parallelism,
+)
 from llm_jepa.rows import AnyDataset
 from llm_jepa.view_forward import ViewForward
 
@@ -73,26 +89,30 @@ class JEPATrainer(SFTTrainer):
         args: JEPAConfig | None = None,
         data_collator: Callable | None = None,
         train_dataset: AnyDataset | None = None,
-        *positional: Any,
+        eval_dataset: AnyDataset | dict[str, AnyDataset] | None = None,
+        processing_class: PreTrainedTokenizerBase | ProcessorMixin | None = None,
         **kwargs: Any,
     ):
         if args is None:
             args = JEPAConfig("llm-jepa-output")
         if not isinstance(args, JEPAConfig):
             raise ValueError(f"`args` is {type(args).__name__}; JEPATrainer takes a JEPAConfig.")
-        _reject_unsupported(args, data_collator, kwargs)
+        refuse_arguments(args, data_collator, kwargs)
+        keep_batches_whole(args)
         if isinstance(model, str):
-            model = resolve_model(model)
+            model = resolve_model(model, _revision(args))
         if args.from_scratch:
-            model = _from_scratch(model, args)
-        super().__init__(model, args, None, train_dataset, *positional, **kwargs)
-        self._reject_unsupported_parallelism()
+            model, processing_class = _from_scratch(model, args, processing_class)
+        super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
+        refuse_parallelism(self.accelerator)
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
         self._keep_fp32_master_weights()
+        self._keep_4_bit_weights_differentiable()
         self.predictor: PredictorTokens | None = None
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
         self._step_rows: int | Tensor = 0
+        self._step_row_indices: list[int] = []
         if args.jepa_weight > 0:
             self._attach_views()
         self.data_collator = JEPACollator(self.data_collator, self.layout, args)
@@ -105,20 +125,15 @@ class JEPATrainer(SFTTrainer):
 
     def _attach_views(self) -> None:
         args, model = self.args, self.base_causal_lm
-        self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, self._tokenizer.pad_token_id)
+        refuse_model(self.accelerator.unwrap_model(self.model))
+        if args.jepa_loss == "info_nce":
+            refuse_lonely_rows(args, self.train_dataset, self.eval_dataset)
+        pad_token_id, multiple = self._tokenizer.pad_token_id, args.pad_to_multiple_of
+        assert not isinstance(multiple, str), "SFTConfig resolves `auto`"
+        self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, pad_token_id, multiple)
         if args.num_predictor_tokens > 0:
             self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
         ViewForward(model, self.predictor, mask_form, stops_gradient=args.jepa_target == "stop_gradient")
-        if args.jepa_loss == "info_nce" and self.accelerator.num_processes == 1:
-            _check_info_nce_batches(args, self.train_dataset, self.eval_dataset)
-
-    def _reject_unsupported_parallelism(self) -> None:
-        parallelism = self.accelerator.parallelism_config
-        if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled or parallelism.tp_enabled):
-            raise ValueError(
-                "Context, sequence and tensor parallelism split a row over processes, and with it its views. Use data "
-                "parallelism: DDP, DeepSpeed ZeRO or FSDP."
-            )
 
     def _keep_fp32_master_weights(self) -> None:
         """In bf16 most updates of a small learning rate round to nothing. DeepSpeed keeps fp32 copies of its own."""
@@ -127,6 +142,12 @@ class JEPATrainer(SFTTrainer):
         for parameter in self.model.parameters():
             if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
                 parameter.data = parameter.data.float()
+
+    def _keep_4_bit_weights_differentiable(self) -> None:
+        """On CPUs with AVX512-BF16, bitsandbytes repacks 4-bit weights in evaluation, after which nothing trains."""
+        for module in self.model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no attribute of Module)
 
     # --- data
 
@@ -148,7 +169,8 @@ class JEPATrainer(SFTTrainer):
         """Collect the micro-batches of a step and count its rows, over all processes."""
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.step_metrics.begin_step()
-        self._step_rows = sum(len(batch["row_index"]) for batch in batches)
+        self._step_row_indices = [index for batch in batches for index in batch["row_index"].tolist()]
+        self._step_rows = len(self._step_row_indices)
         if self.accelerator.num_processes > 1:
             self._step_rows = self.accelerator.gather(torch.tensor(self._step_rows, device=device)).sum()
         return batches, num_items_in_batch
@@ -179,7 +201,7 @@ class JEPATrainer(SFTTrainer):
 
     def _router_loss(self, outputs: Any, is_step: bool) -> Tensor | float:
         """What TRL has added to its loss for the router of a mixture of experts."""
-        if not self.aux_loss_enabled:
+        if not self.aux_loss_enabled or self.label_smoother is not None:
             return 0.0
         return (
             self.router_aux_loss_coef * outputs.aux_loss / (self.current_gradient_accumulation_steps if is_step else 1)
@@ -198,14 +220,22 @@ class JEPATrainer(SFTTrainer):
         return {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
 
     def _check_finite(self, loss: Tensor, parts: dict[str, Tensor], row_index_N: Tensor) -> None:
-        if torch.isfinite(loss):
-            return
-        detail = ", ".join(f"{name} {value.item()}" for name, value in parts.items())
+        if not torch.isfinite(loss):
+            detail = ", ".join(f"{name} {value.item()}" for name, value in parts.items())
+            self._stop(f"loss is {loss.item()} ({detail})", row_index_N.tolist())
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None):
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        # A scaler of fp16 meets infinite gradients on purpose, and passes such steps over.
+        if not self.args.fp16 and grad_norm is not None and not math.isfinite(grad_norm):
+            self._stop(f"gradient's norm is {float(grad_norm)}", self._step_row_indices)
+        return grad_norm
+
+    def _stop(self, what: str, rows: list[int]) -> NoReturn:
         raise NonFiniteLossError(
-            f"The loss is {loss.item()} ({detail}) in step {self.state.global_step + 1}, in the micro-batch of rows "
-            f"{row_index_N.tolist()} of the training data. Training has stopped before the weights changed; the last "
-            f"checkpoint in {self.args.output_dir} is kept. Look at these rows with `llm-jepa inspect`, or lower the "
-            "learning rate."
+            f"The {what} in step {self.state.global_step + 1}, in the batch of rows {rows} of the training data. "
+            f"Training has stopped before the optimizer's step; the last checkpoint in {self.args.output_dir} is kept. "
+            "Look at these rows with `llm-jepa inspect`, or lower the learning rate."
         )
 
     # --- logs
@@ -235,6 +265,7 @@ class JEPATrainer(SFTTrainer):
         if _internal_call and self.predictor is not None:
             vectors_KD = gathered_vectors(self.predictor)
             if self.args.should_save:
+                Path(output_dir or str(self.args.output_dir)).mkdir(parents=True, exist_ok=True)
                 save_vectors(vectors_KD, output_dir or str(self.args.output_dir))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
@@ -244,28 +275,32 @@ class JEPATrainer(SFTTrainer):
             super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        with unregistered(self.base_causal_lm):
+        # FSDP writes and reads the weights that train, all of them; elsewhere a checkpoint holds the model alone.
+        with nullcontext() if self.is_fsdp_enabled else unregistered(self.base_causal_lm):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.predictor is not None:
             load_vectors(self.predictor, resume_from_checkpoint)
 
 
-def choose_layout(model: PreTrainedModel, wanted: str, pad_token_id: int) -> tuple[Layout, MaskForm, str]:
+def choose_layout(
+    model: PreTrainedModel, wanted: str, pad_token_id: int, pad_to_multiple_of: int | None = None
+) -> tuple[Layout, MaskForm, str]:
     """The layout for a model, the form in which it takes the mask, and why; `auto` falls back to rows and says so.
 
     Raises:
         ValueError: `packed` was asked for and the model cannot take its mask exactly.
     """
-    if wanted != "rows":
-        probe = probe_mask_form(model)
-        if probe.form is not None:
-            logger.info("Layout packed: %s.", probe.reason)
-            return PackedLayout(pad_token_id), probe.form, probe.reason
-        if wanted == "packed":
-            raise ValueError(f"`jepa_layout: packed` is not possible: {probe.reason}. Use `auto` or `rows`.")
-        logger.warning("Layout rows, which computes every view as a row of its own: %s.", probe.reason)
-        return RowsLayout(pad_token_id), MaskForm("padding"), probe.reason
-    return RowsLayout(pad_token_id), MaskForm("padding"), "as asked"
+    rows = RowsLayout(pad_token_id, pad_to_multiple_of), MaskForm("padding")
+    if wanted == "rows":
+        return *rows, "as asked"
+    probe = probe_mask_form(model)
+    if probe.form is not None:
+        logger.info("Layout packed: %s.", probe.reason)
+        return PackedLayout(pad_token_id, pad_to_multiple_of), probe.form, probe.reason
+    if wanted == "packed":
+        raise ValueError(f"`jepa_layout: packed` is not possible: {probe.reason}. Use `auto` or `rows`.")
+    logger.warning("Layout rows, which computes every view as a row of its own: %s.", probe.reason)
+    return *rows, probe.reason
 
 
 class _Recorder:
@@ -282,39 +317,25 @@ class _Recorder:
         return outputs
 
 
-def _from_scratch(model: str | PreTrainedModel, args: SFTConfig) -> PreTrainedModel:
+def _revision(args: JEPAConfig) -> str | None:
+    assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
+    return (args.model_init_kwargs or {}).get("revision")
+
+
+def _from_scratch(
+    model: str | PreTrainedModel, args: JEPAConfig, processing_class: PreTrainedTokenizerBase | ProcessorMixin | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | ProcessorMixin]:
+    """A model of random weights, and the tokenizer that goes with its config."""
     if not isinstance(model, str):
         raise ValueError("`from_scratch` has no effect on a model that is already built; give its name instead.")
     assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
-    settings = dict(args.model_init_kwargs or {})
-    settings.setdefault("dtype", "float32")
-    revision = settings.pop("revision", None)
+    revision = _revision(args)
+    if processing_class is None:
+        processing_class = load_tokenizer(model, revision, args.trust_remote_code)
+    settings: dict[str, Any] = {"dtype": "float32"} | (args.model_init_kwargs or {})
+    settings.pop("revision", None)
     config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=args.trust_remote_code)
+    args.model_init_kwargs = None  # all of them are used here; TRL warns of those it cannot use
     set_seed(args.seed)
-    args.model_init_kwargs = None
-    return AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code, **settings)
-
-
-def _reject_unsupported(args: JEPAConfig, data_collator: Callable | None, kwargs: dict[str, Any]) -> None:
-    if kwargs.get("formatting_func") is not None:
-        raise ValueError(
-            "`formatting_func` makes one text of a row, in which the views cannot be found. Give columns instead: "
-            "`source_column` and `target_column`, `prompt` and `completion`, or `messages`."
-        )
-    if data_collator is not None:
-        raise ValueError("JEPATrainer lays the views out in a collator of its own; leave `data_collator` out.")
-    if args.jepa_weight > 0 and kwargs.get("compute_loss_func") is not None:
-        raise ValueError("`compute_loss_func` replaces the loss that JEPA is a part of; leave it out.")
-
-
-def _check_info_nce_batches(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
-    """A last micro-batch of one row has no negatives; better said now than at the end of the first epoch."""
-    sizes = [(train_dataset, "per_device_train_batch_size", args.train_batch_size)]
-    evaluated = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
-    sizes += [(dataset, "per_device_eval_batch_size", args.eval_batch_size) for dataset in evaluated]
-    for dataset, name, size in sizes:
-        if isinstance(dataset, Dataset) and not args.dataloader_drop_last and len(dataset) % size == 1:
-            raise ValueError(
-                f"With {len(dataset)} rows and `{name}: {size}` the last micro-batch has a single row, which has no "
-                "negatives for `jepa_loss: info_nce`. Set `dataloader_drop_last: true` or another batch size."
-            )
+    scratch = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code, **settings)
+    return scratch, processing_class

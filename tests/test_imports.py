@@ -13,7 +13,7 @@ LAYERS = [
     {"recipe", "generation", "loading"},
     {"trainer"},
     {"preparation", "view_forward", "metrics", "mask_probe"},
-    {"collator", "predictor", "modeling", "diagnostics", "losses", "scoring", "rows"},
+    {"collator", "predictor", "modeling", "diagnostics", "losses", "scoring", "rows", "refusals"},
     {"layouts"},
     {"masks", "views"},
     {"config", "entry"},

@@ -401,3 +401,77 @@ def test_an_explicit_packed_layout_on_a_recurrent_model_is_an_error_and_auto_fal
     assert "Layout rows" in caplog.text
     trainer.train()
     assert len(step_losses(trainer, "jepa_loss")) == 3
+
+
+def test_a_window_of_virtual_tokens_and_a_foreign_optimizer_are_refused(tmp_path):
+    from peft import PromptTuningConfig
+
+    with pytest.raises(ValueError, match="prompt learning"):
+        jepa_trainer(tmp_path, peft_config=PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
+    model = tiny_llama()
+    args = JEPAConfig(**settings(tmp_path, **PAIR_COLUMNS))
+    common = {"train_dataset": Dataset.from_list(PAIRS), "processing_class": tiny_tokenizer()}
+    with pytest.raises(ValueError, match="optimizer_cls_and_kwargs"):
+        JEPATrainer(model, args, optimizers=(torch.optim.SGD(model.parameters()), None), **common)
+    with pytest.raises(ValueError, match="dispatch_batches"):
+        jepa_trainer(tmp_path, accelerator_config={"dispatch_batches": True})
+
+
+def test_info_nce_refuses_an_evaluation_row_by_row_and_streams_that_may_end_in_one(tmp_path):
+    rows = Dataset.from_list(PAIRS)
+    with pytest.raises(ValueError, match="per_device_eval_batch_size` is 1"):
+        jepa_trainer(tmp_path, jepa_loss="info_nce", per_device_eval_batch_size=1, eval_dataset=rows)
+    args = JEPAConfig(**settings(tmp_path, jepa_loss="info_nce", **PAIR_COLUMNS))
+    with pytest.raises(ValueError, match="a stream"):
+        JEPATrainer(tiny_llama(), args, train_dataset=rows.to_iterable_dataset(), processing_class=tiny_tokenizer())
+
+
+@pytest.mark.parametrize("layout", ["packed", "rows"])
+def test_padding_to_a_multiple_changes_no_loss(layout, tmp_path):
+    logs = []
+    for multiple in (None, 64):
+        trainer = jepa_trainer(tmp_path, jepa_layout=layout, jepa_target="stop_gradient", pad_to_multiple_of=multiple)
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])["views"]
+        lengths = [batch[part]["input_ids_RL"].shape[1] for part in ("batch", "detached")]
+        assert multiple is None or [length % multiple for length in lengths] == [0, 0]
+        trainer.train()
+        logs.append(step_losses(trainer))
+    assert logs[1] == pytest.approx(logs[0], rel=1e-5)
+
+
+class _InfiniteGradient(TrainerCallback):
+    """Makes a gradient infinite in the third step, its loss being finite."""
+
+    def on_substep_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step == 2:
+            model.get_input_embeddings().weight.grad[5] = float("inf")
+
+
+def test_an_infinite_gradient_stops_the_run_before_the_weights_change(tmp_path):
+    trainer = jepa_trainer(
+        tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2, callbacks=[_InfiniteGradient()]
+    )
+    with pytest.raises(NonFiniteLossError, match=r"gradient.* step 3.* rows \[(\d, ){3}\d\]"):
+        trainer.train()
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
+
+
+def test_4_bit_weights_still_train_after_an_evaluation(tmp_path):
+    """bitsandbytes repacks them where the CPU has AVX512-BF16; elsewhere this shows no more than that they train."""
+    pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="bfloat16")
+    trainer = JEPATrainer(
+        save_tiny_model(tmp_path / "base", hidden_size=64),
+        JEPAConfig(**settings(tmp_path / "out", **PAIR_COLUMNS)),
+        train_dataset=Dataset.from_list(PAIRS),
+        eval_dataset=Dataset.from_list(PAIRS),
+        quantization_config=quantization,
+        peft_config=LoraConfig(task_type="CAUSAL_LM"),
+    )
+    trainable = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    before = {name: parameter.detach().clone() for name, parameter in trainable.items()}
+    trainer.evaluate()
+    trainer.train()
+    assert [name for name, parameter in trainable.items() if torch.equal(parameter, before[name])] == []

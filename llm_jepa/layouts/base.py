@@ -74,8 +74,9 @@ class Batch:
 class Layout(ABC):
     """Lays the sequences of examples out as one batch. Every layout gives the same embeddings, loss and gradients."""
 
-    def __init__(self, pad_token_id: int):
+    def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None):
         self.pad_token_id = pad_token_id
+        self.pad_to_multiple_of = pad_to_multiple_of or 1
 
     @abstractmethod
     def store(self, example: Example) -> StoredExample:
@@ -86,6 +87,7 @@ class Layout(ABC):
         stored = [self.store(example) for example in examples]
         rows = [row for one in stored for row in one.rows]
         length = max(len(row.token_ids) for row in rows)
+        length += -length % self.pad_to_multiple_of
         label_positions: list[int] = []
         label_ids: list[int] = []
         conversation_positions: list[int] = []

@@ -1,0 +1,112 @@
+"""What the trainer refuses before any work is done: arguments without effect, and those that JEPA cannot honour."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from accelerate import Accelerator
+from datasets import Dataset, IterableDataset
+from peft import PeftModel
+from torch import nn
+from transformers.trainer_pt_utils import AcceleratorConfig
+
+from llm_jepa.config import JEPAConfig
+
+
+def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: dict[str, Any]) -> None:
+    """Arguments of `SFTTrainer` that a JEPA run has no use for.
+
+    Raises:
+        ValueError: One of them is given.
+    """
+    if kwargs.get("formatting_func") is not None:
+        raise ValueError(
+            "`formatting_func` makes one text of a row, in which the views cannot be found. Give columns instead: "
+            "`source_column` and `target_column`, `prompt` and `completion`, or `messages`."
+        )
+    if data_collator is not None:
+        raise ValueError("JEPATrainer lays the views out in a collator of its own; leave `data_collator` out.")
+    if args.from_scratch and kwargs.get("quantization_config") is not None:
+        raise ValueError(
+            "`from_scratch` has random weights, which are not quantised; leave `quantization_config` out."
+        )
+    if args.jepa_weight == 0:
+        return
+    if kwargs.get("compute_loss_func") is not None:
+        raise ValueError("`compute_loss_func` replaces the loss that JEPA is a part of; leave it out.")
+    if args.num_predictor_tokens > 0 and (kwargs.get("optimizers") or (None,))[0] is not None:
+        raise ValueError(
+            "An optimizer that is built beforehand does not know the predictor tokens, which would never be trained. "
+            "Give `optimizer_cls_and_kwargs` instead of `optimizers`, or set `num_predictor_tokens: 0`."
+        )
+
+
+def keep_batches_whole(args: JEPAConfig) -> None:
+    """Have every process read batches of its own: a dispatched batch is cut up by its first dimension.
+
+    Raises:
+        ValueError: `dispatch_batches` is asked for.
+    """
+    assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
+    if args.accelerator_config.dispatch_batches:
+        raise ValueError(
+            "`dispatch_batches: true` cuts one batch up for several processes, and with it the rows of its views. "
+            "Leave it off; every process then reads batches of its own."
+        )
+    args.accelerator_config.dispatch_batches = False
+
+
+def refuse_model(model: nn.Module) -> None:
+    """Adapters that put virtual tokens of their own before every sequence.
+
+    Raises:
+        ValueError: The adapter is one of prompt learning.
+    """
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        raise ValueError(
+            f"{type(model.active_peft_config).__name__} is prompt learning: its virtual tokens would stand before the "
+            "conversation and not before the views. Use LoRA or another adapter of the weights."
+        )
+
+
+def refuse_parallelism(accelerator: Accelerator) -> None:
+    """Parallelism that splits a row.
+
+    Raises:
+        ValueError: Context, sequence or tensor parallelism is on.
+    """
+    parallelism = accelerator.parallelism_config
+    if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled or parallelism.tp_enabled):
+        raise ValueError(
+            "Context, sequence and tensor parallelism split a row over processes, and with it its views. Use data "
+            "parallelism: DDP, DeepSpeed ZeRO or FSDP."
+        )
+
+
+def refuse_lonely_rows(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
+    """For InfoNCE, data whose last micro-batch would be a single row; better said now than at the end of an epoch.
+
+    Raises:
+        ValueError: There is such a micro-batch, or, in a stream, there may be one.
+    """
+    for dataset, name, size in _batched(args, train_dataset, eval_dataset):
+        if size < 2:
+            raise ValueError(
+                f"`{name}` is {size}; `jepa_loss: info_nce` needs at least 2 rows, each other's negatives."
+            )
+        if args.dataloader_drop_last:
+            continue
+        is_stream = isinstance(dataset, IterableDataset)
+        if is_stream or (isinstance(dataset, Dataset) and len(dataset) % size == 1):
+            rows = "a stream" if is_stream else f"{len(dataset)} rows"
+            raise ValueError(
+                f"With {rows} and `{name}: {size}` the last micro-batch {'may have' if is_stream else 'has'} a single "
+                "row, which has no negatives for `jepa_loss: info_nce`. Set `dataloader_drop_last: true`"
+                f"{'' if is_stream else ' or another batch size'}."
+            )
+
+
+def _batched(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> Iterator[tuple[Any, str, int]]:
+    yield train_dataset, "per_device_train_batch_size", args.train_batch_size
+    if eval_dataset is not None:
+        for dataset in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:
+            yield dataset, "per_device_eval_batch_size", args.eval_batch_size
