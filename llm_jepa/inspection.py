@@ -137,7 +137,11 @@ def _collator(
         model_path, revision=recipe.model.model_revision, trust_remote_code=args.trust_remote_code
     )
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=recipe.model.attn_implementation)
+        model = AutoModelForCausalLM.from_config(
+            config,
+            attn_implementation=recipe.model.attn_implementation,
+            trust_remote_code=args.trust_remote_code,
+        )
     layout, _, reason = choose_layout(model, args.jepa_layout, tokenizer.pad_token_id)
     name = "packed" if isinstance(layout, PackedLayout) else "rows"
     return JEPACollator(conversations, layout, args), f"{name} ({reason})"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig, PreTrainedModel
 
-from llm_jepa.layouts import Batch, Example, Layout, PackedLayout, RowsLayout
+from llm_jepa.layouts import Batch, Example, PackedLayout, RowsLayout
 from llm_jepa.masks import MaskForm
 from llm_jepa.views import TokenSequence
 
@@ -40,6 +40,19 @@ _TINY_SIZES = {
     "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": _VOCABULARY_TOKENS,
 }
+# Fields that bound how far, or to how many tokens, attention reaches. All are made narrow, also those for which there
+# is no mask form: a lost bound shows only where it is shorter than the probe's sequences.
+_REACH_FIELDS = (
+    "sliding_window",
+    "sliding_window_size",
+    "window_size",
+    "attention_window_size",
+    "local_attention",
+    "local_attention_window_len",
+    "attention_chunk_size",
+    "keep_window_size",
+    "index_topk",
+)
 # Attention back-ends that take an arbitrary mask as a tensor, and whether it must be additive.
 _TENSOR_MASK_BACKENDS = {"sdpa": False, "eager": True}
 # What an architecture raises that cannot be made narrow, or that takes another kind of mask.
@@ -62,19 +75,25 @@ def probe_mask_form(model: PreTrainedModel) -> ProbeResult:
     attention = model.config._attn_implementation or "eager"
     if attention not in _TENSOR_MASK_BACKENDS:
         return ProbeResult(None, f"attention `{attention}` takes no arbitrary mask (sdpa and eager do)")
+    example = _probe_example()
+    rows_batch = RowsLayout(pad_token_id=0).lay_out([example])
+    packed_batch = PackedLayout(pad_token_id=0).lay_out([example])
+    rows = _inputs(rows_batch, MaskForm("padding"))
     try:
         tiny = _tiny_copy(model, attention)
-        expected_TD = _hidden_states(tiny, RowsLayout, MaskForm("padding"))
+        expected_RLD = _forward(tiny, rows)
     except _ARCHITECTURE_ERRORS as error:
         return ProbeResult(None, f"no tiny copy of {type(model).__name__} could be built to try it on ({error})")
+    expected_TD = _compared(expected_RLD, rows_batch)
     worst: float | None = None
     for form in _candidate_forms(tiny.config, additive=_TENSOR_MASK_BACKENDS[attention]):
+        inputs = _inputs(packed_batch, form)
         try:
-            actual_TD = _hidden_states(tiny, PackedLayout, form)
+            actual_RLD = _forward(tiny, inputs)
         except _ARCHITECTURE_ERRORS as error:
             logger.debug("%s does not take the mask form %s: %s", type(model).__name__, form.kind, error)
             continue
-        worst = (actual_TD - expected_TD).abs().max().item()
+        worst = (_compared(actual_RLD, packed_batch) - expected_TD).abs().max().item()
         if worst < TOLERANCE:
             return ProbeResult(_real_form(form, model.config.get_text_config()), f"`{form.kind}` mask, {attention}")
     name = f"{type(model).__name__} with attention `{attention}`"
@@ -124,8 +143,9 @@ def _tiny_config(config: PretrainedConfig) -> PretrainedConfig:
     for name, value in sizes.items():
         if _is_settable(tiny, name) and getattr(tiny, name, None) is not None:
             setattr(tiny, name, value)
-    if getattr(tiny, "sliding_window", None):
-        tiny.sliding_window = _WINDOW_TOKENS
+    for name in _REACH_FIELDS:
+        if _is_settable(tiny, name) and (getattr(tiny, name, None) or 0) > 0:  # -1 and None: no bound
+            setattr(tiny, name, _WINDOW_TOKENS)
     tiny.pad_token_id, tiny.bos_token_id, tiny.eos_token_id = 0, 1, 2
     layer_types = getattr(config, "layer_types", None)
     if layer_types and not _is_settable(tiny, "layer_types"):
@@ -166,15 +186,22 @@ def _probe_example() -> Example:
     return Example(plain[0], conversation, tuple(plain[1:]))
 
 
-def _hidden_states(model: PreTrainedModel, layout_class: type[Layout], form: MaskForm) -> Tensor:
-    """Hidden states of the conversation's tokens and at the readouts of the views."""
-    batch: Batch = layout_class(pad_token_id=0).lay_out([_probe_example()])
-    inputs = {
+def _inputs(batch: Batch, form: MaskForm) -> dict[str, Any]:
+    inputs: dict[str, Any] = {
         "input_ids": batch.input_ids_RL,
         "attention_mask": form.build(batch.subtree_ends_RL, batch.position_ids_RL),
     }
     if form.kind != "padding":
         inputs["position_ids"] = batch.position_ids_RL
+    return inputs
+
+
+def _forward(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
     with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
-        hidden_TD = model.base_model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
-    return hidden_TD[torch.cat([batch.conversation_positions_C, batch.view_readouts_VN.flatten()])]
+        return model.base_model(**inputs, use_cache=False).last_hidden_state
+
+
+def _compared(hidden_RLD: Tensor, batch: Batch) -> Tensor:
+    """Hidden states of the conversation's tokens and at the readouts of the views."""
+    positions_T = torch.cat([batch.conversation_positions_C, batch.view_readouts_VN.flatten()])
+    return hidden_RLD.flatten(0, 1)[positions_T]

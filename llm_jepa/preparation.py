@@ -7,7 +7,9 @@ from typing import Any
 from datasets import Dataset
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
+from trl import SFTConfig
 from trl.data_utils import get_dataset_column_names
+from trl.trainer.utils import global_then_local_main_first
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts.base import IGNORED_LABEL
@@ -19,6 +21,7 @@ from llm_jepa.rows import (
     has_pairs,
     is_prepared,
     is_tokenised,
+    map_rows,
     to_rows,
 )
 from llm_jepa.views import ViewMaker, is_prefix, longest_sequence_tokens
@@ -50,15 +53,33 @@ def prepare_dataset(
     if is_prepared(dataset):
         return dataset
     if is_tokenised(dataset):
-        dataset = tokenise(_check_tokenised(dataset, args, mapping))
+        _check_text_field(args)
+        with global_then_local_main_first():
+            dataset = _check_tokenised(dataset, args, mapping)
+        dataset = tokenise(dataset)
     elif args.jepa_weight == 0 and not has_pairs(dataset, mapping):
         if mapping.system_prompt is not None:
             raise ValueError("`system_prompt` has no effect on text, which has no turns; leave it out.")
-        dataset = tokenise(dataset.map(lambda row, index: {"row_index": index}, with_indices=True))
+        with global_then_local_main_first():
+            dataset = map_rows(dataset, lambda row: {}, args.dataset_num_proc)
+        dataset = tokenise(dataset)
     else:
-        dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None)
-        dataset = add_views(_tokenise_turns(dataset, tokenise, name), tokenizer, args)
-    return drop_long_rows(dataset, args, name)
+        _check_text_field(args)
+        with global_then_local_main_first():
+            dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None, args.dataset_num_proc)
+        dataset = _tokenise_turns(dataset, tokenise, name)
+        with global_then_local_main_first():
+            dataset = add_views(dataset, tokenizer, args)
+    with global_then_local_main_first():
+        return drop_long_rows(dataset, args, name)
+
+
+def _check_text_field(args: JEPAConfig) -> None:
+    if args.dataset_text_field != SFTConfig.dataset_text_field:
+        raise ValueError(
+            f"`dataset_text_field: {args.dataset_text_field}` has no effect on these data, whose rows are no plain "
+            "text. Leave it out."
+        )
 
 
 def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDataset], name: str) -> AnyDataset:
@@ -72,16 +93,9 @@ def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDat
 
 
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
-    """Add the views' token ids to rows that TRL has tokenised."""
+    """Add the views' token ids to rows that TRL has tokenised, and perhaps shuffled."""
     make_views = ViewMaker(tokenizer, args.jepa_source_view)
-
-    def with_views(row: dict[str, Any], index: int) -> dict[str, Any]:
-        try:
-            return {**make_views(row), "row_index": index}
-        except ValueError as error:
-            raise ValueError(f"Row {index}: {error}") from error
-
-    return dataset.map(with_views, with_indices=True, remove_columns=list(ROW_COLUMNS))
+    return map_rows(dataset, make_views, args.dataset_num_proc, remove_columns=ROW_COLUMNS, is_numbered=True)
 
 
 def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDataset:
@@ -101,18 +115,39 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
             )
         return tokens <= limit
 
-    kept = dataset.filter(fits)
-    if isinstance(dataset, Dataset):
-        if len(kept) == 0:
-            raise ValueError(
-                f"All {len(dataset)} rows of the {name} data are longer than `max_length: {limit}`. Raise it."
-            )
-        if len(kept) < len(dataset):
-            logger.warning(
-                "Dropped %d of %d rows of the %s data: longer than max_length %d.",
-                len(dataset) - len(kept), len(dataset), name, limit,
-            )  # fmt: skip
+    if not isinstance(dataset, Dataset):
+        return dataset.filter(_FirstDropLogged(fits, args, name))
+    kept = dataset.filter(fits, num_proc=args.dataset_num_proc)
+    if len(kept) == 0:
+        raise ValueError(
+            f"All {len(dataset)} rows of the {name} data are longer than `max_length: {limit}`. Raise it."
+        )
+    if len(kept) < len(dataset):
+        logger.warning(
+            "Dropped %d of %d rows of the %s data: longer than max_length %d.",
+            len(dataset) - len(kept), len(dataset), name, limit,
+        )  # fmt: skip
     return kept
+
+
+class _FirstDropLogged:
+    """A filter of a stream, whose dropped rows nobody can count before its end: it tells of the first."""
+
+    def __init__(self, fits: Callable[[dict[str, Any]], bool], args: JEPAConfig, name: str):
+        self.fits = fits
+        self.limit, self.num_predictor_tokens, self.name = args.max_length, args.num_predictor_tokens, name
+        self.has_dropped = False
+
+    def __call__(self, row: dict[str, Any]) -> bool:
+        is_kept = self.fits(row)
+        if not is_kept and not self.has_dropped:
+            self.has_dropped = True
+            logger.warning(
+                "Dropped row %d of the %s data: it has %d tokens, max_length is %d. Further rows of this stream that "
+                "are too long are dropped without a word.",
+                row["row_index"], self.name, longest_sequence_tokens(row, self.num_predictor_tokens), self.limit,
+            )  # fmt: skip
+        return is_kept
 
 
 def _check_tokenised(dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMapping) -> AnyDataset:
@@ -129,14 +164,11 @@ def _check_tokenised(dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMappi
     has_views = not {"source_ids", "target_ids"} & {*missing}
     is_prefix_view = args.jepa_source_view == "prefix"
 
-    def check(row: dict[str, Any], index: int) -> dict[str, Any]:
-        try:
-            _check_labels(row)
-            return {"row_index": index} | (_checked_views(row, is_prefix_view) if has_views else {})
-        except ValueError as error:
-            raise ValueError(f"Row {index}: {error}") from error
+    def check(row: dict[str, Any]) -> dict[str, Any]:
+        _check_labels(row)
+        return _checked_views(row, is_prefix_view) if has_views else {}
 
-    return dataset.map(check, with_indices=True)
+    return map_rows(dataset, check, args.dataset_num_proc)
 
 
 def _check_labels(row: dict[str, Any]) -> None:

@@ -28,6 +28,14 @@ REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 PATH_OR_MAPPING = frozenset({"accelerator_config", "deepspeed", "fsdp_config"})
 """Mappings for which transformers also takes the path of a JSON file."""
 
+IDLE = {
+    "do_train": "training is what a recipe is for",
+    "do_eval": "`eval_strategy` decides whether there is evaluation",
+    "do_predict": "`llm-jepa eval` generates and scores predictions",
+    "ignore_bias_buffers": "it is read by no trainer",
+}
+"""Keys that nothing reads -> what to know instead."""
+
 TRUE_WORDS, FALSE_WORDS, NULL_WORDS = ("true", "yes", "on"), ("false", "no", "off"), ("null", "none")
 YAML_SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
@@ -80,6 +88,7 @@ def parse_recipe(argv: list[str]) -> Recipe:
     missing = [key for key in REQUIRED if settings.get(key) is None]
     if missing:
         raise ValueError(f"{path}: `{'`, `'.join(missing)}` must be given, in the recipe or as `--key value`.")
+    _check_idle_settings(path, settings)
     _check_model_settings(path, settings)
     try:
         script = _build(ScriptArguments, settings)
@@ -107,6 +116,20 @@ def write_recipe(settings: dict[str, Any], path: Path) -> None:
 def _build(arguments: type[Arguments], settings: dict[str, Any]) -> Arguments:
     names = {field.name for field in dataclasses.fields(arguments)}
     return arguments(**{key: copy.deepcopy(value) for key, value in settings.items() if key in names})
+
+
+def _check_idle_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Refuse settings that transformers and TRL know and that nothing reads here."""
+    for key, advice in IDLE.items():
+        if key in settings:
+            raise ValueError(f"{path}: `{key}` has no effect: {advice}. Leave it out.")
+    if "dataset_text_field" in settings:
+        makes_views = settings.get("jepa_weight", JEPAConfig.jepa_weight) > 0
+        if makes_views or settings.get("source_column") is not None:
+            raise ValueError(
+                f"{path}: `dataset_text_field` has no effect: it names a column of plain text, which only "
+                "`jepa_weight: 0` without `source_column` trains on. Leave it out."
+            )
 
 
 def _check_model_settings(path: Path, settings: dict[str, Any]) -> None:

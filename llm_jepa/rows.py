@@ -1,6 +1,6 @@
 """A data set and its column mapping -> rows: prompt, completion, and the text of the two views."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +14,11 @@ Messages = list[dict[str, Any]]
 
 ROW_COLUMNS = ("prompt", "completion", "source", "target")
 TOKENISED_COLUMNS = ("input_ids", "labels", "source_ids", "target_ids")
+PREPARATION_VERSION = 1
+"""Raise it with every change of what a prepared row holds. `datasets` keys its cache by the code of the function that
+it maps, but by the name alone of what that function calls: without this number, rows of the old code would be reused.
+"""
+
 _TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")  # TRL hands them to the chat template, row by row
 
 
@@ -35,13 +40,16 @@ class ColumnMapping:
         return cls(args.source_column, args.target_column, args.system_prompt)
 
 
-def to_rows(dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool) -> AnyDataset:
-    """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`.
+def to_rows(
+    dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool, num_proc: int | None = None
+) -> AnyDataset:
+    """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`, `row_index`.
 
     Args:
         dataset: Two named columns, or `prompt`/`completion`, or `messages`.
         mapping: Names of the columns and the system prompt.
         has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
+        num_proc: Processes that map it; a stream has none.
 
     Raises:
         ValueError: A column is missing, a view is empty, or a conversation has no last assistant turn.
@@ -50,16 +58,42 @@ def to_rows(dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool
     convert, read = _choose_converter(columns, mapping)
     dataset = dataset.select_columns([name for name in columns if name in (*read, *_TEMPLATE_COLUMNS)])
 
-    def to_row(example: dict[str, Any], index: int) -> dict[str, Any]:
-        try:
-            row = convert(example, mapping, has_chat_template)
-            for view in ("source", "target"):
-                _check_view(row[view], view)
-        except ValueError as error:
-            raise ValueError(f"Row {index}: {error}") from error
+    def to_row(example: dict[str, Any]) -> dict[str, Any]:
+        row = convert(example, mapping, has_chat_template)
+        for view in ("source", "target"):
+            _check_view(row[view], view)
         return row
 
-    return dataset.map(to_row, with_indices=True, remove_columns=read)
+    return map_rows(dataset, to_row, num_proc, remove_columns=read)
+
+
+def map_rows(
+    dataset: AnyDataset,
+    convert: Callable[[dict[str, Any]], dict[str, Any]],
+    num_proc: int | None,
+    remove_columns: Sequence[str] = (),
+    is_numbered: bool = False,
+) -> AnyDataset:
+    """Add to every row what `convert` makes of it, and its `row_index` unless the rows are numbered already.
+
+    Raises:
+        ValueError: `convert` did; the message begins with the row.
+    """
+
+    def convert_numbered(row: dict[str, Any], index: int, version: int) -> dict[str, Any]:
+        row_index = row["row_index"] if is_numbered else index
+        try:
+            return {**convert(row), "row_index": row_index}
+        except ValueError as error:
+            raise ValueError(f"Row {row_index}: {error}") from error
+
+    return dataset.map(
+        convert_numbered,
+        with_indices=True,
+        remove_columns=list(remove_columns),
+        fn_kwargs={"version": PREPARATION_VERSION},  # for the cache's key
+        **({"num_proc": num_proc} if isinstance(dataset, Dataset) else {}),  # which a stream does not take
+    )
 
 
 def is_tokenised(dataset: AnyDataset) -> bool:

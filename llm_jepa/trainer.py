@@ -234,8 +234,8 @@ class JEPATrainer(SFTTrainer):
     def _stop(self, what: str, rows: list[int]) -> NoReturn:
         raise NonFiniteLossError(
             f"The {what} in step {self.state.global_step + 1}, in the batch of rows {rows} of the training data. "
-            f"Training has stopped before the optimizer's step; the last checkpoint in {self.args.output_dir} is kept. "
-            "Look at these rows with `llm-jepa inspect`, or lower the learning rate."
+            f"Training has stopped before the optimizer's step; the last checkpoint in {self.args.output_dir} is kept."
+            " Look at these rows with `llm-jepa inspect`, or lower the learning rate."
         )
 
     # --- logs
@@ -244,9 +244,16 @@ class JEPATrainer(SFTTrainer):
     def _mode(self) -> str:
         return "train" if self.model.training else "eval"
 
+    def evaluation_loop(self, *args: Any, **kwargs: Any):
+        """Evaluate as `SFTTrainer` does; rows of a prediction, which is never logged, are no part of it."""
+        self.step_metrics.begin_evaluation()
+        return super().evaluation_loop(*args, **kwargs)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts of the loss and the diagnostics to what TRL logs."""
-        metrics, warning = self.step_metrics.summary(self._mode, self.accelerator)
+        rate = "_samples_per_second"  # only an evaluation's logs have it, after the evaluation's prefix
+        prefix = next((key.removesuffix(rate) for key in logs if key.endswith(rate)), "eval")
+        metrics, warning = self.step_metrics.summary(self._mode, self.accelerator, prefix)
         if warning is not None:
             logger.warning(warning)
         logs.update(metrics)  # in place, as TRL does: `metric_for_best_model` may name one of ours

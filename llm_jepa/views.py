@@ -109,7 +109,14 @@ class ViewMaker:
     def _plain(self, content: str) -> View:
         ids = self.tokenizer(content)["input_ids"]
         bare_ids = self.tokenizer(content, add_special_tokens=False)["input_ids"]
-        start = next(i for i in range(len(ids)) if ids[i : i + len(bare_ids)] == bare_ids)
+        starts = (i for i in range(len(ids)) if bare_ids and ids[i : i + len(bare_ids)] == bare_ids)
+        start = next(starts, None)
+        if start is None:
+            raise ValueError(
+                f"the tokenizer gives {content[:60]!r} the tokens {bare_ids[:20]}, which are not among those that it "
+                f"gives with its special tokens: {ids[:20]}. So the content has no place in a view. Use another "
+                "tokenizer, or chat messages."
+            )
         return View(ids[: start + len(bare_ids)], start)
 
     def _source_prefix(self, row: dict[str, Any]) -> View:

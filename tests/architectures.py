@@ -67,6 +67,7 @@ ARCHITECTURES = {
             **_LINEAR_ATTENTION,
         },
     ),
+    "gpt-neo": ("gpt_neo", {"attention_types": [[["global", "local"], 1]], "window_size": 256}),
     "bloom": ("bloom", {"n_layer": 2, "n_head": 4}),
     "gemma4": ("gemma4_text", {"head_dim": 8, "num_kv_shared_layers": 0, **_PER_LAYER_INPUTS, **_MIXED_LAYERS}),
 }

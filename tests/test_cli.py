@@ -50,6 +50,15 @@ def test_what_is_left_over_overrides_the_recipe(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("command", ["train", "inspect", "eval"])
+def test_an_override_before_the_recipe_is_told_that_the_recipe_comes_first(command, capsys):
+    """Else the override's value would be taken for the recipe."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--max_steps", "2", "recipe.yaml"])
+    assert ended.value.code == MISTAKE_STATUS
+    assert f"the recipe comes first: llm-jepa {command} RECIPE [--key value ...]" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argv", [[], ["trian"], ["fetch-model", "smollm2-135m-instruct", "--max_steps", "2"]])
 def test_a_wrong_command_line_is_a_usage_error(argv, capsys):
     with pytest.raises(SystemExit) as ended:

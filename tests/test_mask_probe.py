@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import CONFIG_MAPPING, PreTrainedModel
 
 from llm_jepa.layouts import Example, Layout, PackedLayout, RowsLayout
-from llm_jepa.mask_probe import probe_mask_form
+from llm_jepa.mask_probe import _tiny_config, probe_mask_form
 from llm_jepa.masks import MaskForm
 from llm_jepa.views import TokenSequence
 from tests.architectures import VOCABULARY_TOKENS, WINDOW_TOKENS, tiny_model
@@ -109,6 +109,39 @@ def test_recurrent_and_hybrid_models_have_no_form(name: str):
     probe = probe_mask_form(tiny_model(name))
     assert probe.form is None
     assert "does not keep the branches of a packed row apart" in probe.reason
+
+
+def test_a_window_by_another_name_has_no_form():
+    """GPT-Neo's `window_size` of 256 is longer than any sequence of the probe: it shows only when made narrow."""
+    probe = probe_mask_form(tiny_model("gpt-neo"))
+    assert probe.form is None
+    assert "does not keep the branches of a packed row apart" in probe.reason
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [
+        ("llama4_text", "attention_chunk_size"),
+        ("recurrent_gemma", "attention_window_size"),
+        ("modernbert-decoder", "local_attention"),
+        ("doge", "keep_window_size"),
+        ("mistral", "sliding_window"),
+    ],
+)
+def test_the_copys_window_is_shorter_than_the_probes_sequences(model_type: str, name: str):
+    config = CONFIG_MAPPING[model_type](**{name: 4096})
+    assert getattr(_tiny_config(config), name) < 10
+
+
+def test_our_own_mistakes_are_no_verdict_on_the_architecture(monkeypatch):
+    """Only what the copy itself raises is."""
+
+    def mistake(*_):
+        raise TypeError("our mistake")
+
+    monkeypatch.setattr(MaskForm, "build", mistake)
+    with pytest.raises(TypeError, match="our mistake"):
+        probe_mask_form(tiny_model("llama"))
 
 
 def test_model_without_position_ids_has_no_form():

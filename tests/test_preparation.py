@@ -1,5 +1,6 @@
 """A data set of any form -> tokenised rows with labels and views, as the trainer prepares them."""
 
+import contextlib
 import copy
 import logging
 
@@ -8,6 +9,7 @@ from datasets import Dataset, load_dataset
 from trl import SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer
+from llm_jepa.rows import PREPARATION_VERSION
 from tests.templates import LITERAL, SHIPPED, with_template
 from tests.tiny import CHATML, PAIRS, tiny_llama, tiny_tokenizer
 
@@ -167,10 +169,81 @@ def test_a_data_set_that_is_prepared_stays_as_it_is(prepare):
     assert "eval_held_out_loss" in metrics
 
 
-# --- rows that are too long
+@pytest.mark.parametrize("options", [{}, {"jepa_source_view": "prefix"}])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_row_keeps_its_number_when_trl_shuffles(options, streaming, prepare):
+    dataset = Dataset.from_list(PAIRS)
+    expected = [row["target_ids"] for row in prepare(dataset, **options)]
+    dataset = dataset.to_iterable_dataset() if streaming else dataset
+    shuffled = list(prepare(dataset, shuffle_dataset=True, **options))
+    order = [row["row_index"] for row in shuffled]
+    assert order != sorted(order) == list(range(len(PAIRS)))
+    assert [row["target_ids"] for row in shuffled] == [expected[index] for index in order]
 
 
 LONG = [{"source": "a" * n, "target": "b" * m} for n, m in [(3, 3), (90, 3), (4, 4), (3, 90), (5, 5)]]
+FORMS = {"pairs": (PAIRS, {}), "tokenised": ([TOKENISED] * 4, {}), "text": ([{"text": "a"}] * 4, {"jepa_weight": 0.0})}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_pass_over_the_rows_has_the_processes_asked_for(form, prepare, monkeypatch):
+    rows, options = FORMS[form]
+    asked = []
+    for name in ("map", "filter"):
+        original = getattr(Dataset, name)
+
+        def counted(self, *args, original=original, **kwargs):
+            asked.append(kwargs.get("num_proc"))
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Dataset, name, counted)
+    prepared = prepare(rows, dataset_num_proc=2, max_length=200, **options)
+    assert set(asked) == {2}
+    monkeypatch.undo()
+    assert prepared.to_list() == prepare(rows, max_length=200, **options).to_list()
+
+
+def test_a_bad_row_is_named_from_another_process_too(prepare):
+    with pytest.raises(ValueError, match=r"^Row 3: the target is empty\.$"):
+        prepare([*PAIRS[:3], {"source": "digits", "target": " "}], dataset_num_proc=2)
+    with pytest.raises(ValueError, match="Row 3 of the train data has"):
+        prepare(LONG[-1:] * 3 + LONG[1:2], dataset_num_proc=2, max_length=80, long_rows="error")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_process_maps_and_the_others_read_its_cache(form, prepare, monkeypatch):
+    """Each pass stands in the guard of TRL, one guard at a time: nested ones would not keep the order."""
+    depth, depths = [0], []
+
+    @contextlib.contextmanager
+    def guard():
+        depth[0] += 1
+        yield
+        depth[0] -= 1
+
+    monkeypatch.setattr("llm_jepa.preparation.global_then_local_main_first", guard)
+    monkeypatch.setattr("trl.trainer.sft_trainer.global_then_local_main_first", guard)
+    for name in ("map", "filter"):
+        original = getattr(Dataset, name)
+
+        def seen(self, *args, original=original, **kwargs):
+            depths.append(depth[0])
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Dataset, name, seen)
+    rows, options = FORMS[form]
+    prepare(rows, max_length=200, **options)
+    assert set(depths) == {1}
+
+
+@pytest.mark.parametrize("rows", [MESSAGES_ROWS, [TOKENISED]], ids=["messages", "tokenised"])
+def test_the_name_of_a_text_column_has_no_effect_on_other_rows(rows, prepare):
+    with pytest.raises(ValueError, match="`dataset_text_field: body` has no effect"):
+        prepare(rows, jepa_weight=0.0, dataset_text_field="body")
+    assert len(prepare([{"body": "a"}], jepa_weight=0.0, dataset_text_field="body")) == 1
+
+
+# --- rows that are too long
 
 
 @pytest.mark.parametrize("options", [{}, {"jepa_weight": 0.0}, {"jepa_source_view": "prefix"}])
@@ -211,9 +284,13 @@ def test_long_rows_error_names_the_row_and_its_tokens(prepare):
         prepare(LONG, max_length=80, long_rows="error")
 
 
-def test_a_stream_drops_long_rows_too(prepare):
-    stream = Dataset.from_list(LONG).to_iterable_dataset()
-    assert [row["row_index"] for row in prepare(stream, max_length=80)] == [0, 2, 4]
+def test_a_stream_drops_long_rows_too_and_tells_of_the_first(prepare, caplog):
+    tokens = len(prepare(LONG)[1]["input_ids"])
+    stream = prepare(Dataset.from_list(LONG).to_iterable_dataset(), max_length=80)
+    for _ in range(2):
+        assert [row["row_index"] for row in stream] == [0, 2, 4]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "llm_jepa.preparation"]
+    assert said.startswith(f"Dropped row 1 of the train data: it has {tokens} tokens, max_length is 80. Further rows")
 
 
 # --- text, which only the LM-only arm takes
@@ -322,6 +399,22 @@ def test_a_chat_without_a_template_is_refused(prepare):
 
 
 # --- the cache of `datasets`
+
+
+def test_rows_of_older_code_are_not_taken_from_the_cache(prepare, tmp_path, monkeypatch):
+    """`datasets` does not look into the functions that a mapped one calls."""
+    file = tmp_path / "rows.parquet"
+    Dataset.from_list(PAIRS).to_parquet(file)
+
+    def fingerprint():
+        dataset = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
+        return prepare(dataset)._fingerprint
+
+    before = fingerprint()
+    monkeypatch.setattr("llm_jepa.rows.PREPARATION_VERSION", PREPARATION_VERSION + 1)
+    assert fingerprint() != before
+    monkeypatch.undo()
+    assert fingerprint() == before
 
 
 @pytest.mark.parametrize("form", ["pairs", "tokenised", "text"])

@@ -132,6 +132,14 @@ def test_command_line_overrides(written, argv, key, value):
         ("load_in_4bit: true", "`load_in_4bit` .* needs `use_peft: true`"),
         ("use_peft: true\nbnb_4bit_quant_type: fp4", "`bnb_4bit_quant_type` would have no effect"),
         ("use_peft: true\nfrom_scratch: true", "`from_scratch` with `use_peft`"),
+        ("from_scratch: true\nload_in_4bit: true", "`load_in_4bit` .* needs `use_peft: true`"),
+        ("from_scratch: true\nuse_peft: true\nload_in_8bit: true", "`from_scratch` with `use_peft`"),
+        ("do_train: true", "`do_train` has no effect"),
+        ("do_eval: false", "`do_eval` has no effect: `eval_strategy` decides"),
+        ("do_predict: true", "`do_predict` has no effect: `llm-jepa eval`"),
+        ("ignore_bias_buffers: true", "`ignore_bias_buffers` has no effect"),
+        ("dataset_text_field: body", "`dataset_text_field` has no effect"),
+        ("jepa_weight: 0\nsource_column: q\ntarget_column: a\ndataset_text_field: q", "`dataset_text_field` has no"),
     ],
 )
 def test_bad_recipes_are_refused_by_name(written, line, message):
@@ -153,6 +161,11 @@ def test_bad_recipes_are_refused_by_name(written, line, message):
 def test_bad_overrides_are_refused_by_name(written, argv, message):
     with pytest.raises(ValueError, match=message):
         parse_recipe([written(), *argv])
+
+
+def test_the_lm_only_arm_may_name_a_column_of_text(written):
+    recipe = parse_recipe([written("jepa_weight: 0\ndataset_text_field: body\n")])
+    assert recipe.training.dataset_text_field == "body"
 
 
 @pytest.mark.parametrize("key", ["model_name_or_path", "dataset_name", "output_dir"])

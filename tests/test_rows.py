@@ -17,7 +17,9 @@ CHAT = [
 
 def one_row(example: dict, mapping: ColumnMapping = NO_NAMES, has_chat_template: bool = True) -> dict:
     """The row made of a data set that holds one example."""
-    return to_rows(Dataset.from_list([example]), mapping, has_chat_template)[0]
+    (row,) = to_rows(Dataset.from_list([example]), mapping, has_chat_template)
+    assert row.pop("row_index") == 0
+    return row
 
 
 def error_of(rows: list[dict], mapping: ColumnMapping = NO_NAMES, has_chat_template: bool = True) -> str:
@@ -95,7 +97,7 @@ def test_every_other_column_goes_but_what_the_chat_template_takes(streaming):
     dataset = dataset.add_column("chat_template_kwargs", [{"enable_thinking": False}])
     rows = to_rows(dataset.to_iterable_dataset() if streaming else dataset, PAIR, True)
     row = next(iter(rows))
-    assert set(row) == {*ROW_COLUMNS, "tools", "chat_template_kwargs"}
+    assert set(row) == {*ROW_COLUMNS, "row_index", "tools", "chat_template_kwargs"}
     assert (row["tools"], row["chat_template_kwargs"]) == (tools, {"enable_thinking": False})
 
 
@@ -114,7 +116,7 @@ def test_own_columns_named_like_ours_do_not_get_in_the_way(streaming):
         ),
     )
     rows = to_rows(dataset.to_iterable_dataset() if streaming else dataset, ColumnMapping("q", "a"), True)
-    assert next(iter(rows)) == one_row({"question": "digits", "answer": "7"}, PAIR)
+    assert next(iter(rows)) == one_row({"question": "digits", "answer": "7"}, PAIR) | {"row_index": 0}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +145,7 @@ def test_a_stream_gives_the_same_rows(form, is_schema_known):
         stream = stream.map(lambda example: example)
         assert stream.column_names is None
     assert list(to_rows(stream, mapping, True)) == list(to_rows(dataset, mapping, True))
+    assert [row["row_index"] for row in to_rows(stream, mapping, True)] == list(range(len(examples)))
 
 
 # --- system prompts

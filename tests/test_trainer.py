@@ -290,6 +290,18 @@ def test_evaluate_returns_the_jepa_parts_so_that_the_best_checkpoint_can_go_by_t
     assert metrics["eval_jepa_cosine"] == pytest.approx(1 - metrics["eval_jepa_loss"], abs=1e-6)
 
 
+def test_each_evaluation_set_is_logged_under_its_own_name_and_a_prediction_is_part_of_none(tmp_path):
+    sets = {"first": Dataset.from_list(PAIRS[:3]), "second": Dataset.from_list(PAIRS[3:])}
+    trainer = jepa_trainer(tmp_path, eval_dataset=sets, prediction_loss_only=True)
+    expected = trainer.evaluate()
+    assert {f"eval_{name}_{part}" for name in sets for part in ("jepa_loss", "jepa_cosine_unpaired")} <= set(expected)
+    assert "eval_jepa_loss" not in expected
+    trainer.predict(trainer.train_dataset)
+    after = trainer.evaluate()
+    for name in ("eval_first_jepa_loss", "eval_second_jepa_loss", "eval_first_jepa_effective_rank"):
+        assert after[name] == pytest.approx(expected[name], rel=1e-6)
+
+
 def test_eval_loss_is_the_lm_loss_of_the_same_weights(tmp_path):
     rows = Dataset.from_list(PAIRS[:4])
     arms = [jepa_trainer(tmp_path, eval_dataset=rows, jepa_weight=weight) for weight in (0.0, 1.0)]

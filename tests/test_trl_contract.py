@@ -3,14 +3,18 @@
 import inspect
 from dataclasses import fields
 
+import pytest
 import torch
 from datasets import Dataset
-from transformers import Trainer
-from trl import SFTTrainer
+from transformers import PreTrainedModel, Trainer
+from trl import SFTConfig, SFTTrainer
 from trl.data_utils import common_prefix_length, get_dataset_column_names
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
-from tests.tiny import tiny_llama
+from tests.architectures import tiny_model
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+TOKENISED = [{"input_ids": [1, *range(10, 20), 2], "labels": [-100] * 6 + [*range(15, 20), 2]}] * 8
 
 
 def parameters(function) -> list[str]:
@@ -26,8 +30,14 @@ def test_the_methods_that_the_trainer_overrides_keep_their_arguments():
     assert parameters(Trainer._save) == ["self", "output_dir", "state_dict"]
     assert parameters(Trainer.save_model) == ["self", "output_dir", "_internal_call"]
     assert parameters(Trainer._load_from_checkpoint) == ["self", "resume_from_checkpoint", "model"]
-    assert parameters(SFTTrainer.__init__)[:5] == ["self", "model", "args", "data_collator", "train_dataset"]
-    assert "_signature_columns" in inspect.getsource(SFTTrainer._set_signature_columns_if_needed)
+    assert parameters(Trainer._get_grad_norm) == ["self", "model", "grad_norm"]
+    assert parameters(SFTTrainer.log) == ["self", "logs", "start_time"]
+    assert parameters(Trainer.evaluation_loop) == [
+        "self", "dataloader", "description", "prediction_loss_only", "ignore_keys", "metric_key_prefix",
+    ]  # fmt: skip
+    assert parameters(SFTTrainer.__init__)[:7] == [
+        "self", "model", "args", "data_collator", "train_dataset", "eval_dataset", "processing_class",
+    ]  # fmt: skip
 
 
 def test_the_fused_output_has_the_fields_that_are_read():
@@ -66,3 +76,191 @@ def test_the_helpers_that_are_used_mean_what_they_did():
     assert common_prefix_length([1, 2, 3], [1, 2, 4, 5]) == 2
     assert common_prefix_length("abc", "abd") == 2
     assert get_dataset_column_names(Dataset.from_list([{"a": 1, "b": 2}])) == ["a", "b"]
+
+
+# --- what SFTTrainer holds, and when it calls what
+
+
+class Calls:
+    """Calls a model and keeps the keywords of each call."""
+
+    def __init__(self, model):
+        self.model = model
+        self.keywords: list[dict] = []
+
+    def __call__(self, **keywords):
+        self.keywords.append(keywords)
+        return self.model(**keywords)
+
+
+class Watched(SFTTrainer):
+    """Keeps what `compute_loss`, `training_step` and `log` were given and gave."""
+
+    _tag_names = ["ours"]  # noqa: RUF012 (as TRL declares it)
+    _name = "Our method"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.micro_batches: list[dict] = []
+        self.step_losses: list[float] = []
+        self.logs: list[dict] = []
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        calls = Calls(model)
+        loss = super().compute_loss(calls, inputs, return_outputs, num_items_in_batch)
+        self.micro_batches.append(
+            {
+                "loss": loss.item(),
+                "forwards": [keywords.get("fused_lm_head") for keywords in calls.keywords],
+                "items": num_items_in_batch,
+                "accumulation": getattr(self, "current_gradient_accumulation_steps", None),
+            }
+        )
+        return loss
+
+    def training_step(self, *args, **kwargs):
+        loss = super().training_step(*args, **kwargs)
+        self.step_losses.append(loss.item())
+        return loss
+
+    def log(self, logs, start_time=None):
+        self.logs.append(dict(logs))
+        logs["ours"] = 1.0
+        super().log(logs, start_time)
+
+
+def watched(
+    tmp_path, model: PreTrainedModel | None = None, rows=TOKENISED, data_collator=None, **overrides
+) -> Watched:
+    settings = {
+        "output_dir": str(tmp_path),
+        "per_device_train_batch_size": 2,
+        "num_train_epochs": 1,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "bf16": False,
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    return Watched(
+        model if model is not None else tiny_llama(),
+        SFTConfig(**settings | overrides),
+        data_collator=data_collator,
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset={"first": Dataset.from_list(rows[:2]), "second": Dataset.from_list(rows[:2])},
+        processing_class=tiny_tokenizer(),
+    )
+
+
+def test_the_trainer_holds_its_tokenizer_and_label_smoother(tmp_path):
+    """The padding token is the tokenizer's; with label smoothing TRL adds no router loss of its own."""
+    trainer = watched(tmp_path)
+    assert trainer._tokenizer is trainer.processing_class
+    assert trainer._tokenizer.pad_token_id == 2
+    assert trainer.label_smoother is None
+    assert watched(tmp_path, label_smoothing_factor=0.1).label_smoother is not None
+
+
+def test_the_tags_and_the_name_of_a_subclass_reach_the_model_and_its_card(tmp_path):
+    """They are class attributes that TRL reads."""
+    trainer = watched(tmp_path)
+    trainer.create_model_card()
+    assert trainer.model.model_tags == ["ours"]
+    assert "Our method" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_enabled", "coefficient"),
+    [
+        ({"router_aux_loss_coef": 0.25}, True, 0.25),
+        ({"router_aux_loss_coef": 0.0}, False, 0.0),
+    ],
+)
+def test_the_router_loss_is_on_where_the_config_has_a_coefficient(settings, is_enabled, coefficient, tmp_path):
+    trainer = watched(tmp_path, tiny_model("mixtral", vocab_size=320, **settings))
+    assert trainer.aux_loss_enabled is is_enabled
+    assert trainer.router_aux_loss_coef == coefficient
+
+
+def test_a_dense_model_has_no_router_loss(tmp_path):
+    assert watched(tmp_path).aux_loss_enabled is False
+
+
+def test_the_loss_of_a_micro_batch_takes_one_fused_forward(tmp_path):
+    """Its output is the one that the views' embeddings come with; in evaluation too."""
+    trainer = watched(tmp_path)
+    trainer.train()
+    trainer.evaluate()
+    assert [batch["forwards"] for batch in trainer.micro_batches] == [[True]] * 6
+
+
+def test_gradient_accumulation_is_counted_in_the_micro_batches_that_a_step_has(tmp_path):
+    """Four micro-batches, three to a step: the last step has one."""
+    trainer = watched(tmp_path, gradient_accumulation_steps=3)
+    trainer.train()
+    assert [batch["accumulation"] for batch in trainer.micro_batches] == [3, 3, 3, 1]
+
+
+def test_the_router_loss_is_a_mean_over_the_micro_batches_of_a_step(tmp_path):
+    """What `_router_loss` takes away again; alike rows give alike micro-batches."""
+    model = tiny_model("mixtral", vocab_size=320, router_aux_loss_coef=0.5)
+    trainer = watched(tmp_path, model, gradient_accumulation_steps=2, learning_rate=0.0)
+    trainer.train()
+    trainer.router_aux_loss_coef = 0.0
+    with_router, trainer.micro_batches = trainer.micro_batches, []
+    aux_loss = next(entry["aux_loss"] for entry in trainer.state.log_history if "aux_loss" in entry)
+    trainer.train()
+    for batch, without in zip(with_router, trainer.micro_batches, strict=True):
+        assert batch["loss"] - without["loss"] == pytest.approx(0.5 * aux_loss / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_a_loss_that_knows_the_counts_of_its_step_is_not_divided_again(accepts, tmp_path):
+    """`model_accepts_loss_kwargs`: the labelled tokens of the step are handed in, or micro-batches are averaged."""
+    trainer = watched(tmp_path, gradient_accumulation_steps=2)
+    trainer.model_accepts_loss_kwargs = accepts
+    trainer.train()
+    losses = [batch["loss"] for batch in trainer.micro_batches]
+    assert [batch["items"] for batch in trainer.micro_batches] == [24 if accepts else None] * 4
+    assert trainer.step_losses == pytest.approx([loss if accepts else loss / 2 for loss in losses], rel=1e-6)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_the_columns_that_are_named_reach_the_collator_and_no_others(is_stream, tmp_path):
+    """`_signature_columns`, once set, is what stays of a row."""
+    seen = []
+
+    def collate(rows):
+        seen.extend(sorted(row) for row in rows)
+        return {"input_ids": torch.tensor([row["input_ids"] for row in rows])}
+
+    rows = [row | {"kept": 1, "left_out": 2} for row in TOKENISED]
+    trainer = watched(tmp_path, rows=rows, data_collator=collate)
+    trainer._signature_columns = ["input_ids", "labels", "kept", "of_other_data"]
+    if is_stream:
+        trainer.train_dataset = Dataset.from_list(rows).to_iterable_dataset()
+    next(iter(trainer.get_train_dataloader()))
+    assert seen[:2] == [["input_ids", "kept", "labels"]] * 2
+
+
+def test_an_evaluation_logs_under_its_prefix_what_log_adds_is_returned_and_a_prediction_logs_nothing(tmp_path):
+    """Several evaluation sets are told apart by the prefix, which the loop is given by name."""
+    trainer = watched(tmp_path)
+    prefixes = []
+    evaluation_loop = trainer.evaluation_loop
+
+    def loop(*args, **kwargs):
+        prefixes.append(kwargs["metric_key_prefix"])
+        return evaluation_loop(*args, **kwargs)
+
+    trainer.evaluation_loop = loop
+    metrics = trainer.evaluate()
+    assert prefixes == ["eval_first", "eval_second"]
+    for logs, prefix in zip(trainer.logs, prefixes, strict=True):
+        assert [key for key in logs if key.endswith("_samples_per_second")] == [f"{prefix}_samples_per_second"]
+    assert metrics["ours"] == 1.0
+    trainer.args.prediction_loss_only = True
+    trainer.predict(trainer.eval_dataset["first"])
+    assert prefixes[2:] == ["test"]
+    assert len(trainer.logs) == 2

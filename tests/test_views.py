@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tokenizers.normalizers import Replace
 from tokenizers.processors import TemplateProcessing
 from transformers import ByT5Tokenizer
 
@@ -191,6 +192,20 @@ def test_a_view_of_a_chat_has_one_bos_though_both_template_and_tokenizer_add_one
     views = ViewMaker(tokenizer, source_view)(chat_row(tokenizer))
     assert tokenizer.decode(views["source_ids"]) == f"{BOS}<start_of_turn>user\n{SOURCE}"
     assert tokenizer.decode(views["target_ids"]) == f"{BOS}<start_of_turn>model\n{TARGET}"
+
+
+@pytest.mark.parametrize("single", [BOS, "$A"])
+def test_plain_text_without_tokens_of_its_own_is_refused(single):
+    """A tokenizer that encodes a text with special tokens in another way, or one whose normaliser leaves nothing."""
+    tokenizer = with_template(None)
+    token_id = tokenizer.convert_tokens_to_ids(BOS)
+    processor = TemplateProcessing(single=single, pair="$A $B", special_tokens=[(BOS, token_id)])
+    tokenizer._tokenizer.post_processor = processor
+    if single == "$A":
+        tokenizer._tokenizer.normalizer = Replace(SOURCE, "")
+    row = {"prompt": SOURCE, "completion": TARGET, "source": SOURCE, "target": TARGET}
+    with pytest.raises(ValueError, match=f"the tokenizer gives '{SOURCE}' the tokens .* Use another tokenizer"):
+        ViewMaker(tokenizer, "alone")(row)
 
 
 def test_plain_text_ignores_a_chat_template():

@@ -41,6 +41,8 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
     args.overrides = overrides
     if overrides and not hasattr(args, "recipe"):
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+    if overrides and argv[1] != args.recipe:  # the value of an override before it would be taken for the recipe
+        parser.error(f"the recipe comes first: llm-jepa {argv[0]} RECIPE [--key value ...]")
     return args
 
 

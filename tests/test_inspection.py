@@ -1,0 +1,74 @@
+"""A recipe's rows can be looked at whatever its model is: no weights are needed."""
+
+import json
+
+import pytest
+
+from llm_jepa.inspection import inspect_recipe
+from llm_jepa.recipe import parse_recipe
+from tests.tiny import PAIRS, save_tiny_model
+
+CONFIGURATION = """
+from transformers import LlamaConfig
+
+class OwnConfig(LlamaConfig):
+    model_type = "own_llama"
+"""
+MODELING = """
+from transformers import LlamaForCausalLM
+from .configuration_own import OwnConfig
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def inspected(tmp_path, monkeypatch):
+    """Inspects a recipe of a tiny model, of which only the config and the tokenizer are there, and given lines."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    model = tmp_path / "model"
+    save_tiny_model(model)
+    (model / "model.safetensors").unlink()
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+
+    def inspect(lines: str = "", **config):
+        settings = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(settings | config))
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(
+            f"model_name_or_path: {model}\ndataset_name: {data}\noutput_dir: {tmp_path / 'out'}\n"
+            f"source_column: source\ntarget_column: target\nuse_cpu: true\nbf16: false\n{lines}"
+        )
+        return inspect_recipe(parse_recipe([str(recipe)]), 2)
+
+    inspect.model = model
+    return inspect
+
+
+LORA_4BIT = "use_peft: true\nload_in_4bit: true\n"
+
+
+@pytest.mark.parametrize("lines", ["", "from_scratch: true\n", LORA_4BIT], ids=["plain", "from scratch", "4 bit"])
+def test_rows_are_shown_without_the_models_weights(lines, inspected):
+    inspection = inspected(lines)
+    assert inspection.layout == "packed (`plain` mask, sdpa)"
+    assert inspection.num_rows == len(PAIRS)
+    assert [row.index for row in inspection.rows] == [0, 1]
+    assert inspection.rows[0].views[1].pieces[-len(PAIRS[0]["target"]) :][-1] in PAIRS[0]["target"]
+
+
+def test_a_shuffled_row_is_shown_with_its_own_number(inspected):
+    rows = inspected("shuffle_dataset: true\n").rows
+    assert [row.index for row in rows] != [0, 1]
+    for row in rows:
+        assert PAIRS[row.index]["target"] in "".join(row.pieces)
+
+
+def test_a_model_with_code_of_its_own_is_inspected(inspected):
+    (inspected.model / "configuration_own.py").write_text(CONFIGURATION)
+    (inspected.model / "modeling_own.py").write_text(MODELING)
+    own = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    inspection = inspected("trust_remote_code: true\n", model_type="own_llama", auto_map=own)
+    assert inspection.layout == "packed (`plain` mask, sdpa)"
