@@ -30,7 +30,7 @@ class JEPAConfig(SFTConfig):
         info_nce_temperature: Temperature of `info_nce`, > 0; 0.07 when not given.
         jepa_direction: Which view predicts which.
         jepa_source_view: The source encoded by itself (`alone`, the paper), or as the conversation's own prefix up to
-            the end of the source (`prefix`), which costs nothing but its predictor tokens.
+            the end of the source (`prefix`): packed and appended, it costs nothing but its predictor tokens.
         jepa_target: Whether gradients flow through the view that is predicted (`online`, the paper) or not
             (`stop_gradient`); the latter is encoded in a no-grad forward of its own.
         jepa_layout: How the sequences of a row are computed: `rows` (each a row of its own), `packed` (all in one row,

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ def entry_point() -> Iterator[None]:
     A ValueError or RuntimeError that comes out of another library is no message for the user: it keeps its traceback.
     """
     logging.basicConfig(format="%(message)s")
+    # Of arguments that TRL still names in the old way; whoever runs a recipe can do nothing about it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     is_main_process = os.environ.get("RANK", "0") == "0"
     logging.getLogger("llm_jepa").setLevel(logging.INFO if is_main_process else logging.WARNING)
     try:

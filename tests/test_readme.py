@@ -90,3 +90,7 @@ def test_the_map_names_every_file_of_the_package_and_no_other():
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "llm_jepa").rglob("*.py") if path.name != "__init__.py"}
     assert {name for name in listed if name.startswith("llm_jepa/")} == files
     assert [name for name in listed if not (ROOT / name).exists()] == []
+
+
+def test_no_placeholder_is_left():
+    assert re.findall(r"^[A-Z_]+$", README, flags=re.MULTILINE) == []
