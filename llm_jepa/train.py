@@ -83,8 +83,19 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     logger.info(f"{'Adapter' if recipe.model.use_peft else 'Model'} saved to {output_dir}.")
     if recipe.training.push_to_hub:
         trainer.push_to_hub(dataset_name=recipe.script.dataset_name)
-    trainer.end()
+    _end(trainer)
     return trainer
+
+
+def _end(trainer: JEPATrainer) -> None:
+    """Finish the trackers and leave the process group, which nothing may outlive.
+
+    A wrapper for several processes would be the group's last holder, and letting go of a gloo group from there waits
+    for a thread of the group that waits for the interpreter: the process would hang now and then, its work done.
+    """
+    trainer.model_wrapped = trainer.model
+    trainer.accelerator.free_memory()
+    trainer.end()
 
 
 def _build_trainer(recipe: Recipe) -> JEPATrainer:

@@ -86,7 +86,7 @@ def test_the_python_example_runs(clone):
 
 
 def test_the_map_names_every_file_of_the_package_and_no_other():
-    listed = set(re.findall(r"^\| `([\w/.]+)` \|", README, flags=re.MULTILINE))
+    listed = set(re.findall(r"^\| `(\w+/[\w/.]+)` \|", README, flags=re.MULTILINE))
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "llm_jepa").rglob("*.py") if path.name != "__init__.py"}
     assert {name for name in listed if name.startswith("llm_jepa/")} == files
     assert [name for name in listed if not (ROOT / name).exists()] == []
