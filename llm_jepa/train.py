@@ -83,11 +83,11 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     logger.info(f"{'Adapter' if recipe.model.use_peft else 'Model'} saved to {output_dir}.")
     if recipe.training.push_to_hub:
         trainer.push_to_hub(dataset_name=recipe.script.dataset_name)
-    _end(trainer)
+    leave(trainer)
     return trainer
 
 
-def _end(trainer: JEPATrainer) -> None:
+def leave(trainer: JEPATrainer) -> None:
     """Finish the trackers and leave the process group, which nothing may outlive.
 
     A wrapper for several processes would be the group's last holder, and letting go of a gloo group from there waits

@@ -9,6 +9,7 @@ from datasets import Dataset
 from peft import LoraConfig
 
 from llm_jepa import JEPAConfig, JEPATrainer
+from llm_jepa.train import leave
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 
@@ -46,7 +47,7 @@ def main(output_dir: str, options: str) -> None:
             "log": [entry for entry in trainer.state.log_history if "lm_loss" in entry],
         }
         Path(output_dir, "report.json").write_text(json.dumps(report))
-    trainer.accelerator.wait_for_everyone()
+    leave(trainer)
 
 
 if __name__ == "__main__":
