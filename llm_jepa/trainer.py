@@ -112,7 +112,7 @@ class JEPATrainer(SFTTrainer):
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
         self._step_rows: int | Tensor = 0
-        self._step_row_indices: list[int] = []
+        self._step_row_indices: list[Tensor] = []  # of each micro-batch; on the device, read when a run is stopped
         if args.jepa_weight > 0:
             self._attach_views()
         self.data_collator = JEPACollator(self.data_collator, self.layout, args)
@@ -169,8 +169,8 @@ class JEPATrainer(SFTTrainer):
         """Collect the micro-batches of a step and count its rows, over all processes."""
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.step_metrics.begin_step()
-        self._step_row_indices = [index for batch in batches for index in batch["row_index"].tolist()]
-        self._step_rows = len(self._step_row_indices)
+        self._step_row_indices = [batch["row_index"] for batch in batches]
+        self._step_rows = sum(len(row_index_N) for row_index_N in self._step_row_indices)
         if self.accelerator.num_processes > 1:
             self._step_rows = self.accelerator.gather(torch.tensor(self._step_rows, device=device)).sum()
         return batches, num_items_in_batch
@@ -222,7 +222,7 @@ class JEPATrainer(SFTTrainer):
     def _check_finite(self, loss: Tensor, parts: dict[str, Tensor], row_index_N: Tensor) -> None:
         if not torch.isfinite(loss):
             detail = ", ".join(f"{name} {value.item()}" for name, value in parts.items())
-            self._stop(f"loss is {loss.item()} ({detail})", row_index_N.tolist())
+            self._stop(f"loss is {loss.item()} ({detail})", [row_index_N])
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None):
         grad_norm = super()._get_grad_norm(model, grad_norm)
@@ -231,7 +231,8 @@ class JEPATrainer(SFTTrainer):
             self._stop(f"gradient's norm is {float(grad_norm)}", self._step_row_indices)
         return grad_norm
 
-    def _stop(self, what: str, rows: list[int]) -> NoReturn:
+    def _stop(self, what: str, row_indices: list[Tensor]) -> NoReturn:
+        rows = [index for row_index_N in row_indices for index in row_index_N.tolist()]
         raise NonFiniteLossError(
             f"The {what} in step {self.state.global_step + 1}, in the batch of rows {rows} of the training data. "
             f"Training has stopped before the optimizer's step; the last checkpoint in {self.args.output_dir} is kept."

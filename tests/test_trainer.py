@@ -285,6 +285,23 @@ def test_logs_hold_the_parts_and_the_diagnostics_beside_trls_own(tmp_path):
     assert parts | {"eval_loss"} <= evaluation.keys()
 
 
+class _Tracker(TrainerCallback):
+    """Keeps what a tracker of `report_to` is given."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.seen.append(dict(logs))
+
+
+def test_a_tracker_is_given_the_parts_and_the_diagnostics(tmp_path):
+    tracker = _Tracker()
+    jepa_trainer(tmp_path, callbacks=[tracker]).train()
+    wanted = {"loss", "lm_loss", "jepa_loss", "jepa_cosine", "jepa_cosine_unpaired", "jepa_retrieval_at_1"}
+    assert [wanted - logs.keys() for logs in tracker.seen[:3]] == [set()] * 3
+
+
 def test_evaluate_returns_the_jepa_parts_so_that_the_best_checkpoint_can_go_by_them(tmp_path):
     metrics = jepa_trainer(tmp_path, eval_dataset=Dataset.from_list(PAIRS)).evaluate()
     assert metrics["eval_jepa_cosine"] == pytest.approx(1 - metrics["eval_jepa_loss"], abs=1e-6)
