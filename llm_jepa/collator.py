@@ -7,7 +7,8 @@ import torch
 from transformers import DataCollator
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.layouts import Example, Layout, RowsLayout
+from llm_jepa.layouts import Example, FlatLayout, Layout, RowsLayout
+from llm_jepa.rows import SPAN_COLUMNS
 from llm_jepa.views import TokenSequence, with_predictor_tokens
 
 TENSOR_COLUMNS = (
@@ -17,6 +18,8 @@ TENSOR_COLUMNS = (
     "source_start",
     "target_ids",
     "target_start",
+    "source_span",
+    "target_span",
     "row_index",
 )
 
@@ -28,11 +31,14 @@ class JEPACollator:
     Args:
         conversation_collator: TRL's own, for `input_ids`, `labels` and `attention_mask` of the conversations.
         layout: How the sequences of a row are laid out; None for the LM-only arm, which has no views.
-        config: Direction, predictor tokens and stop-gradient.
+        config: Objective, direction, predictor tokens, stop-gradient and dropout.
 
     Returns (when called):
-        TRL's batch with `row_index_N` and, unless the layout is None, `views`: the fields of one `Batch`, and of a
-        second one, `detached`, with the targets that are encoded without gradient.
+        TRL's batch with `row_index_N` and, unless the layout is None:
+        `views`: the fields of one `Batch`, and of a second one, `detached`, with the targets that are encoded without
+            gradient; for the objective `pair`.
+        `conversations`: the same without any view; for the other objectives and for steps that drop the JEPA term.
+        `spans`: `source_span_N2` and `target_span_N2` in the conversations, for the other objectives.
     """
 
     conversation_collator: DataCollator
@@ -43,8 +49,16 @@ class JEPACollator:
         """Collate one micro-batch."""
         batch = dict(self.conversation_collator([{k: row[k] for k in ("input_ids", "labels")} for row in rows]))
         batch["row_index"] = torch.tensor([row["row_index"] for row in rows])
-        if self.layout is not None:
+        if self.layout is None:
+            return batch
+        is_pair = self.config.jepa_objective == "pair"
+        if is_pair:
             batch["views"] = self._views(rows, self.layout)
+        else:
+            batch["spans"] = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
+        if self.config.jepa_dropout > 0 or not is_pair:
+            conversations = [Example(_plain(row["input_ids"]), row["labels"], ()) for row in rows]
+            batch["conversations"] = {"batch": asdict(self.layout.lay_out(conversations)), "detached": None}
         return batch
 
     def _views(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
@@ -62,7 +76,8 @@ class JEPACollator:
         detached = None
         if encodes_apart:
             row_by_row = RowsLayout(layout.pad_token_id, layout.pad_to_multiple_of)
-            apart = row_by_row.lay_out([Example(target, (), ()) for target in targets])
+            unshared = layout if isinstance(layout, FlatLayout) else row_by_row
+            apart = unshared.lay_out([Example(target, (), ()) for target in targets])
             detached = asdict(apart)
         return {"batch": asdict(layout.lay_out(examples)), "detached": detached}
 

@@ -8,6 +8,21 @@ import torch
 from trl import SFTConfig
 
 MAX_PREDICTOR_TOKENS = 16
+SPAN_SAMPLERS: dict[str, tuple[Literal["ends", "start_first", "uniform"], ...]] = {
+    "tube": ("ends", "uniform"),
+    "patch": ("start_first", "uniform"),
+}
+"""The samplers of each objective that looks at spans, its default first."""
+PAIR_OPTIONS = (
+    "num_predictor_tokens",
+    "predictor_position",
+    "jepa_loss",
+    "info_nce_temperature",
+    "jepa_direction",
+    "jepa_source_view",
+    "jepa_target",
+    "jepa_layout",
+)
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
 
 
@@ -23,6 +38,16 @@ class JEPAConfig(SFTConfig):
     Parameters:
         jepa_weight: Weight of the JEPA term (lambda), >= 0.
         lm_weight: Weight of the next-token loss (gamma), >= 0.
+        jepa_objective: `pair`, one view predicts the other (LLM-JEPA), or Semantic Tube Prediction (arXiv 2602.22617)
+            on the conversation's own hidden states, in the form `tube` (the paper's) or `patch` (its reference
+            code's). Those two need no further token and no pairs; the options of a pair have no effect with them.
+        span_sampler: Which content tokens `tube` and `patch` look at. `tube`: `ends` (s at the source's start, t at
+            the target's end, r random; the default) or `uniform` (all three random); `patch`: `start_first` (start,
+            then end; the default) or `uniform` (every span alike). Drawn from seed, step and row.
+        jepa_dropout: Probability that an optimizer step drops the JEPA term, 0 <= p < 1; such a step computes no view
+            token. Drawn from seed and step.
+        jepa_dropout_rescale: Multiply `jepa_weight` by 1 / (1 - p) in the steps that keep the term, so that its
+            expected weight is that of p = 0.
         num_predictor_tokens: k, how many learned [PRED] vectors the predicting view gets, 0..16. With 0 the
             prediction is read at the view's last content token.
         predictor_position: Whether the [PRED] vectors stand after (`append`) or before (`prepend`) the content.
@@ -34,7 +59,8 @@ class JEPAConfig(SFTConfig):
         jepa_target: Whether gradients flow through the view that is predicted (`online`, the paper) or not
             (`stop_gradient`); the latter is encoded in a no-grad forward of its own.
         jepa_layout: How the sequences of a row are computed: `rows` (each a row of its own), `packed` (all in one row,
-            as a trie), or `auto` (packed where the model's attention takes the mask exactly, else rows).
+            as a trie), `flat` (those of the whole micro-batch end to end, without padding; flash attention alone), or
+            `auto` (flat with flash attention, else packed, where the model takes it exactly; rows where it does not).
         long_rows: What to do with a row of which a sequence exceeds `max_length`: `drop` it or raise an `error`.
         source_column: Column with the source, when the data are two plain columns.
         target_column: Column with the target, when the data are two plain columns.
@@ -48,6 +74,16 @@ class JEPAConfig(SFTConfig):
 
     jepa_weight: float = field(default=1.0, metadata={"help": "Weight of the JEPA term (lambda); 0 is LM only."})
     lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma)."})
+    jepa_objective: Literal["pair", "tube", "patch"] = field(
+        default="pair", metadata={"help": "Views that predict each other, or a straight path of hidden states."}
+    )
+    span_sampler: Literal["ends", "start_first", "uniform"] | None = field(
+        default=None, metadata={"help": "How tube and patch draw their tokens."}
+    )
+    jepa_dropout: float = field(default=0.0, metadata={"help": "Probability that a step drops the JEPA term."})
+    jepa_dropout_rescale: bool = field(
+        default=False, metadata={"help": "Multiply jepa_weight by 1 / (1 - jepa_dropout) in the other steps."}
+    )
     num_predictor_tokens: int = field(default=1, metadata={"help": "k, learned [PRED] vectors, 0 to 16."})
     predictor_position: Literal["append", "prepend"] = field(
         default="append", metadata={"help": "[PRED] vectors after or before the content."}
@@ -67,8 +103,8 @@ class JEPAConfig(SFTConfig):
     jepa_target: Literal["online", "stop_gradient"] = field(
         default="online", metadata={"help": "Whether gradients flow through the predicted view."}
     )
-    jepa_layout: Literal["auto", "packed", "rows"] = field(
-        default="auto", metadata={"help": "All sequences of a row in one trie, or each as its own row."}
+    jepa_layout: Literal["auto", "packed", "flat", "rows"] = field(
+        default="auto", metadata={"help": "Sequences of a row in one trie, all of a batch end to end, or a row each."}
     )
     long_rows: Literal["drop", "error"] = field(
         default="drop", metadata={"help": "What to do with rows longer than max_length."}
@@ -89,15 +125,30 @@ class JEPAConfig(SFTConfig):
         self._check_trl_options()
         if self.jepa_weight > 0:
             self._check_jepa_options()
-            if self.jepa_loss == "info_nce" and self.info_nce_temperature is None:
-                self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
+            if self.jepa_objective == "pair":
+                self._check_pair_options()
+            else:
+                self._check_span_options()
+            self._set_derived_defaults()
+
+    @property
+    def kept_step_weight(self) -> float:
+        """The weight of the JEPA term in a step that does not drop it."""
+        return self.jepa_weight / (1 - self.jepa_dropout) if self.jepa_dropout_rescale else self.jepa_weight
+
+    def _set_derived_defaults(self):
+        if self.jepa_objective != "pair" and self.span_sampler is None:
+            self.span_sampler = SPAN_SAMPLERS[self.jepa_objective][0]
+        if self.jepa_loss == "info_nce" and self.info_nce_temperature is None:
+            self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
 
     def _check_choices(self):
         for name, annotation in JEPAConfig.__annotations__.items():
-            if get_origin(annotation) is Literal and getattr(self, name) not in get_args(annotation):
-                raise ValueError(
-                    f"`{name}` is {getattr(self, name)!r}; allowed are {', '.join(map(repr, get_args(annotation)))}."
-                )
+            hints = (annotation, *get_args(annotation))  # a Literal, or one of several types
+            choices = next((get_args(hint) for hint in hints if get_origin(hint) is Literal), None)
+            value = getattr(self, name)
+            if choices and value not in choices and not (value is None and type(None) in hints):
+                raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.")
 
     def _check_ranges(self):
         for name in ("jepa_weight", "lm_weight"):
@@ -106,6 +157,11 @@ class JEPAConfig(SFTConfig):
                 raise ValueError(f"`{name}` is {value}; it must be a finite number >= 0.")
         if self.jepa_weight == 0 and self.lm_weight == 0:
             raise ValueError("`jepa_weight` and `lm_weight` are both 0, so nothing would be trained. Raise one.")
+        if not 0 <= self.jepa_dropout < 1:
+            raise ValueError(
+                f"`jepa_dropout` is {self.jepa_dropout}; it must be at least 0 and below 1. To leave the JEPA term "
+                "out of every step, set `jepa_weight: 0`."
+            )
         if self.num_predictor_tokens not in range(MAX_PREDICTOR_TOKENS + 1):
             raise ValueError(
                 f"`num_predictor_tokens` is {self.num_predictor_tokens}; allowed are 0 to {MAX_PREDICTOR_TOKENS}."
@@ -144,7 +200,9 @@ class JEPAConfig(SFTConfig):
                 "`input_ids`, `labels`, `source_ids`, `target_ids`."
             )
 
-    def _check_jepa_options(self):
+    def _check_pair_options(self):
+        if self.span_sampler is not None:
+            raise ValueError("`span_sampler` has no effect with `jepa_objective: pair`; only with `tube` or `patch`.")
         if self.num_predictor_tokens == 0 and self.predictor_position == "prepend":
             raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
         if self.jepa_loss != "info_nce" and self.info_nce_temperature is not None:
@@ -156,6 +214,26 @@ class JEPAConfig(SFTConfig):
                 "`jepa_loss: info_nce` takes its negatives from the micro-batch, so `per_device_train_batch_size` "
                 f"must be at least 2; it is {self.per_device_train_batch_size}."
             )
+
+    def _check_span_options(self):
+        defaults = {name: JEPAConfig.__dataclass_fields__[name].default for name in PAIR_OPTIONS}
+        idle = [f"`{name}: {getattr(self, name)}`" for name, value in defaults.items() if getattr(self, name) != value]
+        if idle:
+            at_defaults = " ".join(f"--{name} {value}" for name, value in defaults.items() if value is not None)
+            raise ValueError(
+                f"With `jepa_objective: {self.jepa_objective}` there is no pair of views, and {', '.join(idle)} would "
+                f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
+            )
+        samplers = SPAN_SAMPLERS[self.jepa_objective]
+        if self.span_sampler is not None and self.span_sampler not in samplers:
+            raise ValueError(
+                f"`span_sampler` is {self.span_sampler!r}; allowed with `jepa_objective: {self.jepa_objective}` are "
+                f"{', '.join(map(repr, samplers))}."
+            )
+
+    def _check_jepa_options(self):
+        if self.jepa_dropout_rescale and self.jepa_dropout == 0:
+            raise ValueError("`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`.")
         if self.label_smoothing_factor > 0:
             raise ValueError(
                 "`label_smoothing_factor` makes TRL run a second forward with full logits, which knows no views. "

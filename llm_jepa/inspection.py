@@ -14,14 +14,16 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from llm_jepa.collator import JEPACollator
-from llm_jepa.layouts import Batch, PackedLayout
+from llm_jepa.layout_choice import choose_layout
+from llm_jepa.layouts import Batch, RowsLayout
 from llm_jepa.layouts.base import IGNORED_LABEL
 from llm_jepa.loading import load_split
 from llm_jepa.masks import tree_mask
 from llm_jepa.modeling import load_tokenizer, resolve_model
 from llm_jepa.recipe import Recipe
 from llm_jepa.rows import AnyDataset
-from llm_jepa.trainer import JEPATrainer, choose_layout
+from llm_jepa.train import model_init_kwargs
+from llm_jepa.trainer import JEPATrainer
 from llm_jepa.views import TokenSequence, longest_sequence_tokens, with_predictor_tokens
 
 STREAMED_ROWS = 1000
@@ -30,7 +32,7 @@ PREDICTOR_PIECE = "[PRED]"
 
 @dataclass(frozen=True)
 class InspectedView:
-    """A view with its predictor tokens; it is read at its last token."""
+    """A view with its predictor tokens, read at its last token; or the content in which a path of tokens is drawn."""
 
     name: str
     role: str
@@ -46,7 +48,7 @@ class InspectedRow:
         pieces: Text of each token of the conversation.
         learnt: Whether the token is a label.
         views: The source's and the target's.
-        stored: Text of each token as it is stored: all sequences in one row if packed, else the conversation.
+        stored: Text of each token as it is stored: all sequences if they share a row, else the conversation.
         mask_LL: Which stored token may attend to which.
         stored_tokens: Tokens that this row adds to the forward with gradient.
         detached_tokens: Tokens that it adds to the forward without.
@@ -117,6 +119,7 @@ def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrained
     args = copy.copy(recipe.training)
     args.max_length, args.long_rows = None, "drop"  # so that the long rows can be shown
     args.from_scratch, args.model_init_kwargs, args.report_to = False, None, []
+    args.jepa_layout = "rows"  # that of the recipe is the real model's
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
@@ -133,25 +136,25 @@ def _collator(
     conversations = trainer.data_collator.conversation_collator
     if args.jepa_weight == 0:
         return JEPACollator(conversations, None, args), "none: `jepa_weight` is 0, the LM-only arm has no views"
-    config = AutoConfig.from_pretrained(
-        model_path, revision=recipe.model.model_revision, trust_remote_code=args.trust_remote_code
-    )
+    if args.jepa_objective != "pair":
+        rows = RowsLayout(tokenizer.pad_token_id)
+        return JEPACollator(conversations, rows, args), f"{rows.name} (`{args.jepa_objective}` adds no token)"
+    settings = model_init_kwargs(recipe)
+    attention = settings.pop("attn_implementation")
+    config = AutoConfig.from_pretrained(model_path, trust_remote_code=args.trust_remote_code, **settings)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config,
-            attn_implementation=recipe.model.attn_implementation,
-            trust_remote_code=args.trust_remote_code,
-        )
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
+    if attention is not None:
+        model.config._attn_implementation = attention  # unchecked: its kernels need not be installed here
     layout, _, reason = choose_layout(model, args.jepa_layout, tokenizer.pad_token_id)
-    name = "packed" if isinstance(layout, PackedLayout) else "rows"
-    return JEPACollator(conversations, layout, args), f"{name} ({reason})"
+    return JEPACollator(conversations, layout, args), f"{layout.name} ({reason})"
 
 
 def _inspect_row(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase) -> InspectedRow:
     views = list(_views(row, collator, tokenizer))
     pieces = _pieces(row["input_ids"], tokenizer)
     batch, detached_tokens = _laid_out(row, collator)
-    if isinstance(collator.layout, PackedLayout) and batch is not None:
+    if batch is not None and len(batch.input_ids_RL) == 1:
         stored = _stored_pieces(batch, tokenizer)
         mask_LL = tree_mask(batch.subtree_ends_RL)[0, 0]
     else:
@@ -170,6 +173,11 @@ def _inspect_row(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokeniz
 
 def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase) -> Iterator[InspectedView]:
     config = collator.config
+    if config.jepa_objective != "pair":
+        for name in ("source", "target"):
+            start, end = row[f"{name}_span"]
+            yield InspectedView(name, "content", _pieces(row["input_ids"][start:end], tokenizer))
+        return
     predicting = config.jepa_direction.partition("_to_")[0]
     for name in ("source", "target"):
         is_predicting = name == predicting
@@ -187,7 +195,8 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
 
 def _laid_out(row: dict, collator: JEPACollator) -> tuple[Batch | None, int]:
     """The row's own batch, and the tokens that are encoded without gradient."""
-    views = collator([row]).get("views")
+    batch = collator([row])
+    views = batch.get("views") or batch.get("conversations")
     if views is None:
         return None, 0
     detached = views["detached"]
@@ -202,11 +211,18 @@ def _counts(rows: Dataset, collator: JEPACollator) -> dict[str, list[int]]:
         batch, detached_tokens = _laid_out(row, collator)
         counts["conversation"].append(len(row["input_ids"]))
         counts["labels"].append(sum(label != IGNORED_LABEL for label in row["labels"]))
-        counts["source"].append(len(row["source_ids"]))
-        counts["target"].append(len(row["target_ids"]))
+        for name in ("source", "target"):
+            counts[name].append(_view_tokens(row, name))
         counts["forward"].append(len(row["input_ids"]) if batch is None else batch.num_tokens)
         counts["no-grad forward"].append(detached_tokens)
     return counts
+
+
+def _view_tokens(row: dict, name: str) -> int:
+    if f"{name}_ids" in row:
+        return len(row[f"{name}_ids"])
+    start, end = row[f"{name}_span"]
+    return end - start
 
 
 def _pieces(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:

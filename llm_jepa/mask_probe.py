@@ -1,14 +1,15 @@
-"""Which form of the trie's mask an architecture takes exactly, found by trying it on a tiny copy of the model.
+"""Which layout of several sequences in one row an architecture takes exactly, found by trying it on a tiny copy.
 
 A mask that a model ignores, or that overwrites its sliding window, is silently wrong. So nothing goes by name: a copy
-with the same attention, narrow and with a window of a few tokens, computes a trie in one row and its sequences in rows
-of their own, and both must agree at every token.
+with the same attention, narrow and with a window of a few tokens, computes sequences in one row and in rows of their
+own, and both must agree at every token.
 
 Legend: R rows, L tokens of a row, T tokens compared, D the model's width.
 """
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig, PreTrainedModel
+from transformers.utils.generic import is_flash_attention_requested
 
-from llm_jepa.layouts import Batch, Example, PackedLayout, RowsLayout
-from llm_jepa.masks import MaskForm
+from llm_jepa.layouts import Batch, Example, FlatLayout, Layout, PackedLayout, RowsLayout
+from llm_jepa.masks import MaskForm, MaskValues
+from llm_jepa.varlen_reference import FLASH_REFERENCE
 from llm_jepa.views import TokenSequence
 
 logger = logging.getLogger(__name__)
@@ -53,8 +56,8 @@ _REACH_FIELDS = (
     "keep_window_size",
     "index_topk",
 )
-# Attention back-ends that take an arbitrary mask as a tensor, and whether it must be additive.
-_TENSOR_MASK_BACKENDS = {"sdpa": False, "eager": True}
+# Attention back-ends that take an arbitrary mask, and of what values.
+_MASK_VALUES: dict[str, MaskValues] = {"sdpa": "boolean", "eager": "additive", "flex_attention": "block"}
 # What an architecture raises that cannot be made narrow, or that takes another kind of mask.
 _ARCHITECTURE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError)
 
@@ -72,53 +75,102 @@ def probe_mask_form(model: PreTrainedModel) -> ProbeResult:
 
     Costs a few forwards of a model of width 32 on the CPU; the model itself is not run.
     """
-    attention = model.config._attn_implementation or "eager"
-    if attention not in _TENSOR_MASK_BACKENDS:
-        return ProbeResult(None, f"attention `{attention}` takes no arbitrary mask (sdpa and eager do)")
+    attention = _attention(model)
+    if attention not in _MASK_VALUES:
+        return ProbeResult(None, f"attention `{attention}` takes no arbitrary mask ({', '.join(_MASK_VALUES)} do)")
+    trial = _Trial(
+        PackedLayout(pad_token_id=0), attention, attention, "branches of a packed row", "mask of four dimensions"
+    )
+    return _tried(model, trial)
+
+
+def probe_flat_form(model: PreTrainedModel) -> ProbeResult:
+    """Find out whether sequences that lie end to end in one row equal plain rows, under this model's flash attention.
+
+    The kernel needs a GPU; in its place stands `llm_jepa.varlen_reference`, which the copy takes for one. What this
+    shows is that the architecture mixes tokens by its attention alone (no recurrent state, no convolution), goes by
+    the position ids, and hands the bounds, its window and its soft cap to the attention. That the kernel computes what
+    the reference does it cannot show.
+    """
+    attention = _attention(model)
+    if not is_flash_attention_requested(requested_attention_implementation=attention):
+        reason = f"attention `{attention}` would need a mask that grows with the square of the micro-batch"
+        return ProbeResult(None, f"{reason} (flash attention would not)")
+    if not model._supports_flash_attn:
+        return ProbeResult(None, f"{type(model).__name__} does not support flash attention")
+    trial = _Trial(
+        FlatLayout(pad_token_id=0), "eager", FLASH_REFERENCE, "sequences of a flat row", "bounds of sequences"
+    )
+    return _tried(model, trial)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A layout, the attentions that compute the plain rows and the layout's, and the layout's words."""
+
+    layout: Layout
+    rows_attention: str
+    attention: str
+    sequences: str
+    argument: str
+
+
+def _attention(model: PreTrainedModel) -> str:
+    return model.config._attn_implementation or "eager"
+
+
+def _tried(model: PreTrainedModel, trial: _Trial) -> ProbeResult:
     example = _probe_example()
     rows_batch = RowsLayout(pad_token_id=0).lay_out([example])
-    packed_batch = PackedLayout(pad_token_id=0).lay_out([example])
-    rows = _inputs(rows_batch, MaskForm("padding"))
+    batch = trial.layout.lay_out([example])
+    rows = rows_batch.backbone_inputs(MaskForm("padding"))
     try:
-        tiny = _tiny_copy(model, attention)
+        tiny = _tiny_copy(model, trial.rows_attention)
         expected_RLD = _forward(tiny, rows)
     except _ARCHITECTURE_ERRORS as error:
         return ProbeResult(None, f"no tiny copy of {type(model).__name__} could be built to try it on ({error})")
     expected_TD = _compared(expected_RLD, rows_batch)
+    tiny.config._attn_implementation = trial.attention
     worst: float | None = None
-    for form in _candidate_forms(tiny.config, additive=_TENSOR_MASK_BACKENDS[attention]):
-        inputs = _inputs(packed_batch, form)
+    for form in _candidate_forms(tiny.config, trial.attention):
+        inputs = batch.backbone_inputs(form)
         try:
             actual_RLD = _forward(tiny, inputs)
         except _ARCHITECTURE_ERRORS as error:
             logger.debug("%s does not take the mask form %s: %s", type(model).__name__, form.kind, error)
             continue
-        worst = (_compared(actual_RLD, packed_batch) - expected_TD).abs().max().item()
+        worst = (_compared(actual_RLD, batch) - expected_TD).abs().max().item()
         if worst < TOLERANCE:
-            return ProbeResult(_real_form(form, model.config.get_text_config()), f"`{form.kind}` mask, {attention}")
-    name = f"{type(model).__name__} with attention `{attention}`"
+            return ProbeResult(_real_form(form, model.config.get_text_config()), _reason(form, _attention(model)))
+    name = f"{type(model).__name__} with attention `{_attention(model)}`"
     if worst is None:
-        return ProbeResult(None, f"{name} takes no mask of four dimensions with position ids")
-    return ProbeResult(
-        None, f"{name} does not keep the branches of a packed row apart (off by {worst:.2g} on a tiny copy)"
-    )
+        return ProbeResult(None, f"{name} takes no {trial.argument} with position ids")
+    return ProbeResult(None, f"{name} does not keep the {trial.sequences} apart (off by {worst:.2g} on a tiny copy)")
 
 
-def _candidate_forms(config: PretrainedConfig, additive: bool) -> Iterator[MaskForm]:
+def _reason(form: MaskForm, attention: str) -> str:
+    return f"no mask, {attention}" if form.kind == "positions" else f"`{form.kind}` mask, {attention}"
+
+
+def _candidate_forms(config: PretrainedConfig, attention: str) -> Iterator[MaskForm]:
+    if attention not in _MASK_VALUES:
+        yield MaskForm("positions")
+        return
+    values = _MASK_VALUES[attention]
     window = getattr(config, "sliding_window", None)
     layer_types = tuple(dict.fromkeys(getattr(config, "layer_types", None) or ()))
-    yield MaskForm("plain", additive)
+    yield MaskForm("plain", values)
     if window:
-        yield MaskForm("windowed", additive, window)
+        yield MaskForm("windowed", values, window)
         if layer_types:
-            yield MaskForm("by_layer_type", additive, window, layer_types)
+            yield MaskForm("by_layer_type", values, window, layer_types)
 
 
 def _real_form(form: MaskForm, config: PretrainedConfig) -> MaskForm:
     """The tiny copy's form with the model's own window."""
     if form.window_tokens is None:
         return form
-    return MaskForm(form.kind, form.additive, config.sliding_window, form.layer_types)
+    return MaskForm(form.kind, form.values, config.sliding_window, form.layer_types)
 
 
 def _tiny_copy(model: PreTrainedModel, attention: str) -> PreTrainedModel:
@@ -186,18 +238,11 @@ def _probe_example() -> Example:
     return Example(plain[0], conversation, tuple(plain[1:]))
 
 
-def _inputs(batch: Batch, form: MaskForm) -> dict[str, Any]:
-    inputs: dict[str, Any] = {
-        "input_ids": batch.input_ids_RL,
-        "attention_mask": form.build(batch.subtree_ends_RL, batch.position_ids_RL),
-    }
-    if form.kind != "padding":
-        inputs["position_ids"] = batch.position_ids_RL
-    return inputs
-
-
 def _forward(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-    with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+    # FlexAttention would be compiled, which needs a C++ compiler and half a minute.
+    uncompiled = torch.compiler.set_stance("force_eager")
+    with uncompiled, warnings.catch_warnings(), torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+        warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
         return model.base_model(**inputs, use_cache=False).last_hidden_state
 
 

@@ -3,15 +3,20 @@
 Legend: B rows, L tokens of a row, Q queries, K keys.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-MaskKind = Literal["padding", "plain", "windowed", "by_layer_type"]
-AttentionMask = Tensor | dict[str, Tensor] | None
+MaskKind = Literal["padding", "positions", "plain", "windowed", "by_layer_type"]
+MaskValues = Literal["boolean", "additive", "block"]
+LayerMask = Tensor | BlockMask
+AttentionMask = LayerMask | dict[str, LayerMask] | None
+MaskFunction = Callable[[Any, Any, Any, Any], Tensor]
 
 
 def may_attend(query_Q: Tensor, key_K: Tensor, subtree_end_K: Tensor) -> Tensor:
@@ -27,16 +32,32 @@ def may_attend(query_Q: Tensor, key_K: Tensor, subtree_end_K: Tensor) -> Tensor:
     return (key_K <= query_Q) & (query_Q < subtree_end_K)
 
 
+def within_window(query_position_Q: Tensor, key_position_K: Tensor, window_tokens: int) -> Tensor:
+    """Sliding window along a branch, by position id and not by index: whether the key is fewer tokens away.
+
+    Args:
+        query_position_Q: Position ids of the queries, broadcastable against the keys'.
+        key_position_K: Position ids of the keys.
+        window_tokens: How many tokens a query sees, itself included.
+    """
+    return query_position_Q - key_position_K < window_tokens
+
+
+def mask_function(subtree_ends_BL: Tensor, position_ids_BL: Tensor, window_tokens: int | None) -> MaskFunction:
+    """The predicate of whole rows as FlexAttention's `mask_mod(row, head, query, key)`, on indices that broadcast."""
+
+    def allowed(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        may = may_attend(query, key, subtree_ends_BL[row, key])
+        if window_tokens is None:
+            return may
+        return may & within_window(position_ids_BL[row, query], position_ids_BL[row, key], window_tokens)
+
+    return allowed
+
+
 def tree_mask(subtree_ends_BL: Tensor) -> Tensor:
     """The predicate for whole rows: allowed_B1LL, True where the row's token may attend to the column's."""
-    index_L = torch.arange(subtree_ends_BL.shape[1], device=subtree_ends_BL.device)
-    return may_attend(index_L[None, :, None], index_L[None, None, :], subtree_ends_BL[:, None, :])[:, None]
-
-
-def within_window(position_ids_BL: Tensor, window_tokens: int) -> Tensor:
-    """Sliding window along a branch, by position id and not by index: near_B1LL, True if fewer tokens lie between."""
-    distance_BLL = position_ids_BL[:, :, None] - position_ids_BL[:, None, :]
-    return (distance_BLL < window_tokens)[:, None]
+    return _evaluated(mask_function(subtree_ends_BL, subtree_ends_BL, None), subtree_ends_BL)
 
 
 @dataclass(frozen=True)
@@ -44,40 +65,66 @@ class MaskForm:
     """The form in which one model takes the mask.
 
     Attributes:
-        kind: `padding`, a two-dimensional padding mask, for rows that hold one sequence each; `plain`, one mask for
-            all layers; `windowed`, the same with the sliding window built in; `by_layer_type`, a dict with a mask per
+        kind: `padding`, a two-dimensional padding mask, for rows that hold one sequence each; `positions`, none, for
+            one row of sequences whose lengths and position ids say where each begins; `plain`, one mask for all
+            layers; `windowed`, the same with the sliding window built in; `by_layer_type`, a dict with a mask per
             layer type.
-        additive: 0 and the lowest float in place of True and False, as eager attention wants it.
+        values: Of a mask with four dimensions: `boolean`; `additive`, 0 and the lowest float in place of True and
+            False, as eager attention wants it; `block`, FlexAttention's block mask, which on a GPU never holds a
+            number per pair of tokens.
         window_tokens: The sliding window, where there is one.
         layer_types: The layer types of the dict.
     """
 
     kind: MaskKind
-    additive: bool = False
+    values: MaskValues = "boolean"
     window_tokens: int | None = None
     layer_types: Sequence[str] = ()
 
     def build(self, subtree_ends_BL: Tensor, position_ids_BL: Tensor) -> AttentionMask:
-        """The `attention_mask` argument of the model's forward."""
+        """The `attention_mask` argument of the model's forward. Its size grows with B, never with the square of B."""
         if self.kind == "padding":
             return padding_mask(subtree_ends_BL)
-        allowed_B1LL = tree_mask(subtree_ends_BL)
-        if self.kind == "plain":
-            return self._finished(allowed_B1LL)
-        assert self.window_tokens is not None
-        windowed_B1LL = allowed_B1LL & within_window(position_ids_BL, self.window_tokens)
-        if self.kind == "windowed":
-            return self._finished(windowed_B1LL)
-        return {
-            name: self._finished(windowed_B1LL if "sliding" in name else allowed_B1LL) for name in self.layer_types
-        }
+        if self.kind == "positions":
+            return None
+        if self.kind != "by_layer_type":
+            return self._mask(subtree_ends_BL, position_ids_BL, self.window_tokens)
+        windows = {name: self.window_tokens if "sliding" in name else None for name in self.layer_types}
+        masks = {window: self._mask(subtree_ends_BL, position_ids_BL, window) for window in set(windows.values())}
+        return {name: masks[window] for name, window in windows.items()}
 
-    def _finished(self, allowed_B1LL: Tensor) -> Tensor:
-        if not self.additive:
+    def _mask(self, subtree_ends_BL: Tensor, position_ids_BL: Tensor, window_tokens: int | None) -> LayerMask:
+        allowed = mask_function(subtree_ends_BL, position_ids_BL, window_tokens)
+        if self.values == "block":
+            return _block_mask(allowed, subtree_ends_BL)
+        allowed_B1LL = _evaluated(allowed, subtree_ends_BL)
+        if self.values == "boolean":
             return allowed_B1LL
         return torch.zeros_like(allowed_B1LL, dtype=torch.float32).masked_fill_(
             ~allowed_B1LL, torch.finfo(torch.float32).min
         )
+
+
+def _evaluated(allowed: MaskFunction, subtree_ends_BL: Tensor) -> Tensor:
+    """For every row and pair of tokens, allowed_B1LL."""
+    num_rows, length = subtree_ends_BL.shape
+    row_B = torch.arange(num_rows, device=subtree_ends_BL.device)
+    index_L = torch.arange(length, device=subtree_ends_BL.device)
+    head = torch.zeros((), dtype=torch.long, device=subtree_ends_BL.device)
+    return allowed(row_B[:, None, None], head, index_L[None, :, None], index_L[None, None, :])[:, None]
+
+
+def _block_mask(allowed: MaskFunction, subtree_ends_BL: Tensor) -> BlockMask:
+    num_rows, length = subtree_ends_BL.shape
+    device = subtree_ends_BL.device
+    # Compiled, the predicate is reduced to blocks as it is evaluated; uncompiled, all pairs are written out first.
+    create = create_block_mask if device.type == "cpu" else _compiled_create_block_mask()
+    return create(allowed, B=num_rows, H=None, Q_LEN=length, KV_LEN=length, device=device)
+
+
+@functools.cache
+def _compiled_create_block_mask() -> Callable[..., BlockMask]:
+    return torch.compile(create_block_mask, dynamic=True)  # every batch has a length of its own
 
 
 def padding_mask(subtree_ends_BL: Tensor) -> Tensor:

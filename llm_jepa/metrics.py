@@ -1,6 +1,6 @@
 """What the trainer logs of the JEPA objective: parts of the loss summed per step, and the pairs' diagnostics."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +14,8 @@ class StepMetrics:
     """Collects during steps and evaluations, and summarises when it is time to log.
 
     Values stay on the device as tensors until then. In training a value is a micro-batch's share of its step, so the
-    mean over steps is their sum divided by the steps since the last log; in evaluation it is a batch's mean over rows.
+    mean over steps is their sum divided by the steps since the last log that had such a value: those that dropped the
+    JEPA term have none of its parts. In evaluation it is a batch's mean over rows.
     """
 
     def __init__(self):
@@ -23,29 +24,27 @@ class StepMetrics:
             "eval": defaultdict(list),
         }
         self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
-        self._steps, self._is_new_step = 0, False
-        self._eval_rows = 0
+        self._counts = {"train": Counter[str](), "eval": Counter[str]()}  # steps, or rows, that a name has values of
+        self._names_of_step: set[str] = set()
         self._has_warned = False
 
     def begin_step(self) -> None:
         """The training values that follow are of a new step. A step without any, as a stream ends, does not count."""
-        self._is_new_step = True
+        self._names_of_step.clear()
 
     def begin_evaluation(self) -> None:
         """The evaluation values that follow are of a new evaluation: forget those of one that was never logged."""
         self._values["eval"].clear()
+        self._counts["eval"].clear()
         self._pairs["eval"].clear()
-        self._eval_rows = 0
 
     def add(self, mode: str, values: dict[str, Tensor], num_rows: int) -> None:
         """Add the values of one micro-batch of so many rows."""
-        if mode == "eval":
-            self._eval_rows += num_rows
-        elif self._is_new_step:
-            self._steps, self._is_new_step = self._steps + 1, False
-        weight = num_rows if mode == "eval" else 1
+        counts, is_eval = self._counts[mode], mode == "eval"
         for name, value in values.items():
-            self._values[mode][name].append(value.detach() * weight)
+            self._values[mode][name].append(value.detach() * (num_rows if is_eval else 1))
+            counts[name] += num_rows if is_eval else name not in self._names_of_step
+            self._names_of_step.add(name)
 
     def add_pairs(self, mode: str, prediction_ND: Tensor, target_ND: Tensor) -> None:
         """Add the pairs of one micro-batch."""
@@ -62,29 +61,32 @@ class StepMetrics:
         process. The names of an evaluation begin with `prefix`.
         """
         sums, counts, diagnostics = zip(*gather_object([self._taken(mode)]), strict=True)
-        count = max(counts) * accelerator.num_processes if mode == "train" else sum(counts)
         names = dict.fromkeys(name for process_sums in sums for name in process_sums)
         if not names:
             return {}, None
-        metrics = {name: sum(process_sums.get(name, 0.0) for process_sums in sums) / count for name in names}
+        metrics = {}
+        for name in names:
+            per_process = [process_counts[name] for process_counts in counts]
+            count = max(per_process) * accelerator.num_processes if mode == "train" else sum(per_process)
+            metrics[name] = sum(process_sums.get(name, 0.0) for process_sums in sums) / count
         metrics |= diagnostics[0]
         if mode == "eval":
             return {f"{prefix}_{name}": value for name, value in metrics.items()}, None
         return metrics, self._warning(metrics) if accelerator.is_main_process else None
 
-    def _taken(self, mode: str) -> tuple[dict[str, float], int, dict[str, float]]:
+    def _taken(self, mode: str) -> tuple[dict[str, float], Counter[str], dict[str, float]]:
         """This process's sums, the steps or rows that they are of, and diagnostics; only training's pairs are kept."""
         values = self._values[mode]
         totals = torch.stack([torch.stack(seen).sum() for seen in values.values()]).tolist() if values else []
         sums = dict(zip(values, totals, strict=True))
-        count = self._steps if mode == "train" else self._eval_rows
+        counts = self._counts[mode].copy()
         diagnostics = self._pairs[mode].summary()
         if mode == "train":
             values.clear()
-            self._steps = 0
+            self._counts[mode].clear()
         else:
             self.begin_evaluation()
-        return sums, count, diagnostics
+        return sums, counts, diagnostics
 
     def _warning(self, metrics: dict[str, float]) -> str | None:
         pairs = self._pairs["train"]

@@ -15,7 +15,9 @@ from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts.base import IGNORED_LABEL
 from llm_jepa.rows import (
     ROW_COLUMNS,
+    SPAN_COLUMNS,
     TOKENISED_COLUMNS,
+    VIEW_COLUMNS,
     AnyDataset,
     ColumnMapping,
     has_pairs,
@@ -24,6 +26,7 @@ from llm_jepa.rows import (
     map_rows,
     to_rows,
 )
+from llm_jepa.spans import SpanMaker, spans_of_text
 from llm_jepa.views import ViewMaker, is_prefix, longest_sequence_tokens
 
 logger = logging.getLogger(__name__)
@@ -36,7 +39,10 @@ def prepare_dataset(
     tokenise: Callable[[AnyDataset], AnyDataset],
     name: str,
 ) -> AnyDataset:
-    """Rows with `input_ids`, `labels`, `source_ids`, `source_start`, `target_ids`, `target_start`, `row_index`.
+    """Rows with `input_ids`, `labels`, `row_index`, and what the objective needs.
+
+    That is, for `jepa_objective: pair`, `source_ids`, `source_start`, `target_ids` and `target_start`; for `tube` and
+    `patch`, `source_span` and `target_span`.
 
     Args:
         dataset: Rows of any form that `llm_jepa.rows` knows, or pre-tokenised ones.
@@ -50,19 +56,22 @@ def prepare_dataset(
             `long_rows: error`, or no row is left.
     """
     mapping = ColumnMapping.from_args(args)
-    if is_prepared(dataset):
+    if is_prepared(dataset, args.jepa_objective):
         return dataset
     if is_tokenised(dataset):
         _check_text_field(args)
         with global_then_local_main_first():
-            dataset = _check_tokenised(dataset, args, mapping)
+            dataset = _check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
         dataset = tokenise(dataset)
-    elif args.jepa_weight == 0 and not has_pairs(dataset, mapping):
+    elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or args.jepa_objective != "pair"):
         if mapping.system_prompt is not None:
             raise ValueError("`system_prompt` has no effect on text, which has no turns; leave it out.")
         with global_then_local_main_first():
             dataset = map_rows(dataset, lambda row: {}, args.dataset_num_proc)
         dataset = tokenise(dataset)
+        if args.jepa_objective != "pair":
+            with global_then_local_main_first():
+                dataset = _add_spans_of_text(dataset, tokenizer, args)
     else:
         _check_text_field(args)
         with global_then_local_main_first():
@@ -93,9 +102,23 @@ def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDat
 
 
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
-    """Add the views' token ids to rows that TRL has tokenised, and perhaps shuffled."""
-    make_views = ViewMaker(tokenizer, args.jepa_source_view)
-    return map_rows(dataset, make_views, args.dataset_num_proc, remove_columns=ROW_COLUMNS, is_numbered=True)
+    """Add the views, or their spans in the conversation, to rows that TRL has tokenised, and perhaps shuffled."""
+    make: Callable[[dict[str, Any]], dict[str, Any]]
+    if args.jepa_objective == "pair":
+        make = ViewMaker(tokenizer, args.jepa_source_view)
+    else:
+        remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
+        make = SpanMaker(tokenizer, remedy)
+    return map_rows(dataset, make, args.dataset_num_proc, remove_columns=ROW_COLUMNS, is_numbered=True)
+
+
+def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
+    special_ids = frozenset(tokenizer.all_special_ids)
+
+    def add(row: dict[str, Any]) -> dict[str, Any]:
+        return spans_of_text(row["input_ids"], special_ids)
+
+    return map_rows(dataset, add, args.dataset_num_proc, is_numbered=True)
 
 
 def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDataset:
@@ -150,25 +173,42 @@ class _FirstDropLogged:
         return is_kept
 
 
-def _check_tokenised(dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMapping) -> AnyDataset:
+def _check_tokenised(
+    dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMapping, special_ids: frozenset[int]
+) -> AnyDataset:
     """Pre-tokenised rows with all columns, checked row by row."""
     columns = get_dataset_column_names(dataset)
-    missing = [name for name in TOKENISED_COLUMNS if name not in columns]
-    if missing and not (args.jepa_weight == 0 and "labels" not in missing):
-        raise ValueError(
-            f"Pre-tokenised rows need the columns {list(TOKENISED_COLUMNS)}; {missing} missing among {columns}."
-        )
+    needed = _needed_columns(args, columns)
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise ValueError(f"Pre-tokenised rows need the columns {list(needed)}; {missing} missing among {columns}.")
     if mapping != ColumnMapping():
         raise ValueError("`source_column`, `target_column` and `system_prompt` have no effect on pre-tokenised rows.")
 
-    has_views = not {"source_ids", "target_ids"} & {*missing}
+    objective = args.jepa_objective
+    has_views = objective == "pair" and {*VIEW_COLUMNS} <= {*columns}
+    has_spans = objective != "pair" and {*SPAN_COLUMNS} <= {*columns}
     is_prefix_view = args.jepa_source_view == "prefix"
 
     def check(row: dict[str, Any]) -> dict[str, Any]:
         _check_labels(row)
-        return _checked_views(row, is_prefix_view) if has_views else {}
+        if has_views:
+            return _checked_views(row, is_prefix_view)
+        if has_spans:
+            return _checked_spans(row)
+        return spans_of_text(row["input_ids"], special_ids) if objective != "pair" else {}
 
     return map_rows(dataset, check, args.dataset_num_proc)
+
+
+def _needed_columns(args: JEPAConfig, columns: list[str]) -> tuple[str, ...]:
+    """What pre-tokenised rows must have. Spans are needed where there are pairs; a text is one span."""
+    if args.jepa_weight == 0:
+        return TOKENISED_COLUMNS
+    if args.jepa_objective == "pair":
+        return (*TOKENISED_COLUMNS, *VIEW_COLUMNS)
+    has_pairs = {*VIEW_COLUMNS, *SPAN_COLUMNS} & {*columns}
+    return (*TOKENISED_COLUMNS, *SPAN_COLUMNS) if has_pairs else TOKENISED_COLUMNS
 
 
 def _check_labels(row: dict[str, Any]) -> None:
@@ -191,3 +231,14 @@ def _checked_views(row: dict[str, Any], is_prefix_view: bool) -> dict[str, Any]:
     if is_prefix_view and not is_prefix(row["source_ids"], row["input_ids"]):
         raise ValueError("with `jepa_source_view: prefix`, `source_ids` must be the first tokens of `input_ids`.")
     return views
+
+
+def _checked_spans(row: dict[str, Any]) -> dict[str, Any]:
+    source, target, length = list(row["source_span"]), list(row["target_span"]), len(row["input_ids"])
+    bounds = [1, *source, *target, length]
+    if not len(source) == len(target) == 2 or bounds != sorted(bounds):
+        raise ValueError(
+            f"`source_span` is {source} and `target_span` {target}; both must be [start, end) with 1 <= source's "
+            f"start <= its end <= target's start <= its end <= {length}, the row's tokens."
+        )
+    return {"source_span": source, "target_span": target}

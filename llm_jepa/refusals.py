@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from datasets import Dataset, IterableDataset
 from peft import PeftModel
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.config import JEPAConfig
@@ -66,6 +67,16 @@ def refuse_model(model: nn.Module) -> None:
             f"{type(model.active_peft_config).__name__} is prompt learning: its virtual tokens would stand before the "
             "conversation and not before the views. Use LoRA or another adapter of the weights."
         )
+
+
+def refuse_attention(model: PreTrainedModel, device_type: str) -> None:
+    """An attention back-end without a gradient on this device.
+
+    Raises:
+        ValueError: FlexAttention is to train on the CPU.
+    """
+    if device_type == "cpu" and model.config._attn_implementation == "flex_attention":
+        raise ValueError("`attn_implementation: flex_attention` has no backward on the CPU; use `sdpa`.")
 
 
 def refuse_parallelism(accelerator: Accelerator) -> None:

@@ -13,8 +13,10 @@ AnyDataset: TypeAlias = Dataset | IterableDataset
 Messages = list[dict[str, Any]]
 
 ROW_COLUMNS = ("prompt", "completion", "source", "target")
-TOKENISED_COLUMNS = ("input_ids", "labels", "source_ids", "target_ids")
-PREPARATION_VERSION = 1
+TOKENISED_COLUMNS = ("input_ids", "labels")
+VIEW_COLUMNS = ("source_ids", "target_ids")
+SPAN_COLUMNS = ("source_span", "target_span")
+PREPARATION_VERSION = 2
 """Raise it with every change of what a prepared row holds. `datasets` keys its cache by the code of the function that
 it maps, but by the name alone of what that function calls: without this number, rows of the old code would be reused.
 """
@@ -101,9 +103,10 @@ def is_tokenised(dataset: AnyDataset) -> bool:
     return "input_ids" in get_dataset_column_names(dataset)
 
 
-def is_prepared(dataset: AnyDataset) -> bool:
-    """Whether the rows have their views already: TRL's `evaluate` hands prepared data in again."""
-    return {*TOKENISED_COLUMNS, "source_start", "target_start", "row_index"} <= {*get_dataset_column_names(dataset)}
+def is_prepared(dataset: AnyDataset, objective: str) -> bool:
+    """Whether the rows have what an objective needs already: TRL's `evaluate` hands prepared data in again."""
+    needed = SPAN_COLUMNS if objective != "pair" else (*VIEW_COLUMNS, "source_start", "target_start")
+    return {*TOKENISED_COLUMNS, *needed, "row_index"} <= {*get_dataset_column_names(dataset)}
 
 
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
@@ -125,7 +128,7 @@ def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Calla
         return _row_from_messages, ["messages"]
     raise ValueError(
         f"The data set has the columns {columns}. Name two of them as `source_column` and `target_column`, or give "
-        f"`messages`, `prompt` and `completion`, or pre-tokenised {list(TOKENISED_COLUMNS)}."
+        f"`messages`, `prompt` and `completion`, or pre-tokenised {[*TOKENISED_COLUMNS, *VIEW_COLUMNS]}."
     )
 
 

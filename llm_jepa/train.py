@@ -100,12 +100,7 @@ def leave(trainer: JEPATrainer) -> None:
 
 def _build_trainer(recipe: Recipe) -> JEPATrainer:
     script, model, training = recipe.script, recipe.model, recipe.training
-    from_model_settings = {
-        "revision": model.model_revision,
-        "attn_implementation": model.attn_implementation,
-        "dtype": model.dtype,
-    }
-    training.model_init_kwargs = from_model_settings | (recipe.settings.get("model_init_kwargs") or {})
+    training.model_init_kwargs = model_init_kwargs(recipe)
     with training.main_process_first(desc="loading of data and model"):
         train_dataset = load_split(script, script.dataset_train_split)
         evaluates = training.eval_strategy != "no"
@@ -119,6 +114,17 @@ def _build_trainer(recipe: Recipe) -> JEPATrainer:
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     )
+
+
+def model_init_kwargs(recipe: Recipe) -> dict[str, Any]:
+    """What the model is loaded with: the recipe's model settings, then its `model_init_kwargs`."""
+    model = recipe.model
+    from_model_settings = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    }
+    return from_model_settings | (recipe.settings.get("model_init_kwargs") or {})
 
 
 def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:

@@ -12,25 +12,19 @@ import torch
 from accelerate.utils import DistributedType
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ProcessorMixin,
-    set_seed,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from trl import SFTTrainer
 
 from llm_jepa.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.config import JEPAConfig
 from llm_jepa.diagnostics import paired_cosine
-from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
-from llm_jepa.losses import pair_loss
-from llm_jepa.mask_probe import probe_mask_form
+from llm_jepa.draws import is_dropped, uniform_draws
+from llm_jepa.layout_choice import choose_layout
+from llm_jepa.layouts import Layout, RowsLayout
+from llm_jepa.losses import SPAN_DRAWS, pair_loss, span_loss
 from llm_jepa.masks import MaskForm
 from llm_jepa.metrics import StepMetrics
-from llm_jepa.modeling import load_tokenizer, resolve_model
+from llm_jepa.modeling import resolve_model
 from llm_jepa.predictor import (
     PredictorTokens,
     gathered_vectors,
@@ -42,9 +36,11 @@ from llm_jepa.predictor import (
     without_predictor,
 )
 from llm_jepa.preparation import prepare_dataset
+from llm_jepa.random_weights import init_revision, random_model
 from llm_jepa.refusals import (
     keep_batches_whole,
     refuse_arguments,
+    refuse_attention,
     refuse_lonely_rows,
     refuse_model,
     refuse_parallelism,
@@ -65,7 +61,8 @@ class JEPATrainer(SFTTrainer):
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss (+ the router loss of a mixture of experts)
 
     `lm_loss` is normalised by the labelled tokens of the optimizer step, `jepa_loss` by its rows, both over all
-    micro-batches and processes. LLM-JEPA (arXiv 2509.14252).
+    micro-batches and processes. LLM-JEPA (arXiv 2509.14252); with `jepa_objective: tube` or `patch`, Semantic Tube
+    Prediction (arXiv 2602.22617) in its place.
 
     Args:
         model, train_dataset, eval_dataset, processing_class, peft_config, quantization_config, callbacks, optimizers,
@@ -74,7 +71,7 @@ class JEPATrainer(SFTTrainer):
 
     Raises:
         ValueError: An argument would have no effect or cannot be honoured, the data lack a column, or an explicit
-            `jepa_layout: packed` meets a model that cannot take its mask.
+            `jepa_layout: packed` or `flat` meets a model that cannot take it.
     """
 
     _tag_names = ["trl", "sft", "llm-jepa"]  # noqa: RUF012 (as TRL declares it)
@@ -100,9 +97,9 @@ class JEPATrainer(SFTTrainer):
         refuse_arguments(args, data_collator, kwargs)
         keep_batches_whole(args)
         if isinstance(model, str):
-            model = resolve_model(model, _revision(args))
+            model = resolve_model(model, init_revision(args))
         if args.from_scratch:
-            model, processing_class = _from_scratch(model, args, processing_class)
+            model, processing_class = random_model(model, args, processing_class)
         super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
         refuse_parallelism(self.accelerator)
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
@@ -112,7 +109,7 @@ class JEPATrainer(SFTTrainer):
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
         self._step_rows: int | Tensor = 0
-        self._step_row_indices: list[Tensor] = []  # of each micro-batch; on the device, read when a run is stopped
+        self._micro_batches: list[tuple[Tensor, dict[str, Tensor]]] = []  # rows and parts of the loss, of this step
         if args.jepa_weight > 0:
             self._attach_views()
         self.data_collator = JEPACollator(self.data_collator, self.layout, args)
@@ -126,10 +123,15 @@ class JEPATrainer(SFTTrainer):
     def _attach_views(self) -> None:
         args, model = self.args, self.base_causal_lm
         refuse_model(self.accelerator.unwrap_model(self.model))
-        if args.jepa_loss == "info_nce":
-            refuse_lonely_rows(args, self.train_dataset, self.eval_dataset)
+        refuse_attention(model, self.accelerator.device.type)
         pad_token_id, multiple = self._tokenizer.pad_token_id, args.pad_to_multiple_of
         assert not isinstance(multiple, str), "SFTConfig resolves `auto`"
+        if args.jepa_objective != "pair":
+            self.layout = RowsLayout(pad_token_id, multiple)
+            ViewForward(model, None, MaskForm("padding"), stops_gradient=False)
+            return
+        if args.jepa_loss == "info_nce":
+            refuse_lonely_rows(args, self.train_dataset, self.eval_dataset)
         self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, pad_token_id, multiple)
         if args.num_predictor_tokens > 0:
             self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
@@ -169,8 +171,8 @@ class JEPATrainer(SFTTrainer):
         """Collect the micro-batches of a step and count its rows, over all processes."""
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.step_metrics.begin_step()
-        self._step_row_indices = [batch["row_index"] for batch in batches]
-        self._step_rows = sum(len(row_index_N) for row_index_N in self._step_row_indices)
+        self._micro_batches = []
+        self._step_rows = sum(len(batch["row_index"]) for batch in batches)
         if self.accelerator.num_processes > 1:
             self._step_rows = self.accelerator.gather(torch.tensor(self._step_rows, device=device)).sum()
         return batches, num_items_in_batch
@@ -178,8 +180,13 @@ class JEPATrainer(SFTTrainer):
     # --- loss
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """TRL's loss and, when the batch has views, the JEPA term. In evaluation the LM loss alone."""
-        row_index_N = inputs.pop("row_index")
+        """TRL's loss and, unless this step drops it, the JEPA term. In evaluation the LM loss alone."""
+        row_index_N, spans = inputs.pop("row_index"), inputs.pop("spans", None)
+        conversations = inputs.pop("conversations", None)
+        drops_jepa = self._drops_jepa()
+        if conversations is not None and (spans is not None or drops_jepa):
+            inputs["views"] = conversations
+        has_jepa = "views" in inputs and not drops_jepa
         forward = _Recorder(model)
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
         trl_loss, outputs = result if return_outputs else (result, None)
@@ -188,16 +195,26 @@ class JEPATrainer(SFTTrainer):
         lm_loss = trl_loss - router_loss
         loss = trl_loss if self.args.lm_weight == 1 else self.args.lm_weight * lm_loss + router_loss
         parts = {"lm_loss": lm_loss}
-        if "views" in inputs:
-            parts |= self._jepa_parts(forward.fused_outputs, is_step)
-            loss = loss + self.args.jepa_weight * parts["jepa_loss"]
+        if has_jepa:
+            fused = forward.fused_outputs
+            if spans is None:
+                parts |= self._pair_parts(fused, is_step)
+            else:
+                parts |= self._span_parts(fused, spans, row_index_N, is_step)
+            loss = loss + self.args.kept_step_weight * parts["jepa_loss"]
         if not self.model.training:
             del parts["lm_loss"]
             loss = trl_loss
         else:
-            self._check_finite(loss, parts, row_index_N)
+            kept = {name: part.detach() for name, part in {"loss": loss, **parts}.items()}
+            self._micro_batches.append((row_index_N, kept))
         self.step_metrics.add(self._mode, parts, len(row_index_N))
         return (loss, outputs) if return_outputs else loss
+
+    def _drops_jepa(self) -> bool:
+        """Whether the step under way drops the JEPA term; equal on every process, and after a resume."""
+        args = self.args
+        return self.model.training and is_dropped(args.seed, self.state.global_step, args.jepa_dropout)
 
     def _router_loss(self, outputs: Any, is_step: bool) -> Tensor | float:
         """What TRL has added to its loss for the router of a mixture of experts."""
@@ -207,29 +224,48 @@ class JEPATrainer(SFTTrainer):
             self.router_aux_loss_coef * outputs.aux_loss / (self.current_gradient_accumulation_steps if is_step else 1)
         )
 
-    def _jepa_parts(self, outputs: Any, is_step: bool) -> dict[str, Tensor]:
-        """The JEPA term of a micro-batch and the cosine of its pairs, each a share of the step's mean over rows."""
+    def _pair_parts(self, outputs: Any, is_step: bool) -> dict[str, Tensor]:
+        """The JEPA term of a micro-batch's pairs, and their cosine."""
         prediction_ND, target_ND = outputs.prediction_ND, outputs.target_ND
         self.step_metrics.add_pairs(self._mode, prediction_ND, target_ND)
         loss_N = pair_loss(self.args.jepa_loss, prediction_ND, target_ND, self.args.info_nce_temperature)
         cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
-        if not is_step:
-            return {"jepa_loss": loss_N.mean(), "jepa_cosine": cosine}
-        # Data-parallel launchers average gradients over the processes; the step's rows are those of all of them.
-        share = self.accelerator.num_processes / self._step_rows
+        share = self._share_of_step(len(loss_N), is_step)
         return {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
 
-    def _check_finite(self, loss: Tensor, parts: dict[str, Tensor], row_index_N: Tensor) -> None:
-        if not torch.isfinite(loss):
-            detail = ", ".join(f"{name} {value.item()}" for name, value in parts.items())
-            self._stop(f"loss is {loss.item()} ({detail})", [row_index_N])
+    def _span_parts(
+        self, outputs: Any, spans: dict[str, Tensor], row_index_N: Tensor, is_step: bool
+    ) -> dict[str, Tensor]:
+        """The Semantic Tube term of a micro-batch; its draws are those of the step, in evaluation always the same."""
+        step = self.state.global_step if self.model.training else 0
+        draw_NC = uniform_draws(self.args.seed, step, row_index_N, SPAN_DRAWS)
+        assert self.args.jepa_objective != "pair"
+        assert self.args.span_sampler is not None, "JEPAConfig resolves the sampler"
+        loss_N = span_loss(self.args.jepa_objective, self.args.span_sampler, outputs.hidden_RLD, draw_NC, **spans)
+        return {"jepa_loss": loss_N.sum() * self._share_of_step(len(loss_N), is_step)}
+
+    def _share_of_step(self, num_rows: int, is_step: bool) -> float | Tensor:
+        """What a row counts in the mean over the step's rows, or, outside a step, over the micro-batch's."""
+        # Data-parallel launchers average gradients over the processes; the step's rows are those of all of them.
+        return self.accelerator.num_processes / self._step_rows if is_step else 1 / num_rows
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None):
+        """The gradient's norm, once the step's losses and gradients are known to be finite."""
         grad_norm = super()._get_grad_norm(model, grad_norm)
+        self._check_finite(grad_norm)
+        return grad_norm
+
+    def _check_finite(self, grad_norm: Tensor | float | None) -> None:
+        """Stop before the optimizer's step if it would ruin the model. What is read waits for the device once."""
+        micro_batches, self._micro_batches = self._micro_batches, []
+        values = torch.stack([parts["loss"] for _, parts in micro_batches]).tolist()
+        for value, (row_index_N, parts) in zip(values, micro_batches, strict=True):
+            if not math.isfinite(value):
+                detail = ", ".join(f"{name} {part.item()}" for name, part in parts.items() if name != "loss")
+                self._stop(f"loss is {value} ({detail})", [row_index_N])
         # A scaler of fp16 meets infinite gradients on purpose, and passes such steps over.
         if not self.args.fp16 and grad_norm is not None and not math.isfinite(grad_norm):
-            self._stop(f"gradient's norm is {float(grad_norm)}", self._step_row_indices)
-        return grad_norm
+            self._stop(f"gradient's norm is {float(grad_norm)}", [row_index_N for row_index_N, _ in micro_batches])
 
     def _stop(self, what: str, row_indices: list[Tensor]) -> NoReturn:
         rows = [index for row_index_N in row_indices for index in row_index_N.tolist()]
@@ -290,27 +326,6 @@ class JEPATrainer(SFTTrainer):
             load_vectors(self.predictor, resume_from_checkpoint)
 
 
-def choose_layout(
-    model: PreTrainedModel, wanted: str, pad_token_id: int, pad_to_multiple_of: int | None = None
-) -> tuple[Layout, MaskForm, str]:
-    """The layout for a model, the form in which it takes the mask, and why; `auto` falls back to rows and says so.
-
-    Raises:
-        ValueError: `packed` was asked for and the model cannot take its mask exactly.
-    """
-    rows = RowsLayout(pad_token_id, pad_to_multiple_of), MaskForm("padding")
-    if wanted == "rows":
-        return *rows, "as asked"
-    probe = probe_mask_form(model)
-    if probe.form is not None:
-        logger.info("Layout packed: %s.", probe.reason)
-        return PackedLayout(pad_token_id, pad_to_multiple_of), probe.form, probe.reason
-    if wanted == "packed":
-        raise ValueError(f"`jepa_layout: packed` is not possible: {probe.reason}. Use `auto` or `rows`.")
-    logger.warning("Layout rows, which computes every view as a row of its own: %s.", probe.reason)
-    return *rows, probe.reason
-
-
 class _Recorder:
     """Calls a model and keeps the output of its fused forward, which TRL's `compute_loss` does not return."""
 
@@ -325,25 +340,6 @@ class _Recorder:
         return outputs
 
 
-def _revision(args: JEPAConfig) -> str | None:
-    assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
-    return (args.model_init_kwargs or {}).get("revision")
-
-
-def _from_scratch(
-    model: str | PreTrainedModel, args: JEPAConfig, processing_class: PreTrainedTokenizerBase | ProcessorMixin | None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | ProcessorMixin]:
-    """A model of random weights, and the tokenizer that goes with its config."""
-    if not isinstance(model, str):
-        raise ValueError("`from_scratch` has no effect on a model that is already built; give its name instead.")
-    assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
-    revision = _revision(args)
-    if processing_class is None:
-        processing_class = load_tokenizer(model, revision, args.trust_remote_code)
-    settings: dict[str, Any] = {"dtype": "float32"} | (args.model_init_kwargs or {})
-    settings.pop("revision", None)
-    config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=args.trust_remote_code)
-    args.model_init_kwargs = None  # all of them are used here; TRL warns of those it cannot use
-    set_seed(args.seed)
-    scratch = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code, **settings)
-    return scratch, processing_class
+def _multiple(args: JEPAConfig) -> int | None:
+    assert not isinstance(args.pad_to_multiple_of, str), "SFTConfig resolves `auto`"
+    return args.pad_to_multiple_of

@@ -19,16 +19,20 @@ from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
 from llm_jepa.layouts import Batch
-from llm_jepa.masks import MaskForm, padding_mask
+from llm_jepa.masks import MaskForm
 from llm_jepa.predictor import PredictorTokens
 
 
 @dataclass
 class ViewOutput(FusedCausalLMOutput):
-    """TRL's output with the embeddings of the views: a launcher's wrapper must see all that the loss depends on."""
+    """TRL's output with all that the loss depends on, which a launcher's wrapper must see.
+
+    The views' embeddings; of a batch without views, the hidden states of its stored rows instead.
+    """
 
     prediction_ND: Tensor | None = None
     target_ND: Tensor | None = None
+    hidden_RLD: Tensor | None = None
 
 
 @dataclass
@@ -87,9 +91,9 @@ class ViewForward:
         detached: dict[str, Any] | None,
         output_router_logits: bool,
     ) -> ViewOutput:
-        """Run a batch, then, without gradient, the targets that are encoded on their own."""
+        """Run a batch, then, without gradient, the targets that are encoded on their own, if there are views."""
         laid_out = Batch(**batch)
-        self._pass = _Pass(self._backbone_inputs(laid_out), laid_out)
+        self._pass = _Pass(laid_out.backbone_inputs(self.mask_form), laid_out)
         try:
             router = {"output_router_logits": True} if output_router_logits else {}
             outputs = self._fused_forward(fused_lm_head=True, shift_labels=laid_out.label_ids_M[None], **router)
@@ -97,20 +101,13 @@ class ViewForward:
         finally:
             self._pass = None
         assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
+        if len(laid_out.view_readouts_VN) == 0:
+            return ViewOutput(**outputs, hidden_RLD=hidden_PD.unflatten(0, laid_out.input_ids_RL.shape))
         view_ND = [hidden_PD.index_select(0, readouts_N) for readouts_N in laid_out.view_readouts_VN]
         target_ND = view_ND[1] if detached is None else _encode(model.base_model, Batch(**detached))
         if self.stops_gradient:
             target_ND = target_ND.detach()
         return ViewOutput(**outputs, prediction_ND=view_ND[0], target_ND=target_ND)
-
-    def _backbone_inputs(self, batch: Batch) -> dict[str, Any]:
-        inputs: dict[str, Any] = {
-            "input_ids": batch.input_ids_RL,
-            "attention_mask": self.mask_form.build(batch.subtree_ends_RL, batch.position_ids_RL),
-        }
-        if self.mask_form.kind != "padding":
-            inputs["position_ids"] = batch.position_ids_RL
-        return inputs
 
     def _put_in(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
         if self._pass is None:
@@ -139,9 +136,7 @@ class ViewForward:
 
 @torch.no_grad()
 def _encode(backbone: nn.Module, batch: Batch) -> Tensor:
-    """Embeddings of sequences that lie in a row each: the hidden state at each row's last token, embedding_ND."""
-    output = backbone(
-        input_ids=batch.input_ids_RL, attention_mask=padding_mask(batch.subtree_ends_RL), use_cache=False
-    )
-    last_R = batch.subtree_ends_RL[:, 0] - 1
-    return output.last_hidden_state[torch.arange(len(last_R), device=last_R.device), last_R]
+    """Embeddings of sequences laid out as rows or flat: the hidden state at each one's last token, embedding_ND."""
+    form = MaskForm("padding" if batch.cumulative_lengths_S is None else "positions")
+    output = backbone(**batch.backbone_inputs(form), use_cache=False)
+    return output.last_hidden_state.flatten(0, 1).index_select(0, batch.conversation_ends_N)

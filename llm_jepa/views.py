@@ -5,14 +5,13 @@ content could not be attended to by it. Predictor tokens are added later (`with_
 vocabulary.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
+
+from llm_jepa.spans import SpanMaker, render
 
 _MARKERS = ("FIRSTVIEWMARKER", "SECONDVIEWMARKER", "THIRDVIEWMARKER", "FOURTHVIEWMARKER")
 
@@ -74,13 +73,10 @@ class ViewMaker:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, source_view: Literal["alone", "prefix"]):
-        if source_view == "prefix" and not tokenizer.is_fast:
-            raise ValueError(
-                "`jepa_source_view: prefix` locates the source by character offsets, which only fast tokenizers "
-                f"give; {type(tokenizer).__name__} is a slow one. Use `alone`."
-            )
         self.tokenizer = tokenizer
         self.source_view = source_view
+        if source_view == "prefix":
+            self._spans = SpanMaker(tokenizer, remedy="Use `jepa_source_view: alone`.")
         self._headers: TurnHeaders | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -120,40 +116,8 @@ class ViewMaker:
         return View(ids[: start + len(bare_ids)], start)
 
     def _source_prefix(self, row: dict[str, Any]) -> View:
-        text, start_char, is_chat = self._conversation_text(row)
-        content = row["source"].strip()
-        start_char += len(text[start_char:]) - len(text[start_char:].lstrip())
-        if not text.startswith(content, start_char):
-            raise ValueError(
-                "the chat template rewrites the source, so that it cannot be found in the conversation: expected "
-                f"{content[:60]!r}, rendered {text[start_char : start_char + 60]!r}. Use `jepa_source_view: alone`."
-            )
-        encoded = self.tokenizer(text, add_special_tokens=not is_chat, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        if ids[: len(row["input_ids"])] != row["input_ids"][: len(ids)]:
-            raise ValueError(
-                "the chat template's text does not tokenise to the conversation's tokens, so the source cannot be "
-                "located. Use `jepa_source_view: alone`."
-            )
-        end_char = start_char + len(content)
-        inside = [i for i, (begin, end) in enumerate(offsets) if begin < end_char and end > start_char]
-        return View(ids[: inside[-1] + 1], inside[0])
-
-    def _conversation_text(self, row: dict[str, Any]) -> tuple[str, int, bool]:
-        """The conversation's text, the character where the source's turn has its content, and whether it is a chat."""
-        prompt, completion = row["prompt"], row["completion"]
-        if isinstance(prompt, str):
-            return prompt + completion, prompt.rindex(row["source"]), False
-        tools = row.get("tools")
-        tools = json.loads(tools) if isinstance(tools, str) else tools
-        kwargs = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
-        text = _render(self.tokenizer, [*prompt, *completion], **kwargs)
-        last_user = max(i for i, message in enumerate(prompt) if message["role"] == "user")
-        marked = [dict(message) for message in prompt]
-        marker = _MARKERS[0] * (1 + text.count(_MARKERS[0]))  # longer than any the conversation has
-        marked[last_user]["content"] = marker
-        header, _, _ = _render(self.tokenizer, [*marked, *completion], **kwargs).partition(marker)
-        return text, len(header), True
+        start, end = self._spans.locate(row, "source")
+        return View(row["input_ids"][:end], start)
 
 
 def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
@@ -169,7 +133,7 @@ def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
     """
     roles = ("user", "assistant", "user", "assistant")
     messages = [{"role": role, "content": marker} for role, marker in zip(roles, _MARKERS, strict=True)]
-    text = _render(tokenizer, messages)
+    text = render(tokenizer, messages)
     starts = [text.find(marker) for marker in _MARKERS]
     if -1 in starts or starts != sorted(starts):
         raise ValueError(
@@ -177,7 +141,7 @@ def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
             f"{text[:200]!r}. Set another with `chat_template_path`."
         )
     ends = [start + len(marker) for start, marker in zip(starts, _MARKERS, strict=True)]
-    user_end = _render(tokenizer, messages[:3]).partition(_MARKERS[2])[2]
+    user_end = render(tokenizer, messages[:3]).partition(_MARKERS[2])[2]
     assistant_end = text[ends[3] :]
     eos = tokenizer.eos_token or ""
     user_header = _without_turn_end(text[ends[1] : starts[2]], (assistant_end, user_end), eos)
@@ -199,15 +163,6 @@ def longest_sequence_tokens(row: dict[str, Any], num_predictor_tokens: int) -> i
 def is_prefix(token_ids: list[int], of: list[int]) -> bool:
     """Whether `token_ids` are the first tokens of `of`."""
     return of[: len(token_ids)] == token_ids
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **kwargs: Any) -> str:
-    apply: Callable[..., Any] = tokenizer.apply_chat_template
-    try:
-        return apply(messages, tokenize=False, **kwargs)
-    except TemplateError as error:
-        roles = [message["role"] for message in messages]
-        raise ValueError(f"the chat template cannot render the turns {roles}: {error}") from error
 
 
 def _without_turn_end(text: str, turn_ends: tuple[str, ...], eos: str) -> str:

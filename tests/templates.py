@@ -83,6 +83,9 @@ TEXT_TEMPLATES = LITERAL | {name: text for name, text in SHIPPED.items() if name
 TAKES_NO_SYSTEM_TURN = {"mistral", "gemma", "gemma_training"}
 
 
+SOURCE, TARGET = "lines with a number", ".*[0-9].*"
+
+
 def with_template(template: str | None, tokenizer: PreTrainedTokenizerFast | None = None) -> PreTrainedTokenizerFast:
     """A copy of a tokenizer with a chat template, and a BOS token that no header begins with."""
     tokenizer = copy.deepcopy(tokenizer or tiny_tokenizer())
@@ -104,3 +107,26 @@ def greedy_tokenizer() -> PreTrainedTokenizerFast:
     )
     bpe.train_from_iterator((f"Q: {pair['source']}\nA: {pair['target']}\n" for pair in PAIRS), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+
+
+def chat_row(tokenizer, source=SOURCE, target=TARGET, before=(), **columns) -> dict:
+    """A chat as TRL tokenises it; `before` are the turns that precede the source."""
+    prompt = [*before, {"role": "user", "content": source}]
+    completion = [{"role": "assistant", "content": target}]
+    input_ids = tokenizer.apply_chat_template(
+        prompt + completion, return_dict=True, tools=columns.get("tools"), **columns.get("chat_template_kwargs", {})
+    )["input_ids"]
+    return {
+        "prompt": prompt,
+        "completion": completion,
+        "source": source,
+        "target": target,
+        "input_ids": input_ids,
+        **columns,
+    }
+
+
+def plain_row(tokenizer, source: str, separator: str, target: str, before: str = "") -> dict:
+    prompt = before + source + separator
+    input_ids = tokenizer(prompt + target)["input_ids"]
+    return {"prompt": prompt, "completion": target, "source": source, "target": target, "input_ids": input_ids}

@@ -12,6 +12,8 @@ from trl import SFTConfig, TrlParser
 from llm_jepa import JEPAConfig
 
 PAPER = {
+    "jepa_objective": "pair",
+    "jepa_dropout": 0.0,
     "jepa_weight": 1.0,
     "lm_weight": 1.0,
     "num_predictor_tokens": 1,
@@ -45,6 +47,21 @@ def test_info_nce_temperature_is_the_papers_when_not_given():
     assert config(jepa_loss="info_nce", info_nce_temperature=0.5).info_nce_temperature == 0.5
 
 
+def test_span_sampler_is_the_objectives_own_when_not_given():
+    assert config().span_sampler is None
+    assert config(jepa_objective="tube").span_sampler == "ends"
+    assert config(jepa_objective="patch").span_sampler == "start_first"
+    assert config(jepa_objective="tube", span_sampler="uniform").span_sampler == "uniform"
+
+
+def test_rescaling_keeps_the_expected_weight():
+    """A quarter of the steps at four times the weight; published: p = 0.75 and weight 4."""
+    assert config(jepa_dropout=0.75).kept_step_weight == 1.0
+    rescaled = config(jepa_dropout=0.75, jepa_dropout_rescale=True)
+    assert rescaled.kept_step_weight == 4.0
+    assert rescaled.kept_step_weight * (1 - rescaled.jepa_dropout) == rescaled.jepa_weight
+
+
 NAN, INFINITY = float("nan"), float("inf")
 OUT_OF_RANGE = [
     ({"jepa_weight": -0.1}, "`jepa_weight` is -0.1; it must be a finite number >= 0"),
@@ -62,7 +79,12 @@ OUT_OF_RANGE = [
     ({"jepa_direction": "both"}, "`jepa_direction` is 'both'; allowed are 'source_to_target', 'target_to_source'"),
     ({"jepa_source_view": "suffix"}, "`jepa_source_view` is 'suffix'; allowed are 'alone', 'prefix'"),
     ({"jepa_target": "ema"}, "`jepa_target` is 'ema'; allowed are 'online', 'stop_gradient'"),
-    ({"jepa_layout": "dense"}, "`jepa_layout` is 'dense'; allowed are 'auto', 'packed', 'rows'"),
+    ({"jepa_layout": "dense"}, "`jepa_layout` is 'dense'; allowed are 'auto', 'packed', 'flat', 'rows'"),
+    ({"jepa_objective": "stp"}, "`jepa_objective` is 'stp'; allowed are 'pair', 'tube', 'patch'"),
+    ({"span_sampler": "random"}, "`span_sampler` is 'random'; allowed are 'ends', 'start_first', 'uniform'"),
+    ({"jepa_dropout": 1.0}, "`jepa_dropout` is 1.0; it must be at least 0 and below 1. .* `jepa_weight: 0`"),
+    ({"jepa_dropout": -0.1}, "`jepa_dropout` is -0.1; it must be at least 0"),
+    ({"jepa_dropout": NAN}, "`jepa_dropout` is nan"),
     ({"long_rows": "cut"}, "`long_rows` is 'cut'; allowed are 'drop', 'error'"),
     ({"source_column": "question"}, "`source_column` is 'question' and `target_column` is None. Give both"),
     ({"target_column": "answer"}, "`target_column` is 'answer'. Give both"),
@@ -81,6 +103,14 @@ def test_an_option_out_of_range_is_refused(options, message, idle):
 
 WITHOUT_EFFECT = [
     ({"num_predictor_tokens": 0, "predictor_position": "prepend"}, "`predictor_position: prepend` has no effect"),
+    ({"jepa_dropout_rescale": True}, "`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`"),
+    ({"span_sampler": "uniform"}, "`span_sampler` has no effect with `jepa_objective: pair`"),
+    (
+        {"jepa_objective": "tube", "jepa_target": "stop_gradient", "num_predictor_tokens": 2},
+        "`num_predictor_tokens: 2`, `jepa_target: stop_gradient` would have no effect.*--jepa_target online",
+    ),
+    ({"jepa_objective": "tube", "span_sampler": "start_first"}, "allowed with `jepa_objective: tube` are 'ends'"),
+    ({"jepa_objective": "patch", "span_sampler": "ends"}, "allowed .* are 'start_first', 'uniform'"),
     ({"info_nce_temperature": 0.1}, "`info_nce_temperature` has no effect with `jepa_loss: cosine`"),
     (
         {"jepa_loss": "info_nce", "per_device_train_batch_size": 1},

@@ -1,4 +1,4 @@
-"""Both layouts against separate calls of the plain model: embeddings, log-probabilities and every gradient."""
+"""All layouts against separate calls of the plain model: embeddings, log-probabilities and every gradient."""
 
 import copy
 import itertools
@@ -17,6 +17,7 @@ from tests.view_models import (
     Prepared,
     Setting,
     assert_agree,
+    flat,
     gradients_of,
     in_rows,
     packed,
@@ -71,6 +72,24 @@ def test_embeddings_and_their_gradients_are_exact(name: str):
     check_layouts(name, torch.float64, tolerance=1e-12, with_lm=False)
 
 
+@pytest.mark.parametrize("name", PACKABLE)
+def test_flat_layout_equals_separate_forwards(name: str):
+    """Under the reference for variable-length flash attention, which sees bounds of sequences and no mask."""
+    model = tiny_model(name)
+    for setting in SETTINGS:
+        run = flat(model, setting)
+        assert_agree(run.compute(), plain_computation(model, run.predictor, setting), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3", "gpt2"])
+def test_flat_layout_is_told_apart_by_position_ids_alone(name: str):
+    """Under sdpa, for which transformers finds the sequences itself: where the ids begin anew."""
+    model = tiny_model(name)
+    for setting in (Setting("prefix"), Setting("alone", target="stop_gradient")):
+        run = flat(model, setting, attention="sdpa")
+        assert_agree(run.compute(), plain_computation(model, run.predictor, setting), tolerance=1e-4)
+
+
 @pytest.mark.parametrize("name", ["mamba2", "bloom", "qwen3-next"])
 def test_rows_equal_separate_forwards_where_packed_is_refused(name: str):
     """Recurrent, hybrid and ALiBi models; padding on the right leaves them alone."""
@@ -80,7 +99,7 @@ def test_rows_equal_separate_forwards_where_packed_is_refused(name: str):
         assert_agree(run.compute(), plain_computation(model, run.predictor, setting), tolerance=1e-4)
 
 
-@pytest.mark.parametrize("layout", [in_rows, packed])
+@pytest.mark.parametrize("layout", [in_rows, packed, flat])
 def test_gradient_stops_at_the_target(layout: Callable[..., Prepared]):
     """Online, a parameter gets a gradient from the target alone; with stop-gradient none."""
     model = tiny_model("llama")
@@ -117,7 +136,7 @@ def plain_lm_sum(model: PreTrainedModel) -> float:
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-@pytest.mark.parametrize("layout", [in_rows, packed])
+@pytest.mark.parametrize("layout", [in_rows, packed, flat])
 def test_router_loss_is_that_of_the_conversations_alone(name: str, layout: Callable[..., Prepared]):
     """As TRL's head gives it for the padded conversations, with its gradient; view tokens and padding are left out."""
     model = tiny_model(name)

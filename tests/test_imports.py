@@ -12,13 +12,13 @@ LAYERS = [
     {"train"},
     {"recipe", "generation", "loading"},
     {"trainer"},
-    {"preparation", "view_forward", "metrics", "mask_probe"},
-    {"collator", "predictor", "modeling", "diagnostics", "losses", "scoring", "rows", "refusals"},
-    {"layouts"},
+    {"preparation", "view_forward", "metrics", "layout_choice", "random_weights"},
+    {"mask_probe", "collator", "predictor", "modeling", "refusals"},
+    {"layouts", "varlen_reference", "rows"},
     {"masks", "views"},
-    {"config", "entry"},
+    {"config", "entry", "spans", "draws", "losses", "scoring", "diagnostics", "statistics"},
 ]
-LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "config"}
+LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "config", "spans", "draws", "statistics"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 

@@ -72,3 +72,43 @@ def test_a_model_with_code_of_its_own_is_inspected(inspected):
     own = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
     inspection = inspected("trust_remote_code: true\n", model_type="own_llama", auto_map=own)
     assert inspection.layout == "packed (`plain` mask, sdpa)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "layout"),
+    [
+        ("attn_implementation: eager\n", "packed (`plain` mask, eager)"),
+        ("model_init_kwargs: {attn_implementation: eager}\n", "packed (`plain` mask, eager)"),
+        ("attn_implementation: sdpa\nmodel_init_kwargs: {attn_implementation: flex_attention}\n", "flex_attention)"),
+        ("attn_implementation: flash_attention_2\n", "flat (no mask, flash_attention_2)"),
+        (
+            "attn_implementation: kernels-community/flash-attn2\njepa_layout: flat\n",
+            "flat (no mask, kernels-community/",
+        ),
+        ("attn_implementation: flash_attention_2\njepa_layout: rows\n", "rows (as asked)"),
+    ],
+)
+def test_layout_is_that_of_the_recipes_attention(lines, layout, inspected):
+    """Whether or not its kernels are installed here; `model_init_kwargs` has the last word, as in training."""
+    assert layout in inspected(lines).layout
+
+
+def test_layout_is_that_of_the_config_that_training_would_load(inspected):
+    """`model_init_kwargs` may change the architecture's own settings too."""
+    assert inspected("", model_type="mistral", sliding_window=None).layout == "packed (`plain` mask, sdpa)"
+    windowed = inspected("model_init_kwargs: {sliding_window: 64}\n", model_type="mistral", sliding_window=None)
+    assert windowed.layout == "packed (`windowed` mask, sdpa)"
+
+
+def test_a_flat_row_is_shown_as_it_is_stored(inspected):
+    """Every sequence in full, each seeing itself alone; the target ends the row."""
+    row = inspected("attn_implementation: flash_attention_2\n").rows[0]
+    assert len(row.stored) == row.stored_tokens == len(row.pieces) + sum(len(view.pieces) for view in row.views)
+    assert row.stored == [*row.pieces, *row.views[0].pieces, *row.views[1].pieces]
+    lengths = [len(row.pieces), *(len(view.pieces) for view in row.views)]
+    assert row.mask_LL.sum().item() == sum(length * (length + 1) // 2 for length in lengths)
+
+
+def test_a_layout_that_training_would_refuse_is_refused(inspected):
+    with pytest.raises(ValueError, match="`jepa_layout: flat` is not possible"):
+        inspected("jepa_layout: flat\n")

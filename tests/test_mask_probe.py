@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
-from llm_jepa.layouts import Example, Layout, PackedLayout, RowsLayout
-from llm_jepa.mask_probe import _tiny_config, probe_mask_form
+from llm_jepa.layouts import Batch, Example, Layout, PackedLayout, RowsLayout
+from llm_jepa.mask_probe import _tiny_config, probe_flat_form, probe_mask_form
 from llm_jepa.masks import MaskForm
 from llm_jepa.views import TokenSequence
 from tests.architectures import VOCABULARY_TOKENS, WINDOW_TOKENS, tiny_model
@@ -47,11 +47,8 @@ def long_example() -> Example:
 def hidden_states(model: PreTrainedModel, layout: Layout, form: MaskForm) -> torch.Tensor:
     """Of the conversation's tokens and the readouts."""
     batch = layout.lay_out([long_example()])
-    inputs = {"attention_mask": form.build(batch.subtree_ends_RL, batch.position_ids_RL)}
-    if form.kind != "padding":
-        inputs["position_ids"] = batch.position_ids_RL
     with torch.no_grad():
-        output = model.base_model(input_ids=batch.input_ids_RL, use_cache=False, **inputs)
+        output = model.base_model(**batch.backbone_inputs(form), use_cache=False)
     hidden_PD = output.last_hidden_state.flatten(0, 1)
     return hidden_PD[torch.cat([batch.conversation_positions_C, batch.view_readouts_VN.flatten()])]
 
@@ -90,8 +87,8 @@ def test_form_has_the_models_own_window(name: str):
 def test_mask_without_the_window_is_wrong_for_these_models(name: str):
     """Which is why the probe must not stop at the first mask that is accepted."""
     model = tiny_model(name)
-    additive = model.config._attn_implementation == "eager"
-    assert packed_error(model, MaskForm("plain", additive)) > 0.1
+    values = "additive" if model.config._attn_implementation == "eager" else "boolean"
+    assert packed_error(model, MaskForm("plain", values)) > 0.1
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
@@ -99,7 +96,7 @@ def test_eager_attention_gets_an_additive_mask(name: str):
     """A boolean one is silently wrong there."""
     model = tiny_model(name, attn_implementation="eager")
     form = probe_mask_form(model).form
-    assert form.additive
+    assert form.values == "additive"
     assert packed_error(model, form) < 1e-4
 
 
@@ -158,14 +155,88 @@ def test_model_that_cannot_be_made_narrow_has_no_form():
     assert "no tiny copy of Gemma4ForCausalLM" in probe.reason
 
 
-@pytest.mark.parametrize("attention", ["flex_attention", "flash_attention_2", "flash_attention_3"])
-def test_other_attention_back_ends_have_no_form(attention: str):
-    """A tensor under FlexAttention crashes, flash attention ignores it."""
-    model = tiny_model("llama")
-    model.config._attn_implementation_internal = attention
-    probe = probe_mask_form(model)
+def with_attention(model: PreTrainedModel, attention: str) -> PreTrainedModel:
+    """As if loaded with it; its kernels need not be there."""
+    model.config._attn_implementation = attention
+    return model
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma2"])
+def test_flex_attention_gets_a_block_mask(name: str):
+    """Whose forward is exact on the CPU, soft cap and window included."""
+    model = tiny_model(name)
+    rows_TD = hidden_states(model, RowsLayout(0), MaskForm("padding"))
+    form = probe_mask_form(with_attention(model, "flex_attention")).form
+    assert (form.kind, form.values) == (EXPECTED_KINDS[name], "block")
+    with torch.compiler.set_stance("force_eager"):
+        packed_TD = hidden_states(model, PackedLayout(0), form)
+    torch.testing.assert_close(packed_TD, rows_TD, atol=1e-4, rtol=0)
+
+
+def test_model_that_does_not_support_flex_attention_has_no_form():
+    """GPT-2 is one."""
+    probe = probe_mask_form(with_attention(tiny_model("gpt2"), "flex_attention"))
     assert probe.form is None
-    assert f"`{attention}`" in probe.reason
+    assert "does not support" in probe.reason
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "kernels-community/flash-attn2"])
+def test_flash_attention_takes_no_arbitrary_mask(attention: str):
+    """It would pass it over."""
+    probe = probe_mask_form(with_attention(tiny_model("llama"), attention))
+    assert probe.form is None
+    assert f"attention `{attention}` takes no arbitrary mask" in probe.reason
+
+
+# --- sequences end to end, under flash attention
+
+
+@pytest.mark.parametrize("name", EXPECTED_KINDS)
+@pytest.mark.parametrize("attention", ["flash_attention_2", "kernels-community/flash-attn2"])
+def test_flat_row_is_possible_where_attention_alone_mixes_tokens(name: str, attention: str):
+    """Windows, soft caps and the experts of a mixture included; no mask is built."""
+    probe = probe_flat_form(with_attention(tiny_model(name), attention))
+    assert probe.form == MaskForm("positions")
+    assert probe.reason == f"no mask, {attention}"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mamba2", "does not support flash attention"),
+        ("bloom", "does not support flash attention"),
+        ("falcon-h1", "does not keep the sequences of a flat row apart"),
+        ("qwen3-next", "takes no bounds of sequences with position ids"),
+        ("gpt-neo", "takes no bounds of sequences with position ids"),
+    ],
+)
+def test_flat_row_is_refused_elsewhere(name: str, reason: str):
+    """A recurrent state or a convolution runs on into the next sequence, whatever bounds the attention gets."""
+    probe = probe_flat_form(with_attention(tiny_model(name), "flash_attention_2"))
+    assert probe.form is None
+    assert reason in probe.reason
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
+def test_flat_row_needs_flash_attention(attention: str):
+    """Transformers would make a mask of all pairs of tokens of the micro-batch."""
+    probe = probe_flat_form(with_attention(tiny_model("llama"), attention))
+    assert probe.form is None
+    assert f"attention `{attention}` would need a mask that grows with the square" in probe.reason
+
+
+def test_flat_row_needs_position_ids_that_begin_anew(monkeypatch):
+    """With ids that run on, rotary embeddings are relative and still right; learned ones are not."""
+    backbone_inputs = Batch.backbone_inputs
+
+    def running_on(batch: Batch, form: MaskForm):
+        inputs = backbone_inputs(batch, form)
+        if form.kind == "positions":
+            inputs["position_ids"] = torch.arange(inputs["position_ids"].numel())[None].clamp(max=127)
+        return inputs
+
+    monkeypatch.setattr(Batch, "backbone_inputs", running_on)
+    assert probe_flat_form(with_attention(tiny_model("gpt2"), "flash_attention_2")).form is None
 
 
 def test_one_layer_of_sliding_attention_suffices():

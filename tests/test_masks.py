@@ -1,12 +1,15 @@
-"""The predicate against a brute-force ancestor matrix, and the forms of the mask against the predicate."""
+"""The predicate against a brute-force ancestor matrix, the forms of the mask against it, and what they hold."""
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_mask
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from llm_jepa.masks import MaskForm, may_attend, padding_mask, tree_mask, within_window
+from llm_jepa.masks import MaskForm, MaskValues, may_attend, padding_mask, tree_mask, within_window
 
 LAYER_TYPES = ("sliding_attention", "full_attention")
 
@@ -63,17 +66,32 @@ def one_row(forest: Forest) -> tuple[Tensor, Tensor]:
     return forest.subtree_ends()[None], forest.position_ids()[None]
 
 
-def forms(additive: bool) -> list[MaskForm]:
+def forms(values: MaskValues, window_tokens: int = 3) -> list[MaskForm]:
     """Every form with four dimensions."""
     return [
-        MaskForm("plain", additive),
-        MaskForm("windowed", additive, 3),
-        MaskForm("by_layer_type", additive, 3, LAYER_TYPES),
+        MaskForm("plain", values),
+        MaskForm("windowed", values, window_tokens),
+        MaskForm("by_layer_type", values, window_tokens, LAYER_TYPES),
     ]
 
 
-def tensors(mask) -> list[Tensor]:
-    return list(mask.values()) if isinstance(mask, dict) else [mask]
+def by_layer(mask) -> list:
+    """The masks of a form: one, or the sliding layers' and the full layers'."""
+    return [mask[name] for name in LAYER_TYPES] if isinstance(mask, dict) else [mask]
+
+
+def allowed_of(mask, values: MaskValues) -> Tensor:
+    """A mask as booleans; of a block mask both what its function says and what its blocks leave out."""
+    if values == "boolean":
+        return mask
+    if values == "additive":
+        return mask == 0
+    num_rows, _, length, _ = mask.shape
+    said = create_mask(mask.mask_mod, num_rows, 1, length, length, device="cpu")
+    kept = mask.to_dense().bool()  # 1 for each block of 128 x 128 that is not skipped
+    kept = kept.repeat_interleave(128, dim=2).repeat_interleave(128, dim=3)[:, :, :length, :length]
+    assert not (said & ~kept).any()
+    return said
 
 
 @given(forest=forests())
@@ -99,29 +117,53 @@ def test_predicate_takes_any_broadcastable_indices():
 
 def test_window_of_a_plain_row():
     """With a window of two a token sees itself and the one before it."""
-    near_LL = within_window(torch.arange(4)[None], 2)[0, 0] & tree_mask(torch.full((1, 4), 4))[0, 0]
+    index_L = torch.arange(4)
+    near_LL = within_window(index_L[:, None], index_L[None], 2) & tree_mask(torch.full((1, 4), 4))[0, 0]
     assert near_LL.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
 
 
-@given(forest=forests(), additive=st.booleans())
-def test_no_row_of_any_form_is_fully_masked(forest: Forest, additive: bool):
+def batch_of(forests_: list[Forest], more_padding: int = 0) -> tuple[list[Forest], Tensor, Tensor]:
+    """The forests padded to one length, their subtree ends and their position ids."""
+    length = max(forest.length for forest in forests_) + more_padding
+    padded = [Forest(forest.parents, length - forest.num_tokens) for forest in forests_]
+    ends_BL = torch.stack([forest.subtree_ends() for forest in padded])
+    return padded, ends_BL, torch.stack([forest.position_ids() for forest in padded])
+
+
+@settings(deadline=None)
+@given(
+    forests_=st.lists(forests(), min_size=1, max_size=3),
+    window_tokens=st.integers(1, 5),
+    values=st.sampled_from(["boolean", "additive", "block"]),
+    more_padding=st.sampled_from([0, 120]),
+)
+def test_every_form_says_what_walking_up_the_tree_says(forests_, window_tokens, values, more_padding):
+    """Booleans, numbers and blocks alike, of rows of every length, one block or two."""
+    padded, ends_BL, position_ids_BL = batch_of(forests_, more_padding)
+    windows = [[None], [window_tokens], [window_tokens, None]]  # of each form's masks
+    for form, form_windows in zip(forms(values, window_tokens), windows, strict=True):
+        masks = by_layer(form.build(ends_BL, position_ids_BL))
+        for mask, window in zip(masks, form_windows, strict=True):
+            expected_B1LL = torch.stack([forest.allowed(window) for forest in padded])[:, None]
+            assert torch.equal(allowed_of(mask, values), expected_B1LL)
+
+
+@given(forest=forests(), values=st.sampled_from(["boolean", "additive"]))
+def test_no_row_of_any_form_is_fully_masked(forest: Forest, values: MaskValues):
     """A row without a key gives NaN under eager attention; padding is no exception."""
-    for form in forms(additive):
-        for mask_11LL in tensors(form.build(*one_row(forest))):
-            allowed = mask_11LL == 0 if additive else mask_11LL
-            assert allowed[0, 0].diagonal().all()
+    for form in forms(values):
+        for mask_11LL in by_layer(form.build(*one_row(forest))):
+            assert allowed_of(mask_11LL, values)[0, 0].diagonal().all()
 
 
-@given(forest=forests())
-def test_additive_form_is_the_boolean_one_in_numbers(forest: Forest):
+def test_additive_form_is_the_boolean_one_in_numbers():
     """0 where allowed, the lowest float32 elsewhere."""
-    for boolean, additive in zip(forms(additive=False), forms(additive=True), strict=True):
-        pairs = zip(tensors(boolean.build(*one_row(forest))), tensors(additive.build(*one_row(forest))), strict=True)
-        for allowed, added in pairs:
-            assert allowed.dtype == torch.bool
-            assert added.dtype == torch.float32
-            expected = torch.where(allowed, 0.0, torch.finfo(torch.float32).min)
-            assert torch.equal(added, expected)
+    allowed, added = (
+        MaskForm("plain", values).build(*one_row(Forest([-1, 0, 0], 1))) for values in ("boolean", "additive")
+    )
+    assert allowed.dtype == torch.bool
+    assert added.dtype == torch.float32
+    assert torch.equal(added, torch.where(allowed, 0.0, torch.finfo(torch.float32).min))
 
 
 @given(forest=forests())
@@ -133,16 +175,63 @@ def test_form_by_layer_type_holds_the_window_for_sliding_layers_alone(forest: Fo
     assert torch.equal(masks["full_attention"][0, 0], forest.allowed())
 
 
-@given(forests_=st.lists(forests(), min_size=2, max_size=4))
-def test_rows_of_a_batch_are_masked_each_by_itself(forests_: list[Forest]):
-    """The mask of a batch is the stack of its rows' masks: nothing grows with the square of the batch."""
-    length = max(forest.length for forest in forests_)
-    padded = [Forest(forest.parents, length - forest.num_tokens) for forest in forests_]
-    ends_BL = torch.stack([forest.subtree_ends() for forest in padded])
-    position_ids_BL = torch.stack([forest.position_ids() for forest in padded])
-    mask_B1LL = MaskForm("windowed", window_tokens=3).build(ends_BL, position_ids_BL)
-    assert mask_B1LL.shape == (len(padded), 1, length, length)
-    assert torch.equal(mask_B1LL[:, 0], torch.stack([forest.allowed(3) for forest in padded]))
+def chains(num_rows: int, length: int) -> tuple[Tensor, Tensor]:
+    """Rows of one sequence each."""
+    return torch.full((num_rows, length), length), torch.arange(length).repeat(num_rows, 1)
+
+
+def test_size_grows_with_the_rows_and_not_with_their_square():
+    """A dense mask has a number per pair of tokens of a row; a block mask a few per pair of blocks of 128."""
+    for num_rows in (1, 2, 8):
+        ends_BL, position_ids_BL = chains(num_rows, 300)
+        assert MaskForm("plain").build(ends_BL, position_ids_BL).shape == (num_rows, 1, 300, 300)
+        block_mask = MaskForm("plain", "block").build(ends_BL, position_ids_BL)
+        assert block_mask.kv_indices.shape == block_mask.full_kv_indices.shape == (num_rows, 1, 3, 3)
+        assert block_mask.shape == (num_rows, 1, 300, 300)
+
+
+def test_blocks_between_branches_are_skipped():
+    """Two branches of two blocks each under one root of a block: neither's blocks are computed for the other."""
+    root, branch = 128, 256
+    ends_1L = torch.tensor([[root + 2 * branch] * root + [root + branch] * branch + [root + 2 * branch] * branch])
+    computed = MaskForm("plain", "block").build(ends_1L, ends_1L).to_dense()[0, 0].tolist()
+    assert computed == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 0, 0, 1, 0], [1, 0, 0, 1, 1]]
+
+
+class _LargestTensor(TorchDispatchMode):
+    """Watches every operation for the number of elements of what it makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        made = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self.elements = max(self.elements, *made, 0)
+        return result
+
+
+@pytest.mark.parametrize("form", [*forms("boolean"), *forms("additive"), MaskForm("padding"), MaskForm("positions")])
+def test_nothing_quadratic_in_the_batch_is_made_on_the_way(form: MaskForm):
+    """Not even in between: with 32 rows of 20 tokens no tensor has more elements than 32 x 20 x 20."""
+    num_rows, length = 32, 20
+    with _LargestTensor() as largest:
+        form.build(*chains(num_rows, length))
+    per_row = 1 if form.kind in ("padding", "positions") else length
+    assert largest.elements <= num_rows * length * per_row
+
+
+@pytest.mark.parametrize("form", forms("block"))
+def test_block_mask_makes_nothing_quadratic_in_the_batch(form: MaskForm):
+    """On the CPU, uncompiled, it pads each row to whole blocks, 128 x 128 pairs here, and no more."""
+    num_rows = 32
+    with _LargestTensor() as largest:
+        form.build(*chains(num_rows, 20))
+    assert largest.elements <= num_rows * 128 * 128
+
+
+def test_positions_form_has_no_mask():
+    """The bounds of the sequences, which the layout gives, say it all."""
+    assert MaskForm("positions").build(*chains(2, 4)) is None
 
 
 @pytest.mark.parametrize("lengths", [[4, 2, 1], [3, 3]])

@@ -282,4 +282,13 @@ def test_the_kind_of_rows_is_told_by_their_columns(columns, mapping, tokenised, 
     dataset = Dataset.from_dict({name: ["x"] for name in columns})
     assert is_tokenised(dataset) is tokenised
     assert has_pairs(dataset, mapping) is pairs
-    assert is_prepared(dataset) is prepared
+    assert is_prepared(dataset, "pair") is prepared
+    assert not is_prepared(dataset, "tube")
+
+
+def test_rows_with_spans_are_prepared_for_the_objectives_that_draw_paths():
+    columns = ["input_ids", "labels", "source_span", "target_span", "row_index"]
+    dataset = Dataset.from_dict({name: ["x"] for name in columns})
+    assert is_prepared(dataset, "tube")
+    assert is_prepared(dataset, "patch")
+    assert not is_prepared(dataset, "pair")

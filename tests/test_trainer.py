@@ -425,7 +425,7 @@ def test_an_explicit_packed_layout_on_a_recurrent_model_is_an_error_and_auto_fal
 
     with pytest.raises(ValueError, match="packed"):
         jepa_trainer(tmp_path, model=mamba(), jepa_layout="packed")
-    with caplog.at_level(logging.WARNING, logger="llm_jepa.trainer"):
+    with caplog.at_level(logging.WARNING, logger="llm_jepa.layout_choice"):
         trainer = jepa_trainer(tmp_path, model=mamba(), jepa_source_view="prefix", gradient_checkpointing=False)
     assert "Layout rows" in caplog.text
     trainer.train()

@@ -12,7 +12,7 @@ from trl.trainer import utils as trl_utils
 from llm_jepa.layouts import PackedLayout
 from llm_jepa.masks import MaskForm
 from tests.architectures import VOCABULARY_TOKENS, tiny_model
-from tests.view_models import PAD, Prepared, Setting, gradients_of, in_rows, packed, rows, taught
+from tests.view_models import PAD, Prepared, Setting, flat, gradients_of, in_rows, packed, rows, taught
 
 # --- what is computed
 
@@ -92,6 +92,21 @@ def test_tokens_that_reach_the_model_in_rows(count: Callable[[Prepared], Counts]
     """Three rows for each of two examples, as long as the longest; the head scores the labels alone."""
     counts = count(in_rows(tiny_model("llama"), Setting("prefix")))
     assert counts.backbone == [(6, CONVERSATION)]
+    assert counts.head == [LABELS]
+
+
+# Both rows: conversations 23 + 17, source prefixes 13 + 11, targets 10 + 6.
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [("online", [(1, 40 + 24 + 2 * 2 + 16)]), ("stop_gradient", [(1, 40 + 24 + 2 * 2), (1, 16)])],
+)
+def test_tokens_that_reach_the_model_flat(
+    target: str, expected: list[tuple[int, int]], count: Callable[[Prepared], Counts]
+):
+    """Every sequence in full, none with padding, in the no-grad forward either."""
+    counts = count(flat(tiny_model("llama"), Setting("prefix", target=target)))
+    assert counts.backbone == expected
+    assert counts.with_gradient == [True, False][: len(expected)]
     assert counts.head == [LABELS]
 
 

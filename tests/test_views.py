@@ -21,42 +21,22 @@ from tests.templates import (
     LITERAL,
     PLAIN_WORDS,
     SHIPPED,
+    SOURCE,
     TAKES_NO_SYSTEM_TURN,
     TAKES_NO_TEXT,
+    TARGET,
     TEXT_TEMPLATES,
+    chat_row,
     greedy_tokenizer,
+    plain_row,
     with_template,
 )
 from tests.tiny import CHATML, tiny_tokenizer
 
-SOURCE, TARGET = "lines with a number", ".*[0-9].*"
 BOS = "<|endoftext|>"
 GREEDY = greedy_tokenizer()
 
 contents = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip)
-
-
-def chat_row(tokenizer, source=SOURCE, target=TARGET, before=(), **columns) -> dict:
-    """A chat as TRL tokenises it; `before` are the turns that precede the source."""
-    prompt = [*before, {"role": "user", "content": source}]
-    completion = [{"role": "assistant", "content": target}]
-    input_ids = tokenizer.apply_chat_template(
-        prompt + completion, return_dict=True, tools=columns.get("tools"), **columns.get("chat_template_kwargs", {})
-    )["input_ids"]
-    return {
-        "prompt": prompt,
-        "completion": completion,
-        "source": source,
-        "target": target,
-        "input_ids": input_ids,
-        **columns,
-    }
-
-
-def plain_row(tokenizer, source: str, separator: str, target: str, before: str = "") -> dict:
-    prompt = before + source + separator
-    input_ids = tokenizer(prompt + target)["input_ids"]
-    return {"prompt": prompt, "completion": target, "source": source, "target": target, "input_ids": input_ids}
 
 
 def system(content: str) -> dict:
@@ -219,7 +199,7 @@ def test_a_slow_tokenizer_encodes_views_alone_and_cannot_locate_a_prefix():
     views = ViewMaker(tokenizer, "alone")(plain_row(tokenizer, "dog", "\n", "cat"))
     assert tokenizer.decode(views["source_ids"]) == "dog"
     assert len(views["source_ids"]) == 3
-    with pytest.raises(ValueError, match=r"ByT5Tokenizer is a slow one. Use `alone`"):
+    with pytest.raises(ValueError, match=r"ByT5Tokenizer is a slow one. Use `jepa_source_view: alone`"):
         ViewMaker(tokenizer, "prefix")
 
 

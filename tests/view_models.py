@@ -18,10 +18,11 @@ from trl.trainer import utils as trl_utils
 
 from llm_jepa.collator import JEPACollator
 from llm_jepa.config import JEPAConfig
-from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
+from llm_jepa.layouts import FlatLayout, Layout, PackedLayout, RowsLayout
 from llm_jepa.mask_probe import probe_mask_form
 from llm_jepa.masks import MaskForm
 from llm_jepa.predictor import PredictorTokens, new_predictor
+from llm_jepa.varlen_reference import FLASH_REFERENCE
 from llm_jepa.view_forward import ViewForward, ViewOutput
 from tests.architectures import VOCABULARY_TOKENS
 
@@ -202,6 +203,13 @@ def packed(model: PreTrainedModel, setting: Setting, form: MaskForm | None = Non
     form = form or probe_mask_form(model).form
     assert form is not None
     return prepared(model, PackedLayout(PAD), form, setting)
+
+
+def flat(model: PreTrainedModel, setting: Setting, attention: str = FLASH_REFERENCE) -> Prepared:
+    """With the layout `flat`, under what stands in for flash attention on the CPU."""
+    run = prepared(model, FlatLayout(PAD), MaskForm("positions"), setting)
+    run.model.config._attn_implementation = attention
+    return run
 
 
 def assert_agree(actual: Computed, expected: Computed, tolerance: float, with_lm: bool = True) -> None:

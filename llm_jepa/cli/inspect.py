@@ -36,10 +36,14 @@ def _show_row(console: Console, row: InspectedRow) -> None:
     console.print(f"[bold]conversation[/] {len(row.pieces)} tokens, {learnt} of them labels, marked «thus»")
     console.print(_marked(row.pieces, row.learnt))
     for view in row.views:
-        console.print(
-            f"[bold]{view.name} view[/] {len(view.pieces)} tokens, {view.role}, read at token {len(view.pieces) - 1}: "
-            f"{escape(repr(view.pieces[-1]))}"
-        )
+        if view.role == "content":
+            console.print(f"[bold]{view.name} content[/] {len(view.pieces)} tokens, on which a path is drawn")
+        else:
+            last = len(view.pieces) - 1
+            console.print(
+                f"[bold]{view.name} view[/] {last + 1} tokens, {view.role}, read at token {last}: "
+                f"{escape(repr(view.pieces[-1]))}"
+            )
         console.print(escape("".join(view.pieces)), style="cyan")
     if row.stored_tokens == len(row.stored):
         console.print(f"[bold]mask[/] of the {len(row.stored)} tokens in one row: █ where a token (down) may attend")

@@ -1,16 +1,19 @@
 """What a layout is: the sequences of examples -> one batch of stored rows.
 
-Legend: N examples, R stored rows, L tokens of the longest stored row, M labelled positions, C conversation tokens.
+Legend: N examples, R stored rows, L tokens of the longest stored row, M labelled positions, C conversation tokens,
+S bounds of sequences that lie one after another: 0, then the end of each.
 A position is flat: row * L + index.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from llm_jepa.masks import MaskForm
 from llm_jepa.views import TokenSequence
 
 IGNORED_LABEL = -100
@@ -56,8 +59,10 @@ class StoredExample:
 class Batch:
     """Tensors of one micro-batch, all that the forward needs.
 
-    `view_readouts_VN[v, n]` is the flat position of the readout of view v of example n; `num_tokens` counts the
-    tokens that reach the model, padding left out.
+    `view_readouts_VN[v, n]` is the flat position of the readout of view v of example n, `conversation_ends_N[n]` that
+    of the last token of its conversation; `num_tokens` counts the tokens that reach the model, padding left out.
+    `cumulative_lengths_S` and `longest_tokens` are the bounds and the longest of sequences that share a row (`flat`),
+    as variable-length attention takes them; made here, on the host, since every layer would else ask the device.
     """
 
     input_ids_RL: Tensor
@@ -67,12 +72,30 @@ class Batch:
     label_positions_M: Tensor
     label_ids_M: Tensor
     conversation_positions_C: Tensor
+    conversation_ends_N: Tensor
     view_readouts_VN: Tensor
     num_tokens: int
+    cumulative_lengths_S: Tensor | None = None
+    longest_tokens: int | None = None
+
+    def backbone_inputs(self, form: MaskForm) -> dict[str, Any]:
+        """Arguments of the backbone's forward, with the mask in the form that the model takes."""
+        inputs: dict[str, Any] = {
+            "input_ids": self.input_ids_RL,
+            "attention_mask": form.build(self.subtree_ends_RL, self.position_ids_RL),
+        }
+        if form.kind != "padding":
+            inputs["position_ids"] = self.position_ids_RL
+        if self.cumulative_lengths_S is not None:
+            inputs |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), self.cumulative_lengths_S)
+            inputs |= dict.fromkeys(("max_length_q", "max_length_k"), self.longest_tokens)
+        return inputs
 
 
 class Layout(ABC):
     """Lays the sequences of examples out as one batch. Every layout gives the same embeddings, loss and gradients."""
+
+    name: ClassVar[str]
 
     def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None):
         self.pad_token_id = pad_token_id
@@ -91,6 +114,7 @@ class Layout(ABC):
         label_positions: list[int] = []
         label_ids: list[int] = []
         conversation_positions: list[int] = []
+        conversation_ends = []
         readouts = []
         first_row = 0
         for example, one in zip(examples, stored, strict=True):
@@ -101,7 +125,9 @@ class Layout(ABC):
                 if label != IGNORED_LABEL:
                     label_positions.append(offset + j)
                     label_ids.append(label)
-            readouts.append([(first_row + row) * length + index for row, index in one.ends[1:]])
+            conversation_end, *view_ends = [(first_row + row) * length + index for row, index in one.ends]
+            conversation_ends.append(conversation_end)
+            readouts.append(view_ends)
             first_row += len(one.rows)
         return Batch(
             input_ids_RL=_padded([row.token_ids for row in rows], length, self.pad_token_id),
@@ -111,6 +137,7 @@ class Layout(ABC):
             label_positions_M=torch.tensor(label_positions, dtype=torch.long),
             label_ids_M=torch.tensor(label_ids, dtype=torch.long),
             conversation_positions_C=torch.tensor(conversation_positions, dtype=torch.long),
+            conversation_ends_N=torch.tensor(conversation_ends, dtype=torch.long),
             view_readouts_VN=torch.tensor(readouts, dtype=torch.long).T.contiguous(),
             num_tokens=sum(len(row.token_ids) for row in rows),
         )

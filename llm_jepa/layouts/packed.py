@@ -41,6 +41,8 @@ class _Branch:
 class PackedLayout(Layout):
     """One row per example: the trie of the conversation and the views, in preorder, the conversation first."""
 
+    name = "packed"
+
     def store(self, example: Example) -> StoredExample:
         """Grow the trie sequence by sequence, then write it down in preorder."""
         branches: list[_Branch] = []

@@ -7,6 +7,8 @@ from llm_jepa.views import TokenSequence
 class RowsLayout(Layout):
     """One row per sequence: the conversation, then the views."""
 
+    name = "rows"
+
     def store(self, example: Example) -> StoredExample:
         """Place each sequence in a row; a sequence ends at the last index of its row."""
         sequences = (example.conversation, *example.views)

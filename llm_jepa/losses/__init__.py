@@ -6,8 +6,27 @@ from torch import Tensor
 
 from llm_jepa.losses.info_nce import info_nce_loss
 from llm_jepa.losses.pairwise import cosine_loss, l2_loss, mse_loss
+from llm_jepa.losses.semantic_tube import content_tokens, patch_loss, tube_loss
+from llm_jepa.losses.span_sampling import (
+    MIN_PATCH_TOKENS,
+    MIN_TUBE_TOKENS,
+    SPAN_DRAWS,
+    SpanSampler,
+    sample_patch,
+    sample_tube,
+)
 
-__all__ = ["cosine_loss", "info_nce_loss", "l2_loss", "mse_loss", "pair_loss"]
+__all__ = [
+    "SPAN_DRAWS",
+    "cosine_loss",
+    "info_nce_loss",
+    "l2_loss",
+    "mse_loss",
+    "pair_loss",
+    "patch_loss",
+    "span_loss",
+    "tube_loss",
+]
 
 _PAIRWISE = {"cosine": cosine_loss, "l2": l2_loss, "mse": mse_loss}
 
@@ -23,3 +42,21 @@ def pair_loss(
         assert temperature is not None, "JEPAConfig resolves the temperature"
         return info_nce_loss(prediction_ND, target_ND, temperature)
     return _PAIRWISE[kind](prediction_ND, target_ND)
+
+
+def span_loss(
+    kind: Literal["tube", "patch"],
+    sampler: SpanSampler,
+    hidden_NSD: Tensor,
+    draw_NC: Tensor,
+    source_span_N2: Tensor,
+    target_span_N2: Tensor,
+) -> Tensor:
+    """Semantic Tube Prediction on spans that uniform numbers choose: loss_N, 0 for a row with too little content."""
+    tokens_N = content_tokens(source_span_N2, target_span_N2)
+    if kind == "tube":
+        tube_N3 = sample_tube(draw_NC, tokens_N, sampler)
+        loss_N = tube_loss(hidden_NSD, source_span_N2, target_span_N2, tube_N3)
+        return loss_N * (tokens_N >= MIN_TUBE_TOKENS)
+    patch_N2 = sample_patch(draw_NC, tokens_N, sampler)
+    return patch_loss(hidden_NSD, source_span_N2, target_span_N2, patch_N2) * (tokens_N >= MIN_PATCH_TOKENS)

@@ -1,17 +1,17 @@
-"""The layout of plain rows, and what both layouts have in common: how stored rows become one batch."""
+"""The layout of plain rows, and what all layouts have in common: how stored rows become one batch."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.layouts import Batch, Example, Layout, PackedLayout, RowsLayout
+from llm_jepa.layouts import Batch, Example, FlatLayout, Layout, PackedLayout, RowsLayout
 from llm_jepa.layouts.base import IGNORED_LABEL
 from llm_jepa.masks import tree_mask
 from llm_jepa.views import TokenSequence, with_predictor_tokens
 
 PAD = 9
-LAYOUTS = [RowsLayout(PAD), PackedLayout(PAD)]
+LAYOUTS = [RowsLayout(PAD), PackedLayout(PAD), FlatLayout(PAD)]
 
 
 def plain(*token_ids: int) -> TokenSequence:
@@ -60,7 +60,7 @@ def test_second_example_is_offset_by_the_rows_of_the_first():
     assert batch.view_readouts_VN.tolist() == [[3, 12], [6, 16]]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=["rows", "packed"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_label_of_the_first_token_is_never_scored(layout: Layout):
     """No hidden state precedes it; all other labels are scored."""
     batch = layout.lay_out([Example(plain(4, 5, 6), [4, 5, 6], (plain(4), plain(6)))])
@@ -68,7 +68,7 @@ def test_label_of_the_first_token_is_never_scored(layout: Layout):
     assert batch.label_ids_M.tolist() == [5, 6]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=["rows", "packed"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_without_labels_and_views_the_tensors_are_empty_and_of_integers(layout: Layout):
     """The targets of a no-grad forward are laid out so."""
     batch = layout.lay_out([Example(plain(4, 5), (), ()), Example(plain(6), (), ())])
@@ -85,7 +85,7 @@ def read_off(batch: Batch, flat_position: int) -> list[tuple[int, int, int]]:
     return list(zip(*(column_RL[row, keys].tolist() for column_RL in columns), strict=True))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=["rows", "packed"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 @given(examples=batches_of_examples())
 def test_batch_holds_every_sequence_and_every_label(layout: Layout, examples: list[Example]):
     """What a readout may attend to is its view, token by token; each scored position predicts its label's token."""
@@ -103,6 +103,8 @@ def test_batch_holds_every_sequence_and_every_label(layout: Layout, examples: li
         )
     stored_C = batch.input_ids_RL.flatten()[batch.conversation_positions_C]
     assert stored_C.tolist() == conversation_tokens
+    for end, example in zip(batch.conversation_ends_N.tolist(), examples, strict=True):
+        assert [token for token, _, _ in read_off(batch, end)] == list(example.conversation.token_ids)
     scored = [
         (tuple(token for token, _, _ in read_off(batch, position)), label)
         for position, label in zip(batch.label_positions_M.tolist(), batch.label_ids_M.tolist(), strict=True)
@@ -110,7 +112,7 @@ def test_batch_holds_every_sequence_and_every_label(layout: Layout, examples: li
     assert scored == labelled
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=["rows", "packed"])
+@pytest.mark.parametrize("layout", LAYOUTS[:2], ids=lambda layout: layout.name)
 @given(examples=batches_of_examples())
 def test_padding_attends_to_itself_alone(layout: Layout, examples: list[Example]):
     """Padding lies at the end of a row; no token sees it, and it is not counted."""

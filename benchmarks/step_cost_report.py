@@ -1,0 +1,119 @@
+"""What `step_cost.py` writes: the figures of each arm, a Markdown table, and where they were measured."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from counting import ModelSize, StepCounts, floor
+
+QUARTILES = (0.25, 0.5, 0.75)
+MIB = 2**20
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+
+Round = dict[str, Any]
+
+
+def expected(values: list[float], is_dropped: list[bool], dropout: float) -> list[float]:
+    """Quartiles over steps, of which an expected share was dropped: those of dropped and of kept steps, weighted.
+
+    dropout * quartile(dropped steps) + (1 - dropout) * quartile(kept steps)
+    """
+    value_S, is_dropped_S = np.array(values), np.array(is_dropped)
+    quartile_Q = np.quantile(value_S[~is_dropped_S], QUARTILES)
+    if dropout > 0:
+        quartile_Q = dropout * np.quantile(value_S[is_dropped_S], QUARTILES) + (1 - dropout) * quartile_Q
+    return quartile_Q.tolist()
+
+
+def summarise(arm: list[Round], sft: list[Round], size: ModelSize, dropout: float) -> dict[str, Any]:
+    """Figures of an arm from its rounds and those of SFT, step by step on the same rows."""
+    is_dropped = [flag for one in arm for flag in one["is_dropped"]]
+    seconds, sft_seconds = ([value for one in rounds for value in one["seconds"]] for rounds in (arm, sft))
+    ratios = [mine / theirs for mine, theirs in zip(seconds, sft_seconds, strict=True)]
+    low, median, high = expected(ratios, is_dropped, dropout)
+    sums = [sum(one["seconds"]) / sum(other["seconds"]) for one, other in zip(arm, sft, strict=True)]
+    counts, sft_counts = ([StepCounts(**step) for one in rounds for step in one["counts"]] for rounds in (arm, sft))
+    step_seconds = expected(seconds, is_dropped, dropout)[1]
+    step_tokens = sum(step.conversation_tokens for step in counts) / len(counts)
+    computed = sum(step.tokens + step.detached_tokens for step in counts)
+    return {
+        "ratio": median,
+        "ratio_quartiles": [low, high],
+        "ratio_of_sums": float(np.median(sums)),
+        "floor": _expected_floor(counts, sft_counts, is_dropped, size, dropout),
+        "step_seconds": step_seconds,
+        "tokens_per_second": step_tokens / step_seconds,
+        "padding_share": 1 - computed / sum(step.positions for step in counts),
+    }
+
+
+def _expected_floor(
+    arm: list[StepCounts], sft: list[StepCounts], is_dropped: list[bool], size: ModelSize, dropout: float
+) -> float:
+    def floor_of(dropped: bool) -> float:
+        steps = [i for i, flag in enumerate(is_dropped) if flag == dropped]
+        return floor([arm[i] for i in steps], [sft[i] for i in steps], size)
+
+    kept = floor_of(dropped=False)
+    return kept if dropout == 0 else dropout * floor_of(dropped=True) + (1 - dropout) * kept
+
+
+def table(measured: dict[str, Any]) -> str:
+    """One table of the JSON as Markdown."""
+    heading = ", ".join(f"{name} {value}" for name, value in measured["setting"].items() if value is not None)
+    lines = [
+        f"### {heading}",
+        "",
+        "| arm | ratio (quartiles) | of sums | counted floor | s/step | tokens/s | padding | peak memory, MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    sft_bytes = measured["arms"]["sft"]["peak_memory_bytes"]
+    for name, arm in measured["arms"].items():
+        figures, peak_bytes = arm["summary"], arm["peak_memory_bytes"]
+        low, high = figures["ratio_quartiles"]
+        memory = "-" if peak_bytes is None else f"{peak_bytes / MIB:.0f} ({peak_bytes / sft_bytes:.2f})"
+        lines.append(
+            f"| {name} | {figures['ratio']:.2f} ({low:.2f}-{high:.2f}) | {figures['ratio_of_sums']:.2f} "
+            f"| {figures['floor']:.2f} | {figures['step_seconds']:.3f} | {figures['tokens_per_second']:.0f} "
+            f"| {figures['padding_share']:.0%} | {memory} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def hardware() -> dict[str, Any]:
+    """Processor and accelerator, by their makers' names."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a step runs through."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def commit() -> dict[str, Any] | None:
+    """The checked-out commit, and whether files differ from it; None outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+
+    def output(*arguments: str) -> str | None:
+        command = [git, "-C", str(Path(__file__).parent), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    head = output("rev-parse", "HEAD")
+    return None if head is None else {"hash": head, "is_dirty": output("status", "--porcelain") != ""}

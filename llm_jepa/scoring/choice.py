@@ -1,0 +1,57 @@
+"""Multiple choice by likelihood: the choice to which the model gives the highest log-probability."""
+
+from collections.abc import Sequence
+from math import isnan
+from typing import Literal, get_args
+
+Normalisation = Literal["none", "tokens", "characters", "bytes"]
+
+
+def choose(
+    log_prob_C: Sequence[float], choices: Sequence[str], num_tokens_C: Sequence[int], normalisation: Normalisation
+) -> int:
+    """The index of the choice with the highest score; of equal ones, the first.
+
+        score = log_prob / length
+
+    Parameters:
+        log_prob_C: Of each of the C choices the log-probability of its tokens given the prompt, summed (nats).
+        choices: Their texts, without what stands between prompt and choice (lm-eval's `target_delimiter`).
+        num_tokens_C: How many tokens each log-probability is a sum of.
+        normalisation: What the length counts: "none" (length 1; lm-eval's `acc`), "characters" (of the text;
+            lm-eval's `acc_norm`), "bytes" (of its UTF-8; the same for ASCII) or "tokens".
+
+    Raises:
+        ValueError: There are no choices, or not as many of one argument as of another; a log-probability is NaN or
+            above zero; a length is not above zero; or the normalisation is unknown.
+    """
+    if not len(log_prob_C) == len(choices) == len(num_tokens_C):
+        raise ValueError(
+            f"{len(log_prob_C)} log-probabilities, {len(choices)} choices, {len(num_tokens_C)} token counts; "
+            "give one of each for a choice."
+        )
+    if not choices:
+        raise ValueError("No choices were given, so there is nothing to choose. Give at least one.")
+    for text, log_prob in zip(choices, log_prob_C, strict=True):
+        if isnan(log_prob) or log_prob > 0:
+            raise ValueError(f"Choice {text!r} has the log-probability {log_prob}; it must be zero or below.")
+    score_C = [
+        log_prob / _length(text, num_tokens, normalisation)
+        for log_prob, text, num_tokens in zip(log_prob_C, choices, num_tokens_C, strict=True)
+    ]
+    return score_C.index(max(score_C))
+
+
+def _length(text: str, num_tokens: int, normalisation: Normalisation) -> int:
+    lengths: dict[str, int] = {
+        "none": 1,
+        "tokens": num_tokens,
+        "characters": len(text),
+        "bytes": len(text.encode()),
+    }
+    if normalisation not in lengths:
+        raise ValueError(f"Normalisation {normalisation!r}; allowed are {', '.join(get_args(Normalisation))}.")
+    length = lengths[normalisation]
+    if length <= 0:
+        raise ValueError(f"Choice {text!r} has a length of {length} {normalisation}; it must be at least 1.")
+    return length

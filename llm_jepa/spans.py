@@ -1,0 +1,114 @@
+"""Where the content of the source and of the target lies in a tokenised conversation.
+
+A span is [start, end): the positions of the tokens that hold a view's text, without what a template puts around it.
+"""
+
+import json
+from collections.abc import Callable, Collection
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+_MARKER = "CONTENTMARKER"
+_TURNS = {"source": ("prompt", "user"), "target": ("completion", "assistant")}
+"""In which column a view's turn stands, and with which role: the last such turn."""
+
+
+class SpanMaker:
+    """Finds both spans of rows that TRL has tokenised.
+
+    Args:
+        tokenizer: Its chat template and its character offsets are used.
+        remedy: What to do where there are none, for messages.
+
+    Raises:
+        ValueError: The tokenizer gives no offsets, or a view cannot be located in the conversation.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, remedy: str):
+        if not tokenizer.is_fast:
+            raise ValueError(
+                "Views are located in a conversation by character offsets, which only fast tokenizers give; "
+                f"{type(tokenizer).__name__} is a slow one. {remedy}"
+            )
+        self.tokenizer = tokenizer
+        self.remedy = remedy
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """`source_span` and `target_span` of a row with `prompt`, `completion`, `source`, `target` and `input_ids`.
+
+        The row's first token, before which there is none, belongs to neither, and a token that holds the end of the
+        source and the beginning of the target to the source alone.
+        """
+        spans, taken = {}, 1
+        for view in _TURNS:
+            start, end = (max(bound, taken) for bound in self.locate(row, view))
+            spans[f"{view}_span"], taken = [start, end], end
+        return spans
+
+    def locate(self, row: dict[str, Any], view: str) -> tuple[int, int]:
+        """The span of one view: the tokens that hold any of its characters."""
+        text, start_char, is_chat = self._conversation_text(row, view)
+        content = row[view].strip()
+        start_char += len(text[start_char:]) - len(text[start_char:].lstrip())
+        if not text.startswith(content, start_char):
+            raise ValueError(
+                f"the chat template rewrites the {view}, so that it cannot be found in the conversation: expected "
+                f"{content[:60]!r}, rendered {text[start_char : start_char + 60]!r}. {self.remedy}"
+            )
+        encoded = self.tokenizer(text, add_special_tokens=not is_chat, return_offsets_mapping=True)
+        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        if ids[: len(row["input_ids"])] != row["input_ids"][: len(ids)]:
+            raise ValueError(
+                f"the chat template's text does not tokenise to the conversation's tokens, so the {view} cannot be "
+                f"located. {self.remedy}"
+            )
+        end_char = start_char + len(content)
+        inside = [i for i, (begin, end) in enumerate(offsets) if begin < end_char and end > start_char]
+        return inside[0], inside[-1] + 1
+
+    def _conversation_text(self, row: dict[str, Any], view: str) -> tuple[str, int, bool]:
+        """The conversation's text, the character where a view's turn has its content, and whether it is a chat."""
+        prompt, completion = row["prompt"], row["completion"]
+        if isinstance(prompt, str):
+            start_char = prompt.rindex(row["source"]) if view == "source" else len(prompt)
+            return prompt + completion, start_char, False
+        tools = row.get("tools")
+        tools = json.loads(tools) if isinstance(tools, str) else tools
+        kwargs = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
+        text = render(self.tokenizer, [*prompt, *completion], **kwargs)
+        column, role = _TURNS[view]
+        last = max(i for i, message in enumerate(row[column]) if message["role"] == role)
+        marked = {name: [dict(message) for message in row[name]] for name in ("prompt", "completion")}
+        marker = _MARKER * (1 + text.count(_MARKER))  # longer than any the conversation has
+        marked[column][last]["content"] = marker
+        header, _, _ = render(self.tokenizer, marked["prompt"] + marked["completion"], **kwargs).partition(marker)
+        return text, len(header), True
+
+
+def spans_of_text(input_ids: list[int], special_ids: Collection[int]) -> dict[str, list[int]]:
+    """A text without pairs as spans: all of it is the source, and the target is empty.
+
+    Special tokens at both ends are left out, and so is the very first token: none stands before it, from which a path
+    could start. Example, with 1 as BOS and 2 as EOS: the source of [1, 7, 8, 9, 2] is [1, 4), and so is that of
+    [5, 7, 8, 9, 2].
+    """
+    inside = [i for i, token_id in enumerate(input_ids) if token_id not in special_ids]
+    start, end = (max(1, inside[0]), inside[-1] + 1) if inside else (1, 1)
+    end = max(start, end)
+    return {"source_span": [start, end], "target_span": [end, end]}
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **kwargs: Any) -> str:
+    """The text that a chat template makes of messages.
+
+    Raises:
+        ValueError: The template refuses them.
+    """
+    apply: Callable[..., Any] = tokenizer.apply_chat_template
+    try:
+        return apply(messages, tokenize=False, **kwargs)
+    except TemplateError as error:
+        roles = [message["role"] for message in messages]
+        raise ValueError(f"the chat template cannot render the turns {roles}: {error}") from error
