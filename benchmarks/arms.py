@@ -24,18 +24,24 @@ from llm_jepa.loading import load_split
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
 
 BASELINE = "sft"
+LABELLED = "sft_labelled"
 DROPOUT = 0.75
 PREFIX_SG = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
 ARMS: dict[str, dict[str, Any]] = {
     BASELINE: {},
     "weight_0": {"jepa_weight": 0.0},
+    LABELLED: {"jepa_dropout": 1 - 1e-9},
     "alone": {"jepa_source_view": "alone", "jepa_target": "online"},
     "prefix": {"jepa_source_view": "prefix", "jepa_target": "online"},
     "prefix_sg": PREFIX_SG,
     "prefix_sg_dropout": PREFIX_SG | {"jepa_dropout": DROPOUT, "jepa_dropout_rescale": True},
     "tube": {"jepa_objective": "tube", "jepa_weight": 0.02},
 }
-"""Name -> what it sets in `JEPAConfig`; the baseline is TRL's `SFTTrainer` itself."""
+"""Name -> what it sets in `JEPAConfig`; the baseline is TRL's `SFTTrainer` itself.
+
+`sft_labelled` drops the JEPA term in every step: SFT with the head on the labelled positions alone, which TRL does on
+a GPU and not on a CPU.
+"""
 
 GENERATOR = Path(__file__).parent.parent / "data" / "nl_rx.py"
 SYSTEM_PROMPT = "Convert natural language to regular expression."

@@ -29,7 +29,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from arms import ARMS, BASELINE, DROPOUT, load_model, lora_of, new_trainer, prepared_rows
+from arms import ARMS, BASELINE, DROPOUT, LABELLED, load_model, lora_of, new_trainer, prepared_rows
 from counting import batch_digest, count_step, model_size
 from datasets import Dataset
 from peft import get_peft_model
@@ -174,7 +174,7 @@ def measure(options: argparse.Namespace, method: str, rows: dict[str, Dataset]) 
         "arms": {
             arm: {
                 "settings": ARMS[arm],
-                "summary": summarise(rounds[arm], rounds[BASELINE], size, _dropout(arm)),
+                "summary": summarise(rounds[arm], rounds[BASELINE], rounds.get(LABELLED), size, _dropout(arm)),
                 "peak_memory_bytes": peaks.get(arm),
                 "rounds": rounds[arm],
             }

@@ -26,18 +26,19 @@ def expected(values: list[float], is_dropped: list[bool], dropout: float) -> lis
     dropout * quartile(dropped steps) + (1 - dropout) * quartile(kept steps)
     """
     value_S, is_dropped_S = np.array(values), np.array(is_dropped)
-    quartile_Q = np.quantile(value_S[~is_dropped_S], QUARTILES)
-    if dropout > 0:
-        quartile_Q = dropout * np.quantile(value_S[is_dropped_S], QUARTILES) + (1 - dropout) * quartile_Q
-    return quartile_Q.tolist()
+    if is_dropped_S.all() or dropout == 0:
+        return np.quantile(value_S, QUARTILES).tolist()
+    dropped_Q, kept_Q = np.quantile(value_S[is_dropped_S], QUARTILES), np.quantile(value_S[~is_dropped_S], QUARTILES)
+    return (dropout * dropped_Q + (1 - dropout) * kept_Q).tolist()
 
 
-def summarise(arm: list[Round], sft: list[Round], size: ModelSize, dropout: float) -> dict[str, Any]:
-    """Figures of an arm from its rounds and those of SFT, step by step on the same rows."""
+def summarise(
+    arm: list[Round], sft: list[Round], labelled: list[Round] | None, size: ModelSize, dropout: float
+) -> dict[str, Any]:
+    """Figures of an arm from its rounds, those of SFT, and those of SFT with the head on labelled positions alone."""
     is_dropped = [flag for one in arm for flag in one["is_dropped"]]
-    seconds, sft_seconds = ([value for one in rounds for value in one["seconds"]] for rounds in (arm, sft))
-    ratios = [mine / theirs for mine, theirs in zip(seconds, sft_seconds, strict=True)]
-    low, median, high = expected(ratios, is_dropped, dropout)
+    seconds = [value for one in arm for value in one["seconds"]]
+    low, median, high = expected(_ratios(arm, sft), is_dropped, dropout)
     sums = [sum(one["seconds"]) / sum(other["seconds"]) for one, other in zip(arm, sft, strict=True)]
     counts, sft_counts = ([StepCounts(**step) for one in rounds for step in one["counts"]] for rounds in (arm, sft))
     step_seconds = expected(seconds, is_dropped, dropout)[1]
@@ -47,11 +48,18 @@ def summarise(arm: list[Round], sft: list[Round], size: ModelSize, dropout: floa
         "ratio": median,
         "ratio_quartiles": [low, high],
         "ratio_of_sums": float(np.median(sums)),
+        "ratio_to_labelled": None if labelled is None else expected(_ratios(arm, labelled), is_dropped, dropout)[1],
         "floor": _expected_floor(counts, sft_counts, is_dropped, size, dropout),
         "step_seconds": step_seconds,
         "tokens_per_second": step_tokens / step_seconds,
         "padding_share": 1 - computed / sum(step.positions for step in counts),
     }
+
+
+def _ratios(arm: list[Round], other: list[Round]) -> list[float]:
+    """Seconds of each step over those of the other arm's step with the same rows."""
+    seconds, other_seconds = ([value for one in rounds for value in one["seconds"]] for rounds in (arm, other))
+    return [mine / theirs for mine, theirs in zip(seconds, other_seconds, strict=True)]
 
 
 def _expected_floor(
@@ -61,8 +69,9 @@ def _expected_floor(
         steps = [i for i, flag in enumerate(is_dropped) if flag == dropped]
         return floor([arm[i] for i in steps], [sft[i] for i in steps], size)
 
-    kept = floor_of(dropped=False)
-    return kept if dropout == 0 else dropout * floor_of(dropped=True) + (1 - dropout) * kept
+    if all(is_dropped) or dropout == 0:
+        return floor(arm, sft, size)
+    return dropout * floor_of(dropped=True) + (1 - dropout) * floor_of(dropped=False)
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -71,7 +80,7 @@ def table(measured: dict[str, Any]) -> str:
     lines = [
         f"### {heading}",
         "",
-        "| arm | ratio (quartiles) | of sums | counted floor | s/step | tokens/s | padding | peak memory, MiB |",
+        "| arm | ratio (quartiles) | to labelled | counted floor | s/step | tokens/s | padding | peak memory, MiB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     sft_bytes = measured["arms"]["sft"]["peak_memory_bytes"]
@@ -79,11 +88,18 @@ def table(measured: dict[str, Any]) -> str:
         figures, peak_bytes = arm["summary"], arm["peak_memory_bytes"]
         low, high = figures["ratio_quartiles"]
         memory = "-" if peak_bytes is None else f"{peak_bytes / MIB:.0f} ({peak_bytes / sft_bytes:.2f})"
-        lines.append(
-            f"| {name} | {figures['ratio']:.2f} ({low:.2f}-{high:.2f}) | {figures['ratio_of_sums']:.2f} "
-            f"| {figures['floor']:.2f} | {figures['step_seconds']:.3f} | {figures['tokens_per_second']:.0f} "
-            f"| {figures['padding_share']:.0%} | {memory} |"
-        )
+        to_labelled = "-" if figures["ratio_to_labelled"] is None else f"{figures['ratio_to_labelled']:.2f}"
+        columns = [
+            name,
+            f"{figures['ratio']:.2f} ({low:.2f}-{high:.2f})",
+            to_labelled,
+            f"{figures['floor']:.2f}",
+            f"{figures['step_seconds']:.3f}",
+            f"{figures['tokens_per_second']:.0f}",
+            f"{figures['padding_share']:.0%}",
+            memory,
+        ]
+        lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines) + "\n"
 
 

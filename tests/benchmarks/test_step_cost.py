@@ -188,7 +188,7 @@ def test_conversation_tokens_are_those_of_the_rows(result):
         for name, arm in table["arms"].items():
             counts = [step for one in arm["rounds"] for step in one["counts"]]
             assert [step["conversation_tokens"] for step in counts] == [tokens] * 4, name
-            if name in ("sft", "weight_0", "tube"):
+            if name in ("sft", "weight_0", "sft_labelled", "tube"):
                 assert [step["tokens"] for step in counts] == [tokens] * 4, name
                 assert arm["summary"]["padding_share"] == 0
                 assert arm["summary"]["floor"] == 1
