@@ -30,7 +30,7 @@ PREFIX_SG = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
 ARMS: dict[str, dict[str, Any]] = {
     BASELINE: {},
     "weight_0": {"jepa_weight": 0.0},
-    LABELLED: {"jepa_dropout": 1 - 1e-9},
+    LABELLED: {"jepa_objective": "tube", "jepa_dropout": 1 - 1e-9},
     "alone": {"jepa_source_view": "alone", "jepa_target": "online"},
     "prefix": {"jepa_source_view": "prefix", "jepa_target": "online"},
     "prefix_sg": PREFIX_SG,

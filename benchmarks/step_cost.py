@@ -30,7 +30,7 @@ import datasets
 import torch
 import transformers
 from arms import ARMS, BASELINE, DROPOUT, LABELLED, load_model, lora_of, new_trainer, prepared_rows
-from counting import batch_digest, count_step, model_size
+from counting import batch_digest, count_step
 from datasets import Dataset
 from peft import get_peft_model
 from step_cost_report import Round, commit, hardware, summarise, table, versions
@@ -38,6 +38,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from trl import SFTTrainer
 
 from llm_jepa.draws import is_dropped
+from llm_jepa.flops import model_size
 from llm_jepa.modeling import load_tokenizer, resolve_model
 
 SCALED = {
@@ -126,12 +127,17 @@ def _conflict(options: argparse.Namespace) -> str | None:
     """What is wrong with the command line, if anything is."""
     if BASELINE not in options.arms:
         return f"--arms {' '.join(options.arms)} has no {BASELINE}, which all others are compared with; add it"
-    if options.warmup < 1 or options.steps < 2 or options.rounds < 1 or options.batch_size < 1:
-        return "--warmup, --rounds and --batch_size must be at least 1, and --steps at least 2"
+    for name, least in (("warmup", 1), ("steps", 2), ("rounds", 1), ("batch_size", 1), ("length", 4)):
+        if (value := getattr(options, name)) < least:
+            return f"--{name} is {value}; it must be at least {least}"
     if options.scaling and options.data:
         return "--data has no effect with --scaling, whose rows are random; leave one of them out"
     if options.values and not options.scaling:
         return "--values has no effect without --scaling"
+    if min(options.values or [1]) < (0 if options.scaling == "predictor_tokens" else 1):
+        return f"--values are {options.values}; lengths and batches begin at 1, predictor tokens at 0"
+    if bool(options.source_column) != bool(options.target_column):
+        return "--source_column and --target_column name the two columns of the data; give both or neither"
     if options.source_column and not options.data:
         return "--source_column has no effect without --data"
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -228,8 +234,9 @@ def run_round(
     settings = {"output_dir": options.output_dir, "seed": seed, "max_steps": num_steps}
     tokenizer = load_tokenizer(options.model_path)
     trainer = new_trainer(arm, model, dataset, tokenizer, options, lora_of(method), [clock], **settings)
-    step_inputs = kept_inputs(trainer)
+    batches = kept_batches(trainer)
     trainer.train()
+    step_inputs = batches[:num_steps]  # one more may have been fetched ahead
     assert len(step_inputs) == len(clock.step_ends) == num_steps
     layout = getattr(trainer, "layout", None)
     timed = range(options.warmup, num_steps)
@@ -243,24 +250,25 @@ def run_round(
         "counts": [asdict(count_step(step_inputs[i], flag)) for i, flag in zip(timed, dropped, strict=True)],
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if options.device == "cuda" else None,
     }
-    del trainer, step_inputs, model  # with the optimizer, which must not be there beside the next arm's
+    del trainer, batches, step_inputs, model  # with the optimizer, which must not be there beside the next arm's
     gc.collect()
     if options.device == "cuda":
         torch.cuda.empty_cache()
     return result
 
 
-def kept_inputs(trainer: SFTTrainer) -> list[dict[str, Any]]:
-    """A list that will hold what each `training_step` was given, to be looked at when no clock runs."""
-    step_inputs: list[dict[str, Any]] = []
-    training_step = trainer.training_step
+def kept_batches(trainer: SFTTrainer) -> list[dict[str, Any]]:
+    """A list that will hold the batch of each step, as it was collated in the host's memory, to be looked at later."""
+    batches: list[dict[str, Any]] = []
+    collate = trainer.data_collator
 
-    def keep(model: Any, inputs: dict[str, Any], *arguments: Any) -> torch.Tensor:
-        step_inputs.append(dict(inputs))
-        return training_step(model, inputs, *arguments)
+    def keep(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate(rows)
+        batches.append(dict(batch))
+        return batch
 
-    trainer.training_step = keep  # type: ignore[method-assign]
-    return step_inputs
+    trainer.data_collator = keep
+    return batches
 
 
 def fresh_peaks(options: argparse.Namespace, method: str, rows: dict[str, Dataset]) -> dict[str, int]:

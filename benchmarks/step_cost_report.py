@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from counting import ModelSize, StepCounts, floor
+from counting import BatchCounts, floor
+
+from llm_jepa.flops import ModelSize
 
 QUARTILES = (0.25, 0.5, 0.75)
 MIB = 2**20
@@ -40,7 +42,7 @@ def summarise(
     seconds = [value for one in arm for value in one["seconds"]]
     low, median, high = expected(_ratios(arm, sft), is_dropped, dropout)
     sums = [sum(one["seconds"]) / sum(other["seconds"]) for one, other in zip(arm, sft, strict=True)]
-    counts, sft_counts = ([StepCounts(**step) for one in rounds for step in one["counts"]] for rounds in (arm, sft))
+    counts, sft_counts = ([BatchCounts(**step) for one in rounds for step in one["counts"]] for rounds in (arm, sft))
     step_seconds = expected(seconds, is_dropped, dropout)[1]
     step_tokens = sum(step.conversation_tokens for step in counts) / len(counts)
     computed = sum(step.tokens + step.detached_tokens for step in counts)
@@ -63,7 +65,7 @@ def _ratios(arm: list[Round], other: list[Round]) -> list[float]:
 
 
 def _expected_floor(
-    arm: list[StepCounts], sft: list[StepCounts], is_dropped: list[bool], size: ModelSize, dropout: float
+    arm: list[BatchCounts], sft: list[BatchCounts], is_dropped: list[bool], size: ModelSize, dropout: float
 ) -> float:
     def floor_of(dropped: bool) -> float:
         steps = [i for i, flag in enumerate(is_dropped) if flag == dropped]

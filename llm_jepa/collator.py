@@ -1,13 +1,13 @@
 """Rows of a micro-batch -> tensors: the conversations as TRL pads them, and the laid-out views beside them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import DataCollator
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.layouts import Example, FlatLayout, Layout, RowsLayout
+from llm_jepa.layouts import Example, Layout, RowsLayout
 from llm_jepa.rows import SPAN_COLUMNS
 from llm_jepa.views import TokenSequence, with_predictor_tokens
 
@@ -34,7 +34,7 @@ class JEPACollator:
         config: Objective, direction, predictor tokens, stop-gradient and dropout.
 
     Returns (when called):
-        TRL's batch with `row_index_N` and, unless the layout is None:
+        TRL's batch with `row_index` and, unless the layout is None:
         `views`: the fields of one `Batch`, and of a second one, `detached`, with the targets that are encoded without
             gradient; for the objective `pair`.
         `conversations`: the same without any view; for the other objectives and for steps that drop the JEPA term.
@@ -58,7 +58,7 @@ class JEPACollator:
             batch["spans"] = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
         if self.config.jepa_dropout > 0 or not is_pair:
             conversations = [Example(_plain(row["input_ids"]), row["labels"], ()) for row in rows]
-            batch["conversations"] = {"batch": asdict(self.layout.lay_out(conversations)), "detached": None}
+            batch["conversations"] = {"batch": vars(self.layout.unshared.lay_out(conversations)), "detached": None}
         return batch
 
     def _views(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
@@ -75,11 +75,8 @@ class JEPACollator:
             examples.append(Example(_plain(row["input_ids"]), row["labels"], views))
         detached = None
         if encodes_apart:
-            row_by_row = RowsLayout(layout.pad_token_id, layout.pad_to_multiple_of)
-            unshared = layout if isinstance(layout, FlatLayout) else row_by_row
-            apart = unshared.lay_out([Example(target, (), ()) for target in targets])
-            detached = asdict(apart)
-        return {"batch": asdict(layout.lay_out(examples)), "detached": detached}
+            detached = vars(layout.unshared.lay_out([Example(target, (), ()) for target in targets]))
+        return {"batch": vars(layout.lay_out(examples)), "detached": detached}
 
     def _names(self) -> tuple[str, str]:
         """Column stems of the predicting view and the predicted one."""

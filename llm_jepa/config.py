@@ -7,6 +7,8 @@ from typing import Literal, get_args, get_origin
 import torch
 from trl import SFTConfig
 
+from llm_jepa.scoring.tasks import Task
+
 MAX_PREDICTOR_TOKENS = 16
 SPAN_SAMPLERS: dict[str, tuple[Literal["ends", "start_first", "uniform"], ...]] = {
     "tube": ("ends", "uniform"),
@@ -65,6 +67,10 @@ class JEPAConfig(SFTConfig):
         source_column: Column with the source, when the data are two plain columns.
         target_column: Column with the target, when the data are two plain columns.
         system_prompt: System turn put before every conversation; views are encoded without it.
+        task: How `llm-jepa eval` and `compare` score what the model writes: `text` (exact scores alone), `regex`
+            (language equality), `math` (GSM8K's final number), `qa` (normalised match) or `sql` (execution).
+        database_path: For `task: sql`, the SQLite file of a row, with columns in braces:
+            `spider/database/{db_id}/{db_id}.sqlite`.
         from_scratch: Start from the model's config with random weights (pretraining).
         completion_only_loss: TRL's; here True unless set to False, whatever the data set's columns are called.
 
@@ -112,6 +118,10 @@ class JEPAConfig(SFTConfig):
     source_column: str | None = field(default=None, metadata={"help": "Column with the source."})
     target_column: str | None = field(default=None, metadata={"help": "Column with the target."})
     system_prompt: str | None = field(default=None, metadata={"help": "System turn before every conversation."})
+    task: Task = field(default="text", metadata={"help": "How what the model writes is scored."})
+    database_path: str | None = field(
+        default=None, metadata={"help": "SQLite file of a row for task sql, columns in braces."}
+    )
     from_scratch: bool = field(default=False, metadata={"help": "Random weights from the model's config."})
 
     def __post_init__(self):
@@ -171,6 +181,11 @@ class JEPAConfig(SFTConfig):
         for name in ("source_column", "target_column"):
             if getattr(self, name) == "":
                 raise ValueError(f"`{name}` is empty; give a column's name or leave it out.")
+        if (self.task == "sql") != (self.database_path is not None):
+            raise ValueError(
+                f"`task` is {self.task!r} and `database_path` {self.database_path!r}: a database is needed for "
+                "`task: sql`, and has no effect otherwise."
+            )
         if (self.source_column is None) != (self.target_column is None):
             raise ValueError(
                 f"`source_column` is {self.source_column!r} and `target_column` is {self.target_column!r}. "

@@ -49,6 +49,42 @@ def effective_rank(embedding_ND: Tensor) -> Tensor:
     return torch.special.entr(p).sum().exp()
 
 
+def singular_values_of_difference(source_ND: Tensor, target_ND: Tensor) -> Tensor:
+    """Singular values of `source - target`, of unit-length rows, largest first, over the square root of N: value_K.
+
+    A few large ones mean that one view is the other moved in a few directions (LLM-JEPA, arXiv 2509.14252, its
+    analysis of the map between the views).
+    """
+    difference_ND = F.normalize(source_ND.float(), dim=-1) - F.normalize(target_ND.float(), dim=-1)
+    return torch.linalg.svdvals(difference_ND) / len(difference_ND) ** 0.5
+
+
+def linear_map_error(source_ND: Tensor, target_ND: Tensor) -> Tensor:
+    """How badly a linear map of the sources gives the targets, on rows that it was not fitted on.
+
+        ||T - (S - mean S) W - mean T||^2 / ||T - mean T||^2
+
+    W is fitted by ridge regression on the first half of the rows and tried on the other: 0 is a linear map, 1 no
+    better than the mean target. The ridge is a thousandth of the sources' variance, summed over the fitted rows, so
+    that there may be fewer rows than dimensions.
+
+    Raises:
+        ValueError: There are fewer than four rows.
+    """
+    n = len(source_ND)
+    if n < 4:
+        raise ValueError(f"A linear map is fitted on one half of the rows and tried on the other; there are {n} rows.")
+    half = n // 2
+    source_ND, target_ND = source_ND.double(), target_ND.double()
+    source_mean_D, target_mean_D = source_ND[:half].mean(0), target_ND[:half].mean(0)
+    source_ND, target_ND = source_ND - source_mean_D, target_ND - target_mean_D
+    gram_DD = source_ND[:half].T @ source_ND[:half]
+    ridge_DD = 1e-3 * gram_DD.diagonal().mean().clamp(min=1e-12) * torch.eye(len(gram_DD), dtype=gram_DD.dtype)
+    map_DD = torch.linalg.solve(gram_DD + ridge_DD, source_ND[:half].T @ target_ND[:half])
+    rest_ND = target_ND[half:] - source_ND[half:] @ map_DD
+    return rest_ND.square().sum() / target_ND[half:].square().sum()
+
+
 def collapse_message(unpaired: float, rank: float) -> str | None:
     """A warning if the embeddings no longer tell rows apart: all alike, or all on one line."""
     if unpaired < COLLAPSED_COSINE and rank > COLLAPSED_RANK:

@@ -19,12 +19,11 @@ def uniform_draws(seed: int, step: int, row_index_N: Tensor, num_draws: int) -> 
     """Independent uniform numbers in [0, 1), float64: draw_NC.
 
     A counter-based generator: (seed, step, row, draw) are mixed one after another by SplitMix64's finaliser (Steele,
-    Lea and Flood 2014), in integer arithmetic on the rows' device, so that nothing waits for the device and every
-    device gives the same numbers.
+    Lea and Flood 2014): seed and step on the host, the rest in integer arithmetic on the rows' device, so that
+    nothing waits for the device and every device gives the same numbers.
     """
     draw_C = torch.arange(num_draws, device=row_index_N.device)
-    state = _mixed(torch.tensor(seed, device=row_index_N.device))
-    state = _mixed(state + step)
+    state = _mixed(_mixed(torch.tensor(seed)) + step)
     state_N = _mixed(state + row_index_N)
     state_NC = _mixed(state_N[:, None] + draw_C)
     return _shifted_right(state_NC, 64 - _BITS).double() / 2**_BITS

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,8 +21,10 @@ from llm_jepa.loading import load_split
 from llm_jepa.modeling import load_tokenizer, resolve_model
 from llm_jepa.recipe import Recipe, read_settings
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
-from llm_jepa.scoring.exact import ExactScores, summarise
+from llm_jepa.scoring.tasks import Rate, RowScores, Task, rates, score_row
 from llm_jepa.train import RECIPE_FILE
+
+logger = logging.getLogger(__name__)
 
 Arm = Literal["base", "tuned"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
@@ -35,6 +38,7 @@ class HeldOutRow:
     template_kwargs: dict[str, Any]
     source: str
     gold: str
+    database: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """Predictions and scores of one arm; `location` is the directory or Hub id that its weights come from."""
+    """Predictions and scores of one arm; `location` is the directory or Hub id that its weights come from.
+
+    `rows` are the scores of each prediction, `scores` their rates.
+    """
 
     arm: Arm
     location: str
     predictions: list[Prediction]
-    scores: ExactScores
+    rows: list[RowScores]
+    scores: dict[str, Rate]
 
 
 def choose_arms(recipe: Recipe, wanted: Sequence[str] | None = None) -> list[Arm]:
@@ -98,8 +106,9 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
             template_kwargs=_template_kwargs(row),
             source=row["source"],
             gold=row["target"],
+            database=_database(recipe.training.database_path, original),
         )
-        for row in rows
+        for row, original in zip(rows, dataset, strict=True)
     ]
 
 
@@ -146,7 +155,8 @@ def evaluate(
             Prediction(row.source, row.gold, completion.text, completion.stopped)
             for row, completion in zip(rows, completions, strict=True)
         ]
-        yield ArmResult(arm, location, predictions, score(predictions))
+        scored = score(recipe.training.task, predictions, rows)
+        yield ArmResult(arm, location, predictions, scored, rates(scored))
 
 
 def load_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, PreTrainedModel | PeftModel]]:
@@ -167,13 +177,15 @@ def load_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, P
         yield "tuned", output_dir, _load_weights(recipe, output_dir)
 
 
-def score(predictions: Sequence[Prediction]) -> ExactScores:
-    """The exact scores of an arm's predictions."""
-    return summarise(
-        predictions=[row.prediction for row in predictions],
-        golds=[row.gold for row in predictions],
-        stopped=[row.stopped for row in predictions],
-    )
+def score(task: Task, predictions: Sequence[Prediction], rows: Sequence[HeldOutRow]) -> list[RowScores]:
+    """The scores of every prediction. A row that cannot be scored is wrong, and named in the log."""
+    scored = []
+    for index, (prediction, row) in enumerate(zip(predictions, rows, strict=True)):
+        scores = score_row(task, prediction.prediction, prediction.gold, prediction.stopped, row.database)
+        if scores.problem is not None:
+            logger.info("Row %d counts as wrong: %s", index, scores.problem)
+        scored.append(scores)
+    return scored
 
 
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
@@ -188,6 +200,18 @@ def _template_kwargs(row: dict[str, Any]) -> dict[str, Any]:
     tools = row.get("tools")
     tools = json.loads(tools) if isinstance(tools, str) else tools
     return {"tools": tools, **(row.get("chat_template_kwargs") or {})}
+
+
+def _database(template: str | None, row: dict[str, Any]) -> Path | None:
+    if template is None:
+        return None
+    try:
+        return Path(template.format_map(row)).expanduser()
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"`database_path: {template}` cannot be filled from the columns {list(row)}: {error!r}. Write columns in "
+            "braces."
+        ) from error
 
 
 def _is_adapter(directory: Path) -> bool:

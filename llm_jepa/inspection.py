@@ -70,12 +70,14 @@ class Inspection:
 
     Attributes:
         layout: The layout's name and why.
+        dropout: Share of the steps that compute no view.
         num_rows: Rows looked at, `is_partial` if a stream has more.
         dropped: Index and tokens of each row longer than `max_length`.
         counts: Name of a sequence -> its length in tokens in every kept row.
     """
 
     layout: str
+    dropout: float
     num_rows: int
     is_partial: bool
     max_length: int | None
@@ -106,6 +108,7 @@ def inspect_recipe(recipe: Recipe, num_rows: int) -> Inspection:
     collator, reason = _collator(recipe, model_path, trainer, tokenizer)
     return Inspection(
         layout=reason,
+        dropout=args.jepa_dropout if args.jepa_weight > 0 else 0.0,
         num_rows=len(dataset),
         is_partial=is_partial,
         max_length=args.max_length,
@@ -173,6 +176,8 @@ def _inspect_row(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokeniz
 
 def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase) -> Iterator[InspectedView]:
     config = collator.config
+    if not _has_views(row):
+        return
     if config.jepa_objective != "pair":
         for name in ("source", "target"):
             start, end = row[f"{name}_span"]
@@ -218,7 +223,14 @@ def _counts(rows: Dataset, collator: JEPACollator) -> dict[str, list[int]]:
     return counts
 
 
+def _has_views(row: dict) -> bool:
+    """Whether the row has views or spans; the LM-only arm does without, on a text or on pre-tokenised rows."""
+    return "source_ids" in row or "source_span" in row
+
+
 def _view_tokens(row: dict, name: str) -> int:
+    if not _has_views(row):
+        return 0
     if f"{name}_ids" in row:
         return len(row[f"{name}_ids"])
     start, end = row[f"{name}_span"]

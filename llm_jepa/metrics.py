@@ -26,6 +26,7 @@ class StepMetrics:
         self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
         self._counts = {"train": Counter[str](), "eval": Counter[str]()}  # steps, or rows, that a name has values of
         self._names_of_step: set[str] = set()
+        self._modes_with_new_pairs: set[str] = set()
         self._has_warned = False
 
     def begin_step(self) -> None:
@@ -49,6 +50,7 @@ class StepMetrics:
     def add_pairs(self, mode: str, prediction_ND: Tensor, target_ND: Tensor) -> None:
         """Add the pairs of one micro-batch."""
         self._pairs[mode].append(prediction_ND, target_ND)
+        self._modes_with_new_pairs.add(mode)
 
     def summary(
         self, mode: str, accelerator: Accelerator, prefix: str = "eval"
@@ -80,7 +82,9 @@ class StepMetrics:
         totals = torch.stack([torch.stack(seen).sum() for seen in values.values()]).tolist() if values else []
         sums = dict(zip(values, totals, strict=True))
         counts = self._counts[mode].copy()
-        diagnostics = self._pairs[mode].summary()
+        # Steps that dropped the JEPA term leave the pairs of older ones in the buffer, which were logged then.
+        diagnostics = self._pairs[mode].summary() if mode in self._modes_with_new_pairs else {}
+        self._modes_with_new_pairs.discard(mode)
         if mode == "train":
             values.clear()
             self._counts[mode].clear()
@@ -90,7 +94,7 @@ class StepMetrics:
 
     def _warning(self, metrics: dict[str, float]) -> str | None:
         pairs = self._pairs["train"]
-        if self._has_warned or len(pairs) < pairs.min_pairs:
+        if self._has_warned or len(pairs) < pairs.min_pairs or "jepa_cosine_unpaired" not in metrics:
             return None
         warning = collapse_message(metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"])
         self._has_warned = warning is not None

@@ -79,6 +79,18 @@ def refuse_attention(model: PreTrainedModel, device_type: str) -> None:
         raise ValueError("`attn_implementation: flex_attention` has no backward on the CPU; use `sdpa`.")
 
 
+def refuse_device(args: JEPAConfig, device_type: str) -> None:
+    """A device that lacks the numbers which an objective is computed in.
+
+    Raises:
+        ValueError: `tube` or `patch` is to be trained on an Apple GPU.
+    """
+    if device_type == "mps" and args.jepa_objective != "pair":
+        raise ValueError(
+            f"`jepa_objective: {args.jepa_objective}` draws in float64, which MPS lacks; set `use_cpu: true`."
+        )
+
+
 def refuse_parallelism(accelerator: Accelerator) -> None:
     """Parallelism that splits a row.
 

@@ -148,12 +148,12 @@ def verdicts(
     scores: Scores,
     *,
     arms: Sequence[str],
-    baseline: str,
+    baseline: str | Mapping[str, str],
     seeds: Sequence[int],
     rows: Rows | None = None,
     higher_is_better: bool = True,
 ) -> dict[str, Verdict]:
-    """One verdict for each arm against the baseline: one score, one family of comparisons.
+    """One verdict for each arm against its baseline: one score, one family of comparisons.
 
     "incomplete" if a cell is missing; "too few to tell" with fewer than five seeds, or if every seed has the same
     non-zero difference and that is not significant; "better" and "worse" need an adjusted p < 0.05.
@@ -162,7 +162,8 @@ def verdicts(
 
     Args:
         scores: Arm -> seed -> score, what has finished; cells outside of `arms`, `baseline` and `seeds` are not read.
-        arms: All declared arms but the baseline, finished or not.
+        arms: All declared arms but the baselines, finished or not.
+        baseline: What they are compared with: one arm for all, or the baseline of each.
         seeds: All declared seeds.
         rows: Arm -> seed -> correctness of each test row, in one order; a score is the mean of its rows.
         higher_is_better: False for a score such as the cap rate.
@@ -170,21 +171,22 @@ def verdicts(
     Raises:
         ValueError: An arm or seed is declared twice, none is, a value is not finite, or rows and scores do not match.
     """
-    names = [baseline, *arms]
+    baselines = dict.fromkeys(arms, baseline) if isinstance(baseline, str) else dict(baseline)
+    names = [*dict.fromkeys(baselines[arm] for arm in arms), *arms]
     if not arms or not seeds or len(set(names)) < len(names) or len(set(seeds)) < len(seeds):
         raise ValueError(f"Name one or more arms beside the baseline, and seeds, each once; given: {names}, {seeds}.")
     tables: list[Mapping[str, Mapping[int, object]]] = [scores] if rows is None else [scores, rows]
     cells = [(name, seed) for name in names for seed in seeds]
     absent = [cell for cell in cells if any(table.get(cell[0], {}).get(cell[1]) is None for table in tables)]
     _check_cells(scores, rows, [cell for cell in cells if cell not in absent])
-    missing = {arm: tuple(cell for cell in absent if cell[0] in (baseline, arm)) for arm in arms}
-    differences = {arm: None if missing[arm] else _compare(arm, baseline, seeds, scores, rows) for arm in arms}
+    missing = {arm: tuple(cell for cell in absent if cell[0] in (baselines[arm], arm)) for arm in arms}
+    differences = {arm: None if missing[arm] else _compare(arm, baselines[arm], seeds, scores, rows) for arm in arms}
     p_values = [None if difference is None else difference.p_value for difference in differences.values()]
     adjusted = holm([1.0 if p is None else p for p in p_values])
     result = {}
     for (arm, difference), p, adjusted_p in zip(differences.items(), p_values, adjusted, strict=True):
         outcome, shown_p = _outcome(difference, adjusted_p, higher_is_better), None if p is None else adjusted_p
-        result[arm] = Verdict(arm, baseline, outcome, difference, shown_p, len(arms), missing[arm])
+        result[arm] = Verdict(arm, baselines[arm], outcome, difference, shown_p, len(arms), missing[arm])
     return result
 
 

@@ -20,7 +20,7 @@ from llm_jepa.config import JEPAConfig
 from llm_jepa.diagnostics import paired_cosine
 from llm_jepa.draws import is_dropped, uniform_draws
 from llm_jepa.layout_choice import choose_layout
-from llm_jepa.layouts import Layout, RowsLayout
+from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
 from llm_jepa.losses import SPAN_DRAWS, pair_loss, span_loss
 from llm_jepa.masks import MaskForm
 from llm_jepa.metrics import StepMetrics
@@ -41,6 +41,7 @@ from llm_jepa.refusals import (
     keep_batches_whole,
     refuse_arguments,
     refuse_attention,
+    refuse_device,
     refuse_lonely_rows,
     refuse_model,
     refuse_parallelism,
@@ -60,9 +61,10 @@ class JEPATrainer(SFTTrainer):
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss (+ the router loss of a mixture of experts)
 
-    `lm_loss` is normalised by the labelled tokens of the optimizer step, `jepa_loss` by its rows, both over all
-    micro-batches and processes. LLM-JEPA (arXiv 2509.14252); with `jepa_objective: tube` or `patch`, Semantic Tube
-    Prediction (arXiv 2602.22617) in its place.
+    With loss dropout the term is left out of some steps and weighs `kept_step_weight` in the others. `lm_loss` is
+    normalised by the labelled tokens of the optimizer step, `jepa_loss` by its rows, both over all micro-batches and
+    processes. LLM-JEPA (arXiv 2509.14252); with `jepa_objective: tube` or `patch`, Semantic Tube Prediction (arXiv
+    2602.22617) in its place.
 
     Args:
         model, train_dataset, eval_dataset, processing_class, peft_config, quantization_config, callbacks, optimizers,
@@ -128,11 +130,18 @@ class JEPATrainer(SFTTrainer):
         assert not isinstance(multiple, str), "SFTConfig resolves `auto`"
         if args.jepa_objective != "pair":
             self.layout = RowsLayout(pad_token_id, multiple)
-            ViewForward(model, None, MaskForm("padding"), stops_gradient=False)
+            refuse_device(args, self.accelerator.device.type)
+            ViewForward(model, None, MaskForm("padding"), stops_gradient=False, gives_hidden_states=True)
             return
         if args.jepa_loss == "info_nce":
             refuse_lonely_rows(args, self.train_dataset, self.eval_dataset)
         self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, pad_token_id, multiple)
+        if args.jepa_source_view == "prefix" and not isinstance(self.layout, PackedLayout):
+            logger.warning(
+                "`jepa_source_view: prefix` costs no less than `alone` in the layout %s, which computes the shared "
+                "prefix again. The layout packed needs an attention that takes a mask: sdpa, eager, flex_attention.",
+                self.layout.name,
+            )
         if args.num_predictor_tokens > 0:
             self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
         ViewForward(model, self.predictor, mask_form, stops_gradient=args.jepa_target == "stop_gradient")
@@ -208,6 +217,8 @@ class JEPATrainer(SFTTrainer):
         else:
             kept = {name: part.detach() for name, part in {"loss": loss, **parts}.items()}
             self._micro_batches.append((row_index_N, kept))
+            if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+                self._check_losses()  # now, since DeepSpeed takes the optimizer's step within the backward pass
         self.step_metrics.add(self._mode, parts, len(row_index_N))
         return (loss, outputs) if return_outputs else loss
 
@@ -250,28 +261,28 @@ class JEPATrainer(SFTTrainer):
         return self.accelerator.num_processes / self._step_rows if is_step else 1 / num_rows
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None):
-        """The gradient's norm, once the step's losses and gradients are known to be finite."""
+        """The gradient's norm; the step's losses and gradients are looked at before the optimizer uses them."""
         grad_norm = super()._get_grad_norm(model, grad_norm)
-        self._check_finite(grad_norm)
+        self._check_losses()
+        # A scaler of fp16 meets infinite gradients on purpose, and passes such steps over.
+        if not self.args.fp16 and grad_norm is not None and not math.isfinite(grad_norm):
+            rows = [row_index_N for row_index_N, _ in self._micro_batches]
+            self._stop(f"gradient's norm is {float(grad_norm)}", rows)
         return grad_norm
 
-    def _check_finite(self, grad_norm: Tensor | float | None) -> None:
-        """Stop before the optimizer's step if it would ruin the model. What is read waits for the device once."""
-        micro_batches, self._micro_batches = self._micro_batches, []
-        values = torch.stack([parts["loss"] for _, parts in micro_batches]).tolist()
-        for value, (row_index_N, parts) in zip(values, micro_batches, strict=True):
+    def _check_losses(self) -> None:
+        """Stop if a loss of the step's micro-batches is not finite; once in a step, for it waits for the device."""
+        values = torch.stack([parts["loss"] for _, parts in self._micro_batches]).tolist()
+        for value, (row_index_N, parts) in zip(values, self._micro_batches, strict=True):
             if not math.isfinite(value):
                 detail = ", ".join(f"{name} {part.item()}" for name, part in parts.items() if name != "loss")
                 self._stop(f"loss is {value} ({detail})", [row_index_N])
-        # A scaler of fp16 meets infinite gradients on purpose, and passes such steps over.
-        if not self.args.fp16 and grad_norm is not None and not math.isfinite(grad_norm):
-            self._stop(f"gradient's norm is {float(grad_norm)}", [row_index_N for row_index_N, _ in micro_batches])
 
     def _stop(self, what: str, row_indices: list[Tensor]) -> NoReturn:
         rows = [index for row_index_N in row_indices for index in row_index_N.tolist()]
         raise NonFiniteLossError(
             f"The {what} in step {self.state.global_step + 1}, in the batch of rows {rows} of the training data. "
-            f"Training has stopped before the optimizer's step; the last checkpoint in {self.args.output_dir} is kept."
+            f"Training has stopped; the last checkpoint in {self.args.output_dir} is kept."
             " Look at these rows with `llm-jepa inspect`, or lower the learning rate."
         )
 
@@ -338,8 +349,3 @@ class _Recorder:
         if inputs.get("fused_lm_head"):
             self.fused_outputs = outputs
         return outputs
-
-
-def _multiple(args: JEPAConfig) -> int | None:
-    assert not isinstance(args.pad_to_multiple_of, str), "SFTConfig resolves `auto`"
-    return args.pad_to_multiple_of

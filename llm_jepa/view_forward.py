@@ -27,7 +27,7 @@ from llm_jepa.predictor import PredictorTokens
 class ViewOutput(FusedCausalLMOutput):
     """TRL's output with all that the loss depends on, which a launcher's wrapper must see.
 
-    The views' embeddings; of a batch without views, the hidden states of its stored rows instead.
+    The views' embeddings; of a batch without views, perhaps the hidden states of its stored rows.
     """
 
     prediction_ND: Tensor | None = None
@@ -52,6 +52,7 @@ class ViewForward:
         predictor: The predictor tokens, or None for k = 0.
         mask_form: How the model takes the layout's mask.
         stops_gradient: Whether no gradient flows through the target.
+        gives_hidden_states: Whether the output of a batch without views has the hidden states of its rows.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class ViewForward:
         predictor: PredictorTokens | None,
         mask_form: MaskForm,
         stops_gradient: bool,
+        gives_hidden_states: bool = False,
     ):
+        self.gives_hidden_states = gives_hidden_states
         self.predictor = predictor
         self.mask_form = mask_form
         self.stops_gradient = stops_gradient
@@ -93,7 +96,9 @@ class ViewForward:
     ) -> ViewOutput:
         """Run a batch, then, without gradient, the targets that are encoded on their own, if there are views."""
         laid_out = Batch(**batch)
-        self._pass = _Pass(laid_out.backbone_inputs(self.mask_form), laid_out)
+        has_views = len(laid_out.view_readouts_VN) > 0
+        form = self.mask_form if has_views else laid_out.unshared_form
+        self._pass = _Pass(laid_out.backbone_inputs(form), laid_out)
         try:
             router = {"output_router_logits": True} if output_router_logits else {}
             outputs = self._fused_forward(fused_lm_head=True, shift_labels=laid_out.label_ids_M[None], **router)
@@ -101,8 +106,9 @@ class ViewForward:
         finally:
             self._pass = None
         assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
-        if len(laid_out.view_readouts_VN) == 0:
-            return ViewOutput(**outputs, hidden_RLD=hidden_PD.unflatten(0, laid_out.input_ids_RL.shape))
+        if not has_views:
+            hidden_RLD = hidden_PD.unflatten(0, laid_out.input_ids_RL.shape) if self.gives_hidden_states else None
+            return ViewOutput(**outputs, hidden_RLD=hidden_RLD)
         view_ND = [hidden_PD.index_select(0, readouts_N) for readouts_N in laid_out.view_readouts_VN]
         target_ND = view_ND[1] if detached is None else _encode(model.base_model, Batch(**detached))
         if self.stops_gradient:
@@ -137,6 +143,5 @@ class ViewForward:
 @torch.no_grad()
 def _encode(backbone: nn.Module, batch: Batch) -> Tensor:
     """Embeddings of sequences laid out as rows or flat: the hidden state at each one's last token, embedding_ND."""
-    form = MaskForm("padding" if batch.cumulative_lengths_S is None else "positions")
-    output = backbone(**batch.backbone_inputs(form), use_cache=False)
+    output = backbone(**batch.backbone_inputs(batch.unshared_form), use_cache=False)
     return output.last_hidden_state.flatten(0, 1).index_select(0, batch.conversation_ends_N)

@@ -12,8 +12,10 @@ from llm_jepa.diagnostics import (
     PairBuffer,
     collapse_message,
     effective_rank,
+    linear_map_error,
     paired_cosine,
     retrieval_at_1,
+    singular_values_of_difference,
     unpaired_cosine,
 )
 
@@ -201,3 +203,26 @@ def test_clear_forgets_every_pair():
     buffer.clear()
     assert len(buffer) == 0
     assert buffer.summary() == {}
+
+
+def test_singular_values_of_a_shift_in_one_direction():
+    """Each unit row differs from its partner by the same vector of length sqrt(2): one value, sqrt(2), the rest 0."""
+    source_ND, target_ND = torch.tensor([[1.0, 0.0, 0.0]] * 5), torch.tensor([[0.0, 1.0, 0.0]] * 5)
+    values_K = singular_values_of_difference(source_ND, target_ND)
+    assert values_K.tolist() == pytest.approx([2**0.5, 0, 0], abs=1e-6)
+
+
+def test_a_linear_map_is_found_and_noise_is_not():
+    """Targets that are a linear map of the sources, plus a constant: error 0; targets of their own: 1 or more."""
+    generator = torch.Generator().manual_seed(0)
+    source_ND, map_DD = (torch.randn(shape, generator=generator) for shape in ((400, 6), (6, 6)))
+    assert linear_map_error(source_ND, source_ND @ map_DD + 3).item() == pytest.approx(0, abs=1e-4)
+    assert linear_map_error(source_ND, torch.randn(400, 6, generator=generator)).item() > 0.95
+
+
+def test_a_linear_map_of_fewer_rows_than_dimensions_is_tried_on_rows_that_it_has_not_seen():
+    generator = torch.Generator().manual_seed(0)
+    source_ND, target_ND = (torch.randn(20, 64, generator=generator) for _ in range(2))
+    assert linear_map_error(source_ND, target_ND).item() > 0.9
+    with pytest.raises(ValueError, match="there are 3 rows"):
+        linear_map_error(source_ND[:3], target_ND[:3])

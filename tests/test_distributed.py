@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from llm_jepa.draws import is_dropped
 from llm_jepa.predictor import FILE_NAME
 
 TESTS = Path(__file__).parent
@@ -34,11 +35,41 @@ def test_two_processes_take_the_steps_of_one(lora, tmp_path):
     one = launch([], tmp_path / "one", per_device_train_batch_size=8, **saves)
 
     assert (two["num_processes"], one["num_processes"]) == (2, 1)
-    for name in ("loss", "lm_loss", "jepa_loss", "jepa_cosine", "grad_norm", "num_tokens"):
-        assert [entry[name] for entry in two["log"]] == pytest.approx([entry[name] for entry in one["log"]], rel=1e-4)
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "jepa_cosine", "grad_norm", "num_tokens"))
     weights = "adapter_model.safetensors" if lora else "model.safetensors"
     for file in (weights, f"checkpoint-3/{FILE_NAME}"):
-        actual, expected = load_file(tmp_path / "two" / file), load_file(tmp_path / "one" / file)
-        assert actual.keys() == expected.keys()
-        for name in expected:
-            assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-4), name
+        assert_same_weights(tmp_path, file)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"jepa_dropout": 0.5, "jepa_dropout_rescale": True, "gradient_checkpointing": True},
+        {"jepa_objective": "tube", "span_sampler": "uniform"},
+    ],
+    ids=["dropout", "tube"],
+)
+def test_two_processes_drop_and_draw_as_one_does(options, tmp_path):
+    """Of four steps two drop the term, in both processes; a row's tokens do not depend on the process it is in."""
+    seed = next(seed for seed in range(100) if [is_dropped(seed, step, 0.5) for step in range(4)].count(True) == 2)
+    options = options | {"seed": seed, "max_steps": 4}
+    ddp = ["accelerate.commands.launch", "--config_file", str(TESTS / "cpu-2.yaml"), "-m"]
+    two = launch(ddp, tmp_path / "two", per_device_train_batch_size=2, gradient_accumulation_steps=2, **options)
+    one = launch([], tmp_path / "one", per_device_train_batch_size=8, **options)
+    assert (two["num_processes"], one["num_processes"]) == (2, 1)
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "grad_norm"))
+    assert ["jepa_loss" in entry for entry in one["log"]].count(False) == (2 if "jepa_dropout" in options else 0)
+    assert_same_weights(tmp_path, "model.safetensors")
+
+
+def assert_same_log(two: dict, one: dict, names: tuple[str, ...]) -> None:
+    for name in names:
+        expected = [entry.get(name, 0.0) for entry in one["log"]]
+        assert [entry.get(name, 0.0) for entry in two["log"]] == pytest.approx(expected, rel=1e-4)
+
+
+def assert_same_weights(directory: Path, file: str) -> None:
+    actual, expected = load_file(directory / "two" / file), load_file(directory / "one" / file)
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-4), name

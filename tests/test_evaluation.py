@@ -1,4 +1,6 @@
 import json
+import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,17 +9,19 @@ from peft import PeftModel
 
 from llm_jepa.cli import main
 from llm_jepa.evaluation import (
+    HeldOutRow,
     Prediction,
     choose_arms,
     evaluate,
     load_arms,
     load_rows,
     load_run_tokenizer,
+    score,
     write_predictions,
 )
 from llm_jepa.generation import generate_completions
 from llm_jepa.recipe import parse_recipe
-from llm_jepa.scoring.exact import Rate
+from llm_jepa.scoring.tasks import Rate
 from llm_jepa.train import train
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
@@ -81,14 +85,15 @@ def test_base_and_adapter_are_scored_on_the_same_rows(trained):
     finished = []
     base, tuned = results_of(recipe, choose_arms(recipe), progress=lambda arm, rows: finished.append((arm, rows)))
     assert (base.arm, base.location) == ("base", recipe.settings["model_name_or_path"])
-    assert (base.scores.strict, base.scores.stopped, base.scores.capped) == (Rate(8, 8), Rate(0, 8), Rate(8, 8))
+    assert [base.scores[name] for name in ("strict", "stopped", "capped")] == [Rate(8, 8), Rate(0, 8), Rate(8, 8)]
+    assert all(row.values["strict"] for row in base.rows)
 
     adapter = PeftModel.from_pretrained(tiny_llama(seed=3), recipe.output_dir)
     expected = written_by(adapter)
     assert (tuned.arm, tuned.location) == ("tuned", str(recipe.output_dir))
     assert [row.prediction for row in tuned.predictions] == [completion.text for completion in expected]
     assert [row.stopped for row in tuned.predictions] == [completion.stopped for completion in expected]
-    assert tuned.scores.strict.hits < 8
+    assert tuned.scores["strict"].hits < 8
     assert [row.gold for row in tuned.predictions] == [row.gold for row in base.predictions]
     assert [row.source for row in tuned.predictions] == [pair["source"] for pair in PAIRS]
     assert finished == [("base", 3), ("base", 3), ("base", 2), ("tuned", 3), ("tuned", 3), ("tuned", 2)]
@@ -142,6 +147,29 @@ def test_template_arguments_of_a_row_are_kept(tmp_path):
     ])  # fmt: skip
     [row] = load_rows(recipe, tiny_tokenizer())
     assert row.template_kwargs == {"tools": [{"name": "search"}], "enable_thinking": False}
+
+
+def test_the_task_of_the_recipe_decides_the_scores(trained, caplog):
+    """A regex that cannot be read counts as wrong, and its row is named."""
+    recipe = parse_recipe([str(trained), "--task", "regex"])
+    rows = [HeldOutRow("", {}, "a", "a|b"), HeldOutRow("", {}, "b", "a*"), HeldOutRow("", {}, "c", "(a)&(b)")]
+    predictions = [Prediction("a", "a|b", "b|a", True), Prediction("b", "a*", "a**(", True)]
+    predictions.append(Prediction("c", "(a)&(b)", "(c)&(d)", True))
+    with caplog.at_level(logging.INFO, logger="llm_jepa.evaluation"):
+        scored = score(recipe.training.task, predictions, rows)
+    assert [row.values["equivalent"] for row in scored] == [True, False, True]
+    assert [row.values["equivalent_nontrivial"] for row in scored] == [True, False, None]
+    assert "Row 1 counts as wrong: the prediction cannot be read" in caplog.text
+
+
+def test_the_database_of_a_row_is_named_by_its_columns(tmp_path):
+    Dataset.from_list([{"source": "how many", "target": "SELECT 1", "db_id": "pets"}]).to_json(tmp_path / "data.jsonl")
+    path = save_recipe(tmp_path, task="sql", database_path="dbs/{db_id}/{db_id}.sqlite", dataset_test_split="train")
+    overrides = [str(path), "--dataset_name", str(tmp_path / "data.jsonl")]
+    [row] = load_rows(parse_recipe(overrides), tiny_tokenizer())
+    assert row.database == Path("dbs/pets/pets.sqlite")
+    with pytest.raises(ValueError, match=r"cannot be filled from the columns \['source', 'target', 'db_id'\]"):
+        load_rows(parse_recipe([*overrides, "--database_path", "{database}.sqlite"]), tiny_tokenizer())
 
 
 def test_predictions_are_one_json_object_a_line(tmp_path):

@@ -8,6 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "llm_jepa"
 LAYERS = [
     {"cli"},
+    {"comparison", "report", "embedding_figures"},
+    {"experiment", "cell", "arm_cost", "figures", "probe"},
     {"evaluation", "inspection"},
     {"train"},
     {"recipe", "generation", "loading"},
@@ -16,9 +18,10 @@ LAYERS = [
     {"mask_probe", "collator", "predictor", "modeling", "refusals"},
     {"layouts", "varlen_reference", "rows"},
     {"masks", "views"},
-    {"config", "entry", "spans", "draws", "losses", "scoring", "diagnostics", "statistics"},
+    {"config", "entry"},
+    {"spans", "draws", "losses", "scoring", "diagnostics", "statistics", "flops"},
 ]
-LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "config", "spans", "draws", "statistics"}
+LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "flops", "spans", "draws", "statistics"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 

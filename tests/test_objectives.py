@@ -121,7 +121,12 @@ def test_the_logged_term_is_the_mean_over_the_steps_that_have_it(tmp_path):
 
 @pytest.mark.parametrize("options", [{"jepa_dropout": 0.5}, {"jepa_objective": "tube", "span_sampler": "uniform"}])
 def test_a_resumed_run_drops_and_draws_as_the_uninterrupted_one(options, tmp_path):
-    options = options | {"seed": SEED, "max_steps": 4}
+    options = options | {
+        "seed": SEED,
+        "max_steps": 4,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+    }
     whole = trainer_of(tmp_path / "whole", **options, save_strategy="steps", save_steps=2)
     whole.train()
     resumed = trainer_of(tmp_path / "resumed", **options)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from llm_jepa.experiment import read_experiment
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from tests.tiny import PAIRS, save_tiny_model
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*/*.yaml"))
-RECIPES = [path for path in RECIPES if path.parent.name != "accelerate"]
+RECIPES = [path for path in RECIPES if path.parent.name not in ("accelerate", "experiments")]
+EXPERIMENTS = sorted((Path(__file__).parent.parent / "recipes" / "experiments").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,12 @@ def test_a_recipe_takes_two_steps(path, tiny, tmp_path):
 def test_a_recipe_can_be_launched_as_a_program(path):
     assert os.access(path, os.X_OK)
     assert path.read_text().startswith("#!/usr/bin/env -S python -m llm_jepa.train\n")
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_is_read_with_every_arm(path, monkeypatch):
+    """From the repository's root, as its paths are written."""
+    monkeypatch.chdir(path.parents[2])
+    experiment = read_experiment(path)
+    assert experiment.baseline in experiment.arms
+    assert len(experiment.seeds) >= 5

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from llm_jepa.entry import entry_point
 
-COMMANDS = {"train": "train", "inspect": "inspect", "fetch-model": "fetch_model", "eval": "eval"}
+COMMANDS = {
+    "train": "train",
+    "inspect": "inspect",
+    "fetch-model": "fetch_model",
+    "eval": "eval",
+    "compare": "compare",
+    "probe": "probe",
+}
 """Command -> its module in this package."""
 
 

@@ -21,7 +21,9 @@ from llm_jepa.evaluation import (
     write_predictions,
 )
 from llm_jepa.recipe import parse_recipe
-from llm_jepa.scoring.exact import Rate
+from llm_jepa.scoring.tasks import Rate, score_names
+
+HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             results.append(result)
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.arm}.jsonl")
-    console.print(_table(results))
+    console.print(_table(results, score_names(recipe.training.task)))
     for result in results:
         console.print(f"{result.arm}: {result.location}", soft_wrap=True)
     if directory is not None:
@@ -72,21 +74,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _table(results: Sequence[ArmResult]) -> Table:
+def _table(results: Sequence[ArmResult], names: Sequence[str]) -> Table:
     table = Table(caption="± standard error in percentage points; n rows")
     table.add_column("model")
-    for name in ("strict", "prefix", "contains", "stop rate", "cap rate", "n"):
+    for name in (*(HEADINGS.get(name, name) for name in names), "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
-        scores = result.scores
-        table.add_row(
-            result.arm,
-            f"{_percent(scores.strict)} ± {100 * scores.strict.standard_error:.1f}",
-            *map(_percent, (scores.prefix, scores.contains, scores.stopped, scores.capped)),
-            str(scores.strict.count),
-        )
+        strict = result.scores["strict"]
+        shown = [_percent(result.scores[name]) for name in names]
+        shown[0] += f" ± {100 * strict.standard_error:.1f}"
+        table.add_row(result.arm, *shown, str(strict.count))
     return table
 
 
 def _percent(rate: Rate) -> str:
-    return f"{100 * rate.fraction:.1f} %"
+    return f"{100 * rate.fraction:.1f} %" if rate.count else "-"

@@ -97,6 +97,7 @@ def _show_summary(console: Console, inspection: Inspection) -> None:
     if conversation:
         console.print(
             f"tokens over plain SFT: {forward / conversation:.2f} with gradient, {no_grad / conversation:.2f} without"
+            + (f" (in the {1 - inspection.dropout:.0%} of steps that keep the term)" if inspection.dropout else "")
         )
     console.print(f"layout: {escape(inspection.layout)}")
     total = f"{inspection.num_rows}{' (the stream has more)' if inspection.is_partial else ''}"

@@ -78,6 +78,11 @@ class Batch:
     cumulative_lengths_S: Tensor | None = None
     longest_tokens: int | None = None
 
+    @property
+    def unshared_form(self) -> MaskForm:
+        """The form of the mask where every sequence stands by itself."""
+        return MaskForm("padding" if self.cumulative_lengths_S is None else "positions")
+
     def backbone_inputs(self, form: MaskForm) -> dict[str, Any]:
         """Arguments of the backbone's forward, with the mask in the form that the model takes."""
         inputs: dict[str, Any] = {
@@ -96,6 +101,11 @@ class Layout(ABC):
     """Lays the sequences of examples out as one batch. Every layout gives the same embeddings, loss and gradients."""
 
     name: ClassVar[str]
+
+    @property
+    def unshared(self) -> "Layout":
+        """The layout for sequences that share nothing, without views: each a row, or all in one (`flat`)."""
+        return self
 
     def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None):
         self.pad_token_id = pad_token_id

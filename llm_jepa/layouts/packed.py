@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from trl.data_utils import common_prefix_length
 
 from llm_jepa.layouts.base import Example, Layout, StoredExample, StoredRow
+from llm_jepa.layouts.rows import RowsLayout
 from llm_jepa.views import TokenSequence
 
 
@@ -42,6 +43,10 @@ class PackedLayout(Layout):
     """One row per example: the trie of the conversation and the views, in preorder, the conversation first."""
 
     name = "packed"
+
+    @property
+    def unshared(self) -> Layout:
+        return RowsLayout(self.pad_token_id, self.pad_to_multiple_of)
 
     def store(self, example: Example) -> StoredExample:
         """Grow the trie sequence by sequence, then write it down in preorder."""

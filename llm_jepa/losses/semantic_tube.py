@@ -76,12 +76,13 @@ def content_tokens(source_span_B2: Tensor, target_span_B2: Tensor) -> Tensor:
 
 def _span_vector(hidden_BSD: Tensor, span_B2: Tensor) -> Tensor:
     """`h(last token) - h(token before the first)`; zero for an empty span."""
-    before_BD, last_BD = _at(hidden_BSD, (span_B2 - 1).clamp(min=0)).unbind(1)
+    before_BD, last_BD = _at(hidden_BSD, span_B2 - 1).unbind(1)
     return last_BD - before_BD
 
 
 def _at(hidden_BSD: Tensor, position_BC: Tensor) -> Tensor:
-    """Hidden states at positions, in float32 at least: chosen_BCD."""
+    """Hidden states at positions, in float32 at least: chosen_BCD. Rows too short for theirs are read somewhere."""
+    position_BC = position_BC.clamp(0, hidden_BSD.shape[1] - 1)
     index_BCD = position_BC[:, :, None].expand(-1, -1, hidden_BSD.shape[-1])
     chosen_BCD = hidden_BSD.gather(1, index_BCD)
     return chosen_BCD.to(torch.promote_types(chosen_BCD.dtype, torch.float32))

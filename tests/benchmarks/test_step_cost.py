@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llm_jepa.flops import ModelSize, step_flops
 from tests.tiny import save_tiny_model, tiny_tokenizer
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -61,13 +62,13 @@ def scaling_options(model_path, tmp_path, *names: str):
 
 def test_flops_of_a_step_are_those_worked_out_by_hand():
     """7 tokens with gradient, 3 without, 2 labels; a backbone of 100, a head of 10, adapters of 5 parameters."""
-    counts = counting.StepCounts(5, 7, 3, 2, 20)
-    full = counting.ModelSize(100, 10, 0)
-    assert counting.step_flops(counts, full) == 7 * (200 + 400) + 3 * 200 + 2 * (20 + 40)
-    lora = counting.ModelSize(100, 10, 5)
+    counts = counting.BatchCounts(5, 7, 3, 2, 20)
+    full = ModelSize(100, 10, 0)
+    assert step_flops(counts, full) == 7 * (200 + 400) + 3 * 200 + 2 * (20 + 40)
+    lora = ModelSize(100, 10, 5)
     forward, backward = 2 * 105, 2 * 105 + 2 * 5
-    assert counting.step_flops(counts, lora) == 7 * (forward + backward) + 3 * forward + 2 * (20 + 20)
-    sft = counting.StepCounts(5, 5, 0, 2, 20)
+    assert step_flops(counts, lora) == 7 * (forward + backward) + 3 * forward + 2 * (20 + 20)
+    sft = counting.BatchCounts(5, 5, 0, 2, 20)
     assert counting.floor([counts, sft], [sft, sft], full) == (4920 + 3120) / (2 * 3120)
 
 
@@ -97,7 +98,7 @@ def test_tokens_of_synthetic_rows_are_those_worked_out_by_hand(model_path, tmp_p
         trainer = arms.new_trainer(arm, model, rows[arm], tiny_tokenizer(), options, output_dir=str(tmp_path))
         counts = counting.count_step(next(iter(trainer.get_train_dataloader())), is_dropped=False)
         tokens, detached_tokens = 2 * (9 + added), 2 * detached
-        assert counts == counting.StepCounts(2 * 9, tokens, detached_tokens, 2 * 5, tokens + detached_tokens), arm
+        assert counts == counting.BatchCounts(2 * 9, tokens, detached_tokens, 2 * 5, tokens + detached_tokens), arm
 
 
 def test_peak_memory_is_that_of_a_process_of_its_own(model_path, tmp_path):
@@ -113,7 +114,9 @@ def test_peak_memory_is_that_of_a_process_of_its_own(model_path, tmp_path):
     ("arguments", "message"),
     [
         ("--arms prefix alone", "add it"),
-        ("--steps 1", "--steps at least 2"),
+        ("--steps 1", "--steps is 1; it must be at least 2"),
+        ("--source_column question", "give both or neither"),
+        ("--scaling length --values 0 64", "lengths and batches begin at 1"),
         ("--scaling batch --data rows.jsonl", "--data has no effect"),
         ("--values 1 2", "--values has no effect"),
     ],

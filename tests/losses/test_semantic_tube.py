@@ -100,6 +100,17 @@ def test_half_precision_hidden_states_are_computed_in_float32():
     assert torch.equal(patch_loss(hidden_BSD, *spans), patch_loss(hidden_BSD.float(), *spans))
 
 
+@pytest.mark.parametrize("kind", ["tube", "patch"])
+def test_a_batch_of_texts_of_one_token_has_no_loss(kind):
+    """An empty text is its end token alone, and its span begins after it."""
+    hidden_BSD = torch.ones(2, 1, 4, requires_grad=True)
+    span_B2 = torch.tensor([[1, 1], [1, 1]])
+    loss_N = span_loss(kind, "uniform", hidden_BSD, uniform_draws(0, 0, torch.arange(2), 3), span_B2, span_B2)
+    loss_N.sum().backward()
+    assert loss_N.tolist() == [0, 0]
+    assert (hidden_BSD.grad == 0).all()
+
+
 @pytest.mark.parametrize(("kind", "sampler"), [("tube", "ends"), ("tube", "uniform"), ("patch", "start_first")])
 def test_rows_with_too_little_content_have_no_loss_and_no_gradient(kind, sampler):
     """Rows of 0, 1 and 5 content tokens: the first two count nothing, and nothing becomes NaN."""

@@ -2,14 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.scoring.exact import (
-    ExactScores,
-    Rate,
-    is_contained,
-    is_prefix_match,
-    is_strict_match,
-    summarise,
-)
+from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
 
 GOLD = ".*[0-9].*"
 # Few letters and much whitespace, so that matches of every kind are drawn often.
@@ -56,26 +49,3 @@ def test_a_gold_matches_itself_and_what_is_written_around_it(gold, before, after
     assert is_strict_match(gold, gold)
     assert is_prefix_match(gold.strip() + after, gold)
     assert is_contained(before + gold.strip() + after, gold)
-
-
-def test_summary_of_four_rows_counted_by_hand():
-    scores = summarise(
-        predictions=["a", "a b", "the a", "c"], golds=["a", "a", "a", "a"], stopped=[True, False, True, True]
-    )
-    assert scores == ExactScores(
-        strict=Rate(1, 4), prefix=Rate(2, 4), contains=Rate(3, 4), stopped=Rate(3, 4), capped=Rate(1, 4)
-    )
-
-
-def test_standard_error_is_that_of_a_proportion():
-    """p = 0.2 of 100 rows: sqrt(0.2 * 0.8 / 100) = 0.04."""
-    rate = Rate(20, 100)
-    assert rate.fraction == 0.2
-    assert rate.standard_error == pytest.approx(0.04)
-
-
-def test_rows_that_do_not_match_up_are_an_error():
-    with pytest.raises(ValueError, match="2 predictions, 1 golds, 2 stop flags"):
-        summarise(["a", "b"], ["a"], [True, True])
-    with pytest.raises(ValueError, match="at least one row"):
-        summarise([], [], [])

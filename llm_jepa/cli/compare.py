@@ -1,0 +1,66 @@
+"""Run an experiment, arms x seeds, and say whether JEPA helped."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from llm_jepa.cell import write_json
+from llm_jepa.comparison import CellError, Plan, compare, plan, run_cells, search
+from llm_jepa.experiment import Experiment, Settings, read_experiment
+from llm_jepa.report import render_html, render_markdown
+
+REPORT = "report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "An interrupted comparison is taken up where it stopped; finished cells are kept."
+    parser.add_argument(
+        "experiment", metavar="EXPERIMENT", type=Path, help="YAML file of arms, seeds and a base recipe"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
+    parser.add_argument("--report_only", action="store_true", help="run nothing; report what is finished")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.jobs < 1:
+        raise ValueError(f"`--jobs` is {args.jobs}; it must be at least 1.")
+    experiment = read_experiment(args.experiment)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        planned = plan(experiment, _search(experiment, args.jobs, bar))
+        failures = [] if args.report_only else _run(experiment, planned, args.jobs, bar)
+    _write(experiment, planned)
+    if failures:
+        raise CellError(" ".join(failures))
+    return 0
+
+
+def _search(experiment: Experiment, num_jobs: int, bar: Progress) -> dict[str, Settings]:
+    num_cells = len(experiment.search.points()) * len(experiment.arms) if experiment.search else 0
+    task = bar.add_task("search", total=num_cells, visible=num_cells > 0)
+    return search(experiment, num_jobs, lambda cell: bar.advance(task))
+
+
+def _run(experiment: Experiment, planned: Plan, num_jobs: int, bar: Progress) -> list[str]:
+    cells = [cell for series in planned.cells.values() for cell in series.values()]
+    cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
+    task = bar.add_task("cells", total=len(cells))
+    return run_cells(experiment, cells, num_jobs, lambda cell: bar.advance(task))
+
+
+def _write(experiment: Experiment, planned: Plan) -> None:
+    report = compare(experiment, planned)
+    directory = experiment.output_dir
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(report, directory / f"{REPORT}.json")
+    markdown = render_markdown(report)
+    (directory / f"{REPORT}.md").write_text(markdown, encoding="utf-8")
+    (directory / f"{REPORT}.html").write_text(render_html(report), encoding="utf-8")
+    console = Console(soft_wrap=True, highlight=False)
+    for kind, by_score in report["comparisons"].items():
+        console.print(f"[bold]{kind.replace('_', ' ')}[/], by {experiment.primary_score}:")
+        for verdict in by_score.get(experiment.primary_score, {}).values():
+            console.print(f"  {verdict['sentence']}", markup=False)
+    console.print(f"report: {directory / REPORT}.md, .json, .html", markup=False)

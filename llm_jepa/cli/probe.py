@@ -1,0 +1,71 @@
+"""Look at the embeddings of both views, before and after training."""
+
+import argparse
+import json
+from pathlib import Path
+
+import datasets
+import transformers
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from llm_jepa.embedding_figures import draw_maps
+from llm_jepa.evaluation import ARMS, Arm, choose_arms, load_run_tokenizer
+from llm_jepa.probe import describe, embed_arms, view_sequences
+from llm_jepa.recipe import parse_recipe
+
+DEFAULT_ROWS = 500
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa probe RECIPE [options] [--key value ...]"
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+    parser.add_argument("--arms", metavar="ARM[,ARM]", help=f"what to look at: {','.join(ARMS)} (default: all)")
+    parser.add_argument("--max_rows", type=int, default=DEFAULT_ROWS, metavar="N", help="held-out rows (default: 500)")
+    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="where to write probe.json and probe.svg (default: output_dir)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    recipe = parse_recipe([args.recipe, *args.overrides])
+    arms = choose_arms(recipe, None if args.arms is None else args.arms.split(","))
+    tokenizer = load_run_tokenizer(recipe)
+    sequences = view_sequences(recipe, tokenizer, args.max_rows)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks = {arm: bar.add_task(arm, total=2 * len(sequences[0])) for arm in arms}
+
+        def advance(arm: Arm, num_views: int) -> None:
+            bar.advance(tasks[arm], num_views)
+
+        found = list(embed_arms(recipe, arms, sequences, args.eval_batch_size, tokenizer.pad_token_id, advance))
+    figures = {one.arm: describe(one.source_ND, one.target_ND) for one in found}
+    console = Console(soft_wrap=True)
+    console.print(_table(figures, len(sequences[0])))
+    directory = args.report or recipe.output_dir
+    if directory.is_dir() or args.report is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "probe.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        draw_maps(found, directory / "probe.svg")
+        console.print(f"figures: {directory / 'probe.json'}, {directory / 'probe.svg'}", markup=False)
+    return 0
+
+
+def _table(figures: dict[Arm, dict], num_rows: int) -> Table:
+    table = Table(caption=f"{num_rows} held-out rows; retrieval at chance is {1 / num_rows:.4f}")
+    table.add_column("")
+    for arm in figures:
+        table.add_column(arm, justify="right")
+    for name in next(iter(figures.values())):
+        if name != "singular_values_of_difference":
+            table.add_row(name, *(f"{one[name]:.4g}" for one in figures.values()))
+    first = [
+        ", ".join(f"{value:.3g}" for value in one["singular_values_of_difference"][:3]) for one in figures.values()
+    ]
+    table.add_row("singular values of source - target", *first)
+    return table

@@ -1,0 +1,81 @@
+"""Figures of a comparison as SVG text."""
+
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+POINT, MEAN, ZERO = "#4a78b5", "#1b1b1b", "#999999"
+_SVG: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "llm-jepa",
+}  # text stays text, and the same figure the same file
+
+
+def differences_figure(report: dict[str, Any], kind: str) -> str | None:
+    """Each arm's paired differences by seed, with mean and interval; None while nothing is finished."""
+    primary = report["experiment"]["primary_score"]
+    by_arm = report["comparisons"][kind].get(primary, {})
+    finished = {arm: verdict for arm, verdict in by_arm.items() if verdict["difference"] is not None}
+    if not finished:
+        return None
+    figure, axes = _axes(len(finished))
+    for height, (arm, verdict) in enumerate(finished.items()):
+        baseline = report["series"][verdict["baseline"]]["scores"][primary]["by_seed"]
+        own = report["series"][arm]["scores"][primary]["by_seed"]
+        points = [100 * (own[seed] - baseline[seed]) for seed in own]
+        axes.plot(points, [height] * len(points), "o", color=POINT, alpha=0.7, markersize=6)
+        difference = verdict["difference"]
+        _mean_with_interval(axes, difference["mean"], difference["seed_interval"], height)
+    axes.axvline(0, color=ZERO, linewidth=1)
+    _label(axes, list(finished), f"{primary}: points over the baseline")
+    return _svg(figure)
+
+
+def scores_figure(report: dict[str, Any]) -> str | None:
+    """Each arm's primary score by seed, with the mean; None while nothing is finished."""
+    primary = report["experiment"]["primary_score"]
+    finished = {
+        name: series["scores"][primary] for name, series in report["series"].items() if primary in series["scores"]
+    }
+    if not finished:
+        return None
+    figure, axes = _axes(len(finished))
+    for height, score in enumerate(finished.values()):
+        points = [100 * value for value in score["by_seed"].values()]
+        axes.plot(points, [height] * len(points), "o", color=POINT, alpha=0.7, markersize=6)
+        _mean_with_interval(axes, score["mean"], None, height)
+    _label(axes, list(finished), f"{primary}, %")
+    return _svg(figure)
+
+
+def _axes(num_rows: int) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8, 1.1 + 0.45 * num_rows), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _mean_with_interval(axes: Axes, mean: float, interval: dict[str, float] | None, height: int) -> None:
+    if interval is not None:
+        bounds = [100 * interval["low"], 100 * interval["high"]]
+        axes.plot(bounds, [height - 0.25] * 2, "-", color=MEAN, linewidth=1.5)
+    axes.plot([100 * mean], [height - 0.25], "D", color=MEAN, markersize=5)
+
+
+def _label(axes: Axes, names: list[str], label: str) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.7)
+    axes.set_xlabel(label)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    with matplotlib.rc_context(_SVG):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,79 @@
+"""FLOPs of a training step by arithmetic: from the tokens of its batch and the matrices of its model.
+
+Two FLOPs per parameter and token in each product of a matrix. Embeddings, norms, the optimizer and the part of
+attention that grows with the square of a length are left out. Imports nothing of the package.
+
+Legend: N_b parameters of the backbone's matrices (neither embeddings nor head), V * D those of the head, A those of
+the adapters.
+"""
+
+from dataclasses import dataclass
+
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameters that tokens are multiplied with; without adapters (0) the backbone and the head themselves train."""
+
+    backbone_parameters: int
+    head_parameters: int
+    adapter_parameters: int
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """Tokens of one step, or of any number of steps.
+
+    Attributes:
+        conversation_tokens: Of the conversations, padding left out.
+        tokens: Of the forward with gradient: the conversations' and those that the views add.
+        detached_tokens: Of the forward without gradient.
+        labelled_tokens: Positions that the head must score.
+    """
+
+    conversation_tokens: float
+    tokens: float
+    detached_tokens: float
+    labelled_tokens: float
+
+
+def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
+    """Count the matrices of a model, with LoRA adapters or without. Of a mixture of experts all experts are counted.
+
+    Raises:
+        ValueError: The model has no head.
+    """
+    causal_lm = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(causal_lm, PreTrainedModel)
+    head = causal_lm.get_output_embeddings()
+    if head is None:
+        raise ValueError(f"{type(causal_lm).__name__} has no LM head; give a causal language model.")
+    embeddings = [module.weight for module in causal_lm.modules() if isinstance(module, nn.Embedding)]
+    left_out = {id(weight) for weight in (*embeddings, head.weight)}
+    backbone = adapters = 0
+    for name, parameter in causal_lm.named_parameters():
+        if "lora_" in name:
+            adapters += parameter.numel()
+        elif parameter.dim() >= 2 and id(parameter) not in left_out:
+            backbone += parameter.numel()
+    return ModelSize(backbone, head.weight.numel(), adapters)
+
+
+def step_flops(counts: StepCounts, size: ModelSize) -> float:
+    """FLOPs that a step cannot do without.
+
+    forward   2 (N_b + A) per token, with gradient or without, and 2 V D per labelled position
+    backward  gradients of the inputs, 2 (N_b + A) per token and 2 V D per labelled position, and of the weights
+              that train, as much again: of backbone and head, or, where there are adapters, of A alone
+    """
+    matrices = size.backbone_parameters + size.adapter_parameters
+    trained = size.adapter_parameters or size.backbone_parameters
+    trained_head = 0 if size.adapter_parameters else size.head_parameters
+    return (
+        counts.tokens * (4 * matrices + 2 * trained)
+        + counts.detached_tokens * 2 * matrices
+        + counts.labelled_tokens * (4 * size.head_parameters + 2 * trained_head)
+    )

@@ -1,0 +1,139 @@
+"""Which scores a task has, and how one generated text is scored.
+
+Every task has the five that are read side by side, since a gain under `strict` alone is a gain in stopping: `strict`,
+`prefix`, `contains`, `stopped` (a stop token ended the text) and `capped` (the limit of new tokens did). Beside them:
+
+regex   equivalent (the same language), equivalent_nontrivial (of golds that do not denote the empty language)
+math    math_strict (the number after ####), math_flexible (the last number)
+qa      qa_match (normalised; golds are separated by `; `)
+sql     sql_result (the same result on the row's database)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Literal, get_args
+
+from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
+from llm_jepa.scoring.math_answer import is_flexible_math_match, is_strict_math_match
+from llm_jepa.scoring.qa import qa_match
+from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
+from llm_jepa.scoring.sql_execution import same_result
+
+Task = Literal["text", "regex", "math", "qa", "sql"]
+TASKS: tuple[Task, ...] = get_args(Task)
+EXACT_SCORES = ("strict", "prefix", "contains", "stopped", "capped")
+TASK_SCORES: dict[Task, tuple[str, ...]] = {
+    "text": (),
+    "regex": ("equivalent", "equivalent_nontrivial"),
+    "math": ("math_strict", "math_flexible"),
+    "qa": ("qa_match",),
+    "sql": ("sql_result",),
+}
+LOWER_IS_BETTER = frozenset({"capped"})
+GOLD_SEPARATOR = "; "
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Scores of one row.
+
+    Attributes:
+        values: Score -> right or wrong; None where the score does not count the row.
+        problem: Why a scorer could not tell, in which case the row is wrong; None if it could.
+    """
+
+    values: dict[str, bool | None]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many of `count` rows are `hits`."""
+
+    hits: int
+    count: int
+
+    @property
+    def fraction(self) -> float:
+        """hits / count, in [0, 1]; NaN without rows."""
+        return self.hits / self.count if self.count else float("nan")
+
+    @property
+    def standard_error(self) -> float:
+        """sqrt(p (1 - p) / count): of `fraction` as the estimate of a proportion from independent rows."""
+        return sqrt(self.fraction * (1 - self.fraction) / self.count) if self.count else float("nan")
+
+
+def score_names(task: Task) -> tuple[str, ...]:
+    """The scores of a task, in the order in which they are shown."""
+    return (*EXACT_SCORES, *TASK_SCORES[task])
+
+
+def score_row(task: Task, prediction: str, gold: str, stopped: bool, database: Path | None = None) -> RowScores:
+    """Score one generated text.
+
+    Args:
+        task: Named in the recipe, never guessed.
+        prediction: The text, without stop token.
+        gold: The text wanted.
+        stopped: Whether a stop token ended the generation.
+        database: The row's SQLite file, for `sql`.
+    """
+    values: dict[str, bool | None] = {
+        "strict": is_strict_match(prediction, gold),
+        "prefix": is_prefix_match(prediction, gold),
+        "contains": is_contained(prediction, gold),
+        "stopped": stopped,
+        "capped": not stopped,
+    }
+    try:
+        own, problem = _task_scores(task, prediction, gold, database)
+    except ValueError as error:
+        own, problem = dict.fromkeys(TASK_SCORES[task], False), str(error)
+    return RowScores({**values, **own}, problem)
+
+
+def rates(rows: Sequence[RowScores]) -> dict[str, Rate]:
+    """Score -> how many of the rows that it counts are right.
+
+    Raises:
+        ValueError: There are no rows.
+    """
+    if not rows:
+        raise ValueError("There is nothing to score; give at least one row.")
+    counted = {name: [row.values[name] for row in rows if row.values[name] is not None] for name in rows[0].values}
+    return {name: Rate(sum(map(bool, values)), len(values)) for name, values in counted.items()}
+
+
+def _task_scores(
+    task: Task, prediction: str, gold: str, database: Path | None
+) -> tuple[dict[str, bool | None], str | None]:
+    """The scores of a task beside the exact ones, and why they could not be told, if so."""
+    if task == "regex":
+        return _regex_scores(prediction.strip(), gold.strip())
+    if task == "math":
+        values = is_strict_math_match(prediction, gold), is_flexible_math_match(prediction, gold)
+        return dict(zip(TASK_SCORES["math"], values, strict=True)), None
+    if task == "qa":
+        return {"qa_match": qa_match(prediction, gold.split(GOLD_SEPARATOR))}, None
+    if task == "sql":
+        if database is None:
+            raise ValueError("the row names no database.")
+        comparison = same_result(prediction, gold, database)
+        is_answer = comparison.outcome in ("equal", "different")
+        problem = None if is_answer else f"{comparison.outcome}: {comparison.detail}"
+        return {"sql_result": comparison.outcome == "equal"}, problem
+    return {}, None
+
+
+def _regex_scores(prediction: str, gold: str) -> tuple[dict[str, bool | None], str | None]:
+    is_nontrivial = language_kind(gold) != "empty"  # a gold that cannot be read is the caller's to hear of
+    try:
+        verdict = regex_equivalent(prediction, gold)
+        problem = "the two regexes could not be compared within the limit" if verdict == "undecided" else None
+    except ValueError as error:
+        verdict, problem = "different", f"the prediction cannot be read: {error}"
+    is_equal = verdict == "equal"
+    return {"equivalent": is_equal, "equivalent_nontrivial": is_equal if is_nontrivial else None}, problem
