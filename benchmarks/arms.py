@@ -36,12 +36,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "prefix_sg": PREFIX_SG,
     "prefix_sg_dropout": PREFIX_SG | {"jepa_dropout": DROPOUT, "jepa_dropout_rescale": True},
     "tube": {"jepa_objective": "tube", "jepa_weight": 0.02},
+    "alone_rows": {"jepa_source_view": "alone", "jepa_target": "online", "jepa_layout": "rows"},
+    "prefix_sg_rows": PREFIX_SG | {"jepa_layout": "rows"},
 }
 """Name -> what it sets in `JEPAConfig`; the baseline is TRL's `SFTTrainer` itself.
 
 `sft_labelled` drops the JEPA term in every step: SFT with the head on the labelled positions alone, which TRL does on
-a GPU and not on a CPU.
+a GPU and not on a CPU. The last two are run when asked for: what `packed` saves.
 """
+ROWS_ARMS = ("alone_rows", "prefix_sg_rows")
 
 GENERATOR = Path(__file__).parent.parent / "data" / "nl_rx.py"
 SYSTEM_PROMPT = "Convert natural language to regular expression."

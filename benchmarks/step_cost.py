@@ -29,7 +29,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from arms import ARMS, BASELINE, DROPOUT, LABELLED, load_model, lora_of, new_trainer, prepared_rows
+from arms import ARMS, BASELINE, DROPOUT, LABELLED, ROWS_ARMS, load_model, lora_of, new_trainer, prepared_rows
 from counting import batch_digest, count_step
 from datasets import Dataset
 from peft import get_peft_model
@@ -98,7 +98,9 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--source_column")
     parser.add_argument("--target_column")
     parser.add_argument("--method", nargs="+", choices=["full", "lora"], default=["full", "lora"])
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="default: all; --scaling: sft alone prefix_sg")
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), help="default: see benchmarks/README.md"
+    )
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8, help="timed steps of an arm in a round")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")
@@ -116,7 +118,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("step_cost.json"), help="JSON; written after each table")
     options = parser.parse_args(argv)
     if options.arms is None:
-        options.arms = SCALING_ARMS if options.scaling else list(ARMS)
+        options.arms = SCALING_ARMS if options.scaling else [arm for arm in ARMS if arm not in ROWS_ARMS]
     error = _conflict(options)
     if error is not None:
         parser.error(error)

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -41,13 +41,17 @@ PACKABLE = [
     "olmoe",
 ]
 MIXTURES = ["mixtral", "qwen3-moe", "olmoe"]
+NOT_IN_FLOAT64 = {*MIXTURES, "gemma2"}
+"""The experts' grouped product takes no float64; Gemma 2's eager attention gives NaN for padding in it."""
 
 
-def check_layouts(name: str, dtype: torch.dtype, tolerance: float, with_lm: bool = True) -> None:
+def check_layouts(
+    name: str, dtype: torch.dtype, tolerance: float, with_lm: bool = True, settings: Sequence[Setting] = SETTINGS
+) -> None:
     """Both layouts against the plain computation, in every setting."""
     model = tiny_model(name, dtype=dtype)
     form = probe_mask_form(model).form
-    for setting in SETTINGS:
+    for setting in settings:
         runs = [packed(model, setting, form), in_rows(model, setting)]
         expected = plain_computation(model, runs[0].predictor, setting, with_lm)
         for run in runs:
@@ -60,10 +64,10 @@ def test_both_layouts_equal_separate_forwards(name: str):
     check_layouts(name, torch.float32, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mistral", "gemma3"])
+@pytest.mark.parametrize("name", sorted({*PACKABLE} - NOT_IN_FLOAT64))
 def test_both_layouts_equal_separate_forwards_in_float64(name: str):
-    """What remains is TRL's head and these models' norms, which compute in float32 whatever they are given."""
-    check_layouts(name, torch.float64, tolerance=2e-6)
+    """What remains is TRL's head and most models' norms, which compute in float32 whatever they are given."""
+    check_layouts(name, torch.float64, tolerance=1e-5, settings=SETTINGS[::3])
 
 
 @pytest.mark.parametrize("name", ["phi", "gpt2"])
