@@ -59,7 +59,8 @@ def run_cell(directory: Path) -> None:
     gc.collect()  # the trainer, before another model is loaded
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, order.max_rows)
-    (tuned,) = evaluate(recipe, ["tuned"], tokenizer, rows, order.max_new_tokens, order.eval_batch_size)
+    limits = order.max_new_tokens, order.eval_batch_size
+    (tuned,) = evaluate(recipe, ["tuned"], tokenizer, rows, *limits, directory=directory)
     write_predictions(tuned.predictions, directory / PREDICTIONS_FILE)
     result = {
         "scores": {name: rate.fraction for name, rate in tuned.scores.items() if rate.count},

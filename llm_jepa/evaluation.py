@@ -3,7 +3,7 @@
 import gc
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 from trl import get_quantization_config
 
-from llm_jepa.generation import Prompt, generate_completions
+from llm_jepa.generation import Completion, Prompt, generate_completions
 from llm_jepa.loading import load_split
 from llm_jepa.modeling import load_tokenizer, resolve_model
+from llm_jepa.prediction_log import PredictionLog, weights_identity
 from llm_jepa.recipe import Recipe, read_settings
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
 from llm_jepa.scoring.tasks import Rate, RowScores, Task, rates, score_row
@@ -128,6 +129,7 @@ def evaluate(
     max_new_tokens: int,
     batch_size: int,
     progress: Callable[[Arm, int], None] | None = None,
+    directory: Path | None = None,
 ) -> Iterator[ArmResult]:
     """Evaluate one arm after the other; each result is given as soon as it is there.
 
@@ -138,25 +140,65 @@ def evaluate(
     Parameters:
         max_new_tokens, batch_size: As for `generate_completions`.
         progress: Called after each batch with the arm and the number of rows that it finished.
+        directory: Where what is generated is kept meanwhile, to go on from there after an interruption.
     """
     for arm, location, model in load_arms(recipe, arms):
-        advance = None if progress is None else partial(progress, arm)
+        log = _log(recipe, arm, location, rows, max_new_tokens, batch_size, directory)
+        finished = {} if log is None else log.finished
+        if progress is not None:
+            progress(arm, len(finished))
         completions = generate_completions(
             model,
             tokenizer,
             [row.prompt for row in rows],
             max_new_tokens,
             batch_size,
-            progress=advance,
+            progress=partial(_advance, arm, log, progress),
             template_kwargs=[row.template_kwargs for row in rows],
+            finished=finished,
         )
         del model  # so that the next one does not come on top of it
+        if log is not None:
+            log.remove()
         predictions = [
             Prediction(row.source, row.gold, completion.text, completion.stopped)
             for row, completion in zip(rows, completions, strict=True)
         ]
         scored = score(recipe.training.task, predictions, rows)
         yield ArmResult(arm, location, predictions, scored, rates(scored))
+
+
+def _log(
+    recipe: Recipe,
+    arm: Arm,
+    location: str,
+    rows: Sequence[HeldOutRow],
+    max_new_tokens: int,
+    batch_size: int,
+    directory: Path | None,
+) -> PredictionLog | None:
+    if directory is None:
+        return None
+    identity = {
+        "settings": recipe.settings,
+        "location": location,
+        "weights": weights_identity(location),
+        "prompts": [(row.prompt, row.template_kwargs) for row in rows],
+        "limits": (max_new_tokens, batch_size),
+    }
+    return PredictionLog(directory / f"predictions-{arm}.partial.jsonl", identity)
+
+
+def _advance(
+    arm: Arm,
+    log: PredictionLog | None,
+    progress: Callable[[Arm, int], None] | None,
+    completions: Mapping[int, Completion],
+) -> None:
+    if log is not None:
+        log.append(completions)
+    if progress is not None:
+        progress(arm, len(completions))
 
 
 def load_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, PreTrainedModel | PeftModel]]:

@@ -34,8 +34,9 @@ def generate_completions(
     prompts: Sequence[Prompt],
     max_new_tokens: int,
     batch_size: int,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[Mapping[int, Completion]], None] | None = None,
     template_kwargs: Sequence[Mapping[str, Any]] | None = None,
+    finished: Mapping[int, Completion] | None = None,
 ) -> list[Completion]:
     """Complete every prompt greedily, with a KV cache, in the dtype and on the device of the model.
 
@@ -47,8 +48,10 @@ def generate_completions(
         prompts: Chat messages are rendered by the chat template, up to where the assistant's turn begins; a
             plain string is tokenised as it is.
         max_new_tokens: Limit of generated tokens per prompt, the stop token included.
-        progress: Called after each batch with the number of prompts that it finished.
+        progress: Called after each batch with its completions, by the number of their prompt.
         template_kwargs: For each prompt, what else its chat template gets (`tools`, `enable_thinking`).
+        finished: Completions that are known. Batches are composed as without them, since a model may write something
+            else in other company, and left out where all of their prompts are finished.
 
     Raises:
         ValueError: A number is below 1, a prompt is empty, or a prompt leaves no room for `max_new_tokens`.
@@ -66,16 +69,18 @@ def generate_completions(
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     assert isinstance(inner, PreTrainedModel)
     stop_ids = _stop_token_ids(inner, tokenizer)
-    completions: dict[int, Completion] = {}
+    completions = dict(finished or {})
     longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompt_ids[i]))
     with _greedy(inner, tokenizer, stop_ids, max_new_tokens):
         for start in range(0, len(prompts), batch_size):
             batch = longest_first[start : start + batch_size]
+            if completions.keys() >= {*batch}:
+                continue
             new_ids = _generate(model, [prompt_ids[i] for i in batch])
-            for i, ids in zip(batch, new_ids, strict=True):
-                completions[i] = _decode(tokenizer, ids, stop_ids)
+            written = {i: _decode(tokenizer, ids, stop_ids) for i, ids in zip(batch, new_ids, strict=True)}
+            completions |= written
             if progress is not None:
-                progress(len(batch))
+                progress(written)
     return [completions[i] for i in range(len(prompts))]
 
 

@@ -96,13 +96,49 @@ def test_base_and_adapter_are_scored_on_the_same_rows(trained):
     assert tuned.scores["strict"].hits < 8
     assert [row.gold for row in tuned.predictions] == [row.gold for row in base.predictions]
     assert [row.source for row in tuned.predictions] == [pair["source"] for pair in PAIRS]
-    assert finished == [("base", 3), ("base", 3), ("base", 2), ("tuned", 3), ("tuned", 3), ("tuned", 2)]
+    assert finished == [(arm, rows) for arm in ("base", "tuned") for rows in (0, 3, 3, 2)]
 
 
 def test_an_arm_alone_gives_what_it_gives_beside_the_other(trained):
     recipe = parse_recipe([str(trained)])
     both = results_of(recipe, ["base", "tuned"])
     assert results_of(recipe, ["base"]) + results_of(recipe, ["tuned"]) == both
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
+    """A batch is on disk as soon as it is written; a torn last line costs one batch; other limits begin anew."""
+    recipe = parse_recipe([str(trained)])
+    (whole,) = results_of(recipe, ["tuned"])
+
+    class StopHereError(Exception):
+        pass
+
+    def interrupt(arm, num_rows):
+        calls.append(num_rows)
+        if len(calls) == 3:
+            raise StopHereError
+
+    calls = []
+    with pytest.raises(StopHereError):
+        results_of(recipe, ["tuned"], progress=interrupt, directory=tmp_path)
+    partial = tmp_path / "predictions-tuned.partial.jsonl"
+    assert len(partial.read_text().splitlines()) == 1 + 6
+    torn = "\n".join(partial.read_text().splitlines())[:-5]
+
+    for text, known in ((partial.read_text(), 6), (torn, 5)):
+        partial.write_text(text)
+        finished = []
+        (resumed,) = results_of(
+            recipe, ["tuned"], progress=lambda arm, rows, seen=finished: seen.append(rows), directory=tmp_path
+        )
+        assert resumed == whole
+        assert finished == ([known, 2] if known == 6 else [known, 3, 2])
+        assert not partial.exists()
+    partial.write_text(torn)
+    other = parse_recipe([str(trained), "--seed", "7"])
+    finished = []
+    results_of(other, ["tuned"], progress=lambda arm, rows: finished.append(rows), directory=tmp_path)
+    assert finished == [0, 3, 3, 2]
 
 
 def test_a_full_model_is_loaded_from_the_output_directory(trained, tmp_path):

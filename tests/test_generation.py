@@ -164,10 +164,11 @@ def test_template_arguments_of_a_prompt_reach_the_template(model):
     assert given != plain
 
 
-def test_progress_counts_every_prompt_once(model):
-    finished = []
-    generate_completions(model, tiny_tokenizer(), CHATS, 2, 3, progress=finished.append)
-    assert finished == [3, 3, 2]
+def test_progress_gives_every_prompt_once(model):
+    batches = []
+    completions = generate_completions(model, tiny_tokenizer(), CHATS, 2, 3, progress=batches.append)
+    assert [len(batch) for batch in batches] == [3, 3, 2]
+    assert {i: one for batch in batches for i, one in batch.items()} == dict(enumerate(completions))
     assert generate_completions(model, tiny_tokenizer(), [], 2, 3) == []
 
 

@@ -11,7 +11,7 @@ LAYERS = [
     {"comparison", "report", "embedding_figures"},
     {"experiment", "cell", "arm_cost", "figures", "probe"},
     {"evaluation", "inspection"},
-    {"train"},
+    {"train", "prediction_log"},
     {"recipe", "generation", "loading"},
     {"trainer"},
     {"preparation", "view_forward", "metrics", "layout_choice", "random_weights"},

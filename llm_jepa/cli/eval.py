@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         def advance(arm: Arm, num_rows: int) -> None:
             bar.advance(tasks[arm], num_rows)
 
-        for result in evaluate(recipe, arms, tokenizer, rows, args.max_new_tokens, args.eval_batch_size, advance):
+        limits = args.max_new_tokens, args.eval_batch_size
+        for result in evaluate(recipe, arms, tokenizer, rows, *limits, advance, directory):
             results.append(result)
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.arm}.jsonl")
