@@ -98,9 +98,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--source_column")
     parser.add_argument("--target_column")
     parser.add_argument("--method", nargs="+", choices=["full", "lora"], default=["full", "lora"])
-    parser.add_argument(
-        "--arms", nargs="+", choices=list(ARMS), help="default: see benchmarks/README.md"
-    )
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="default: see benchmarks/README.md")
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8, help="timed steps of an arm in a round")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")

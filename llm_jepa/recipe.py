@@ -84,7 +84,11 @@ def parse_recipe(argv: list[str]) -> Recipe:
     if not argv or argv[0].startswith("-"):
         raise ValueError("No recipe given. Name its YAML file first, then any overrides as `--key value`.")
     path = Path(argv[0])
-    settings = read_settings(path, argv[1:])
+    return build_recipe(path, read_settings(path, argv[1:]))
+
+
+def build_recipe(path: Path, settings: dict[str, Any]) -> Recipe:
+    """Check typed settings against each other; `path` is what they are called in errors."""
     missing = [key for key in REQUIRED if settings.get(key) is None]
     if missing:
         raise ValueError(f"{path}: `{'`, `'.join(missing)}` must be given, in the recipe or as `--key value`.")
@@ -104,6 +108,11 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The typed settings of a recipe with command-line overrides, no defaults filled in."""
     entries = [*_yaml_entries(path), *_command_line_entries(overrides)]
     return {entry.key: _typed(entry) for entry in entries}
+
+
+def read_overrides(argv: Iterable[str]) -> dict[str, Any]:
+    """The typed settings of a command line alone."""
+    return {entry.key: _typed(entry) for entry in _command_line_entries(argv)}
 
 
 def write_recipe(settings: dict[str, Any], path: Path) -> None:

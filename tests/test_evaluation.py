@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,34 @@ def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, caps
     assert f"tuned: {trained.parent / 'run'}" in printed
     for arm in ("base", "tuned"):
         assert len((tmp_path / f"predictions-{arm}.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("subject", ["run", "adapter", "model"])
+def test_a_run_an_adapter_and_a_model_are_evaluated_as_the_recipe_is(subject, trained, tmp_path, capsys):
+    """A run brings its recipe; an adapter its base; data and views are then named on the command line."""
+    run = trained.parent / "run"
+    limits = ["--max_rows", "4", "--max_new_tokens", str(LIMIT), "--predictions"]
+    assert main(["eval", str(trained), *limits, str(tmp_path / "recipe")]) == 0
+    columns = ["--source_column", "source", "--target_column", "target", "--bf16", "false"]
+    data = ["--dataset_name", str(trained.parent / "data"), *columns]
+    if subject == "run":
+        command, arms = [str(run)], ["base", "tuned"]
+    elif subject == "adapter":
+        adapter = tmp_path / "adapter"
+        shutil.copytree(run, adapter, ignore=shutil.ignore_patterns("recipe.yaml"))
+        command, arms = [str(adapter), *data], ["base", "tuned"]
+    else:
+        command, arms = [str(trained.parent / "model"), *data], ["base"]
+    assert main(["eval", *command, *limits, str(tmp_path / subject)]) == 0
+    for arm in arms:
+        name = f"predictions-{arm}.jsonl"
+        assert (tmp_path / subject / name).read_text() == (tmp_path / "recipe" / name).read_text()
+
+
+def test_a_model_without_data_is_told_what_is_missing(trained, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", str(trained.parent / "model")])
+    assert "`dataset_name` must be given" in capsys.readouterr().err
 
 
 def test_the_base_alone_is_evaluated_before_training_and_leaves_no_output_directory(trained, tmp_path, capsys):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "llm_jepa"
 LAYERS = [
     {"cli"},
     {"comparison", "report", "embedding_figures"},
-    {"experiment", "cell", "arm_cost", "figures", "probe"},
+    {"experiment", "cell", "arm_cost", "figures", "probe", "subject"},
     {"evaluation", "inspection"},
     {"train", "prediction_log"},
     {"recipe", "generation", "loading"},

@@ -67,8 +67,10 @@ def test_the_commands_run_in_their_order(clone):
             output_dir = f"out/{number}"
             command += ["--max_steps", "2", "--output_dir", output_dir]
             trained = trained or output_dir
+        if "eval" in command or "probe" in command:
+            command += ["--output_dir", trained, "--max_steps", "2"]
         if "eval" in command:
-            command += ["--output_dir", trained, "--max_steps", "2", "--max_new_tokens", "8"]
+            command += ["--max_new_tokens", "8"]
         if "benchmarks/step_cost.py" in command:
             command.append("--no_memory")
         if "--config_file" in command:

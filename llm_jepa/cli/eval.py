@@ -1,4 +1,4 @@
-"""Score the base and the tuned model of a recipe on its held-out rows."""
+"""Score the base and the tuned model of a recipe, or one model or adapter, on held-out rows."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,22 +14,23 @@ from llm_jepa.evaluation import (
     ARMS,
     Arm,
     ArmResult,
-    choose_arms,
     evaluate,
     load_rows,
     load_run_tokenizer,
     write_predictions,
 )
-from llm_jepa.recipe import parse_recipe
 from llm_jepa.scoring.tasks import Rate, score_names
+from llm_jepa.subject import read_subject
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa eval RECIPE [options] [--key value ...]"
+    parser.usage = "llm-jepa eval RECIPE|RUN|ADAPTER|MODEL [options] [--key value ...]"
     parser.epilog = "Every key of the recipe can be overridden: --dataset_test_split 'test[:500]'."
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="recipe; or a run's, adapter's or model's directory or Hub id"
+    )
     parser.add_argument("--arms", metavar="ARM[,ARM]", help=f"what to evaluate: {','.join(ARMS)} (default: all)")
     parser.add_argument("--max_rows", type=int, metavar="N", help="evaluate the first N held-out rows (default: all)")
     parser.add_argument("--max_new_tokens", type=int, default=128, metavar="N", help="limit per row (default: 128)")
@@ -45,12 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    recipe = parse_recipe([args.recipe, *args.overrides])
-    arms = choose_arms(recipe, None if args.arms is None else args.arms.split(","))
+    recipe, arms = read_subject(args.recipe, args.overrides, args.arms)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     directory = args.predictions
-    if directory is None and recipe.output_dir.is_dir():  # made here, it would stand in the way of training
+    # Made here, it would stand in the way of training; and a model's own directory is not ours to write to.
+    if directory is None and recipe.output_dir.is_dir() and "tuned" in arms:
         directory = recipe.output_dir
 
     console = Console()

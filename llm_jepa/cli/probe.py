@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from llm_jepa.embedding_figures import draw_maps
-from llm_jepa.evaluation import ARMS, Arm, choose_arms, load_run_tokenizer
+from llm_jepa.evaluation import ARMS, Arm, load_run_tokenizer
 from llm_jepa.probe import describe, embed_arms, view_sequences
-from llm_jepa.recipe import parse_recipe
+from llm_jepa.subject import read_subject
 
 DEFAULT_ROWS = 500
 
@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    recipe = parse_recipe([args.recipe, *args.overrides])
-    arms = choose_arms(recipe, None if args.arms is None else args.arms.split(","))
+    recipe, arms = read_subject(args.recipe, args.overrides, args.arms)
     tokenizer = load_run_tokenizer(recipe)
     sequences = view_sequences(recipe, tokenizer, args.max_rows)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

@@ -1,0 +1,53 @@
+"""What `llm-jepa eval` and `probe` are given: a recipe, the directory of a run, an adapter, or a model."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
+from transformers.utils import find_adapter_config_file
+
+from llm_jepa.evaluation import Arm, choose_arms
+from llm_jepa.recipe import Recipe, build_recipe, parse_recipe, read_overrides
+from llm_jepa.train import RECIPE_FILE
+
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
+
+def read_subject(name: str, overrides: list[str], arms: str | None) -> tuple[Recipe, list[Arm]]:
+    """The recipe that says how a subject is evaluated, and the arms that it has.
+
+    Args:
+        name: A recipe's file; a run's output directory, which holds its recipe; or an adapter or a model, as a
+            directory or a Hub id, with the data and all else in the overrides.
+        overrides: `--key value`, as for a recipe.
+        arms: `base,tuned` or one of them; None for all that there are.
+
+    Raises:
+        ValueError: The recipe is wrong, the data are not named, or an arm is not there.
+    """
+    wanted = None if arms is None else arms.split(",")
+    path = Path(name)
+    if path.suffix in RECIPE_SUFFIXES or path.is_file():
+        recipe = parse_recipe([name, *overrides])
+        return recipe, choose_arms(recipe, wanted)
+    if (path / RECIPE_FILE).is_file():
+        recipe = parse_recipe([str(path / RECIPE_FILE), *overrides, f"--output_dir={path}"])
+        return recipe, choose_arms(recipe, wanted)
+    adapter = _adapter_directory(name)
+    if adapter is None:
+        recipe = build_recipe(path, {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)})
+        return recipe, choose_arms(recipe, wanted or ["base"])
+    base = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    settings = {"model_name_or_path": base, **read_overrides(overrides), "output_dir": str(adapter)}
+    recipe = build_recipe(path, settings)
+    return recipe, choose_arms(recipe, wanted)
+
+
+def _adapter_directory(name: str) -> Path | None:
+    """The local directory of an adapter, fetched from the Hub if it is there; None for a model."""
+    if (Path(name) / ADAPTER_CONFIG).is_file():
+        return Path(name)
+    if Path(name).is_dir() or name.count("/") != 1 or find_adapter_config_file(name) is None:
+        return None
+    return Path(snapshot_download(name))
