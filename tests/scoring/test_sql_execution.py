@@ -192,8 +192,9 @@ DOUBLED = ", ".join(f"c{i} AS (SELECT 1 FROM c{i - 1} a, c{i - 1} b)" for i in r
     ],
 )
 def test_what_sqlite_cannot_interrupt_is_killed(database, sql):
+    """By the clock, or by its memory on a machine quick enough to fill it before."""
     limits = QueryLimits(max_seconds=1)
-    assert same_result(sql, "SELECT 1", database, limits=limits).outcome == "timeout"
+    assert same_result(sql, "SELECT 1", database, limits=limits).outcome in ("timeout", "too_large")
 
 
 def test_the_budget_of_steps_ends_a_query_by_itself(database):
