@@ -100,7 +100,7 @@ def run_cells(
 ) -> list[str]:
     """Run what has no result yet, `num_jobs` processes at a time; what went wrong, cell by cell.
 
-    A cell that fails does not keep the others from being run, and a kill leaves no process behind.
+    A cell that fails does not keep the others from being run; an interruption of this process ends all of them.
     """
     failures = []
     running: set[subprocess.Popen] = set()
@@ -120,11 +120,10 @@ def run_cells(
                 elif error is not None:
                     raise error
                 progress(futures[future])
-        except BaseException:
+        finally:  # after an error or Ctrl-C some are still waiting or at work; else there are none
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in running:
+            for process in tuple(running):
                 process.terminate()
-            raise
     return failures
 
 
