@@ -26,7 +26,12 @@ def choose_layout(
     is_flat = wanted == "flat" or (wanted == "auto" and is_flash_attention_requested(model.config))
     probe = probe_flat_form(model) if is_flat else probe_mask_form(model)
     if probe.form is not None:
-        layout = (FlatLayout if is_flat else PackedLayout)(pad_token_id, pad_to_multiple_of)
+        layout: Layout
+        if is_flat:
+            layout = FlatLayout(pad_token_id, pad_to_multiple_of)
+        else:
+            break_even_tokens = 6 * model.config.get_text_config().hidden_size
+            layout = PackedLayout(pad_token_id, pad_to_multiple_of, break_even_tokens)
         logger.info("Layout %s: %s.", layout.name, probe.reason)
         return layout, probe.form, probe.reason
     if wanted != "auto":

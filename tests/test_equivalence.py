@@ -53,6 +53,8 @@ def check_layouts(
     form = probe_mask_form(model).form
     for setting in settings:
         runs = [packed(model, setting, form), in_rows(model, setting)]
+        if setting.source_view == "alone":
+            runs.append(packed(model, setting, form, break_even_tokens=0))
         expected = plain_computation(model, runs[0].predictor, setting, with_lm)
         for run in runs:
             assert_agree(run.compute(with_lm), expected, tolerance, with_lm)

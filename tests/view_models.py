@@ -198,11 +198,13 @@ def in_rows(model: PreTrainedModel, setting: Setting) -> Prepared:
     return prepared(model, RowsLayout(PAD), MaskForm("padding"), setting)
 
 
-def packed(model: PreTrainedModel, setting: Setting, form: MaskForm | None = None) -> Prepared:
-    """With the layout `packed`, in the form that the probe finds."""
+def packed(
+    model: PreTrainedModel, setting: Setting, form: MaskForm | None = None, break_even_tokens: int | None = None
+) -> Prepared:
+    """With the layout `packed`, in the form that the probe finds; with `break_even_tokens=0` in two rows."""
     form = form or probe_mask_form(model).form
     assert form is not None
-    return prepared(model, PackedLayout(PAD), form, setting)
+    return prepared(model, PackedLayout(PAD, break_even_tokens=break_even_tokens), form, setting)
 
 
 def flat(model: PreTrainedModel, setting: Setting, attention: str = FLASH_REFERENCE) -> Prepared:

@@ -117,7 +117,10 @@ class Layout(ABC):
 
     def lay_out(self, examples: Sequence[Example]) -> Batch:
         """Store every example and pad the rows to one length."""
-        stored = [self.store(example) for example in examples]
+        return self.pad(examples, [self.store(example) for example in examples])
+
+    def pad(self, examples: Sequence[Example], stored: Sequence[StoredExample]) -> Batch:
+        """The batch of stored examples, their rows padded to one length."""
         rows = [row for one in stored for row in one.rows]
         length = max(len(row.token_ids) for row in rows)
         length += -length % self.pad_to_multiple_of

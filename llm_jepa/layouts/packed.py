@@ -1,4 +1,4 @@
-"""Layout `packed`: all sequences of an example in one row, as a trie that stores common prefixes once.
+"""Layout `packed`: the sequences of an example in one row, as a trie that stores common prefixes once.
 
 The trie lies in preorder, so that the descendants of token i are the tokens i + 1 .. subtree_end - 1, and one number
 per token says who may attend to it. Worked example, the conversation "a b c d", a source view that is its prefix
@@ -10,13 +10,18 @@ per token says who may attend to it. Worked example, the conversation "a b c d",
                          subtree end   6  5  4  4  5  6
 
 P (index 4) may attend to a (0 <= 4 < 6), to b (1 <= 4 < 5) and to itself, not to c (4 < 4 fails).
+
+Views that are encoded alone share little with the conversation. In its row they make attention, which grows with the
+square of a row's length, four times as dear; in a second row only twice. Where that is worth the padding it brings, a
+batch has two rows per example: the conversation with the views that fork off it late, and the others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trl.data_utils import common_prefix_length
 
-from llm_jepa.layouts.base import Example, Layout, StoredExample, StoredRow
+from llm_jepa.layouts.base import Batch, Example, Layout, StoredExample, StoredRow
 from llm_jepa.layouts.rows import RowsLayout
 from llm_jepa.views import TokenSequence
 
@@ -40,31 +45,81 @@ class _Branch:
 
 
 class PackedLayout(Layout):
-    """One row per example: the trie of the conversation and the views, in preorder, the conversation first."""
+    """The trie of the conversation and the views, in preorder, the conversation first: one row per example, or two.
+
+    Args:
+        pad_token_id, pad_to_multiple_of: As for every layout.
+        break_even_tokens: Length of a row at which attention costs as much as all the rest, which decides between one
+            row and two; None for always one. Of a Llama block of width d with 12 d^2 weights: 24 d^2 FLOPs per token
+            for the weights and 4 d L for attention to all of L tokens, so L = 6 d.
+    """
 
     name = "packed"
+
+    def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None, break_even_tokens: int | None = None):
+        super().__init__(pad_token_id, pad_to_multiple_of)
+        self.break_even_tokens = break_even_tokens
 
     @property
     def unshared(self) -> Layout:
         return RowsLayout(self.pad_token_id, self.pad_to_multiple_of)
 
     def store(self, example: Example) -> StoredExample:
-        """Grow the trie sequence by sequence, then write it down in preorder."""
-        branches: list[_Branch] = []
-        roots: list[_Branch] = []
-        for sequence in (example.conversation, *example.views):
-            branch = _Branch(sequence)
-            for other in branches:
-                shared = _shared_tokens(sequence, other.sequence)
-                if shared > branch.shared:
-                    branch.parent, branch.shared = other, shared
-            (branch.parent.children if branch.parent else roots).append(branch)
-            branches.append(branch)
+        """All sequences in one row."""
+        return _store(example, [0] * (1 + len(example.views)))
+
+    def store_apart(self, example: Example) -> StoredExample:
+        """In the first row the conversation and the views that share half of their tokens with it, then the others."""
+        conversation = example.conversation
+        outside = [2 * _shared_tokens(view, conversation) < len(view) for view in example.views]
+        return _store(example, [0, *map(int, outside)])
+
+    def lay_out(self, examples: Sequence[Example]) -> Batch:
+        """Store every example in one row, or every one in two if that computes less, and pad the rows."""
+        together = [self.store(example) for example in examples]
+        if self.break_even_tokens is None:
+            return self.pad(examples, together)
+        apart = [self.store_apart(example) for example in examples]
+        return self.pad(examples, min(together, apart, key=self._cost))
+
+    def _cost(self, stored: Sequence[StoredExample]) -> int:
+        """What padded rows cost, in units of the attention of one token to one token."""
+        assert self.break_even_tokens is not None
+        lengths = [len(row.token_ids) for one in stored for row in one.rows]
+        return len(lengths) * max(lengths) * (self.break_even_tokens + max(lengths))
+
+
+def _store(example: Example, row_numbers: Sequence[int]) -> StoredExample:
+    """A trie for each row, of the sequences that are put in it, grown sequence by sequence."""
+    sequences = (example.conversation, *example.views)
+    rows = []
+    ends = [(0, 0)] * len(sequences)
+    for row in range(max(row_numbers) + 1):
+        members = [i for i, number in enumerate(row_numbers) if number == row]
+        branches = _grow([sequences[i] for i in members])
         written = _Writer()
-        for root in roots:
-            written.write(root)
-        ends = [(0, branch.index_of(len(branch.sequence) - 1)) for branch in branches]
-        return StoredExample([written.row()], ends)
+        for branch in branches:
+            if branch.parent is None:
+                written.write(branch)
+        rows.append(written.row())
+        for i, branch in zip(members, branches, strict=True):
+            ends[i] = row, branch.index_of(len(branch.sequence) - 1)
+    return StoredExample(rows, ends)
+
+
+def _grow(sequences: Sequence[TokenSequence]) -> list[_Branch]:
+    """A branch for each sequence, on the earlier one with which it shares most."""
+    branches: list[_Branch] = []
+    for sequence in sequences:
+        branch = _Branch(sequence)
+        for other in branches:
+            shared = _shared_tokens(sequence, other.sequence)
+            if shared > branch.shared:
+                branch.parent, branch.shared = other, shared
+        if branch.parent is not None:
+            branch.parent.children.append(branch)
+        branches.append(branch)
+    return branches
 
 
 class _Writer:

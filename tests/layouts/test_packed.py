@@ -198,3 +198,38 @@ def test_packed_stores_at_most_what_rows_stores(example: Example):
         assert stored == plain_tokens
     else:
         assert stored < plain_tokens
+
+
+LONG = Example(plain(1, 2, 3, 4, 5, 6), (), (plain(1, 7, 8), plain(1, 7, 9, 9)))
+"""Two views that share one token with the conversation and two with each other: 10 tokens in one row, 6 + 5 in two."""
+
+
+def test_views_that_share_little_with_the_conversation_stand_in_a_second_row():
+    """As a trie of their own; one that shares half of its tokens stays."""
+    stored = PackedLayout(PLACEHOLDER).store_apart(LONG)
+    assert [list(row.token_ids) for row in stored.rows] == [[1, 2, 3, 4, 5, 6], [1, 7, 8, 9, 9]]
+    assert list(stored.rows[1].subtree_ends) == [5, 5, 3, 5, 5]
+    assert stored.ends == [(0, 5), (1, 2), (1, 4)]
+    near = Example(LONG.conversation, (), (plain(1, 2, 7, 7), plain(1, 7, 9)))
+    stored = PackedLayout(PLACEHOLDER).store_apart(near)
+    assert [list(row.token_ids) for row in stored.rows] == [[1, 2, 3, 4, 5, 6, 7, 7], [1, 7, 9]]
+    assert stored.ends == [(0, 5), (0, 7), (1, 2)]
+
+
+def test_two_rows_are_taken_where_they_compute_less():
+    """One row of 10 costs 10 (c + 10), two of 6 cost 12 (c + 6), with padding: two from c < 14 on."""
+    assert len(PackedLayout(PLACEHOLDER).store(LONG).rows[0].token_ids) == 10
+    shapes = {c: PackedLayout(PLACEHOLDER, None, c).lay_out([LONG]).input_ids_RL.shape for c in (0, 13, 14, 1000)}
+    assert shapes == {0: (2, 6), 13: (2, 6), 14: (1, 10), 1000: (1, 10)}
+
+
+@given(example=examples)
+def test_in_two_rows_every_sequence_is_read_off_as_in_one(example: Example):
+    """The conversation from the start of the first row, each view in its row."""
+    stored = PackedLayout(PLACEHOLDER).store_apart(example)
+    assert list(stored.rows[0].token_ids[: len(example.conversation)]) == list(example.conversation.token_ids)
+    for sequence, (number, end) in zip((example.conversation, *example.views), stored.ends, strict=True):
+        row = stored.rows[number]
+        keys = ancestors_and_self(row, end)
+        assert [(row.token_ids[key], row.slots[key]) for key in keys] == list(prefixes_of(sequence)[-1])
+        assert [row.position_ids[key] for key in keys] == list(range(len(sequence)))

@@ -11,7 +11,8 @@ from llm_jepa.masks import tree_mask
 from llm_jepa.views import TokenSequence, with_predictor_tokens
 
 PAD = 9
-LAYOUTS = [RowsLayout(PAD), PackedLayout(PAD), FlatLayout(PAD)]
+LAYOUTS = [RowsLayout(PAD), PackedLayout(PAD), FlatLayout(PAD), PackedLayout(PAD, break_even_tokens=0)]
+"""The last one, for which attention is all that costs, has two rows for an example wherever they are shorter."""
 
 
 def plain(*token_ids: int) -> TokenSequence:
