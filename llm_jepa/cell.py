@@ -1,8 +1,8 @@
 """One cell of an experiment: trains a recipe, scores what it writes, and leaves `result.json`.
 
 It runs as a process of its own, `python -m llm_jepa.cell DIRECTORY`, so that nothing of one cell reaches another and a
-kill costs one cell. DIRECTORY holds `cell.json`, the cell's order; a cell that was interrupted goes on from its last
-checkpoint.
+kill costs one cell; one that a killed comparison left at work is waited for. DIRECTORY holds `cell.json`, the cell's
+order; a cell that was interrupted goes on from its last checkpoint.
 """
 
 import gc
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from transformers.trainer import TRAINER_STATE_NAME
 
 from llm_jepa.entry import entry_point
@@ -27,6 +28,7 @@ logger = logging.getLogger("llm_jepa.cell")
 ORDER_FILE = "cell.json"
 RESULT_FILE = "result.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+LOCK_FILE = "cell.lock"
 RUN_DIRECTORY = "run"
 
 
@@ -49,9 +51,20 @@ def main() -> None:
 
 
 def run_cell(directory: Path) -> None:
-    """Train and score one cell; nothing is done if it has its result already."""
-    if (directory / RESULT_FILE).is_file():
-        return
+    """Train and score one cell; nothing is done if it has its result already, or another process is about to."""
+    with FileLock(directory / LOCK_FILE):
+        if not (directory / RESULT_FILE).is_file():
+            _run(directory)
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write a file that is whole or not there."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _run(directory: Path) -> None:
     order = CellOrder(**json.loads((directory / ORDER_FILE).read_text(encoding="utf-8")))
     run_directory = directory / RUN_DIRECTORY
     recipe = parse_recipe([order.recipe, *order.overrides, f"--output_dir={run_directory}"])
@@ -71,13 +84,6 @@ def run_cell(directory: Path) -> None:
     write_json(result, directory / RESULT_FILE)
     if not order.keep_model:
         shutil.rmtree(run_directory)
-
-
-def write_json(content: Any, path: Path) -> None:
-    """Write a file that is whole or not there."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _training(run_directory: Path) -> dict[str, Any]:

@@ -69,26 +69,23 @@ def flop_matched_steps(arm: ArmCost, baseline: ArmCost) -> int:
     return round(arm.steps * arm.flops_per_row / baseline.flops_per_row)
 
 
-def search(experiment: Experiment, num_jobs: int, progress: Callable[[Cell], None]) -> dict[str, Settings]:
+def chosen_points(experiment: Experiment) -> dict[str, Settings]:
     """Arm -> the point of the grid with the best primary score on the dev split; of equals the first.
 
     Every arm, the baseline too, has the same budget: every point once, with the first seed.
 
     Raises:
-        CellError: A cell of the search failed.
+        CellError: A cell of the search has not been run.
     """
     if experiment.search is None:
         return {arm: {} for arm in experiment.arms}
-    tried = list(search_cells(experiment))
-    failures = run_cells(experiment, [cell for _, _, cell in tried], num_jobs, progress)
-    if failures:
-        raise CellError(f"The search is not finished, so nothing was compared. {' '.join(failures)}")
     points = experiment.search.points()
     sign = -1 if experiment.primary_score in LOWER_IS_BETTER else 1
     best: dict[str, tuple[float, int]] = {}
-    for arm, number, cell in tried:
+    for arm, number, cell in search_cells(experiment):
         result = read_result(experiment, cell)
-        assert result is not None, "run_cells has run it"
+        if result is None:
+            raise CellError(f"The search is not finished ({cell.directory} has no result), so nothing was compared.")
         best[arm] = max(
             best.get(arm, (float("-inf"), 0)), (sign * result["scores"][experiment.primary_score], -number)
         )

@@ -68,9 +68,11 @@ class JEPAConfig(SFTConfig):
         target_column: Column with the target, when the data are two plain columns.
         system_prompt: System turn put before every conversation; views are encoded without it.
         task: How `llm-jepa eval` and `compare` score what the model writes: `text` (exact scores alone), `regex`
-            (language equality), `math` (GSM8K's final number), `qa` (normalised match) or `sql` (execution).
+            (language equality), `math` (GSM8K's final number), `qa` (normalised match), `sql` (execution) or `choice`
+            (the most likely of the row's choices).
         database_path: For `task: sql`, the SQLite file of a row, with columns in braces:
             `spider/database/{db_id}/{db_id}.sqlite`.
+        choices_column: For `task: choice`, the column with a row's list of choices; the target is one of them.
         from_scratch: Start from the model's config with random weights (pretraining).
         completion_only_loss: TRL's; here True unless set to False, whatever the data set's columns are called.
 
@@ -122,6 +124,7 @@ class JEPAConfig(SFTConfig):
     database_path: str | None = field(
         default=None, metadata={"help": "SQLite file of a row for task sql, columns in braces."}
     )
+    choices_column: str | None = field(default=None, metadata={"help": "Column with the choices, for task choice."})
     from_scratch: bool = field(default=False, metadata={"help": "Random weights from the model's config."})
 
     def __post_init__(self):
@@ -181,11 +184,12 @@ class JEPAConfig(SFTConfig):
         for name in ("source_column", "target_column"):
             if getattr(self, name) == "":
                 raise ValueError(f"`{name}` is empty; give a column's name or leave it out.")
-        if (self.task == "sql") != (self.database_path is not None):
-            raise ValueError(
-                f"`task` is {self.task!r} and `database_path` {self.database_path!r}: a database is needed for "
-                "`task: sql`, and has no effect otherwise."
-            )
+        for task, name in (("sql", "database_path"), ("choice", "choices_column")):
+            if (self.task == task) != (getattr(self, name) is not None):
+                raise ValueError(
+                    f"`task` is {self.task!r} and `{name}` {getattr(self, name)!r}: it is needed for `task: {task}`, "
+                    "and has no effect otherwise."
+                )
         if (self.source_column is None) != (self.target_column is None):
             raise ValueError(
                 f"`source_column` is {self.source_column!r} and `target_column` is {self.target_column!r}. "

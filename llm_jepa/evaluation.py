@@ -1,6 +1,5 @@
 """Evaluates the base and the tuned model of a recipe on the same held-out rows."""
 
-import gc
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,47 +8,50 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from peft import PeftModel
-from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import CONFIG_NAME as MODEL_CONFIG
-from trl import get_quantization_config
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_jepa.arms import Arm, load_arms
 from llm_jepa.generation import Completion, Prompt, generate_completions
+from llm_jepa.likelihood import choice_likelihoods
 from llm_jepa.loading import load_split
-from llm_jepa.modeling import load_tokenizer, resolve_model
+from llm_jepa.modeling import load_tokenizer
 from llm_jepa.prediction_log import PredictionLog, weights_identity
-from llm_jepa.recipe import Recipe, read_settings
+from llm_jepa.recipe import Recipe
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.scoring.choice import ChoiceLikelihoods
 from llm_jepa.scoring.tasks import Rate, RowScores, Task, rates, score_row
-from llm_jepa.train import RECIPE_FILE
+from llm_jepa.vllm_generation import check_vllm, generate_with_vllm, load_vllm_arms
 
 logger = logging.getLogger(__name__)
 
-Arm = Literal["base", "tuned"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
+Backend = Literal["transformers", "vllm"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 @dataclass(frozen=True)
 class HeldOutRow:
-    """One row to generate for; `template_kwargs` are what else the chat template gets of it."""
+    """One row to generate for; `template_kwargs` are what else the chat template gets of it, `choices` and `database`
+    what its task scores with.
+    """
 
     prompt: Prompt
     template_kwargs: dict[str, Any]
     source: str
     gold: str
     database: Path | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one arm wrote for one row."""
+    """What one arm wrote for one row, and what it thinks of the row's choices, if there are any."""
 
     source: str
     gold: str
     prediction: str
     stopped: bool
+    likelihoods: ChoiceLikelihoods | None = None
 
 
 @dataclass(frozen=True)
@@ -64,26 +66,6 @@ class ArmResult:
     predictions: list[Prediction]
     rows: list[RowScores]
     scores: dict[str, Rate]
-
-
-def choose_arms(recipe: Recipe, wanted: Sequence[str] | None = None) -> list[Arm]:
-    """The arms to evaluate, base first: those wanted, else all that the recipe has.
-
-    Raises:
-        ValueError: An arm is unknown or asked for twice, a run from scratch has no base model, or nothing was
-            trained yet.
-    """
-    has_base = not recipe.training.from_scratch
-    if wanted is None:
-        wanted = ARMS if has_base else ["tuned"]
-    arms = [arm for arm in ARMS if arm in wanted]
-    if sorted(arms) != sorted(wanted):
-        raise ValueError(f"Arms {','.join(wanted)!r}; allowed are {', '.join(ARMS)}, each once.")
-    if "base" in arms and not has_base:
-        raise ValueError("`from_scratch: true` starts from random weights: there is no base. Take the arm `tuned`.")
-    if "tuned" in arms:
-        _check_run(recipe)
-    return arms
 
 
 def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int | None = None) -> list[HeldOutRow]:
@@ -108,6 +90,7 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
             source=row["source"],
             gold=row["target"],
             database=_database(recipe.training.database_path, original),
+            choices=_choices(recipe.training.choices_column, original),
         )
         for row, original in zip(rows, dataset, strict=True)
     ]
@@ -130,6 +113,7 @@ def evaluate(
     batch_size: int,
     progress: Callable[[Arm, int], None] | None = None,
     directory: Path | None = None,
+    backend: Backend = "transformers",
 ) -> Iterator[ArmResult]:
     """Evaluate one arm after the other; each result is given as soon as it is there.
 
@@ -141,13 +125,23 @@ def evaluate(
         max_new_tokens, batch_size: As for `generate_completions`.
         progress: Called after each batch with the arm and the number of rows that it finished.
         directory: Where what is generated is kept meanwhile, to go on from there after an interruption.
+        backend: What generates. vLLM's kernels round otherwise than transformers', so take one for all that is to be
+            compared.
+
+    Raises:
+        ValueError: vLLM is not installed, or does not take what the recipe asks for.
     """
-    for arm, location, model in load_arms(recipe, arms):
-        log = _log(recipe, arm, location, rows, max_new_tokens, batch_size, directory)
+    load: Any = load_arms
+    generate: Any = generate_completions
+    if backend == "vllm":
+        check_vllm(recipe)
+        load, generate = load_vllm_arms, generate_with_vllm
+    for arm, location, model in load(recipe, arms):
+        log = _log(recipe, arm, location, rows, (max_new_tokens, batch_size, backend), directory)
         finished = {} if log is None else log.finished
         if progress is not None:
             progress(arm, len(finished))
-        completions = generate_completions(
+        completions = generate(
             model,
             tokenizer,
             [row.prompt for row in rows],
@@ -157,15 +151,30 @@ def evaluate(
             template_kwargs=[row.template_kwargs for row in rows],
             finished=finished,
         )
+        likelihoods = _likelihoods(recipe.training.task, model, tokenizer, rows, batch_size)
         del model  # so that the next one does not come on top of it
         if log is not None:
             log.remove()
         predictions = [
-            Prediction(row.source, row.gold, completion.text, completion.stopped)
-            for row, completion in zip(rows, completions, strict=True)
+            Prediction(row.source, row.gold, completion.text, completion.stopped, likelihood)
+            for row, completion, likelihood in zip(rows, completions, likelihoods, strict=True)
         ]
         scored = score(recipe.training.task, predictions, rows)
         yield ArmResult(arm, location, predictions, scored, rates(scored))
+
+
+def _likelihoods(
+    task: Task,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[HeldOutRow],
+    batch_size: int,
+) -> Sequence[ChoiceLikelihoods | None]:
+    if task != "choice":
+        return [None] * len(rows)
+    prompts, choices = [row.prompt for row in rows], [row.choices for row in rows]
+    template_kwargs = [row.template_kwargs for row in rows]
+    return choice_likelihoods(model, tokenizer, prompts, choices, batch_size, template_kwargs=template_kwargs)
 
 
 def _log(
@@ -173,8 +182,7 @@ def _log(
     arm: Arm,
     location: str,
     rows: Sequence[HeldOutRow],
-    max_new_tokens: int,
-    batch_size: int,
+    limits: tuple[int, int, Backend],
     directory: Path | None,
 ) -> PredictionLog | None:
     if directory is None:
@@ -184,7 +192,7 @@ def _log(
         "location": location,
         "weights": weights_identity(location),
         "prompts": [(row.prompt, row.template_kwargs) for row in rows],
-        "limits": (max_new_tokens, batch_size),
+        "limits": limits,
     }
     return PredictionLog(directory / f"predictions-{arm}.partial.jsonl", identity)
 
@@ -201,29 +209,12 @@ def _advance(
         progress(arm, len(completions))
 
 
-def load_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, PreTrainedModel | PeftModel]]:
-    """Load the models, one at a time. The base's weights are read once if the tuned model is an adapter on them."""
-    base_location = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
-    output_dir = str(recipe.output_dir)
-    adapter = "tuned" in arms and _is_adapter(recipe.output_dir)
-    base = None
-    if "base" in arms or adapter:
-        base = _load_weights(recipe, base_location)
-    if base is not None and "base" in arms:
-        yield "base", base_location, base
-    if base is not None and adapter:
-        yield "tuned", output_dir, PeftModel.from_pretrained(base, output_dir)
-    elif "tuned" in arms:
-        del base
-        gc.collect()
-        yield "tuned", output_dir, _load_weights(recipe, output_dir)
-
-
 def score(task: Task, predictions: Sequence[Prediction], rows: Sequence[HeldOutRow]) -> list[RowScores]:
     """The scores of every prediction. A row that cannot be scored is wrong, and named in the log."""
     scored = []
     for index, (prediction, row) in enumerate(zip(predictions, rows, strict=True)):
-        scores = score_row(task, prediction.prediction, prediction.gold, prediction.stopped, row.database)
+        written = prediction.prediction, prediction.gold, prediction.stopped
+        scores = score_row(task, *written, row.database, prediction.likelihoods)
         if scores.problem is not None:
             logger.info("Row %d counts as wrong: %s", index, scores.problem)
         scored.append(scores)
@@ -231,10 +222,12 @@ def score(task: Task, predictions: Sequence[Prediction], rows: Sequence[HeldOutR
 
 
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write one JSON object a line: `source`, `gold`, `prediction`, `stopped`."""
+    """Write one JSON object a line: `source`, `gold`, `prediction`, `stopped`, and of a choice `likelihoods`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in predictions)
+        for row in predictions:
+            content = {name: value for name, value in asdict(row).items() if value is not None}
+            file.write(json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def _template_kwargs(row: dict[str, Any]) -> dict[str, Any]:
@@ -256,37 +249,13 @@ def _database(template: str | None, row: dict[str, Any]) -> Path | None:
         ) from error
 
 
-def _is_adapter(directory: Path) -> bool:
-    return (directory / ADAPTER_CONFIG).is_file()
-
-
-def _check_run(recipe: Recipe) -> None:
-    """Raise unless the output directory holds what a run of this recipe's model saved at its end."""
-    directory = recipe.output_dir
-    if not (_is_adapter(directory) or (directory / MODEL_CONFIG).is_file()):
+def _choices(column: str | None, row: dict[str, Any]) -> tuple[str, ...]:
+    if column is None:
+        return ()
+    choices = row.get(column)
+    if not isinstance(choices, list) or not choices or not all(isinstance(text, str) for text in choices):
         raise ValueError(
-            f"`output_dir: {directory}` holds no trained model or adapter. Train first (llm-jepa train "
-            f"{recipe.path}), or evaluate the base model alone, with the arm `base`."
+            f"`choices_column: {column}` holds {choices!r:.80} in a row with the columns {list(row)}. Name a column "
+            "with a list of texts."
         )
-    if (directory / RECIPE_FILE).is_file():
-        trained = read_settings(directory / RECIPE_FILE)["model_name_or_path"]
-        given = recipe.settings["model_name_or_path"]
-        if trained != given:
-            raise ValueError(
-                f"`output_dir: {directory}` was trained from {trained!r}; `model_name_or_path` is {given!r}. Give the "
-                "settings of the run."
-            )
-
-
-def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
-    model, training = recipe.model, recipe.training
-    kwargs = {
-        "revision": model.model_revision,
-        "trust_remote_code": training.trust_remote_code,
-        "attn_implementation": model.attn_implementation,
-        "quantization_config": get_quantization_config(model),
-        "device_map": {"": training.device},
-    }
-    kwargs |= recipe.settings.get("model_init_kwargs") or {}
-    kwargs["dtype"] = torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else model.dtype
-    return AutoModelForCausalLM.from_pretrained(location, **kwargs)
+    return tuple(choices)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -56,32 +57,75 @@ def generate_completions(
     Raises:
         ValueError: A number is below 1, a prompt is empty, or a prompt leaves no room for `max_new_tokens`.
     """
-    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"`{name}` is {value}; it must be at least 1.")
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(inner, PreTrainedModel)
+    stop_ids = stop_token_ids(inner.generation_config, tokenizer)
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    prompt_ids = tokenise_prompts(tokenizer, prompts, max_new_tokens, limit, template_kwargs)
+    with _greedy(inner, tokenizer, stop_ids, max_new_tokens):
+        return complete_batches(
+            partial(_generate, model), tokenizer, prompt_ids, stop_ids, batch_size, progress, finished
+        )
+
+
+def complete_batches(
+    write: Callable[[list[list[int]]], list[list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: Sequence[list[int]],
+    stop_ids: Sequence[int],
+    batch_size: int,
+    progress: Callable[[Mapping[int, Completion]], None] | None = None,
+    finished: Mapping[int, Completion] | None = None,
+) -> list[Completion]:
+    """Complete tokenised prompts, longest first, by a function from the prompts of a batch to what follows each.
+
+    Raises:
+        ValueError: `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` is {batch_size}; it must be at least 1.")
+    completions = dict(finished or {})
+    longest_first = sorted(range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]))
+    for start in range(0, len(prompt_ids), batch_size):
+        batch = longest_first[start : start + batch_size]
+        if completions.keys() >= {*batch}:
+            continue
+        new_ids = write([prompt_ids[i] for i in batch])
+        written = {i: _decode(tokenizer, ids, stop_ids) for i, ids in zip(batch, new_ids, strict=True)}
+        completions |= written
+        if progress is not None:
+            progress(written)
+    return [completions[i] for i in range(len(prompt_ids))]
+
+
+def tokenise_prompts(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    max_positions: int | None,
+    template_kwargs: Sequence[Mapping[str, Any]] | None = None,
+) -> list[list[int]]:
+    """The ids of every prompt, up to where the completion begins.
+
+    Raises:
+        ValueError: `max_new_tokens` is below 1, a prompt is empty, or one leaves no room for `max_new_tokens`.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"`max_new_tokens` is {max_new_tokens}; it must be at least 1.")
     if template_kwargs is None:
         template_kwargs = [{}] * len(prompts)
     prompt_ids = [
         _tokenise(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)
     ]
-    _check_lengths([len(ids) for ids in prompt_ids], max_new_tokens, model)
+    _check_lengths([len(ids) for ids in prompt_ids], max_new_tokens, max_positions)
+    return prompt_ids
 
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
-    stop_ids = _stop_token_ids(inner, tokenizer)
-    completions = dict(finished or {})
-    longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompt_ids[i]))
-    with _greedy(inner, tokenizer, stop_ids, max_new_tokens):
-        for start in range(0, len(prompts), batch_size):
-            batch = longest_first[start : start + batch_size]
-            if completions.keys() >= {*batch}:
-                continue
-            new_ids = _generate(model, [prompt_ids[i] for i in batch])
-            written = {i: _decode(tokenizer, ids, stop_ids) for i, ids in zip(batch, new_ids, strict=True)}
-            completions |= written
-            if progress is not None:
-                progress(written)
-    return [completions[i] for i in range(len(prompts))]
+
+def stop_token_ids(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends a completion: what the generation config lists, and the stop token of the tokenizer."""
+    configured = generation_config.eos_token_id
+    ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
+    return sorted(ids - {None})
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwargs: Mapping[str, Any]) -> list[int]:
@@ -98,8 +142,7 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwarg
     return ids
 
 
-def _check_lengths(lengths: list[int], max_new_tokens: int, model: PreTrainedModel | PeftModel) -> None:
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -> None:
     for i, length in enumerate(lengths):
         if length == 0:
             raise ValueError(f"Prompt {i} has no tokens; a completion needs at least one to start from.")
@@ -108,13 +151,6 @@ def _check_lengths(lengths: list[int], max_new_tokens: int, model: PreTrainedMod
                 f"Prompt {i} has {length} tokens; with max_new_tokens={max_new_tokens} it exceeds the "
                 f"{limit} positions of the model. Lower `max_new_tokens`, or leave the row out."
             )
-
-
-def _stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that ends a completion: what the generation config lists, and the stop token of the tokenizer."""
-    configured = model.generation_config.eos_token_id
-    ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
-    return sorted(ids - {None})
 
 
 @contextmanager
@@ -155,7 +191,7 @@ def _generate(model: PreTrainedModel | PeftModel, prompt_ids: list[list[int]]) -
     return output_BL[:, input_ids_BL.shape[1] :].tolist()
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: list[int]) -> Completion:
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: Sequence[int]) -> Completion:
     end = next((i for i, token_id in enumerate(ids) if token_id in stop_ids), len(ids))
     text = tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     assert isinstance(text, str)

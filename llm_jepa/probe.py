@@ -15,6 +15,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_jepa.arms import Arm, load_arms
 from llm_jepa.diagnostics import (
     effective_rank,
     linear_map_error,
@@ -23,7 +24,6 @@ from llm_jepa.diagnostics import (
     singular_values_of_difference,
     unpaired_cosine,
 )
-from llm_jepa.evaluation import Arm, load_arms
 from llm_jepa.layouts import Batch, Example, RowsLayout
 from llm_jepa.loading import load_split
 from llm_jepa.masks import padding_mask

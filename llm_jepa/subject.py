@@ -7,7 +7,7 @@ from huggingface_hub import snapshot_download
 from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers.utils import find_adapter_config_file
 
-from llm_jepa.evaluation import Arm, choose_arms
+from llm_jepa.arms import Arm, choose_arms
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe, read_overrides
 from llm_jepa.train import RECIPE_FILE
 

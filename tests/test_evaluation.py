@@ -8,13 +8,12 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 
+from llm_jepa.arms import choose_arms, load_arms
 from llm_jepa.cli import main
 from llm_jepa.evaluation import (
     HeldOutRow,
     Prediction,
-    choose_arms,
     evaluate,
-    load_arms,
     load_rows,
     load_run_tokenizer,
     score,

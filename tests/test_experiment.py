@@ -1,8 +1,6 @@
 """An experiment on a tiny model: cells are run once and kept, and the verdict rests on what has finished alone."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +12,7 @@ from datasets import Dataset
 from llm_jepa.arm_cost import ArmCost, count_arm, recipe_model_size
 from llm_jepa.cell import RESULT_FILE
 from llm_jepa.cli import main
-from llm_jepa.comparison import compare, flop_matched_steps, plan, search
+from llm_jepa.comparison import LOG_FILE, chosen_points, compare, flop_matched_steps, plan
 from llm_jepa.experiment import read_experiment
 from llm_jepa.flops import StepCounts, step_flops
 from llm_jepa.report import render_html, render_markdown
@@ -159,21 +157,25 @@ def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(written
 
 
 def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(written):
-    """kill -9 on all of it when the first cell is done."""
+    """kill -9 when the first cell is done: of the comparison alone, which leaves the second cell at work behind it."""
     path = written("killed", arms={name: ARMS[name] for name in ("lm_only", "jepa")}, equal_flops=False)
     output_dir = read_experiment(path).output_dir
     command = [sys.executable, "-c", "from llm_jepa.cli import main; main()", "compare", str(path)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (done := list(output_dir.rglob(RESULT_FILE))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     (first,) = done
     stamp = first.stat().st_mtime_ns
     assert main(["compare", str(path)]) == 0
     assert first.stat().st_mtime_ns == stamp
     assert report_of(path)["missing"] == []
+    for seed in (1, 2):
+        for arm in ("lm_only", "jepa"):
+            log = (output_dir / "cells" / arm / str(seed) / LOG_FILE).read_text()
+            assert log.count("train_runtime") == 1, "a cell that was left at work was run a second time"
 
 
 def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
@@ -198,7 +200,7 @@ def test_the_search_gives_every_arm_the_same_points_on_the_dev_split(written):
     )
     assert main(["compare", str(path), "--jobs", "2"]) == 0
     experiment = read_experiment(path)
-    chosen = search(experiment, 1, lambda cell: None)
+    chosen = chosen_points(experiment)
     for arm in ("lm_only", "jepa"):
         scores = []
         for number in (0, 1):
@@ -207,6 +209,16 @@ def test_the_search_gives_every_arm_the_same_points_on_the_dev_split(written):
             scores.append(json.loads((directory / RESULT_FILE).read_text())["scores"]["capped"])
         assert chosen[arm] == {"learning_rate": [0.0, 0.01][scores.index(min(scores))]}
     assert report_of(path)["arms"]["jepa"]["settings"]["learning_rate"] == chosen["jepa"]["learning_rate"]
+
+
+def test_a_report_alone_runs_nothing(written, capsys):
+    """Of a search that is not finished it can tell nothing."""
+    search = {"split": "validation", "grid": {"learning_rate": [0.0]}}
+    path = written("unsearched", search=search, seeds=[1])
+    with pytest.raises(SystemExit):
+        main(["compare", str(path), "--report_only"])
+    assert "The search is not finished" in capsys.readouterr().err
+    assert not read_experiment(path).output_dir.exists()
 
 
 @pytest.mark.parametrize(

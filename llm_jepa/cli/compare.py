@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from llm_jepa.cell import write_json
-from llm_jepa.comparison import CellError, Plan, compare, plan, run_cells, search
-from llm_jepa.experiment import Experiment, Settings, read_experiment
+from llm_jepa.comparison import CellError, Plan, chosen_points, compare, plan, run_cells
+from llm_jepa.experiment import Experiment, read_experiment, search_cells
 from llm_jepa.report import render_html, render_markdown
 
 REPORT = "report"
@@ -29,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args.experiment)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        planned = plan(experiment, _search(experiment, args.jobs, bar))
+        if not args.report_only:
+            _search(experiment, args.jobs, bar)
+        planned = plan(experiment, chosen_points(experiment))
         failures = [] if args.report_only else _run(experiment, planned, args.jobs, bar)
     _write(experiment, planned)
     if failures:
@@ -37,10 +39,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _search(experiment: Experiment, num_jobs: int, bar: Progress) -> dict[str, Settings]:
-    num_cells = len(experiment.search.points()) * len(experiment.arms) if experiment.search else 0
-    task = bar.add_task("search", total=num_cells, visible=num_cells > 0)
-    return search(experiment, num_jobs, lambda cell: bar.advance(task))
+def _search(experiment: Experiment, num_jobs: int, bar: Progress) -> None:
+    if experiment.search is None:
+        return
+    cells = [cell for _, _, cell in search_cells(experiment)]
+    task = bar.add_task("search", total=len(cells))
+    failures = run_cells(experiment, cells, num_jobs, lambda cell: bar.advance(task))
+    if failures:
+        raise CellError(f"The search is not finished, so nothing was compared. {' '.join(failures)}")
 
 
 def _run(experiment: Experiment, planned: Plan, num_jobs: int, bar: Progress) -> list[str]:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from llm_jepa.arms import ARMS, Arm
 from llm_jepa.evaluation import (
-    ARMS,
-    Arm,
+    BACKENDS,
     ArmResult,
     evaluate,
     load_rows,
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max_rows", type=int, metavar="N", help="evaluate the first N held-out rows (default: all)")
     parser.add_argument("--max_new_tokens", type=int, default=128, metavar="N", help="limit per row (default: 128)")
     parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
+    parser.add_argument("--backend", choices=BACKENDS, default="transformers", help="what generates")
     parser.add_argument(
         "--predictions",
         type=Path,
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             bar.advance(tasks[arm], num_rows)
 
         limits = args.max_new_tokens, args.eval_batch_size
-        for result in evaluate(recipe, arms, tokenizer, rows, *limits, advance, directory):
+        for result in evaluate(recipe, arms, tokenizer, rows, *limits, advance, directory, args.backend):
             results.append(result)
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.arm}.jsonl")

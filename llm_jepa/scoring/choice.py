@@ -1,10 +1,39 @@
 """Multiple choice by likelihood: the choice to which the model gives the highest log-probability."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isnan
 from typing import Literal, get_args
 
 Normalisation = Literal["none", "tokens", "characters", "bytes"]
+
+
+@dataclass(frozen=True)
+class ChoiceLikelihoods:
+    """What a model thinks of the choices of one row.
+
+    Attributes:
+        choices: Their texts.
+        log_probs: Of each the log-probability of its tokens after the prompt, summed (nats).
+        num_tokens: How many tokens each is a sum of.
+    """
+
+    choices: list[str]
+    log_probs: list[float]
+    num_tokens: list[int]
+
+
+def is_chosen(gold: str, likelihoods: ChoiceLikelihoods, normalisation: Normalisation) -> bool:
+    """Whether the gold, stripped, is the choice that the model prefers; parameters and errors of `choose`.
+
+    Raises:
+        ValueError: The gold is not one of the choices.
+    """
+    stripped = [choice.strip() for choice in likelihoods.choices]
+    if gold.strip() not in stripped:
+        raise ValueError(f"the gold {gold!r} is none of the choices {likelihoods.choices}.")
+    chosen = choose(likelihoods.log_probs, likelihoods.choices, likelihoods.num_tokens, normalisation)
+    return stripped[chosen] == gold.strip()
 
 
 def choose(

@@ -7,6 +7,7 @@ regex   equivalent (the same language), equivalent_nontrivial (of golds that do 
 math    math_strict (the number after ####), math_flexible (the last number)
 qa      qa_match (normalised; golds are separated by `; `)
 sql     sql_result (the same result on the row's database)
+choice  acc, acc_norm (the gold is the most likely of the row's choices; per character)
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,14 @@ from math import sqrt
 from pathlib import Path
 from typing import Literal, get_args
 
+from llm_jepa.scoring.choice import ChoiceLikelihoods, is_chosen
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
 from llm_jepa.scoring.math_answer import is_flexible_math_match, is_strict_math_match
 from llm_jepa.scoring.qa import qa_match
 from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
 from llm_jepa.scoring.sql_execution import same_result
 
-Task = Literal["text", "regex", "math", "qa", "sql"]
+Task = Literal["text", "regex", "math", "qa", "sql", "choice"]
 TASKS: tuple[Task, ...] = get_args(Task)
 EXACT_SCORES = ("strict", "prefix", "contains", "stopped", "capped")
 TASK_SCORES: dict[Task, tuple[str, ...]] = {
@@ -30,6 +32,7 @@ TASK_SCORES: dict[Task, tuple[str, ...]] = {
     "math": ("math_strict", "math_flexible"),
     "qa": ("qa_match",),
     "sql": ("sql_result",),
+    "choice": ("acc", "acc_norm"),
 }
 LOWER_IS_BETTER = frozenset({"capped"})
 GOLD_SEPARATOR = "; "
@@ -71,7 +74,14 @@ def score_names(task: Task) -> tuple[str, ...]:
     return (*EXACT_SCORES, *TASK_SCORES[task])
 
 
-def score_row(task: Task, prediction: str, gold: str, stopped: bool, database: Path | None = None) -> RowScores:
+def score_row(
+    task: Task,
+    prediction: str,
+    gold: str,
+    stopped: bool,
+    database: Path | None = None,
+    likelihoods: ChoiceLikelihoods | None = None,
+) -> RowScores:
     """Score one generated text.
 
     Args:
@@ -80,6 +90,7 @@ def score_row(task: Task, prediction: str, gold: str, stopped: bool, database: P
         gold: The text wanted.
         stopped: Whether a stop token ended the generation.
         database: The row's SQLite file, for `sql`.
+        likelihoods: Of the row's choices, for `choice`.
     """
     values: dict[str, bool | None] = {
         "strict": is_strict_match(prediction, gold),
@@ -89,7 +100,7 @@ def score_row(task: Task, prediction: str, gold: str, stopped: bool, database: P
         "capped": not stopped,
     }
     try:
-        own, problem = _task_scores(task, prediction, gold, database)
+        own, problem = _task_scores(task, prediction, gold, database, likelihoods)
     except ValueError as error:
         own, problem = dict.fromkeys(TASK_SCORES[task], False), str(error)
     return RowScores({**values, **own}, problem)
@@ -108,7 +119,7 @@ def rates(rows: Sequence[RowScores]) -> dict[str, Rate]:
 
 
 def _task_scores(
-    task: Task, prediction: str, gold: str, database: Path | None
+    task: Task, prediction: str, gold: str, database: Path | None, likelihoods: ChoiceLikelihoods | None
 ) -> tuple[dict[str, bool | None], str | None]:
     """The scores of a task beside the exact ones, and why they could not be told, if so."""
     if task == "regex":
@@ -125,6 +136,11 @@ def _task_scores(
         is_answer = comparison.outcome in ("equal", "different")
         problem = None if is_answer else f"{comparison.outcome}: {comparison.detail}"
         return {"sql_result": comparison.outcome == "equal"}, problem
+    if task == "choice":
+        if likelihoods is None:
+            raise ValueError("the row has no choices.")
+        values = is_chosen(gold, likelihoods, "none"), is_chosen(gold, likelihoods, "characters")
+        return dict(zip(TASK_SCORES["choice"], values, strict=True)), None
     return {}, None
 
 

@@ -1,7 +1,6 @@
 """data/nl_rx.py: the published grammar, drawn within its limits, the same for the same seed, in disjoint splits."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import random
@@ -13,10 +12,10 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
+from tests.data.scripts import load_script
+
 SCRIPT = Path(__file__).parents[2] / "data" / "nl_rx.py"
-spec = importlib.util.spec_from_file_location("nl_rx", SCRIPT)
-nl_rx = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(nl_rx)
+nl_rx = load_script(SCRIPT)
 
 NUM_TRAIN, NUM_TEST, SEED = 800, 200, 3
 VOCABULARY = """

@@ -1,0 +1,128 @@
+"""Greedy generation by vLLM, where it is installed: the prompts, stop tokens and limits of `llm_jepa.generation`."""
+
+import gc
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from peft import PeftConfig
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+
+from llm_jepa.arms import Arm, is_adapter, weights_dtype
+from llm_jepa.generation import Completion, Prompt, complete_batches, stop_token_ids, tokenise_prompts
+from llm_jepa.modeling import resolve_model
+from llm_jepa.recipe import Recipe
+
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as `max_lora_rank`."""
+
+
+@dataclass(frozen=True)
+class VLLMModel:
+    """An engine, the adapter to put on it (`LoRARequest`) or None, and the configs of its model."""
+
+    engine: Any
+    adapter: Any
+    generation_config: GenerationConfig
+    max_positions: int | None
+
+
+def check_vllm(recipe: Recipe) -> None:
+    """Raise unless vLLM is installed and can do what the recipe asks for.
+
+    Raises:
+        ValueError: It is not, or it cannot.
+    """
+    idle = {
+        "task: choice": recipe.training.task == "choice",
+        "load_in_4bit": recipe.model.load_in_4bit,
+        "load_in_8bit": recipe.model.load_in_8bit,
+        "model_init_kwargs": recipe.settings.get("model_init_kwargs"),
+    }
+    refused = [name for name, is_set in idle.items() if is_set]
+    if refused:
+        raise ValueError(f"`{'`, `'.join(refused)}` is for `--backend transformers`; `vllm` does not take it.")
+    if importlib.util.find_spec("vllm") is None:
+        raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
+
+
+def load_vllm_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, VLLMModel]]:
+    """The arms as `llm_jepa.arms.load_arms` gives them, on vLLM: base and adapter share one engine."""
+    base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
+    has_adapter = "tuned" in arms and is_adapter(tuned)
+    if "base" in arms or has_adapter:
+        rank = PeftConfig.from_pretrained(str(tuned)).r if has_adapter else None
+        model = _load(recipe, base, recipe.model.model_revision, rank)
+        if "base" in arms:
+            yield "base", base, model
+        if has_adapter:
+            from vllm.lora.request import LoRARequest
+
+            adapter = LoRARequest("tuned", 1, str(tuned))
+            yield "tuned", str(tuned), VLLMModel(model.engine, adapter, model.generation_config, model.max_positions)
+        del model
+        gc.collect()
+    if "tuned" in arms and not has_adapter:
+        yield "tuned", str(tuned), _load(recipe, str(tuned), None, None)
+
+
+def generate_with_vllm(
+    model: VLLMModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    batch_size: int,
+    progress: Callable[[Mapping[int, Completion]], None] | None = None,
+    template_kwargs: Sequence[Mapping[str, Any]] | None = None,
+    finished: Mapping[int, Completion] | None = None,
+) -> list[Completion]:
+    """Complete every prompt greedily; parameters and errors of `llm_jepa.generation.generate_completions`.
+
+    `batch_size` is how many prompts are handed to vLLM at a time; what it computes at once it decides itself.
+    """
+    from vllm import SamplingParams
+
+    prompt_ids = tokenise_prompts(tokenizer, prompts, max_new_tokens, model.max_positions, template_kwargs)
+    stop_ids = stop_token_ids(model.generation_config, tokenizer)
+    sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=stop_ids, detokenize=False)
+    write = partial(_write, model, sampling)
+    return complete_batches(write, tokenizer, prompt_ids, stop_ids, batch_size, progress, finished)
+
+
+def _write(model: VLLMModel, sampling: Any, prompt_ids: list[list[int]]) -> list[list[int]]:
+    """One batch: the new ids of each prompt, the stop token among them if one was reached."""
+    prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
+    results = model.engine.generate(prompts, sampling, lora_request=model.adapter, use_tqdm=False)
+    return [list(result.outputs[0].token_ids) for result in results]
+
+
+def _load(recipe: Recipe, location: str, revision: str | None, lora_rank: int | None) -> VLLMModel:
+    from vllm import LLM
+
+    lora: dict[str, Any] = {}
+    if lora_rank is not None:
+        lora = {"enable_lora": True, "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= lora_rank)}
+    engine = LLM(
+        model=location,
+        revision=revision,
+        dtype=str(weights_dtype(recipe)).removeprefix("torch."),
+        trust_remote_code=recipe.training.trust_remote_code,
+        generation_config="vllm",  # its own neutral defaults: sampling settings of the model are left aside
+        seed=recipe.training.seed,
+        **lora,
+    )
+    config = AutoConfig.from_pretrained(
+        location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
+    )
+    return VLLMModel(
+        engine, None, _generation_config(location, revision, config), config.get_text_config().max_position_embeddings
+    )
+
+
+def _generation_config(location: str, revision: str | None, config: Any) -> GenerationConfig:
+    try:
+        return GenerationConfig.from_pretrained(location, revision=revision or "main")
+    except OSError:  # a model without that file: transformers, too, then makes it of the config
+        return GenerationConfig.from_model_config(config)
