@@ -114,6 +114,7 @@ def evaluate(
     progress: Callable[[Arm, int], None] | None = None,
     directory: Path | None = None,
     backend: Backend = "transformers",
+    vllm_options: Mapping[str, Any] | None = None,
 ) -> Iterator[ArmResult]:
     """Evaluate one arm after the other; each result is given as soon as it is there.
 
@@ -127,6 +128,7 @@ def evaluate(
         directory: Where what is generated is kept meanwhile, to go on from there after an interruption.
         backend: What generates. vLLM's kernels round otherwise than transformers', so take one for all that is to be
             compared.
+        vllm_options: For `vllm.LLM`, such as `tensor_parallel_size`.
 
     Raises:
         ValueError: vLLM is not installed, or does not take what the recipe asks for.
@@ -135,7 +137,7 @@ def evaluate(
     generate: Any = generate_completions
     if backend == "vllm":
         check_vllm(recipe)
-        load, generate = load_vllm_arms, generate_with_vllm
+        load, generate = partial(load_vllm_arms, engine_options=vllm_options or {}), generate_with_vllm
     for arm, location, model in load(recipe, arms):
         log = _log(recipe, arm, location, rows, (max_new_tokens, batch_size, backend), directory)
         finished = {} if log is None else log.finished

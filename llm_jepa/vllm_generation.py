@@ -48,13 +48,18 @@ def check_vllm(recipe: Recipe) -> None:
         raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
 
 
-def load_vllm_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, VLLMModel]]:
-    """The arms as `llm_jepa.arms.load_arms` gives them, on vLLM: base and adapter share one engine."""
+def load_vllm_arms(
+    recipe: Recipe, arms: Sequence[Arm], engine_options: Mapping[str, Any]
+) -> Iterator[tuple[Arm, str, VLLMModel]]:
+    """The arms as `llm_jepa.arms.load_arms` gives them, on vLLM: base and adapter share one engine.
+
+    `engine_options` go to `vllm.LLM` as they are, over what is set here.
+    """
     base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
     has_adapter = "tuned" in arms and is_adapter(tuned)
     if "base" in arms or has_adapter:
         rank = PeftConfig.from_pretrained(str(tuned)).r if has_adapter else None
-        model = _load(recipe, base, recipe.model.model_revision, rank)
+        model = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
         if "base" in arms:
             yield "base", base, model
         if has_adapter:
@@ -65,7 +70,7 @@ def load_vllm_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, s
         del model
         gc.collect()
     if "tuned" in arms and not has_adapter:
-        yield "tuned", str(tuned), _load(recipe, str(tuned), None, None)
+        yield "tuned", str(tuned), _load(recipe, str(tuned), None, None, engine_options)
 
 
 def generate_with_vllm(
@@ -98,21 +103,22 @@ def _write(model: VLLMModel, sampling: Any, prompt_ids: list[list[int]]) -> list
     return [list(result.outputs[0].token_ids) for result in results]
 
 
-def _load(recipe: Recipe, location: str, revision: str | None, lora_rank: int | None) -> VLLMModel:
+def _load(
+    recipe: Recipe, location: str, revision: str | None, lora_rank: int | None, engine_options: Mapping[str, Any]
+) -> VLLMModel:
     from vllm import LLM
 
-    lora: dict[str, Any] = {}
+    options: dict[str, Any] = {
+        "model": location,
+        "revision": revision,
+        "dtype": str(weights_dtype(recipe)).removeprefix("torch."),
+        "trust_remote_code": recipe.training.trust_remote_code,
+        "generation_config": "vllm",  # its neutral defaults: sampling settings of the model are left aside
+        "seed": recipe.training.seed,
+    }
     if lora_rank is not None:
-        lora = {"enable_lora": True, "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= lora_rank)}
-    engine = LLM(
-        model=location,
-        revision=revision,
-        dtype=str(weights_dtype(recipe)).removeprefix("torch."),
-        trust_remote_code=recipe.training.trust_remote_code,
-        generation_config="vllm",  # its own neutral defaults: sampling settings of the model are left aside
-        seed=recipe.training.seed,
-        **lora,
-    )
+        options |= {"enable_lora": True, "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= lora_rank)}
+    engine = LLM(**options | dict(engine_options))
     config = AutoConfig.from_pretrained(
         location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
     )

@@ -80,7 +80,7 @@ def run(command: str, directory: Path) -> str:
 
 @pytest.fixture(scope="module")
 def lm_eval(directory):
-    """What the stock command measures: task -> scores, and task -> the texts that were generated."""
+    """What the stock command measures: task -> scores, and task -> what it noted of each row."""
     run(
         f"lm-eval run --model hf --model_args pretrained=model,dtype=float32 --include_path {TASKS} "
         f"--tasks {','.join(f'llm_jepa_{name}' for name in TASK_OF)} --gen_kwargs max_gen_toks={LIMIT} --device cpu "
@@ -94,12 +94,12 @@ def lm_eval(directory):
         scores[task.removeprefix("llm_jepa_")] = {
             name: value for name, value in named.items() if not name.endswith("_stderr")
         }
-    texts = {}
+    responses = {}
     for name in TASK_OF:
         (samples,) = directory.glob(f"out/**/samples_llm_jepa_{name}_*.jsonl")
         lines = [json.loads(line) for line in samples.read_text().splitlines()]
-        texts[name] = [line["resps"][0][0] for line in sorted(lines, key=lambda line: line["doc_id"])]
-    return scores, texts
+        responses[name] = [line["resps"] for line in sorted(lines, key=lambda line: line["doc_id"])]
+    return scores, responses
 
 
 def evaluated(directory: Path, name: str):
@@ -122,13 +122,16 @@ def evaluated(directory: Path, name: str):
 
 @pytest.mark.parametrize("name", TASK_OF)
 def test_lm_eval_gives_the_scores_of_llm_jepa_eval(name, directory, lm_eval):
-    scores, texts = lm_eval
+    scores, responses = lm_eval
     base = evaluated(directory, name)
     own = {key: rate.fraction for key, rate in base.scores.items() if rate.count}
     if name == "rotten_tomatoes":
         assert scores[name] == pytest.approx({key: own[key] for key in ("acc", "acc_norm")})
+        for row, response in zip(base.predictions, responses[name], strict=True):
+            log_probs = [float(one[0][0]) for one in response]
+            assert row.likelihoods.log_probs == pytest.approx(log_probs, abs=1e-3)
         return
-    assert texts[name] == [row.prediction for row in base.predictions]
+    assert [response[0][0] for response in responses[name]] == [row.prediction for row in base.predictions]
     assert scores[name] == pytest.approx({key: own[key] for key in own if key not in ("stopped", "capped")})
     own_scores = TASK_SCORES[TASK_OF[name]] if name == "nq_open" else ("strict", "contains")
     assert any(0 < own[key] < 1 for key in own_scores), f"all rows alike show little: {own}"

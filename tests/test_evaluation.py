@@ -287,3 +287,12 @@ def test_bad_input_is_named(trained, tmp_path):
             parse_recipe([path, "--dataset_name", str(tmp_path / "ids.jsonl"), "--dataset_test_split", "train"]),
             tiny_tokenizer(),
         )
+
+
+def test_options_of_vllm_are_refused_without_it(trained, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", str(trained), "--vllm_options", '{"seed": 1}'])
+    assert "`--vllm_options` has no effect without `--backend vllm`" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["eval", str(trained), "--backend", "vllm", "--vllm_options", "seed"])
+    assert "invalid json_object value: 'seed'" in capsys.readouterr().err

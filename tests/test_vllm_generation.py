@@ -44,7 +44,9 @@ def evaluated(settings, tmp_path, backend):
     recipe = build_recipe(tmp_path / "recipe.yaml", settings)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer)
-    return list(evaluate(recipe, ["base", "tuned"], tokenizer, rows, LIMIT, batch_size=8, backend=backend))
+    options = {"max_model_len": 128, "gpu_memory_utilization": 0.2, "enforce_eager": True}
+    limits = {"batch_size": 8, "backend": backend, "vllm_options": options}
+    return list(evaluate(recipe, ["base", "tuned"], tokenizer, rows, LIMIT, **limits))
 
 
 @pytest.mark.skipif(HAS_VLLM, reason="vLLM is installed")

@@ -1,8 +1,10 @@
 """Score the base and the tuned model of a recipe, or one model or adapter, on held-out rows."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import transformers
@@ -37,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
     parser.add_argument("--backend", choices=BACKENDS, default="transformers", help="what generates")
     parser.add_argument(
+        "--vllm_options", type=json_object, metavar="JSON", help="for vllm.LLM: '{\"tensor_parallel_size\": 2}'"
+    )
+    parser.add_argument(
         "--predictions",
         type=Path,
         metavar="DIR",
@@ -47,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+    if args.vllm_options is not None and args.backend != "vllm":
+        raise ValueError("`--vllm_options` has no effect without `--backend vllm`.")
     recipe, arms = read_subject(args.recipe, args.overrides, args.arms)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
@@ -65,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
             bar.advance(tasks[arm], num_rows)
 
         limits = args.max_new_tokens, args.eval_batch_size
-        for result in evaluate(recipe, arms, tokenizer, rows, *limits, advance, directory, args.backend):
+        generation = {"backend": args.backend, "vllm_options": args.vllm_options}
+        for result in evaluate(recipe, arms, tokenizer, rows, *limits, advance, directory, **generation):
             results.append(result)
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.arm}.jsonl")
@@ -75,6 +83,14 @@ def run(args: argparse.Namespace) -> int:
     if directory is not None:
         console.print(f"predictions: {directory}", soft_wrap=True)
     return 0
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object; argparse names this function where the text is none."""
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(text)
+    return content
 
 
 def _table(results: Sequence[ArmResult], names: Sequence[str]) -> Table:
