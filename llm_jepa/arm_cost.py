@@ -3,15 +3,14 @@
 import math
 from dataclasses import dataclass, replace
 
-import torch
 from peft import get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
 from trl import get_peft_config
 
 from llm_jepa.flops import ModelSize, StepCounts, model_size, step_flops
 from llm_jepa.inspection import inspect_recipe
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe
+from llm_jepa.train import meta_model
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,7 @@ def count_arm(recipe: Recipe) -> ArmCost:
 def recipe_model_size(recipe: Recipe) -> ModelSize:
     """The matrices of a recipe's model, adapters among them; no weights are loaded."""
     model_path = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
-    trust_remote_code = recipe.training.trust_remote_code
-    config = AutoConfig.from_pretrained(
-        model_path, revision=recipe.model.model_revision, trust_remote_code=trust_remote_code
-    )
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    model = meta_model(recipe, model_path)
     adapter = get_peft_config(recipe.model)
     return model_size(model if adapter is None else get_peft_model(model, adapter))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from datasets import Dataset, IterableDataset
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from llm_jepa.collator import JEPACollator
 from llm_jepa.layout_choice import choose_layout
@@ -22,7 +22,7 @@ from llm_jepa.masks import tree_mask
 from llm_jepa.modeling import load_tokenizer, resolve_model
 from llm_jepa.recipe import Recipe
 from llm_jepa.rows import AnyDataset
-from llm_jepa.train import model_init_kwargs
+from llm_jepa.train import meta_model
 from llm_jepa.trainer import JEPATrainer
 from llm_jepa.views import TokenSequence, longest_sequence_tokens, with_predictor_tokens
 
@@ -142,14 +142,7 @@ def _collator(
     if args.jepa_objective != "pair":
         rows = RowsLayout(tokenizer.pad_token_id)
         return JEPACollator(conversations, rows, args), f"{rows.name} (`{args.jepa_objective}` adds no token)"
-    settings = model_init_kwargs(recipe)
-    attention = settings.pop("attn_implementation")
-    config = AutoConfig.from_pretrained(model_path, trust_remote_code=args.trust_remote_code, **settings)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
-    if attention is not None:
-        model.config._attn_implementation = attention  # unchecked: its kernels need not be installed here
-    layout, _, reason = choose_layout(model, args.jepa_layout, tokenizer.pad_token_id)
+    layout, _, reason = choose_layout(meta_model(recipe, model_path), args.jepa_layout, tokenizer.pad_token_id)
     return JEPACollator(conversations, layout, args), f"{layout.name} ({reason})"
 
 

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from transformers import TrainerState
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import get_peft_config, get_quantization_config
@@ -125,6 +126,19 @@ def model_init_kwargs(recipe: Recipe) -> dict[str, Any]:
         "dtype": model.dtype,
     }
     return from_model_settings | (recipe.settings.get("model_init_kwargs") or {})
+
+
+def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
+    """The recipe's model by its config alone, on the meta device: names and shapes, no weights."""
+    settings = model_init_kwargs(recipe)
+    attention = settings.pop("attn_implementation")
+    trust_remote_code = recipe.training.trust_remote_code
+    config = AutoConfig.from_pretrained(model_path, trust_remote_code=trust_remote_code, **settings)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    if attention is not None:
+        model.config._attn_implementation = attention  # unchecked: its kernels need not be installed here
+    return model
 
 
 def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:

@@ -136,7 +136,8 @@ class JEPATrainer(SFTTrainer):
         if args.jepa_loss == "info_nce":
             refuse_lonely_rows(args, self.train_dataset, self.eval_dataset)
         self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, pad_token_id, multiple)
-        if args.jepa_source_view == "prefix" and not isinstance(self.layout, PackedLayout):
+        is_unasked = args.jepa_layout == "auto" and not isinstance(self.layout, PackedLayout)
+        if args.jepa_source_view == "prefix" and is_unasked:
             logger.warning(
                 "`jepa_source_view: prefix` costs no less than `alone` in the layout %s, which computes the shared "
                 "prefix again. The layout packed needs an attention that takes a mask: sdpa, eager, flex_attention.",

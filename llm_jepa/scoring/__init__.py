@@ -1,0 +1,33 @@
+"""Scorers: pure functions of texts, and `score_row`, which knows the scores of each task."""
+
+from llm_jepa.scoring.choice import ChoiceLikelihoods, choose, is_chosen
+from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
+from llm_jepa.scoring.math_answer import is_flexible_math_match, is_strict_math_match
+from llm_jepa.scoring.qa import normalise_answer, qa_match
+from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
+from llm_jepa.scoring.sql_execution import QueryLimits, same_result
+from llm_jepa.scoring.tasks import TASKS, Rate, RowScores, Task, rates, score_names, score_row
+
+__all__ = [
+    "TASKS",
+    "ChoiceLikelihoods",
+    "QueryLimits",
+    "Rate",
+    "RowScores",
+    "Task",
+    "choose",
+    "is_chosen",
+    "is_contained",
+    "is_flexible_math_match",
+    "is_prefix_match",
+    "is_strict_match",
+    "is_strict_math_match",
+    "language_kind",
+    "normalise_answer",
+    "qa_match",
+    "rates",
+    "regex_equivalent",
+    "same_result",
+    "score_names",
+    "score_row",
+]
