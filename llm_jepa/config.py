@@ -60,9 +60,10 @@ class JEPAConfig(SFTConfig):
             the end of the source (`prefix`): packed and appended, it costs nothing but its predictor tokens.
         jepa_target: Whether gradients flow through the view that is predicted (`online`, the paper) or not
             (`stop_gradient`); the latter is encoded in a no-grad forward of its own.
-        jepa_layout: How the sequences of a row are computed: `rows` (each a row of its own), `packed` (all in one row,
-            as a trie), `flat` (those of the whole micro-batch end to end, without padding; flash attention alone), or
-            `auto` (flat with flash attention, else packed, where the model takes it exactly; rows where it does not).
+        jepa_layout: How the sequences of a row are computed: `rows` (each a row of its own), `packed` (in one row as
+            a trie, or in two), `flat` (those of the whole micro-batch end to end, without padding; flash attention
+            alone), or `auto` (flat with flash attention, else packed, where the model takes it exactly; rows where it
+            does not).
         long_rows: What to do with a row of which a sequence exceeds `max_length`: `drop` it or raise an `error`.
         source_column: Column with the source, when the data are two plain columns.
         target_column: Column with the target, when the data are two plain columns.

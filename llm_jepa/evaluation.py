@@ -90,7 +90,7 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
             source=row["source"],
             gold=row["target"],
             database=_database(recipe.training.database_path, original),
-            choices=_choices(recipe.training.choices_column, original),
+            choices=_choices(recipe.training.choices_column, original, row),
         )
         for row, original in zip(rows, dataset, strict=True)
     ]
@@ -131,15 +131,17 @@ def evaluate(
         vllm_options: For `vllm.LLM`, such as `tensor_parallel_size`.
 
     Raises:
-        ValueError: vLLM is not installed, or does not take what the recipe asks for.
+        ValueError: vLLM is not installed, does not take what the recipe asks for, or its options are idle.
     """
+    if vllm_options is not None and backend != "vllm":
+        raise ValueError(f"`vllm_options` have no effect with the backend {backend!r}; only with 'vllm'.")
     load: Any = load_arms
     generate: Any = generate_completions
     if backend == "vllm":
-        check_vllm(recipe)
+        check_vllm(recipe, arms)
         load, generate = partial(load_vllm_arms, engine_options=vllm_options or {}), generate_with_vllm
     for arm, location, model in load(recipe, arms):
-        log = _log(recipe, arm, location, rows, (max_new_tokens, batch_size, backend), directory)
+        log = _log(recipe, arm, location, rows, (max_new_tokens, batch_size, backend, vllm_options), directory)
         finished = {} if log is None else log.finished
         if progress is not None:
             progress(arm, len(finished))
@@ -184,7 +186,7 @@ def _log(
     arm: Arm,
     location: str,
     rows: Sequence[HeldOutRow],
-    limits: tuple[int, int, Backend],
+    limits: tuple[Any, ...],
     directory: Path | None,
 ) -> PredictionLog | None:
     if directory is None:
@@ -251,13 +253,15 @@ def _database(template: str | None, row: dict[str, Any]) -> Path | None:
         ) from error
 
 
-def _choices(column: str | None, row: dict[str, Any]) -> tuple[str, ...]:
+def _choices(column: str | None, original: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
     if column is None:
         return ()
-    choices = row.get(column)
-    if not isinstance(choices, list) or not choices or not all(isinstance(text, str) for text in choices):
+    choices = original.get(column)
+    if not isinstance(choices, list) or not all(isinstance(text, str) and text.strip() for text in choices):
         raise ValueError(
-            f"`choices_column: {column}` holds {choices!r:.80} in a row with the columns {list(row)}. Name a column "
-            "with a list of texts."
+            f"Row {row['row_index']}: `choices_column: {column}` holds {choices!r:.80}; the columns are "
+            f"{list(original)}. Name one with a list of texts, none of them empty."
         )
+    if row["target"] not in choices:
+        raise ValueError(f"Row {row['row_index']}: the target {row['target']!r} is none of the choices {choices}.")
     return tuple(choices)

@@ -60,8 +60,7 @@ def generate_completions(
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     assert isinstance(inner, PreTrainedModel)
     stop_ids = stop_token_ids(inner.generation_config, tokenizer)
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    prompt_ids = tokenise_prompts(tokenizer, prompts, max_new_tokens, limit, template_kwargs)
+    prompt_ids = tokenise_prompts(tokenizer, prompts, max_new_tokens, position_limit(model), template_kwargs)
     with _greedy(inner, tokenizer, stop_ids, max_new_tokens):
         return complete_batches(
             partial(_generate, model), tokenizer, prompt_ids, stop_ids, batch_size, progress, finished
@@ -129,17 +128,27 @@ def stop_token_ids(generation_config: GenerationConfig, tokenizer: PreTrainedTok
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwargs: Mapping[str, Any]) -> list[int]:
-    """The ids of a prompt, as training renders it. A stop token that the tokenizer appends is taken off."""
+    """The ids of a prompt, as training renders it."""
     if not isinstance(prompt, str):
         encoded = tokenizer.apply_chat_template(
             prompt, add_generation_prompt=True, return_dict=True, **template_kwargs
         )
         assert isinstance(encoded, BatchEncoding)
         return encoded["input_ids"]
-    ids: list[int] = tokenizer(prompt)["input_ids"]
-    if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(tokenizer.eos_token):
+    return text_ids(tokenizer, prompt)
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids of a text that goes on. A stop token that the tokenizer appends is taken off."""
+    ids: list[int] = tokenizer(text)["input_ids"]
+    if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
         return ids[:-1]
     return ids
+
+
+def position_limit(model: PreTrainedModel | PeftModel) -> int | None:
+    """How many positions a model can tell apart; None if its config sets no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -> None:

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from llm_jepa.collator import JEPACollator
 from llm_jepa.layout_choice import choose_layout
-from llm_jepa.layouts import Batch, RowsLayout
+from llm_jepa.layouts import Batch, PackedLayout, RowsLayout
 from llm_jepa.layouts.base import IGNORED_LABEL
 from llm_jepa.loading import load_split
 from llm_jepa.masks import tree_mask
@@ -143,6 +143,8 @@ def _collator(
         rows = RowsLayout(tokenizer.pad_token_id)
         return JEPACollator(conversations, rows, args), f"{rows.name} (`{args.jepa_objective}` adds no token)"
     layout, _, reason = choose_layout(meta_model(recipe, model_path), args.jepa_layout, tokenizer.pad_token_id)
+    if isinstance(layout, PackedLayout):
+        layout = PackedLayout(tokenizer.pad_token_id)  # in one row, to be shown; a batch may take two in training
     return JEPACollator(conversations, layout, args), f"{layout.name} ({reason})"
 
 

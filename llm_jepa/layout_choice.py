@@ -30,7 +30,9 @@ def choose_layout(
         if is_flat:
             layout = FlatLayout(pad_token_id, pad_to_multiple_of)
         else:
-            break_even_tokens = 6 * model.config.get_text_config().hidden_size
+            # A block mask passes over what is masked, so that one long row costs no more than two short ones.
+            is_dense = probe.form.values != "block"
+            break_even_tokens = 6 * model.config.get_text_config().hidden_size if is_dense else None
             layout = PackedLayout(pad_token_id, pad_to_multiple_of, break_even_tokens)
         logger.info("Layout %s: %s.", layout.name, probe.reason)
         return layout, probe.form, probe.reason

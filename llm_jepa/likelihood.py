@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_jepa.generation import Prompt
+from llm_jepa.generation import Prompt, position_limit, text_ids
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 
 
@@ -35,23 +35,26 @@ def choice_likelihoods(
         template_kwargs: For each prompt, what else its chat template gets.
 
     Raises:
-        ValueError: A prompt, a choice or the list of choices is empty.
+        ValueError: A prompt or a choice is empty, or both together exceed the positions of the model.
     """
     if template_kwargs is None:
         template_kwargs = [{}] * len(prompts)
     sequences: list[tuple[list[int], int]] = []
     for prompt, texts, kwargs in zip(prompts, choices, template_kwargs, strict=True):
         sequences += [_tokenise(tokenizer, prompt, text, kwargs) for text in texts]
+    _check_lengths(sequences, position_limit(model))
     log_probs: dict[int, float] = {}
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
     training = model.training
     model.eval()
-    for start in range(0, len(sequences), batch_size):
-        batch = longest_first[start : start + batch_size]
-        log_probs |= zip(batch, _score(model, [sequences[i] for i in batch]), strict=True)
-        if progress is not None:
-            progress(len(batch))
-    model.train(training)
+    try:
+        for start in range(0, len(sequences), batch_size):
+            batch = longest_first[start : start + batch_size]
+            log_probs |= zip(batch, _score(model, [sequences[i] for i in batch]), strict=True)
+            if progress is not None:
+                progress(len(batch))
+    finally:
+        model.train(training)
 
     numbers = iter(range(len(sequences)))
     scored = []
@@ -66,17 +69,26 @@ def _tokenise(
 ) -> tuple[list[int], int]:
     """The ids of prompt and choice, and how many of the last ones are scored."""
     if isinstance(prompt, str):
-        rendered, special = prompt, {}
+        given_ids, ids = text_ids(tokenizer, prompt.rstrip()), text_ids(tokenizer, prompt + choice)
     else:
-        template = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False, **template_kwargs)
-        assert isinstance(template, str)
-        rendered, special = template, {"add_special_tokens": False}
-    given_ids = tokenizer(rendered.rstrip(), **special)["input_ids"]
-    ids = tokenizer(rendered + choice, **special)["input_ids"]
+        rendered = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False, **template_kwargs)
+        assert isinstance(rendered, str)
+        given_ids, ids = (
+            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (rendered.rstrip(), rendered + choice)
+        )
     num_scored = len(ids) - len(given_ids)
     if not given_ids or not choice.strip() or num_scored < 1:
         raise ValueError(f"The choice {choice!r} after a prompt of {len(given_ids)} tokens: neither may be empty.")
     return ids, num_scored
+
+
+def _check_lengths(sequences: Sequence[tuple[list[int], int]], max_positions: int | None) -> None:
+    longest = max((len(ids) for ids, _ in sequences), default=0)
+    if max_positions is not None and longest > max_positions:
+        raise ValueError(
+            f"A prompt with its choice has {longest} tokens, more than the {max_positions} positions of the model. "
+            "Leave such rows out."
+        )
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from llm_jepa.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.config import JEPAConfig
 from llm_jepa.diagnostics import paired_cosine
 from llm_jepa.draws import is_dropped, uniform_draws
+from llm_jepa.gathering import rows_of_others
 from llm_jepa.layout_choice import choose_layout
 from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
 from llm_jepa.losses import SPAN_DRAWS, pair_loss, span_loss
@@ -47,6 +48,7 @@ from llm_jepa.refusals import (
     refuse_parallelism,
 )
 from llm_jepa.rows import AnyDataset
+from llm_jepa.trainable_weights import keep_4_bit_weights_differentiable, keep_fp32_master_weights
 from llm_jepa.view_forward import ViewForward
 
 logger = logging.getLogger(__name__)
@@ -105,8 +107,9 @@ class JEPATrainer(SFTTrainer):
         super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
         refuse_parallelism(self.accelerator)
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
-        self._keep_fp32_master_weights()
-        self._keep_4_bit_weights_differentiable()
+        if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # which keeps fp32 copies of its own
+            keep_fp32_master_weights(self.model)
+        keep_4_bit_weights_differentiable(self.model)
         self.predictor: PredictorTokens | None = None
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
@@ -146,20 +149,6 @@ class JEPATrainer(SFTTrainer):
         if args.num_predictor_tokens > 0:
             self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
         ViewForward(model, self.predictor, mask_form, stops_gradient=args.jepa_target == "stop_gradient")
-
-    def _keep_fp32_master_weights(self) -> None:
-        """In bf16 most updates of a small learning rate round to nothing. DeepSpeed keeps fp32 copies of its own."""
-        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
-            return
-        for parameter in self.model.parameters():
-            if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
-                parameter.data = parameter.data.float()
-
-    def _keep_4_bit_weights_differentiable(self) -> None:
-        """On CPUs with AVX512-BF16, bitsandbytes repacks 4-bit weights in evaluation, after which nothing trains."""
-        for module in self.model.modules():
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no attribute of Module)
 
     # --- data
 
@@ -240,10 +229,24 @@ class JEPATrainer(SFTTrainer):
         """The JEPA term of a micro-batch's pairs, and their cosine."""
         prediction_ND, target_ND = outputs.prediction_ND, outputs.target_ND
         self.step_metrics.add_pairs(self._mode, prediction_ND, target_ND)
-        loss_N = pair_loss(self.args.jepa_loss, prediction_ND, target_ND, self.args.info_nce_temperature)
+        loss_N = pair_loss(
+            self.args.jepa_loss,
+            prediction_ND,
+            target_ND,
+            self.args.info_nce_temperature,
+            self._negatives(target_ND.float()),
+        )
         cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
         share = self._share_of_step(len(loss_N), is_step)
         return {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
+
+    def _negatives(self, target_ND: Tensor) -> tuple[Tensor, Tensor] | tuple[()]:
+        """For InfoNCE the targets of the other processes, if there are any."""
+        accelerator = self.accelerator
+        if self.args.jepa_loss != "info_nce" or accelerator.num_processes == 1:
+            return ()
+        max_rows = self.args.train_batch_size if self.model.training else self.args.eval_batch_size
+        return rows_of_others(target_ND, max_rows, accelerator.process_index, accelerator.num_processes)
 
     def _span_parts(
         self, outputs: Any, spans: dict[str, Tensor], row_index_N: Tensor, is_step: bool

@@ -5,9 +5,10 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig
+from peft import LoraConfig, PeftConfig
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from llm_jepa.arms import Arm, is_adapter, weights_dtype
@@ -26,11 +27,11 @@ class VLLMModel:
     engine: Any
     adapter: Any
     generation_config: GenerationConfig
-    max_positions: int | None
+    max_positions: int
 
 
-def check_vllm(recipe: Recipe) -> None:
-    """Raise unless vLLM is installed and can do what the recipe asks for.
+def check_vllm(recipe: Recipe, arms: Sequence[Arm]) -> None:
+    """Raise unless vLLM is installed and can do what the recipe and its adapter ask for.
 
     Raises:
         ValueError: It is not, or it cannot.
@@ -44,6 +45,8 @@ def check_vllm(recipe: Recipe) -> None:
     refused = [name for name, is_set in idle.items() if is_set]
     if refused:
         raise ValueError(f"`{'`, `'.join(refused)}` is for `--backend transformers`; `vllm` does not take it.")
+    if "tuned" in arms and is_adapter(recipe.output_dir):
+        _lora_rank(recipe.output_dir)
     if importlib.util.find_spec("vllm") is None:
         raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
 
@@ -58,7 +61,7 @@ def load_vllm_arms(
     base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
     has_adapter = "tuned" in arms and is_adapter(tuned)
     if "base" in arms or has_adapter:
-        rank = PeftConfig.from_pretrained(str(tuned)).r if has_adapter else None
+        rank = _lora_rank(tuned) if has_adapter else None
         model = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
         if "base" in arms:
             yield "base", base, model
@@ -117,14 +120,31 @@ def _load(
         "seed": recipe.training.seed,
     }
     if lora_rank is not None:
-        options |= {"enable_lora": True, "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= lora_rank)}
+        options |= {"enable_lora": True, "max_lora_rank": lora_rank}
     engine = LLM(**options | dict(engine_options))
     config = AutoConfig.from_pretrained(
         location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
     )
-    return VLLMModel(
-        engine, None, _generation_config(location, revision, config), config.get_text_config().max_position_embeddings
-    )
+    max_positions = engine.llm_engine.model_config.max_model_len
+    return VLLMModel(engine, None, _generation_config(location, revision, config), max_positions)
+
+
+def _lora_rank(directory: Path) -> int:
+    """The `max_lora_rank` that an adapter needs.
+
+    Raises:
+        ValueError: vLLM does not take such an adapter.
+    """
+    config = PeftConfig.from_pretrained(str(directory))
+    if not isinstance(config, LoraConfig):
+        raise ValueError(f"`{directory}` is an adapter of type {config.peft_type.value}; vLLM takes LoRA alone.")
+    refused = [name for name in ("use_dora", "modules_to_save", "trainable_token_indices") if getattr(config, name)]
+    if refused:
+        raise ValueError(f"`{directory}` is an adapter with `{'`, `'.join(refused)}`, which vLLM does not take.")
+    rank = max([config.r, *(config.rank_pattern or {}).values()])
+    if rank > LORA_RANKS[-1]:
+        raise ValueError(f"`{directory}` is an adapter of rank {rank}; vLLM takes up to {LORA_RANKS[-1]}.")
+    return next(allowed for allowed in LORA_RANKS if allowed >= rank)
 
 
 def _generation_config(location: str, revision: str | None, config: Any) -> GenerationConfig:

@@ -62,6 +62,18 @@ def test_two_processes_drop_and_draw_as_one_does(options, tmp_path):
     assert_same_weights(tmp_path, "model.safetensors")
 
 
+@pytest.mark.parametrize("target", ["online", "stop_gradient"])
+def test_info_nce_takes_its_negatives_from_all_processes(target, tmp_path):
+    """Two processes of four rows compute what one of eight does: loss, gradient and weights."""
+    options = {"jepa_loss": "info_nce", "jepa_target": target, "info_nce_temperature": 0.5}
+    ddp = ["accelerate.commands.launch", "--config_file", str(TESTS / "cpu-2.yaml"), "-m"]
+    two = launch(ddp, tmp_path / "two", per_device_train_batch_size=4, **options)
+    one = launch([], tmp_path / "one", per_device_train_batch_size=8, **options)
+    assert (two["num_processes"], one["num_processes"]) == (2, 1)
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "grad_norm"))
+    assert_same_weights(tmp_path, "model.safetensors")
+
+
 def assert_same_log(two: dict, one: dict, names: tuple[str, ...]) -> None:
     for name in names:
         expected = [entry.get(name, 0.0) for entry in one["log"]]

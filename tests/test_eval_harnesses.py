@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,24 +13,32 @@ from pathlib import Path
 import evaluate as hf_evaluate
 import pytest
 import yaml
+from transformers import GenerationConfig
 
 from llm_jepa.evaluation import evaluate, load_rows, load_run_tokenizer
 from llm_jepa.generation import generate_completions
 from llm_jepa.recipe import build_recipe
-from llm_jepa.scoring.tasks import EXACT_SCORES, TASK_SCORES, score_names
+from llm_jepa.scoring.tasks import EXACT_SCORES, STOP_SCORES, TASK_SCORES, score_names
+from tests.data.scripts import load_script
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 TASKS = ROOT / "eval" / "tasks"
 METRIC = str(ROOT / "eval" / "metrics" / "llm_jepa_scores")
-TASK_OF = {"nl_rx": "regex", "gsm8k": "math", "nq_open": "qa", "rotten_tomatoes": "choice"}
+TASK_OF = {"nl_rx": "regex", "gsm8k": "math", "nq_open": "qa", "spider": "sql", "rotten_tomatoes": "choice"}
 """Name of the data -> the task of a recipe with them."""
 LIMIT = 24
 CHOICES = ["positive", "negative", "(.*) of neither kind"]
 
 
+def read_task(path: Path) -> dict:
+    """A task's YAML over what it includes, functions by their names."""
+    content = yaml.safe_load(path.read_text().replace("!function scores.", ""))
+    return (read_task(path.parent / content["include"]) if "include" in content else {}) | content
+
+
 def description(name: str) -> str:
-    return re.search(r"^description: (.*)$", (TASKS / f"llm_jepa_{name}.yaml").read_text(), re.MULTILINE)[1]
+    return read_task(TASKS / f"llm_jepa_{name}.yaml")["description"]
 
 
 def written(name: str) -> list[str]:
@@ -47,17 +56,23 @@ def rows_of(name: str) -> list[dict]:
     golds = {
         "nl_rx": lambda i: texts[i] if i % 2 else PAIRS[i]["target"],
         "gsm8k": lambda i: texts[i] + ("" if i % 4 else "\n#### 7"),
+        "spider": lambda i: "select a from t",
         "nq_open": lambda i: f"{texts[i].strip().upper()}; other" if i % 3 else "other",
         "rotten_tomatoes": lambda i: CHOICES[i % 3],
     }[name]
     rows = [{"source": PAIRS[i]["source"], "target": golds(i)} for i in range(len(PAIRS))]
-    return [row | {"choices": CHOICES} for row in rows] if name == "rotten_tomatoes" else rows
+    extra = {"rotten_tomatoes": {"choices": CHOICES}, "spider": {"database": "t.sqlite"}}.get(name, {})
+    return [row | extra for row in rows]
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("harnesses")
     save_tiny_model(directory / "model", seed=3)
+    penalty = GenerationConfig(repetition_penalty=1.3, eos_token_id=2, pad_token_id=2, bos_token_id=1)
+    penalty.save_pretrained(directory / "model")  # as of Qwen2.5; greedy decoding knows of none
+    with sqlite3.connect(directory / "t.sqlite") as database:
+        database.execute("create table t (a)")
     for name in TASK_OF:
         (directory / "data" / name).mkdir(parents=True)
         lines = [json.dumps(row) for row in rows_of(name)]
@@ -113,6 +128,7 @@ def evaluated(directory: Path, name: str):
         "bf16": False,
         "task": TASK_OF[name],
         **({"choices_column": "choices"} if TASK_OF[name] == "choice" else {}),
+        **({"database_path": str(directory / "{database}")} if TASK_OF[name] == "sql" else {}),
     }
     recipe = build_recipe(directory / "recipe.yaml", settings)
     tokenizer = load_run_tokenizer(recipe)
@@ -132,9 +148,10 @@ def test_lm_eval_gives_the_scores_of_llm_jepa_eval(name, directory, lm_eval):
             assert row.likelihoods.log_probs == pytest.approx(log_probs, abs=1e-3)
         return
     assert [response[0][0] for response in responses[name]] == [row.prediction for row in base.predictions]
-    assert scores[name] == pytest.approx({key: own[key] for key in own if key not in ("stopped", "capped")})
-    own_scores = TASK_SCORES[TASK_OF[name]] if name == "nq_open" else ("strict", "contains")
-    assert any(0 < own[key] < 1 for key in own_scores), f"all rows alike show little: {own}"
+    assert scores[name] == pytest.approx({key: own[key] for key in own if key not in STOP_SCORES})
+    if name != "spider":  # a random model writes no SQL
+        own_scores = TASK_SCORES[TASK_OF[name]] if name == "nq_open" else ("strict", "contains")
+        assert any(0 < own[key] < 1 for key in own_scores), f"all rows alike show little: {own}"
 
 
 def test_every_task_has_the_scores_of_its_kind_and_a_version():
@@ -142,14 +159,11 @@ def test_every_task_has_the_scores_of_its_kind_and_a_version():
     paths = sorted(TASKS.glob("*.yaml"))
     assert len(paths) == 7
     for path in paths:
-        text = path.read_text().replace("!function scores.", "")
-        content = yaml.safe_load(text)
-        base = yaml.safe_load((TASKS / content["include"]).read_text())
-        merged = base | content
+        merged = read_task(path)
         assert merged["metadata"]["version"] == 1.0
         assert merged["task"] == path.stem
-        kind = content.get("process_results", "choice")
-        wanted = [name for name in score_names(kind) if name not in ("stopped", "capped")]
+        kind = merged.get("process_results", "choice")
+        wanted = [name for name in score_names(kind) if name not in STOP_SCORES]
         if kind == "choice":
             wanted = list(TASK_SCORES["choice"])
         assert [metric["metric"] for metric in merged["metric_list"]] == wanted
@@ -162,6 +176,25 @@ def test_the_metric_of_evaluate_is_score_row():
     with_stops = metric.compute(predictions=["a", "a"], references=["a", "a"], stopped=[True, False])
     assert (with_stops["stopped"], with_stops["capped"]) == (0.5, 0.5)
     assert {*EXACT_SCORES} <= {*with_stops}
+
+
+def test_the_metric_of_evaluate_asks_the_databases(tmp_path):
+    with sqlite3.connect(tmp_path / "t.sqlite") as database:
+        database.execute("create table t (a)")
+        database.execute("insert into t values (1)")
+    metric = hf_evaluate.load(METRIC, "sql")
+    queries = {"predictions": ["select 1", "select a + 1 from t"], "references": ["select a from t"] * 2}
+    assert metric.compute(**queries, databases=[str(tmp_path / "t.sqlite")] * 2)["sql_result"] == 0.5
+
+
+def test_a_query_that_is_generated_is_run_on_the_rows_database(tmp_path):
+    """As lm-eval calls it."""
+    with sqlite3.connect(tmp_path / "t.sqlite") as database:
+        database.execute("create table t (a)")
+    row = {"target": "select a from t", "database": str(tmp_path / "t.sqlite")}
+    scores = load_script(TASKS / "scores.py")
+    assert scores.sql(row, ["select a from t where 1"])["sql_result"] == 1.0
+    assert scores.sql(row, ["select b from t"])["sql_result"] == 0.0
 
 
 def test_the_metric_of_evaluate_names_its_tasks():
@@ -179,6 +212,8 @@ def test_the_commands_of_the_readme_run(directory, tmp_path):
     shutil.copytree(directory / "data", tmp_path / "data")
     shutil.copytree(directory / "model", tmp_path / "MODEL")
     base_alone = "--arms base --model_name_or_path MODEL --max_new_tokens 8"
-    assert "8" in run(f"{commands[0]} {base_alone}", tmp_path)
+    table = run(f"{commands[0]} {base_alone}", tmp_path)
+    assert "stop rate" in table
+    assert re.search(r"base .* 8 ", table)
     assert "equivalent_nontrivial" in run(f"{commands[1]} --gen_kwargs max_gen_toks=8", tmp_path)
     assert "'equivalent': 1.0" in run(commands[2], tmp_path)

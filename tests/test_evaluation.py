@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -292,7 +293,28 @@ def test_bad_input_is_named(trained, tmp_path):
 def test_options_of_vllm_are_refused_without_it(trained, capsys):
     with pytest.raises(SystemExit):
         main(["eval", str(trained), "--vllm_options", '{"seed": 1}'])
-    assert "`--vllm_options` has no effect without `--backend vllm`" in capsys.readouterr().err
+    assert "`vllm_options` have no effect with the backend 'transformers'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["eval", str(trained), "--backend", "vllm", "--vllm_options", "seed"])
     assert "invalid json_object value: 'seed'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        (["a", " "], "Row 1: `choices_column: choices` holds"),
+        ("ab", "Row 1: `choices_column: choices` holds 'ab'"),
+        (["a", "b"], "Row 1: the target 'dog' is none of the choices"),
+    ],
+)
+def test_choices_are_checked_before_anything_is_generated(choices, message, tmp_path):
+    rows = [{"source": "s", "target": "dog", "choices": ["dog", "cat"]}, {"source": "s", "target": "dog"}]
+    if isinstance(choices, str):
+        rows[0]["choices"] = "ab"
+        message = message.replace("Row 1", "Row 0")
+    rows[1]["choices"] = choices
+    save_tiny_model(tmp_path / "model")
+    Dataset.from_list(rows).to_json(tmp_path / "data" / "test.jsonl")
+    recipe = parse_recipe([str(save_recipe(tmp_path, task="choice", choices_column="choices"))])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_rows(recipe, tiny_tokenizer())

@@ -21,7 +21,7 @@ LAYERS = [
     {"layouts", "varlen_reference", "rows"},
     {"masks", "views"},
     {"config", "entry"},
-    {"spans", "draws", "losses", "scoring", "diagnostics", "statistics", "flops"},
+    {"spans", "draws", "losses", "scoring", "diagnostics", "statistics", "flops", "gathering", "trainable_weights"},
 ]
 LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "flops", "spans", "draws", "statistics"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

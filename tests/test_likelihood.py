@@ -51,3 +51,30 @@ def test_the_model_is_left_as_it_was_found():
 def test_an_empty_prompt_or_choice_is_refused(prompt, choice):
     with pytest.raises(ValueError, match="neither may be empty"):
         choice_likelihoods(tiny_llama(), tiny_tokenizer(None), [prompt], [[choice]], 1)
+
+
+class AppendsStop:
+    """The tiny tokenizer, which puts <|im_start|> before a text and <|im_end|> after it."""
+
+    def __init__(self):
+        self.eos_token, self.eos_token_id = tiny_tokenizer(None).eos_token, tiny_tokenizer(None).eos_token_id
+
+    def __call__(self, text: str) -> dict:
+        return {"input_ids": [1, *tiny_tokenizer(None)(text)["input_ids"], self.eos_token_id]}
+
+
+def test_a_stop_token_that_the_tokenizer_appends_is_not_scored():
+    model = tiny_llama(seed=1).eval()
+    (row,) = choice_likelihoods(model, AppendsStop(), ["lines with"], [[" dog"]], 1)
+    ids = tiny_tokenizer(None)("lines with dog")["input_ids"]
+    first = len(tiny_tokenizer(None)("lines with")["input_ids"])
+    with torch.no_grad():
+        log_probs = model(torch.tensor([[1, *ids]])).logits[0].log_softmax(-1)
+    expected = sum(log_probs[position, ids[position]].item() for position in range(first, len(ids)))
+    assert row.log_probs == pytest.approx([expected], abs=1e-5)
+    assert row.num_tokens == [len(ids) - first]
+
+
+def test_a_choice_beyond_the_positions_of_the_model_is_refused():
+    with pytest.raises(ValueError, match="more than the 8 positions of the model"):
+        choice_likelihoods(tiny_llama(max_position_embeddings=8), tiny_tokenizer(), CHATS[:1], [["dog"]], 1)

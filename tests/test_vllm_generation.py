@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 from datasets import Dataset
@@ -45,7 +46,7 @@ def evaluated(settings, tmp_path, backend):
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer)
     options = {"max_model_len": 128, "gpu_memory_utilization": 0.2, "enforce_eager": True}
-    limits = {"batch_size": 8, "backend": backend, "vllm_options": options}
+    limits = {"batch_size": 8, "backend": backend, "vllm_options": options if backend == "vllm" else None}
     return list(evaluate(recipe, ["base", "tuned"], tokenizer, rows, LIMIT, **limits))
 
 
@@ -75,3 +76,21 @@ def test_what_vllm_does_not_take_is_refused(settings, extra, named, tmp_path):
     Dataset.from_list([pair | {"choices": [pair["target"]]} for pair in PAIRS]).to_json(tmp_path / "test.jsonl")
     with pytest.raises(ValueError, match=f"`{named}` is for `--backend transformers`"):
         evaluated(settings | {"dataset_name": str(tmp_path)} | extra, tmp_path, "vllm")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"r": 1000}, "of rank 1000; vLLM takes up to 512"),
+        ({"r": 4, "rank_pattern": {"q_proj": 600}}, "of rank 600"),
+        ({"use_dora": True}, "with `use_dora`"),
+        ({"peft_type": "IA3"}, "of type IA3"),
+    ],
+)
+def test_an_adapter_that_vllm_does_not_take_is_refused(settings, change, message, tmp_path):
+    """Before anything is loaded."""
+    shutil.copytree(settings["output_dir"], tmp_path / "run")
+    path = tmp_path / "run" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        evaluated(settings | {"output_dir": str(tmp_path / "run")}, tmp_path, "vllm")

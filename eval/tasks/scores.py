@@ -8,18 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llm_jepa.scoring.tasks import Task, score_row
+from llm_jepa.scoring.tasks import STOP_SCORES, Task, score_row
 
 
 def _scores_of(task: Task) -> Callable[[dict[str, Any], list[str]], dict[str, float]]:
     def process_results(row: dict[str, Any], results: list[str]) -> dict[str, float]:
         database = Path(row["database"]) if task == "sql" else None
         values = score_row(task, results[0], row["target"], stopped=True, database=database).values
-        return {
-            name: float(value)
-            for name, value in values.items()
-            if value is not None and name not in ("stopped", "capped")
-        }
+        return {name: float(v) for name, v in values.items() if v is not None and name not in STOP_SCORES}
 
     return process_results
 

@@ -52,8 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    if args.vllm_options is not None and args.backend != "vllm":
-        raise ValueError("`--vllm_options` has no effect without `--backend vllm`.")
     recipe, arms = read_subject(args.recipe, args.overrides, args.arms)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)

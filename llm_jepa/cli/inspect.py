@@ -47,6 +47,8 @@ def _show_row(console: Console, row: InspectedRow) -> None:
         console.print(escape("".join(view.pieces)), style="cyan")
     if row.stored_tokens == len(row.stored):
         console.print(f"[bold]mask[/] of the {len(row.stored)} tokens in one row: █ where a token (down) may attend")
+        if row.detached_tokens == 0 and len(row.views) == 2:
+            console.print("(in training the views may have a second row, where that computes less)", style="dim")
         console.print(draw_mask(row.mask_LL, MASK_CELLS))
     else:
         console.print(

@@ -70,14 +70,12 @@ class PackedLayout(Layout):
 
     def store_apart(self, example: Example) -> StoredExample:
         """In the first row the conversation and the views that share half of their tokens with it, then the others."""
-        conversation = example.conversation
-        outside = [2 * _shared_tokens(view, conversation) < len(view) for view in example.views]
-        return _store(example, [0, *map(int, outside)])
+        return _store(example, [0, *map(int, _outside(example))])
 
     def lay_out(self, examples: Sequence[Example]) -> Batch:
         """Store every example in one row, or every one in two if that computes less, and pad the rows."""
         together = [self.store(example) for example in examples]
-        if self.break_even_tokens is None:
+        if self.break_even_tokens is None or not any(any(_outside(example)) for example in examples):
             return self.pad(examples, together)
         apart = [self.store_apart(example) for example in examples]
         return self.pad(examples, min(together, apart, key=self._cost))
@@ -86,7 +84,13 @@ class PackedLayout(Layout):
         """What padded rows cost, in units of the attention of one token to one token."""
         assert self.break_even_tokens is not None
         lengths = [len(row.token_ids) for one in stored for row in one.rows]
-        return len(lengths) * max(lengths) * (self.break_even_tokens + max(lengths))
+        padded = max(lengths) + -max(lengths) % self.pad_to_multiple_of
+        return len(lengths) * padded * (self.break_even_tokens + padded)
+
+
+def _outside(example: Example) -> list[bool]:
+    """For each view whether less than half of its tokens are the conversation's first ones."""
+    return [2 * _shared_tokens(view, example.conversation) < len(view) for view in example.views]
 
 
 def _store(example: Example, row_numbers: Sequence[int]) -> StoredExample:

@@ -36,11 +36,12 @@ def pair_loss(
     prediction_ND: Tensor,
     target_ND: Tensor,
     temperature: float | None = None,
+    negatives: tuple[Tensor, Tensor] | tuple[()] = (),
 ) -> Tensor:
-    """The loss of a kind, by its name in a recipe: loss_N. `temperature` is for `info_nce` alone."""
+    """The loss of a kind, by its name in a recipe: loss_N. What follows the embeddings is for `info_nce` alone."""
     if kind == "info_nce":
         assert temperature is not None, "JEPAConfig resolves the temperature"
-        return info_nce_loss(prediction_ND, target_ND, temperature)
+        return info_nce_loss(prediction_ND, target_ND, temperature, *negatives)
     return _PAIRWISE[kind](prediction_ND, target_ND)
 
 

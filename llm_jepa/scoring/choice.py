@@ -24,16 +24,15 @@ class ChoiceLikelihoods:
 
 
 def is_chosen(gold: str, likelihoods: ChoiceLikelihoods, normalisation: Normalisation) -> bool:
-    """Whether the gold, stripped, is the choice that the model prefers; parameters and errors of `choose`.
+    """Whether the gold is the choice that the model prefers; parameters and errors of `choose`.
 
     Raises:
         ValueError: The gold is not one of the choices.
     """
-    stripped = [choice.strip() for choice in likelihoods.choices]
-    if gold.strip() not in stripped:
+    if gold not in likelihoods.choices:
         raise ValueError(f"the gold {gold!r} is none of the choices {likelihoods.choices}.")
     chosen = choose(likelihoods.log_probs, likelihoods.choices, likelihoods.num_tokens, normalisation)
-    return stripped[chosen] == gold.strip()
+    return likelihoods.choices[chosen] == gold
 
 
 def choose(

@@ -34,6 +34,8 @@ TASK_SCORES: dict[Task, tuple[str, ...]] = {
     "sql": ("sql_result",),
     "choice": ("acc", "acc_norm"),
 }
+STOP_SCORES = ("stopped", "capped")
+"""Those that need more than a text: whether a stop token ended it."""
 LOWER_IS_BETTER = frozenset({"capped"})
 GOLD_SEPARATOR = "; "
 

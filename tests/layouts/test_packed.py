@@ -223,6 +223,12 @@ def test_two_rows_are_taken_where_they_compute_less():
     assert shapes == {0: (2, 6), 13: (2, 6), 14: (1, 10), 1000: (1, 10)}
 
 
+def test_padding_to_a_multiple_counts():
+    """To a multiple of 8: one row of 16 against two of 8, which are the cheaper at any price; of 12, one of 12."""
+    shapes = {m: PackedLayout(PLACEHOLDER, m, 1000).lay_out([LONG]).input_ids_RL.shape for m in (8, 12)}
+    assert shapes == {8: (2, 8), 12: (1, 12)}
+
+
 @given(example=examples)
 def test_in_two_rows_every_sequence_is_read_off_as_in_one(example: Example):
     """The conversation from the start of the first row, each view in its row."""

@@ -109,3 +109,19 @@ def test_recipe_name_finds_the_loss():
     prediction_ND, target_ND = random_pair(3, 3, 4)
     expected_N = info_nce_loss(prediction_ND, target_ND, 0.3)
     assert torch.equal(pair_loss("info_nce", prediction_ND, target_ND, temperature=0.3), expected_N)
+
+
+def test_negatives_of_another_process_stand_beside_those_of_this_one():
+    """The rows of two processes, each padded to three: together they give what all five rows give in one."""
+    prediction_ND, target_ND = random_pair(0, 5, 4)
+    padded_MD = torch.cat([target_ND[:3], target_ND[3:], torch.zeros(1, 4, dtype=torch.float64)])
+    is_second_M = torch.tensor([False, False, False, True, True, False])
+    is_first_M = torch.tensor([True, True, True, False, False, False])
+    first_N = info_nce_loss(prediction_ND[:3], target_ND[:3], 0.5, padded_MD, is_second_M)
+    second_N = info_nce_loss(prediction_ND[3:], target_ND[3:], 0.5, padded_MD, is_first_M)
+    assert torch.cat([first_N, second_N]).tolist() == pytest.approx(slow_info_nce(prediction_ND, target_ND, 0.5))
+
+
+def test_one_row_is_enough_where_other_processes_have_some():
+    loss_N = info_nce_loss(torch.eye(2)[:1], torch.eye(2)[:1], 1.0, torch.eye(2)[1:], torch.tensor([True]))
+    torch.testing.assert_close(loss_N, torch.tensor([math.log(1 + math.exp(-1))]))

@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from llm_jepa.scoring.tasks import TASKS, Task, rates, score_row
+from llm_jepa.scoring.tasks import STOP_SCORES, TASKS, Task, rates, score_row
 
 _TASKS = [task for task in TASKS if task != "choice"]
 _DESCRIPTION = f"""The scores of generated texts that `llm-jepa eval` shows, in [0, 1].
@@ -50,5 +50,5 @@ class LLMJEPAScores(evaluate.Metric):
         paths = [Path(database) for database in databases] if databases is not None else [None] * len(references)
         flags = [True] * len(references) if stopped is None else stopped
         rows = [score_row(task, *row) for row in zip(predictions, references, flags, paths, strict=True)]
-        hidden = ("stopped", "capped") if stopped is None else ()
+        hidden = STOP_SCORES if stopped is None else ()
         return {name: rate.fraction for name, rate in rates(rows).items() if rate.count and name not in hidden}

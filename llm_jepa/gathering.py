@@ -1,0 +1,48 @@
+"""Rows of all processes, gathered with gradient: the negatives of InfoNCE.
+
+Legend: N rows of this process, B rows that a process has at most, M = processes * B, D the model's width.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rows_of_others(rows_ND: Tensor, max_rows: int, rank: int, num_processes: int) -> tuple[Tensor, Tensor]:
+    """The rows of all processes, in the order of their ranks, and which of them are another process's.
+
+    Every process must call this. Each sends `max_rows` rows, zeros after its own, so that nobody waits to learn how
+    many the others have. A gradient that any process has for a row reaches the process that the row is of.
+
+    Returns:
+        all_MD, is_other_M: false for this process's own rows and for padding.
+    """
+    padded_BD = F.pad(rows_ND, (0, 0, 0, max_rows - len(rows_ND)))
+    is_row_B = torch.arange(max_rows, device=rows_ND.device) < len(rows_ND)
+    is_row_M = _gathered(is_row_B.float(), num_processes) > 0
+    is_row_M[rank * max_rows : (rank + 1) * max_rows] = False
+    return _GatherRows.apply(padded_BD, rank, num_processes), is_row_M
+
+
+class _GatherRows(torch.autograd.Function):
+    """All-gather, whose backward sums over the processes what each has for a row."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_BD: Tensor, rank: int, num_processes: int) -> Tensor:
+        ctx.own = slice(rank * len(rows_BD), (rank + 1) * len(rows_BD))
+        return _gathered(rows_BD, num_processes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_MD: Tensor) -> tuple[Tensor, None, None]:
+        summed_MD = gradient_MD.contiguous()
+        dist.all_reduce(summed_MD)
+        return summed_MD[ctx.own], None, None
+
+
+def _gathered(rows: Tensor, num_processes: int) -> Tensor:
+    parts = [torch.empty_like(rows) for _ in range(num_processes)]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
