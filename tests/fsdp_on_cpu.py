@@ -1,0 +1,15 @@
+"""`llm_jepa.train` under FSDP without a GPU, for the tests: accelerate lets FSDP follow upon MULTI_GPU alone."""
+
+import sys
+
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.train import train
+
+if __name__ == "__main__":
+    recipe = parse_recipe(sys.argv[1:])
+    assert recipe.training.device.type == "cpu"  # asking for it initialises the state that is written to below
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    train(recipe)
