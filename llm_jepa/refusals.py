@@ -105,6 +105,19 @@ def refuse_parallelism(accelerator: Accelerator) -> None:
         )
 
 
+def refuse_few_rows(num_processes: int, train_dataset: Any) -> None:
+    """Data with fewer rows than there are processes, some of which would compute another's rows once more.
+
+    Raises:
+        ValueError: There are so few.
+    """
+    if isinstance(train_dataset, Dataset) and len(train_dataset) < num_processes:
+        raise ValueError(
+            f"The training data have {len(train_dataset)} rows for {num_processes} processes. Start fewer processes, "
+            "or give more rows."
+        )
+
+
 def refuse_lonely_rows(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
     """For InfoNCE, data whose last micro-batch would be a single row; better said now than at the end of an epoch.
 

@@ -180,6 +180,7 @@ def checkpoint_to_resume(recipe: Recipe) -> str | None:
     if asked_for is not None:
         if not (Path(asked_for) / TRAINER_STATE_NAME).is_file():
             raise ValueError(f"`resume_from_checkpoint: {asked_for}` is no checkpoint: no {TRAINER_STATE_NAME} there.")
+        _check_world_size(Path(asked_for))
         return asked_for
     # A checkpoint's state is written last, so one without it was cut off in the writing.
     states = recipe.output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
@@ -190,7 +191,21 @@ def checkpoint_to_resume(recipe: Recipe) -> str | None:
             f"`{last}` was saved with `save_only_model`, without the optimizer, so the run cannot be taken up where "
             "it stopped. Give another `output_dir`."
         )
-    return None if last is None else str(last)
+    if last is None:
+        return None
+    _check_world_size(last)
+    return str(last)
+
+
+def _check_world_size(checkpoint: Path) -> None:
+    """Other processes would deal the rows out otherwise, and draw otherwise: no resume would be exact."""
+    saved = max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if saved != started:
+        raise ValueError(
+            f"`{checkpoint}` was saved by {saved} processes, and {started} are to go on from it. Start {saved}, or "
+            "give another `output_dir`."
+        )
 
 
 def _is_finished(state_file: Path) -> bool:

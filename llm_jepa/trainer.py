@@ -43,6 +43,7 @@ from llm_jepa.refusals import (
     refuse_arguments,
     refuse_attention,
     refuse_device,
+    refuse_few_rows,
     refuse_lonely_rows,
     refuse_model,
     refuse_parallelism,
@@ -106,6 +107,7 @@ class JEPATrainer(SFTTrainer):
             model, processing_class = random_model(model, args, processing_class)
         super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
         refuse_parallelism(self.accelerator)
+        refuse_few_rows(self.accelerator.num_processes, self.train_dataset)
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
         if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # which keeps fp32 copies of its own
             keep_fp32_master_weights(self.model)

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from llm_jepa.entry import MISTAKE_STATUS, entry_point
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings
+from llm_jepa.refusals import refuse_few_rows
 from llm_jepa.train import (
     RECIPE_FILE,
     check_launch,
@@ -293,3 +295,27 @@ def test_the_launcher_settings_for_gpus_are_the_tested_ones():
     assert gpu.pop("gpu_ids") == "all"
     assert cpu.pop("use_cpu") is True
     assert gpu == cpu
+
+
+def test_a_checkpoint_of_other_processes_is_refused(inputs, monkeypatch):
+    """A checkpoint of two processes holds a random state of each."""
+    path = write(inputs, save_strategy="steps", save_steps=1)
+    train(parse_recipe([str(path)]))
+    checkpoint = Path.cwd() / "out" / "checkpoint-1"
+    recipe = parse_recipe([str(path)])
+    assert checkpoint_to_resume(recipe) == str(checkpoint)
+    with monkeypatch.context() as environment:
+        environment.setenv("WORLD_SIZE", "2")
+        with pytest.raises(ValueError, match="was saved by 1 processes, and 2 are to go on from it"):
+            checkpoint_to_resume(recipe)
+    for rank in range(4):
+        (checkpoint / f"rng_state_{rank}.pth").touch()
+    with pytest.raises(ValueError, match="was saved by 4 processes, and 1 are to go on from it"):
+        checkpoint_to_resume(parse_recipe([str(path), f"--resume_from_checkpoint={checkpoint}"]))
+
+
+def test_more_processes_than_rows_are_refused():
+    refuse_few_rows(3, Dataset.from_list([{"text": "a"}] * 3))
+    refuse_few_rows(4, Dataset.from_list([{"text": "a"}]).to_iterable_dataset())
+    with pytest.raises(ValueError, match="have 3 rows for 4 processes"):
+        refuse_few_rows(4, Dataset.from_list([{"text": "a"}] * 3))
