@@ -14,6 +14,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import get_peft_config, get_quantization_config
 
+from llm_jepa.config import JEPAConfig
 from llm_jepa.entry import entry_point
 from llm_jepa.loading import load_split
 from llm_jepa.modeling import resolve_model
@@ -65,6 +66,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
             were not followed. Nothing has been written then.
     """
     output_dir = recipe.output_dir
+    check_deepspeed(recipe.training)
     check_output_directory(output_dir, recipe.settings)
     if is_complete(output_dir) and recipe.training.resume_from_checkpoint is None:
         logger.info(f"{output_dir} already holds the complete run; nothing to do.")
@@ -212,6 +214,29 @@ def _is_finished(state_file: Path) -> bool:
     """Whether all steps were done; from there, unless an epoch ends there too, transformers would train one more."""
     state = TrainerState.load_from_json(str(state_file))
     return state.global_step >= state.max_steps
+
+
+def check_deepspeed(args: JEPAConfig) -> None:
+    """Refuse a DeepSpeed configuration that says otherwise than the recipe; transformers would, the model once loaded.
+
+    Raises:
+        ValueError: Batch, accumulation or clipping differ.
+    """
+    plugin = getattr(args, "deepspeed_plugin", None)
+    if plugin is None:
+        return
+    wanted = {
+        "gradient_accumulation_steps": args.gradient_accumulation_steps,
+        "train_micro_batch_size_per_gpu": args.per_device_train_batch_size,
+        "gradient_clipping": args.max_grad_norm,
+    }
+    for key, value in wanted.items():
+        given = plugin.deepspeed_config.get(key, "auto")
+        if given not in ("auto", None, value):
+            raise ValueError(
+                f"`{key}` is {given} in the DeepSpeed configuration and {value} in the recipe. Write `auto` there, "
+                "which takes the recipe's."
+            )
 
 
 def check_launch(accelerator: Accelerator) -> None:

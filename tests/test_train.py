@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate import DeepSpeedPlugin
 from datasets import Dataset
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -20,6 +21,7 @@ from llm_jepa.recipe import Recipe, parse_recipe, read_settings
 from llm_jepa.refusals import refuse_few_rows
 from llm_jepa.train import (
     RECIPE_FILE,
+    check_deepspeed,
     check_launch,
     check_output_directory,
     checkpoint_to_resume,
@@ -319,3 +321,14 @@ def test_more_processes_than_rows_are_refused():
     refuse_few_rows(4, Dataset.from_list([{"text": "a"}]).to_iterable_dataset())
     with pytest.raises(ValueError, match="have 3 rows for 4 processes"):
         refuse_few_rows(4, Dataset.from_list([{"text": "a"}] * 3))
+
+
+def test_a_deepspeed_configuration_in_conflict_with_the_recipe_is_refused(inputs):
+    """Before the model is loaded; what it leaves to the recipe, or says alike, is no conflict."""
+    args = read(inputs, gradient_accumulation_steps=2).training
+    for steps in ("auto", 2):
+        args.deepspeed_plugin = DeepSpeedPlugin(zero_stage=2, gradient_accumulation_steps=steps)
+        check_deepspeed(args)
+    args.deepspeed_plugin = DeepSpeedPlugin(zero_stage=2, gradient_accumulation_steps=4)
+    with pytest.raises(ValueError, match="`gradient_accumulation_steps` is 4 in the DeepSpeed configuration and 2 in"):
+        check_deepspeed(args)
