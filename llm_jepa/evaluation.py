@@ -21,7 +21,7 @@ from llm_jepa.recipe import Recipe
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 from llm_jepa.scoring.tasks import Rate, RowScores, Task, rates, score_row
-from llm_jepa.vllm_generation import check_vllm, generate_with_vllm, load_vllm_arms
+from llm_jepa.vllm_generation import check_vllm, load_vllm_arms
 
 logger = logging.getLogger(__name__)
 
@@ -135,17 +135,16 @@ def evaluate(
     """
     if vllm_options is not None and backend != "vllm":
         raise ValueError(f"`vllm_options` have no effect with the backend {backend!r}; only with 'vllm'.")
-    load: Any = load_arms
-    generate: Any = generate_completions
+    models: Iterator[tuple[Arm, str, Any]] = load_arms(recipe, arms)
     if backend == "vllm":
         check_vllm(recipe, arms)
-        load, generate = partial(load_vllm_arms, engine_options=vllm_options or {}), generate_with_vllm
-    for arm, location, model in load(recipe, arms):
+        models = load_vllm_arms(recipe, arms, vllm_options or {})
+    for arm, location, model in models:
         log = _log(recipe, arm, location, rows, (max_new_tokens, batch_size, backend, vllm_options), directory)
         finished = {} if log is None else log.finished
         if progress is not None:
             progress(arm, len(finished))
-        completions = generate(
+        completions = generate_completions(
             model,
             tokenizer,
             [row.prompt for row in rows],

@@ -37,7 +37,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient_MD: Tensor) -> tuple[Tensor, None, None]:
-        summed_MD = gradient_MD.contiguous()
+        summed_MD = gradient_MD.clone(memory_format=torch.contiguous_format)  # the one handed in is not ours to change
         dist.all_reduce(summed_MD)
         return summed_MD[ctx.own], None, None
 

@@ -1,7 +1,8 @@
 """Batched greedy generation: prompts in, completions out, in the same order."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -14,6 +15,7 @@ from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTr
 Message = dict[str, str]
 Prompt = str | list[Message]
 """A plain text, or the messages of a chat up to the turn that is to be generated."""
+Write = Callable[[list[list[int]]], list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,43 @@ class Completion:
     num_tokens: int
 
 
+class Engine(ABC):
+    """What continues tokenised prompts greedily.
+
+    Attributes:
+        generation_config: Of the model; its stop tokens are honoured.
+        max_positions: How many positions the model can tell apart; None if its config sets no limit.
+    """
+
+    generation_config: GenerationConfig
+    max_positions: int | None
+
+    @abstractmethod
+    def writing(
+        self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
+    ) -> AbstractContextManager[Write]:
+        """Within it, a function from the prompts of a batch to the new ids of each, up to a stop token at least."""
+
+
+class TransformersEngine(Engine):
+    """`generate` of transformers, with a KV cache, in the dtype and on the device of the model."""
+
+    def __init__(self, model: PreTrainedModel | PeftModel):
+        inner = model.get_base_model() if isinstance(model, PeftModel) else model
+        assert isinstance(inner, PreTrainedModel)
+        self.model, self.inner = model, inner
+        self.generation_config = inner.generation_config
+        self.max_positions = position_limit(model)
+
+    @contextmanager
+    def writing(self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int) -> Iterator[Write]:
+        """With the model in greedy generation, and afterwards as it was found."""
+        with _greedy(self.inner, tokenizer, stop_ids, max_new_tokens):
+            yield partial(_generate, self.model)
+
+
 def generate_completions(
-    model: PreTrainedModel | PeftModel,
+    model: PreTrainedModel | PeftModel | Engine,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     max_new_tokens: int,
@@ -39,16 +76,17 @@ def generate_completions(
     template_kwargs: Sequence[Mapping[str, Any]] | None = None,
     finished: Mapping[int, Completion] | None = None,
 ) -> list[Completion]:
-    """Complete every prompt greedily, with a KV cache, in the dtype and on the device of the model.
+    """Complete every prompt greedily, by transformers or by another engine.
 
-    Prompts of like length share a batch, padded on the left; the order of the result is that of `prompts`.
-    Sampling settings and penalties of `model.generation_config` are left aside; its stop tokens are honoured,
-    beside the tokenizer's. Model and tokenizer are left as they were found.
+    Prompts of like length share a batch; the order of the result is that of `prompts`. Sampling settings and penalties
+    of the model's generation config are left aside; its stop tokens are honoured, beside the tokenizer's.
+    Model and tokenizer are left as they were found.
 
     Parameters:
         prompts: Chat messages are rendered by the chat template, up to where the assistant's turn begins; a
             plain string is tokenised as it is.
         max_new_tokens: Limit of generated tokens per prompt, the stop token included.
+        batch_size: Prompts that are handed to the engine at once.
         progress: Called after each batch with its completions, by the number of their prompt.
         template_kwargs: For each prompt, what else its chat template gets (`tools`, `enable_thinking`).
         finished: Completions that are known. Batches are composed as without them, since a model may write something
@@ -57,74 +95,30 @@ def generate_completions(
     Raises:
         ValueError: A number is below 1, a prompt is empty, or a prompt leaves no room for `max_new_tokens`.
     """
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
-    stop_ids = stop_token_ids(inner.generation_config, tokenizer)
-    prompt_ids = tokenise_prompts(tokenizer, prompts, max_new_tokens, position_limit(model), template_kwargs)
-    with _greedy(inner, tokenizer, stop_ids, max_new_tokens):
-        return complete_batches(
-            partial(_generate, model), tokenizer, prompt_ids, stop_ids, batch_size, progress, finished
-        )
-
-
-def complete_batches(
-    write: Callable[[list[list[int]]], list[list[int]]],
-    tokenizer: PreTrainedTokenizerBase,
-    prompt_ids: Sequence[list[int]],
-    stop_ids: Sequence[int],
-    batch_size: int,
-    progress: Callable[[Mapping[int, Completion]], None] | None = None,
-    finished: Mapping[int, Completion] | None = None,
-) -> list[Completion]:
-    """Complete tokenised prompts, longest first, by a function from the prompts of a batch to what follows each.
-
-    Raises:
-        ValueError: `batch_size` is below 1.
-    """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` is {batch_size}; it must be at least 1.")
-    completions = dict(finished or {})
-    longest_first = sorted(range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]))
-    for start in range(0, len(prompt_ids), batch_size):
-        batch = longest_first[start : start + batch_size]
-        if completions.keys() >= {*batch}:
-            continue
-        new_ids = write([prompt_ids[i] for i in batch])
-        written = {i: _decode(tokenizer, ids, stop_ids) for i, ids in zip(batch, new_ids, strict=True)}
-        completions |= written
-        if progress is not None:
-            progress(written)
-    return [completions[i] for i in range(len(prompt_ids))]
-
-
-def tokenise_prompts(
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    max_new_tokens: int,
-    max_positions: int | None,
-    template_kwargs: Sequence[Mapping[str, Any]] | None = None,
-) -> list[list[int]]:
-    """The ids of every prompt, up to where the completion begins.
-
-    Raises:
-        ValueError: `max_new_tokens` is below 1, a prompt is empty, or one leaves no room for `max_new_tokens`.
-    """
-    if max_new_tokens < 1:
-        raise ValueError(f"`max_new_tokens` is {max_new_tokens}; it must be at least 1.")
+    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"`{name}` is {value}; it must be at least 1.")
     if template_kwargs is None:
         template_kwargs = [{}] * len(prompts)
+    engine = model if isinstance(model, Engine) else TransformersEngine(model)
     prompt_ids = [
         _tokenise(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)
     ]
-    _check_lengths([len(ids) for ids in prompt_ids], max_new_tokens, max_positions)
-    return prompt_ids
-
-
-def stop_token_ids(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that ends a completion: what the generation config lists, and the stop token of the tokenizer."""
-    configured = generation_config.eos_token_id
-    ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
-    return sorted(ids - {None})
+    _check_lengths([len(ids) for ids in prompt_ids], max_new_tokens, engine.max_positions)
+    stop_ids = _stop_token_ids(engine.generation_config, tokenizer)
+    completions = dict(finished or {})
+    longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompt_ids[i]))
+    with engine.writing(tokenizer, stop_ids, max_new_tokens) as write:
+        for start in range(0, len(prompts), batch_size):
+            batch = longest_first[start : start + batch_size]
+            if completions.keys() >= {*batch}:
+                continue
+            new_ids = write([prompt_ids[i] for i in batch])
+            written = {i: _decode(tokenizer, ids, stop_ids) for i, ids in zip(batch, new_ids, strict=True)}
+            completions |= written
+            if progress is not None:
+                progress(written)
+    return [completions[i] for i in range(len(prompts))]
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwargs: Mapping[str, Any]) -> list[int]:
@@ -160,6 +154,13 @@ def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -
                 f"Prompt {i} has {length} tokens; with max_new_tokens={max_new_tokens} it exceeds the "
                 f"{limit} positions of the model. Lower `max_new_tokens`, or leave the row out."
             )
+
+
+def _stop_token_ids(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends a completion: what the generation config lists, and the stop token of the tokenizer."""
+    configured = generation_config.eos_token_id
+    ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
+    return sorted(ids - {None})
 
 
 @contextmanager
@@ -200,7 +201,7 @@ def _generate(model: PreTrainedModel | PeftModel, prompt_ids: list[list[int]]) -
     return output_BL[:, input_ids_BL.shape[1] :].tolist()
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: Sequence[int]) -> Completion:
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: list[int]) -> Completion:
     end = next((i for i, token_id in enumerate(ids) if token_id in stop_ids), len(ids))
     text = tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     assert isinstance(text, str)

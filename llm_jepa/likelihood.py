@@ -43,24 +43,25 @@ def choice_likelihoods(
     for prompt, texts, kwargs in zip(prompts, choices, template_kwargs, strict=True):
         sequences += [_tokenise(tokenizer, prompt, text, kwargs) for text in texts]
     _check_lengths(sequences, position_limit(model))
-    log_probs: dict[int, float] = {}
+    log_probs = [0.0] * len(sequences)
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
     training = model.training
     model.eval()
     try:
         for start in range(0, len(sequences), batch_size):
             batch = longest_first[start : start + batch_size]
-            log_probs |= zip(batch, _score(model, [sequences[i] for i in batch]), strict=True)
+            for i, log_prob in zip(batch, _score(model, [sequences[i] for i in batch]), strict=True):
+                log_probs[i] = log_prob
             if progress is not None:
                 progress(len(batch))
     finally:
         model.train(training)
 
-    numbers = iter(range(len(sequences)))
-    scored = []
+    scored, end = [], 0
     for texts in choices:
-        mine = [next(numbers) for _ in texts]
-        scored.append(ChoiceLikelihoods(list(texts), [log_probs[i] for i in mine], [sequences[i][1] for i in mine]))
+        start, end = end, end + len(texts)
+        num_tokens = [num_scored for _, num_scored in sequences[start:end]]
+        scored.append(ChoiceLikelihoods(list(texts), log_probs[start:end], num_tokens))
     return scored
 
 

@@ -236,7 +236,7 @@ class JEPATrainer(SFTTrainer):
             prediction_ND,
             target_ND,
             self.args.info_nce_temperature,
-            self._negatives(target_ND.float()),
+            self._negatives(target_ND),
         )
         cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
         share = self._share_of_step(len(loss_N), is_step)
@@ -248,7 +248,7 @@ class JEPATrainer(SFTTrainer):
         if self.args.jepa_loss != "info_nce" or accelerator.num_processes == 1:
             return ()
         max_rows = self.args.train_batch_size if self.model.training else self.args.eval_batch_size
-        return rows_of_others(target_ND, max_rows, accelerator.process_index, accelerator.num_processes)
+        return rows_of_others(target_ND.float(), max_rows, accelerator.process_index, accelerator.num_processes)
 
     def _span_parts(
         self, outputs: Any, spans: dict[str, Tensor], row_index_N: Tensor, is_step: bool

@@ -2,9 +2,9 @@
 
 import gc
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftConfig
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from llm_jepa.arms import Arm, is_adapter, weights_dtype
-from llm_jepa.generation import Completion, Prompt, complete_batches, stop_token_ids, tokenise_prompts
+from llm_jepa.generation import Engine, Write
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe
 
@@ -20,14 +20,28 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as `max_lora_rank`."""
 
 
-@dataclass(frozen=True)
-class VLLMModel:
-    """An engine, the adapter to put on it (`LoRARequest`) or None, and the configs of its model."""
+@dataclass
+class VLLMEngine(Engine):
+    """An engine of vLLM, `vllm.LLM`, and the adapter to put on it (`LoRARequest`) or None."""
 
-    engine: Any
-    adapter: Any
+    llm: Any
     generation_config: GenerationConfig
-    max_positions: int
+    max_positions: int | None
+    adapter: Any = None
+
+    @contextmanager
+    def writing(self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int) -> Iterator[Write]:
+        """What vLLM computes at once it decides itself."""
+        from vllm import SamplingParams
+
+        sampling = SamplingParams(temperature=0, max_tokens=max_new_tokens, stop_token_ids=stop_ids, detokenize=False)
+
+        def write(prompt_ids: list[list[int]]) -> list[list[int]]:
+            prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
+            results = self.llm.generate(prompts, sampling, lora_request=self.adapter, use_tqdm=False)
+            return [list(result.outputs[0].token_ids) for result in results]
+
+        yield write
 
 
 def check_vllm(recipe: Recipe, arms: Sequence[Arm]) -> None:
@@ -53,7 +67,7 @@ def check_vllm(recipe: Recipe, arms: Sequence[Arm]) -> None:
 
 def load_vllm_arms(
     recipe: Recipe, arms: Sequence[Arm], engine_options: Mapping[str, Any]
-) -> Iterator[tuple[Arm, str, VLLMModel]]:
+) -> Iterator[tuple[Arm, str, VLLMEngine]]:
     """The arms as `llm_jepa.arms.load_arms` gives them, on vLLM: base and adapter share one engine.
 
     `engine_options` go to `vllm.LLM` as they are, over what is set here.
@@ -62,71 +76,40 @@ def load_vllm_arms(
     has_adapter = "tuned" in arms and is_adapter(tuned)
     if "base" in arms or has_adapter:
         rank = _lora_rank(tuned) if has_adapter else None
-        model = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
+        engine = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
         if "base" in arms:
-            yield "base", base, model
+            yield "base", base, engine
         if has_adapter:
             from vllm.lora.request import LoRARequest
 
-            adapter = LoRARequest("tuned", 1, str(tuned))
-            yield "tuned", str(tuned), VLLMModel(model.engine, adapter, model.generation_config, model.max_positions)
-        del model
+            yield "tuned", str(tuned), replace(engine, adapter=LoRARequest("tuned", 1, str(tuned)))
+        del engine
         gc.collect()
     if "tuned" in arms and not has_adapter:
         yield "tuned", str(tuned), _load(recipe, str(tuned), None, None, engine_options)
 
 
-def generate_with_vllm(
-    model: VLLMModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    max_new_tokens: int,
-    batch_size: int,
-    progress: Callable[[Mapping[int, Completion]], None] | None = None,
-    template_kwargs: Sequence[Mapping[str, Any]] | None = None,
-    finished: Mapping[int, Completion] | None = None,
-) -> list[Completion]:
-    """Complete every prompt greedily; parameters and errors of `llm_jepa.generation.generate_completions`.
-
-    `batch_size` is how many prompts are handed to vLLM at a time; what it computes at once it decides itself.
-    """
-    from vllm import SamplingParams
-
-    prompt_ids = tokenise_prompts(tokenizer, prompts, max_new_tokens, model.max_positions, template_kwargs)
-    stop_ids = stop_token_ids(model.generation_config, tokenizer)
-    sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=stop_ids, detokenize=False)
-    write = partial(_write, model, sampling)
-    return complete_batches(write, tokenizer, prompt_ids, stop_ids, batch_size, progress, finished)
-
-
-def _write(model: VLLMModel, sampling: Any, prompt_ids: list[list[int]]) -> list[list[int]]:
-    """One batch: the new ids of each prompt, the stop token among them if one was reached."""
-    prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
-    results = model.engine.generate(prompts, sampling, lora_request=model.adapter, use_tqdm=False)
-    return [list(result.outputs[0].token_ids) for result in results]
-
-
 def _load(
     recipe: Recipe, location: str, revision: str | None, lora_rank: int | None, engine_options: Mapping[str, Any]
-) -> VLLMModel:
+) -> VLLMEngine:
     from vllm import LLM
 
     options: dict[str, Any] = {
         "model": location,
         "revision": revision,
-        "dtype": str(weights_dtype(recipe)).removeprefix("torch."),
+        "dtype": str(weights_dtype(recipe) or "auto").removeprefix("torch."),
         "trust_remote_code": recipe.training.trust_remote_code,
         "generation_config": "vllm",  # its neutral defaults: sampling settings of the model are left aside
         "seed": recipe.training.seed,
     }
     if lora_rank is not None:
         options |= {"enable_lora": True, "max_lora_rank": lora_rank}
-    engine = LLM(**options | dict(engine_options))
+    llm = LLM(**options | dict(engine_options))
     config = AutoConfig.from_pretrained(
         location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
     )
-    max_positions = engine.llm_engine.model_config.max_model_len
-    return VLLMModel(engine, None, _generation_config(location, revision, config), max_positions)
+    max_positions = llm.llm_engine.model_config.max_model_len
+    return VLLMEngine(llm, _generation_config(location, revision, config), max_positions)
 
 
 def _lora_rank(directory: Path) -> int:

@@ -84,7 +84,7 @@ def assert_trains_the_same(directory: Path, method: str, output_dir: Path) -> No
     expected, actual = load_file(directory / method / file), load_file(output_dir / file)
     assert actual.keys() == expected.keys()
     for name in expected:
-        assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=2e-4), name
+        assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-4), name
 
 
 @pytest.mark.parametrize(

@@ -70,14 +70,18 @@ class PackedLayout(Layout):
 
     def store_apart(self, example: Example) -> StoredExample:
         """In the first row the conversation and the views that share half of their tokens with it, then the others."""
-        return _store(example, [0, *map(int, _outside(example))])
+        conversation = example.conversation
+        outside = [2 * _shared_tokens(view, conversation) < len(view) for view in example.views]
+        return _store(example, [0, *map(int, outside)])
 
     def lay_out(self, examples: Sequence[Example]) -> Batch:
         """Store every example in one row, or every one in two if that computes less, and pad the rows."""
-        together = [self.store(example) for example in examples]
-        if self.break_even_tokens is None or not any(any(_outside(example)) for example in examples):
-            return self.pad(examples, together)
+        if self.break_even_tokens is None:
+            return super().lay_out(examples)
         apart = [self.store_apart(example) for example in examples]
+        if all(len(one.rows) == 1 for one in apart):
+            return self.pad(examples, apart)
+        together = [self.store(example) for example in examples]
         return self.pad(examples, min(together, apart, key=self._cost))
 
     def _cost(self, stored: Sequence[StoredExample]) -> int:
@@ -86,11 +90,6 @@ class PackedLayout(Layout):
         lengths = [len(row.token_ids) for one in stored for row in one.rows]
         padded = max(lengths) + -max(lengths) % self.pad_to_multiple_of
         return len(lengths) * padded * (self.break_even_tokens + padded)
-
-
-def _outside(example: Example) -> list[bool]:
-    """For each view whether less than half of its tokens are the conversation's first ones."""
-    return [2 * _shared_tokens(view, example.conversation) < len(view) for view in example.views]
 
 
 def _store(example: Example, row_numbers: Sequence[int]) -> StoredExample:
