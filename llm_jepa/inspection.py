@@ -1,32 +1,21 @@
-"""What training would see of a recipe: rows, labels, views, readouts, mask and token counts, before any training.
+"""What training would see of a recipe: rows, labels, views, readouts, mask and token counts, before any training."""
 
-The rows go through the trainer's own preparation, on a stand-in model of no size: neither the model's weights nor a
-device are touched. Its architecture decides the layout, which needs its config alone.
-"""
-
-import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from llm_jepa.collator import JEPACollator
-from llm_jepa.layout_choice import choose_layout
-from llm_jepa.layouts import Batch, PackedLayout, RowsLayout
+from llm_jepa.layouts import Batch, PackedLayout
 from llm_jepa.layouts.base import IGNORED_LABEL
-from llm_jepa.loading import load_split
 from llm_jepa.masks import tree_mask
-from llm_jepa.modeling import load_tokenizer, resolve_model
+from llm_jepa.prepared_recipe import prepare_recipe
 from llm_jepa.recipe import Recipe
-from llm_jepa.rows import AnyDataset
-from llm_jepa.train import meta_model
-from llm_jepa.trainer import JEPATrainer
-from llm_jepa.views import TokenSequence, longest_sequence_tokens, with_predictor_tokens
+from llm_jepa.views import TokenSequence, with_predictor_tokens
 
-STREAMED_ROWS = 1000
 PREDICTOR_PIECE = "[PRED]"
 
 
@@ -93,59 +82,21 @@ def inspect_recipe(recipe: Recipe, num_rows: int) -> Inspection:
         ValueError: As the trainer would raise it for these data and this model.
     """
     args = recipe.training
-    model_path = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
-    tokenizer = load_tokenizer(model_path, recipe.model.model_revision, args.trust_remote_code)
-    dataset = load_split(recipe.script, recipe.script.dataset_train_split)
-    is_partial = isinstance(dataset, IterableDataset)
-    if is_partial:
-        dataset = Dataset.from_list(list(dataset.take(STREAMED_ROWS)))
-    trainer = _stand_in_trainer(recipe, dataset, tokenizer)
-    prepared = trainer.train_dataset
-    assert isinstance(prepared, Dataset)
-    lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
-    limit = args.max_length if args.max_length is not None else max(lengths)
-    kept = prepared.select([i for i, tokens in enumerate(lengths) if tokens <= limit])
-    collator, reason = _collator(recipe, model_path, trainer, tokenizer)
+    prepared = prepare_recipe(recipe)
+    tokenizer, kept, collator = prepared.tokenizer, prepared.rows, prepared.collator
+    if isinstance(collator.layout, PackedLayout):
+        # In one row, to be shown; a batch may take two in training.
+        collator = replace(collator, layout=PackedLayout(tokenizer.pad_token_id))
     return Inspection(
-        layout=reason,
+        layout=prepared.layout_reason,
         dropout=args.jepa_dropout if args.jepa_weight > 0 else 0.0,
-        num_rows=len(dataset),
-        is_partial=is_partial,
+        num_rows=prepared.num_rows,
+        is_partial=prepared.is_partial,
         max_length=args.max_length,
-        dropped=[(prepared[i]["row_index"], tokens) for i, tokens in enumerate(lengths) if tokens > limit],
+        dropped=prepared.dropped,
         counts=_counts(kept, collator),
         rows=[_inspect_row(row, collator, tokenizer) for row in kept.select(range(min(num_rows, len(kept))))],
     )
-
-
-def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase) -> JEPATrainer:
-    args = copy.copy(recipe.training)
-    args.max_length, args.long_rows = None, "drop"  # so that the long rows can be shown
-    args.from_scratch, args.model_init_kwargs, args.report_to = False, None, []
-    args.jepa_layout = "rows"  # that of the recipe is the real model's
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
-    )
-    stand_in = LlamaForCausalLM(config)
-    return JEPATrainer(stand_in, args, train_dataset=dataset, processing_class=tokenizer)
-
-
-def _collator(
-    recipe: Recipe, model_path: str, trainer: JEPATrainer, tokenizer: PreTrainedTokenizerBase
-) -> tuple[JEPACollator, str]:
-    """The collator with the layout of the recipe's own architecture."""
-    args = recipe.training
-    assert isinstance(trainer.data_collator, JEPACollator)
-    conversations = trainer.data_collator.conversation_collator
-    if args.jepa_weight == 0:
-        return JEPACollator(conversations, None, args), "none: `jepa_weight` is 0, the LM-only arm has no views"
-    if args.jepa_objective != "pair":
-        rows = RowsLayout(tokenizer.pad_token_id)
-        return JEPACollator(conversations, rows, args), f"{rows.name} (`{args.jepa_objective}` adds no token)"
-    layout, _, reason = choose_layout(meta_model(recipe, model_path), args.jepa_layout, tokenizer.pad_token_id)
-    if isinstance(layout, PackedLayout):
-        layout = PackedLayout(tokenizer.pad_token_id)  # in one row, to be shown; a batch may take two in training
-    return JEPACollator(conversations, layout, args), f"{layout.name} ({reason})"
 
 
 def _inspect_row(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase) -> InspectedRow:

@@ -72,7 +72,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
         logger.info(f"{output_dir} already holds the complete run; nothing to do.")
         return None
     checkpoint = checkpoint_to_resume(recipe)
-    trainer = _build_trainer(recipe)
+    trainer = build_trainer(recipe)
     check_launch(trainer.accelerator)
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,8 @@ def leave(trainer: JEPATrainer) -> None:
     trainer.end()
 
 
-def _build_trainer(recipe: Recipe) -> JEPATrainer:
+def build_trainer(recipe: Recipe) -> JEPATrainer:
+    """The trainer of a recipe, its data and model loaded."""
     script, model, training = recipe.script, recipe.model, recipe.training
     training.model_init_kwargs = model_init_kwargs(recipe)
     with training.main_process_first(desc="loading of data and model"):

@@ -16,6 +16,7 @@ from llm_jepa.entry import entry_point
 COMMANDS = {
     "train": "train",
     "inspect": "inspect",
+    "plan": "plan",
     "fetch-model": "fetch_model",
     "eval": "eval",
     "compare": "compare",

@@ -1,0 +1,154 @@
+"""What a recipe will cost: tokens, FLOPs, memory, hours, money; no weights are loaded, no GPU is touched."""
+
+import argparse
+import dataclasses
+import json
+
+import datasets
+import transformers
+from rich.console import Console
+from rich.table import Table
+
+from llm_jepa.devices import GIB, GPUS, TERA, find_gpu
+from llm_jepa.planning.calibration import CALIBRATION_STEPS, seconds_per_step
+from llm_jepa.planning.changes import Change, changes_that_fit
+from llm_jepa.planning.estimate import Estimate, break_even_requests
+from llm_jepa.planning.memory import LAUNCHES, Launch
+from llm_jepa.planning.plan import RECIPE, Plan, make_plan
+from llm_jepa.planning.workload import SFT
+from llm_jepa.recipe import Recipe, parse_recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa plan RECIPE [options] [--key value ...]"
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--gpu", metavar="NAME", help=f"for which memory and hours are planned: {', '.join(GPUS)}")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="how many of them (default: 1)")
+    parser.add_argument("--launch", choices=LAUNCHES, help="file of recipes/accelerate (default: single or multi-gpu)")
+    parser.add_argument("--price_per_hour", "--price-per-hour", type=float, metavar="P", help="of one GPU")
+    parser.add_argument(
+        "--request_seconds", "--request-seconds", type=float, metavar="S", help="time of a GPU that a request takes"
+    )
+    parser.add_argument(
+        "--gain",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="share of requests that need not be asked again (default: 0.01, a point of accuracy)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help=f"train {CALIBRATION_STEPS} steps on this machine and go by their time",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    gpu = None if args.gpu is None else find_gpu(args.gpu)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    recipe = parse_recipe([args.recipe, *args.overrides])
+    launch: Launch = args.launch or ("single" if args.gpus == 1 else "multi-gpu")
+    seconds = seconds_per_step(recipe) if args.calibrate else None
+    plan = make_plan(recipe, gpu, args.gpus, launch, seconds)
+    does_not_fit = plan.verdict is not None and plan.verdict != "fits"
+    changes = changes_that_fit(recipe, gpu, args.gpus, launch) if gpu is not None and does_not_fit else []
+    money = _money(plan, args)
+    if args.json:
+        content = dataclasses.asdict(plan) | {"changes": [dataclasses.asdict(one) for one in changes], "money": money}
+        Console(soft_wrap=True, highlight=False).print_json(json.dumps(content, default=dataclasses.asdict))
+        return 0
+    _show(Console(highlight=False, soft_wrap=True), recipe, plan, changes, money, args)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("gpus", "price_per_hour", "request_seconds", "gain"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise ValueError(f"`--{name}` is {value}; it must be above 0.")
+    if args.gpus == 1 and args.launch not in (None, "single"):
+        raise ValueError(f"`--launch {args.launch}` spreads over several GPUs; give `--gpus`.")
+    if args.request_seconds is not None and args.price_per_hour is None:
+        raise ValueError("`--request_seconds` has no effect without `--price_per_hour`.")
+    if args.price_per_hour is not None and args.gpu is None and not args.calibrate:
+        raise ValueError("`--price_per_hour` needs hours: give `--gpu`, or `--calibrate` on this machine.")
+
+
+def _money(plan: Plan, args: argparse.Namespace) -> dict[str, Estimate]:
+    own, sft = plan.arms[RECIPE].hours, plan.arms[SFT].hours
+    if args.price_per_hour is None or own is None or sft is None:
+        return {}
+    price = args.price_per_hour * args.gpus
+    cost, sft_cost = own.times(price), sft.times(price)
+    extra = Estimate(cost.low - sft_cost.low, cost.expected - sft_cost.expected, cost.high - sft_cost.high)
+    money = {"cost": cost, "cost_over_sft": extra}
+    if args.request_seconds is not None:
+        money["break_even_requests"] = break_even_requests(extra, args.request_seconds, args.price_per_hour, args.gain)
+    return money
+
+
+def _show(
+    console: Console,
+    recipe: Recipe,
+    plan: Plan,
+    changes: list[Change],
+    money: dict[str, Estimate],
+    args: argparse.Namespace,
+) -> None:
+    counted = " (counted on a sample)" if plan.is_sample else ""
+    console.print(f"rows: {plan.rows:,}{counted}, steps: {plan.steps:,}")
+    console.print("tokens a row: " + ", ".join(f"{name} {mean:.1f}" for name, mean in plan.view_tokens.items()))
+    console.print(f"layout: {plan.layout}", markup=False)
+    console.print(_arm_table(plan))
+    console.print(_memory_table(plan))
+    for name, num_bytes in plan.activation_bytes.items():
+        console.print(f"activations in the layout {name}: {num_bytes / GIB:.2f} GiB")
+    if plan.verdict is not None:
+        console.print(f"on {args.gpus} x {args.gpu}: [bold]{plan.verdict}[/]")
+    if changes:
+        console.print("what would make it fit, cheapest first:")
+        for change in changes:
+            console.print(f"  {_change(change)}", markup=False)
+    elif plan.verdict == "does not fit":
+        console.print(
+            "no change of micro-batch, sharding, checkpointing, view or LoRA is enough: take more or larger GPUs"
+        )
+    for name, estimate in money.items():
+        console.print(f"{name.replace('_', ' ')}: {_range(estimate, ',.2f' if 'cost' in name else ',.0f')}")
+
+
+def _change(change: Change) -> str:
+    settings = " ".join(f"--{key} {str(value).lower()}" for key, value in change.settings.items())
+    what = " ".join(part for part in (f"--launch {change.launch}", settings) if part)
+    note = "" if change.keeps_result else "; trains something else"
+    return f"{what}: {change.peak_bytes / GIB:.1f} GiB, {change.flops_ratio:.2f} x the FLOPs{note}"
+
+
+def _arm_table(plan: Plan) -> Table:
+    table = Table(title="a step of each arm", title_justify="left")
+    headings = ("", "tokens a row", "without gradient", "TFLOP a step", "to SFT", "hours: low / expected / high")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, arm in plan.arms.items():
+        hours = "-" if arm.hours is None else _range(arm.hours, ".2f")
+        tokens = f"{arm.tokens_per_row:.1f}", f"{arm.detached_tokens_per_row:.1f}"
+        table.add_row(name, *tokens, f"{arm.flops_per_step / TERA:.3f}", f"{arm.ratio:.2f}", hours)
+    return table
+
+
+def _memory_table(plan: Plan) -> Table:
+    table = Table(title="memory of one device at its peak", title_justify="left")
+    for heading in ("", "GiB"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for kind, num_bytes in plan.memory.by_kind.items():
+        table.add_row(kind, f"{num_bytes / GIB:.2f}")
+    table.add_section()
+    table.add_row("low / expected / high", _range(plan.memory.peak.times(1 / GIB), ".2f"))
+    return table
+
+
+def _range(estimate: Estimate, form: str) -> str:
+    return " / ".join(format(value, form) for value in (estimate.low, estimate.expected, estimate.high))

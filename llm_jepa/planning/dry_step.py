@@ -1,0 +1,182 @@
+"""One micro-batch of training on tensors without data: its FLOPs and its peak of memory, without weights or a device.
+
+The model, its views and its layout are those that train; only the numbers are missing (`FakeTensorMode`). What depends
+on numbers and costs next to nothing, the losses on top of the embeddings, is replaced by sums.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import get_peft_model
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.checkpoint import set_checkpoint_early_stop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from trl import get_peft_config
+from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
+
+from llm_jepa.masks import MaskForm
+from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
+from llm_jepa.planning.memory import Weights
+from llm_jepa.predictor import PredictorTokens, registered
+from llm_jepa.recipe import Recipe
+from llm_jepa.train import meta_model
+from llm_jepa.trainable_weights import keep_fp32_master_weights
+from llm_jepa.view_forward import ViewForward
+
+aten = torch.ops.aten
+UNCOUNTED: dict[Any, Callable[..., int]] = {
+    aten.addmm_: lambda total, left, right, **_: 2 * math.prod(left) * right[-1],
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
+"""Products that `FlopCounterMode` does not know, by shapes: TRL's head's weight gradient, and attention on a CPU."""
+
+
+class DryModel:
+    """A recipe's model in training, without data.
+
+    Args:
+        recipe: Its model, adapters, precision, checkpointing and view options.
+        model_path: Where the model's config lies.
+        mask_form: How the model takes the layout's mask.
+        half_weights: Weights in 16 bits and no autocast, as DeepSpeed and FSDP keep them under mixed precision.
+    """
+
+    def __init__(self, recipe: Recipe, model_path: str, mask_form: MaskForm, half_weights: bool = False):
+        args = recipe.training
+        self.recipe, self.args = recipe, args
+        self.half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+        self.autocasts = self.half is not None and not half_weights
+        self.mode = FakeTensorMode()
+        base = meta_model(recipe, model_path)
+        self.head_widths = _head_widths(base.config.get_text_config().vocab_size)
+        add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
+        adapter = get_peft_config(recipe.model)
+        self.base = base
+        self.model = base if adapter is None else get_peft_model(base, adapter)
+        self.predictor = self._predictor()
+        if half_weights and self.half is not None:
+            _cast(self.model, self.half)
+        else:
+            keep_fp32_master_weights(self.model)
+        with self.mode:
+            _materialise(self.model)
+        stops_gradient, is_pair = args.jepa_target == "stop_gradient", args.jepa_objective == "pair"
+        ViewForward(base, self.predictor, mask_form, stops_gradient, gives_hidden_states=not is_pair)
+        if args.gradient_checkpointing:
+            base.activation_checkpointing_enable(args.gradient_checkpointing_kwargs or None)
+            if adapter is not None:
+                base.enable_input_require_grads()
+        self.model.train()
+
+    def _predictor(self) -> PredictorTokens | None:
+        args = self.args
+        if args.jepa_weight == 0 or args.jepa_objective != "pair" or args.num_predictor_tokens == 0:
+            return None
+        width = self.base.config.get_text_config().hidden_size
+        with self.mode:
+            return PredictorTokens(torch.zeros(args.num_predictor_tokens, width))
+
+    def weights(self) -> Weights:
+        """What the model's weights take, predictor tokens among them."""
+        vectors = [] if self.predictor is None else [self.predictor.vectors_KD]
+        everything = [*self.model.parameters(), *self.model.buffers(), *vectors]
+        trained = [one for one in everything if one.requires_grad]
+        weight_bytes = storage_bytes(everything) - self._saved_by_quantisation()
+        layers = self.base.config.get_text_config().num_hidden_layers
+        embedding_bytes = storage_bytes(self.base.get_input_embeddings().parameters())
+        block_bytes = max((weight_bytes - embedding_bytes) / layers, embedding_bytes)
+        return Weights(weight_bytes, sum(one.numel() for one in trained), storage_bytes(trained), block_bytes)
+
+    def _saved_by_quantisation(self) -> float:
+        """Bytes by which the linear layers of the base, all but the head, are smaller once quantised."""
+        settings = self.recipe.model
+        if not (settings.load_in_4bit or settings.load_in_8bit):
+            return 0.0
+        scales = 1 / 64 + 4 / (64 * 256) if settings.use_bnb_nested_quant else 4 / 64
+        head = self.base.get_output_embeddings()
+        linear = [
+            module
+            for name, module in self.base.named_modules()
+            if isinstance(module, nn.Linear) and module is not head and "lora_" not in name
+        ]
+        numbers = sum(module.weight.numel() for module in linear)
+        rows = sum(module.weight.shape[0] for module in linear)
+        kept = numbers * (0.5 + scales) if settings.load_in_4bit else numbers + 4 * rows
+        return storage_bytes(module.weight for module in linear) - kept
+
+    def flops(self, inputs: dict[str, Any]) -> float:
+        """FLOPs of the matrix products of a micro-batch, forward and backward, what checkpointing repeats included."""
+        counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
+        with self._ready(inputs) as inputs, counter:
+            self._loss(inputs).backward()
+        return float(counter.get_total_flops())
+
+    def peak_bytes(self, inputs: dict[str, Any], gradient_share: float = 1.0) -> dict[str, float]:
+        """What a micro-batch holds when it holds most, by kind: `activations`, `logits` and `gradients`.
+
+        Where gradients are accumulated those of an earlier micro-batch lie there beforehand. `logits` is whatever is
+        as wide as the head's tiles; one device keeps `gradient_share` of a gradient.
+        """
+        with self._ready(inputs) as inputs:
+            parameters = list(self.model.parameters())
+            with LiveBytes(self._kind_of, [*parameters, *self.model.buffers()], parameters, gradient_share) as live:
+                for _ in range(min(self.args.gradient_accumulation_steps, 2)):
+                    self._loss(inputs).backward()
+        return {"activations": 0.0, "logits": 0.0, "gradients": 0.0} | live.peak
+
+    @contextmanager
+    def _ready(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        # A dispatch mode keeps checkpointing from stopping early, unlike in training, where it recomputes all as well.
+        with registered(self.base, self.predictor), self.mode, set_checkpoint_early_stop(False):
+            yield tree_map_only(torch.Tensor, self.mode.from_tensor, inputs)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+
+    def _loss(self, inputs: dict[str, Any]) -> Tensor:
+        with torch.autocast("cpu", dtype=self.half, enabled=self.autocasts):
+            outputs = self.model(**inputs, fused_lm_head=True)
+            loss = outputs.log_probs.sum()
+            for name in ("prediction_ND", "target_ND", "hidden_RLD"):
+                embedding = getattr(outputs, name, None)
+                if embedding is not None:
+                    loss = loss + embedding.float().sum()
+            return loss
+
+    def _kind_of(self, tensor: Tensor) -> str:
+        return "logits" if tensor.dim() > 0 and tensor.shape[-1] in self.head_widths else "activations"
+
+
+def _head_widths(vocabulary: int) -> set[int]:
+    """How wide the tiles are in which TRL's head scores a vocabulary."""
+    return {vocabulary, min(vocabulary, _CHUNKED_LOGPROB_CHUNK_SIZE), vocabulary % _CHUNKED_LOGPROB_CHUNK_SIZE}
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> None:
+    model.to(dtype=dtype)
+
+
+def _materialise(model: nn.Module) -> None:
+    """Put the parameters and buffers of a meta model where the surrounding mode makes them, ties kept."""
+    made: dict[Tensor, Tensor] = {}
+
+    def make(tensor: Tensor) -> Tensor:
+        if tensor not in made:
+            made[tensor] = torch.empty(tensor.shape, dtype=tensor.dtype)
+        return made[tensor]
+
+    parameters: dict[Tensor, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if parameter not in parameters:
+                parameters[parameter] = nn.Parameter(make(parameter), parameter.requires_grad)
+            module.register_parameter(name, parameters[parameter])
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+            module._buffers[name] = make(buffer)

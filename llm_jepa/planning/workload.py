@@ -1,0 +1,121 @@
+"""A recipe's arms, each with micro-batches drawn from its rows and its model without data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from llm_jepa.config import PAIR_OPTIONS
+from llm_jepa.layouts import Batch, Example, RowsLayout
+from llm_jepa.planning.dry_step import DryModel
+from llm_jepa.planning.memory import Launch, keeps_half_weights
+from llm_jepa.prepared_recipe import PreparedRecipe, prepare_recipe
+from llm_jepa.recipe import Recipe, build_recipe
+from llm_jepa.views import TokenSequence
+
+SAMPLED_ROWS = 2000
+SAMPLED_BATCHES = 64
+
+SFT = "SFT"
+ARMS: dict[str, dict[str, Any]] = {
+    SFT: {"jepa_weight": 0.0},
+    "alone": {},
+    "prefix": {"jepa_source_view": "prefix"},
+    "prefix, stop-gradient": {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"},
+    "tube": {"jepa_objective": "tube"},
+}
+"""What a recipe is compared with: the settings that take the place of its own."""
+
+REPLACED = ("jepa_objective", "span_sampler", "jepa_source_view", "jepa_target", "jepa_dropout", "jepa_weight")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A recipe with what it computes.
+
+    Attributes:
+        batches: Micro-batches drawn as training would, by the positions that reach the model, fewest first.
+        launch: How training is launched.
+        scores_labels_only: Whether TRL's head scores the labelled positions alone, as it does on GPUs, and ours does.
+    """
+
+    recipe: Recipe
+    prepared: PreparedRecipe
+    batches: list[list[dict[str, Any]]]
+    launch: Launch
+    scores_labels_only: bool
+
+    def inputs(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the forward gets of a micro-batch."""
+        if self.recipe.training.jepa_weight > 0 or not self.scores_labels_only:
+            return self.prepared.inputs(rows)
+        examples = [Example(_sequence(row["input_ids"]), row["labels"], ()) for row in rows]
+        return {"views": {"batch": vars(RowsLayout(0).lay_out(examples)), "detached": None}}
+
+    @cached_property
+    def model(self) -> DryModel:
+        """The model in training, without data."""
+        half_weights = keeps_half_weights(self.launch)
+        return DryModel(self.recipe, self.prepared.model_path, self.prepared.mask_form, half_weights)
+
+    def flops(self) -> float:
+        """Of the micro-batch whose size is nearest to their mean."""
+        positions = [_positions(self.inputs(rows)) for rows in self.batches]
+        nearest = np.argmin(np.abs(np.array(positions) - np.mean(positions)))
+        return self.model.flops(self.inputs(self.batches[nearest]))
+
+    def tokens_per_row(self) -> tuple[float, float]:
+        """Tokens that reach the model with gradient and without, means over the rows drawn, padding left out."""
+        tokens = detached = rows = 0
+        for batch in self.batches:
+            inputs = self.inputs(batch)
+            rows += len(batch)
+            if "views" not in inputs:
+                tokens += int(inputs["attention_mask"].sum())
+                continue
+            tokens += Batch(**inputs["views"]["batch"]).num_tokens
+            if inputs["views"]["detached"] is not None:
+                detached += Batch(**inputs["views"]["detached"]).num_tokens
+        return tokens / rows, detached / rows
+
+    def longest_rows(self) -> list[dict[str, Any]]:
+        """The micro-batch that would hold most: the longest conversations together."""
+        size = self.recipe.training.per_device_train_batch_size
+        lengths = [len(ids) for ids in self.prepared.rows["input_ids"]]
+        return self.prepared.rows.select(sorted(range(len(lengths)), key=lambda i: -lengths[i])[:size]).to_list()
+
+
+def arm_recipes(recipe: Recipe) -> dict[str, Recipe]:
+    """The arms that a recipe can be compared with: SFT and tube always, those of pairs where the recipe has pairs."""
+    is_pair = recipe.training.jepa_weight > 0 and recipe.training.jepa_objective == "pair"
+    return {name: with_view(recipe, view) for name, view in ARMS.items() if is_pair or name in (SFT, "tube")}
+
+
+def with_view(recipe: Recipe, view: dict[str, Any]) -> Recipe:
+    """The recipe with other view options."""
+    replaced = {*REPLACED, *(PAIR_OPTIONS if view.get("jepa_objective", "pair") != "pair" else ())}
+    settings = {key: value for key, value in recipe.settings.items() if key not in replaced}
+    return build_recipe(recipe.path, settings | view)
+
+
+def draw_workload(recipe: Recipe, launch: Launch, scores_labels_only: bool) -> Workload:
+    """Prepare a recipe's rows, or a sample of them, draw micro-batches, and set its model up without data."""
+    prepared = prepare_recipe(recipe, SAMPLED_ROWS)
+    size = recipe.training.per_device_train_batch_size
+    order = np.random.default_rng(recipe.training.seed).permutation(len(prepared.rows))
+    starts = range(0, max(1, len(order) - size + 1), size)[:SAMPLED_BATCHES]
+    batches = [prepared.rows.select(order[start : start + size]).to_list() for start in starts]
+    drawn = Workload(recipe, prepared, batches, launch, scores_labels_only)
+    return replace(drawn, batches=sorted(batches, key=lambda rows: _positions(drawn.inputs(rows))))
+
+
+def _positions(inputs: dict[str, Any]) -> int:
+    if "views" not in inputs:
+        return int(inputs["input_ids"].numel())
+    return sum(int(part["input_ids_RL"].numel()) for part in inputs["views"].values() if part is not None)
+
+
+def _sequence(token_ids: Sequence[int]) -> TokenSequence:
+    return TokenSequence(tuple(token_ids), (0,) * len(token_ids))

@@ -1,0 +1,108 @@
+"""A dry step costs what the same step of real training does: FLOPs by the profiler, bytes by its memory events."""
+
+import gc
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from llm_jepa.planning.dry_step import DryModel
+from llm_jepa.prepared_recipe import prepare_recipe
+from llm_jepa.recipe import Recipe, build_recipe
+from llm_jepa.train import build_trainer
+from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
+
+MICRO_BATCH = 8
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::addmm_"}
+LORA = {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}
+PRICE_OF_SFT = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> dict:
+    directory = tmp_path_factory.mktemp("dry")
+    sizes = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4}
+    tiny_llama(**sizes).save_pretrained(directory / "model")
+    tiny_tokenizer().save_pretrained(directory / "model")
+    data = directory / "data.jsonl"
+    data.write_text((json.dumps(PAIRS[4]) + "\n") * 2 * MICRO_BATCH)  # of one length, so that all batches are alike
+    return {
+        "model_name_or_path": str(directory / "model"),
+        "attn_implementation": "eager",  # whose products the profiler counts
+        "dataset_name": str(data),
+        "source_column": "source",
+        "target_column": "target",
+        "output_dir": str(directory / "output"),
+        "per_device_train_batch_size": MICRO_BATCH,
+        "gradient_checkpointing": False,
+        "bf16": True,
+        "max_steps": 2,
+        "max_length": 512,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
+def dry(recipe: Recipe) -> tuple[float, dict[str, float]]:
+    """FLOPs and peak bytes of a micro-batch, by kind."""
+    prepared = prepare_recipe(recipe)
+    rows = list(prepared.rows)[: recipe.training.per_device_train_batch_size]
+    inputs = prepared.inputs(rows)
+    model = DryModel(recipe, prepared.model_path, prepared.mask_form)
+    return model.flops(inputs), model.peak_bytes(inputs)
+
+
+def measured(recipe: Recipe) -> tuple[float, float, object]:
+    """FLOPs of one of two steps, the peak of the bytes that training allocates, and the trainer."""
+    trainer = build_trainer(recipe)
+    gc.collect()  # what another test left would be freed in the midst of the measurement
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, with_flops=True, record_shapes=True) as seen:
+        trainer.train()
+    live = peak = 0
+    for event in seen.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            peak = max(peak, live)
+    flops = sum(event_flops(event) for event in seen.events() if event.name in PRODUCTS)
+    return flops / 2 / recipe.training.gradient_accumulation_steps, peak, trainer
+
+
+def event_flops(event) -> float:
+    """The profiler's count; of `addmm_`, which it has none of, that of the shapes it recorded."""
+    if event.name == "aten::addmm_":
+        (rows, inner), (_, columns) = event.input_shapes[1:3]
+        return 2 * rows * inner * columns
+    return event.flops
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"jepa_weight": 0.0},
+        {},
+        PRICE_OF_SFT,
+        {**PRICE_OF_SFT, "gradient_checkpointing": True, "num_predictor_tokens": 3},
+        {**PRICE_OF_SFT, **LORA},
+        {**LORA, "gradient_checkpointing": True},
+        {"jepa_layout": "rows", "bf16": False},
+        {"jepa_objective": "tube"},
+        {"gradient_accumulation_steps": 2},
+    ],
+    ids=str,
+)
+def test_a_dry_step_counts_what_the_profiler_counts(settings, overrides):
+    recipe = build_recipe(Path("recipe.yaml"), settings | overrides)
+    dry_flops, dry_bytes = dry(recipe)
+    flops, peak_bytes, trainer = measured(build_recipe(Path("recipe.yaml"), settings | overrides))
+    optimizer_bytes = sum(
+        value.nbytes
+        for state in trainer.optimizer.state.values()
+        for value in state.values()
+        if torch.is_tensor(value)
+    )
+    expected = sum(dry_bytes.values()) + optimizer_bytes
+    assert dry_flops == pytest.approx(flops, rel=0.001)
+    assert expected == pytest.approx(peak_bytes, rel=0.05)
