@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import torch
 from trl import SFTConfig
@@ -68,6 +68,8 @@ class JEPAConfig(SFTConfig):
         source_column: Column with the source, when the data are two plain columns.
         target_column: Column with the target, when the data are two plain columns.
         system_prompt: System turn put before every conversation; views are encoded without it.
+        chat_template_kwargs: What the chat template gets beside the turns of every row, in training as in evaluation:
+            `enable_thinking: false` of Qwen3, `date_string` of Llama 3.2. A row's own column of this name goes before.
         task: How `llm-jepa eval` and `compare` score what the model writes: `text` (exact scores alone), `regex`
             (language equality), `math` (GSM8K's final number), `qa` (normalised match), `sql` (execution) or `choice`
             (the most likely of the row's choices).
@@ -80,6 +82,8 @@ class JEPAConfig(SFTConfig):
     Raises:
         ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
     """
+
+    _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]  # noqa: RUF012 (as transformers does)
 
     jepa_weight: float = field(default=1.0, metadata={"help": "Weight of the JEPA term (lambda); 0 is LM only."})
     lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma)."})
@@ -121,6 +125,9 @@ class JEPAConfig(SFTConfig):
     source_column: str | None = field(default=None, metadata={"help": "Column with the source."})
     target_column: str | None = field(default=None, metadata={"help": "Column with the target."})
     system_prompt: str | None = field(default=None, metadata={"help": "System turn before every conversation."})
+    chat_template_kwargs: dict[str, Any] | None = field(
+        default=None, metadata={"help": "What the chat template gets beside the turns."}
+    )
     task: Task = field(default="text", metadata={"help": "How what the model writes is scored."})
     database_path: str | None = field(
         default=None, metadata={"help": "SQLite file of a row for task sql, columns in braces."}

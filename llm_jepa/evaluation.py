@@ -97,11 +97,22 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
 
 
 def load_run_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
-    """The tokenizer that the run saved beside its weights, else that of the base model. Both arms are given it."""
-    saved = (recipe.output_dir / "tokenizer_config.json").is_file()
-    name = str(recipe.output_dir) if saved else recipe.settings["model_name_or_path"]
-    revision = None if saved else recipe.model.model_revision
-    return load_tokenizer(name, revision, recipe.training.trust_remote_code)
+    """The tokenizer that the run saved beside its weights, else the one that it would save. Both arms are given it."""
+    args = recipe.training
+    if (recipe.output_dir / "tokenizer_config.json").is_file():
+        return load_tokenizer(str(recipe.output_dir), None, args.trust_remote_code)
+    tokenizer = load_tokenizer(
+        recipe.settings["model_name_or_path"], recipe.model.model_revision, args.trust_remote_code
+    )
+    if args.eos_token is not None:
+        tokenizer.eos_token = args.eos_token
+    template = args.chat_template_path
+    if template is not None:  # a file, or a model whose template is taken
+        is_file = Path(template).is_file()
+        tokenizer.chat_template = (
+            Path(template).read_text(encoding="utf-8") if is_file else load_tokenizer(template).chat_template
+        )
+    return tokenizer
 
 
 def evaluate(

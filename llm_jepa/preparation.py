@@ -64,8 +64,9 @@ def prepare_dataset(
             dataset = _check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
         dataset = tokenise(dataset)
     elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or args.jepa_objective != "pair"):
-        if mapping.system_prompt is not None:
-            raise ValueError("`system_prompt` has no effect on text, which has no turns; leave it out.")
+        for option in ("system_prompt", "chat_template_kwargs"):
+            if getattr(mapping, option) is not None:
+                raise ValueError(f"`{option}` has no effect on text, which has no turns; leave it out.")
         with global_then_local_main_first():
             dataset = map_rows(dataset, lambda row: {}, args.dataset_num_proc)
         dataset = tokenise(dataset)
@@ -183,7 +184,10 @@ def _check_tokenised(
     if missing:
         raise ValueError(f"Pre-tokenised rows need the columns {list(needed)}; {missing} missing among {columns}.")
     if mapping != ColumnMapping():
-        raise ValueError("`source_column`, `target_column` and `system_prompt` have no effect on pre-tokenised rows.")
+        raise ValueError(
+            "`source_column`, `target_column`, `system_prompt` and `chat_template_kwargs` have no effect on "
+            "pre-tokenised rows."
+        )
 
     objective = args.jepa_objective
     has_views = objective == "pair" and {*VIEW_COLUMNS} <= {*columns}

@@ -26,7 +26,7 @@ _TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")  # TRL hands them to the c
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """Which columns hold the source and the target, and the system turn to put before them.
+    """Which columns hold the source and the target, the system turn to put before them, and what the template gets.
 
     Without column names the row is read as `prompt`/`completion` or `messages`: the source is then the last user
     turn, the target the last assistant turn.
@@ -35,11 +35,12 @@ class ColumnMapping:
     source_column: str | None = None
     target_column: str | None = None
     system_prompt: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
     @classmethod
     def from_args(cls, args: JEPAConfig) -> "ColumnMapping":
         """The mapping that a configuration states."""
-        return cls(args.source_column, args.target_column, args.system_prompt)
+        return cls(args.source_column, args.target_column, args.system_prompt, args.chat_template_kwargs)
 
 
 def to_rows(
@@ -49,12 +50,13 @@ def to_rows(
 
     Args:
         dataset: Two named columns, or `prompt`/`completion`, or `messages`.
-        mapping: Names of the columns and the system prompt.
+        mapping: Names of the columns, the system prompt, and what the chat template gets beside the turns.
         has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
         num_proc: Processes that map it; a stream has none.
 
     Raises:
-        ValueError: A column is missing, a view is empty, or a conversation has no last assistant turn.
+        ValueError: A column is missing, a view is empty, a conversation has no last assistant turn, or a setting of
+            the chat template meets plain strings.
     """
     columns = get_dataset_column_names(dataset)
     convert, read = _choose_converter(columns, mapping)
@@ -64,7 +66,7 @@ def to_rows(
         row = convert(example, mapping, has_chat_template)
         for view in ("source", "target"):
             _check_view(row[view], view)
-        return row
+        return row if mapping.chat_template_kwargs is None else _with_template_kwargs(row, example, mapping)
 
     return map_rows(dataset, to_row, num_proc, remove_columns=read)
 
@@ -212,6 +214,13 @@ def _with_system_prompt(messages: Messages, system_prompt: str | None) -> Messag
 
 def _with_system_text(prompt: str, system_prompt: str | None) -> str:
     return prompt if system_prompt is None else f"{system_prompt}\n{prompt}"
+
+
+def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping: ColumnMapping) -> dict[str, Any]:
+    if isinstance(row["prompt"], str):
+        raise ValueError("`chat_template_kwargs` has no effect on plain strings, which no chat template renders.")
+    own = example.get("chat_template_kwargs") or {}
+    return {**row, "chat_template_kwargs": {**(mapping.chat_template_kwargs or {}), **own}}
 
 
 def _last_content(messages: Messages, role: str) -> Any:

@@ -186,6 +186,21 @@ def test_template_arguments_of_a_row_are_kept(tmp_path):
     assert row.template_kwargs == {"tools": [{"name": "search"}], "enable_thinking": False}
 
 
+def test_before_a_run_the_tokenizer_is_the_one_that_it_would_save(trained, tmp_path):
+    """With the recipe's template and stop token, so that the base model is asked the same before and after."""
+    (tmp_path / "short.jinja").write_text("{% for turn in messages %}{{ turn['content'] }}{% endfor %}")
+    before = [str(trained), "--output_dir", str(tmp_path / "absent"), "--eos_token", "<|endoftext|>"]
+    for template in (str(tmp_path / "short.jinja"), save_tiny_model(tmp_path / "other")):
+        tokenizer = load_run_tokenizer(parse_recipe([*before, "--chat_template_path", template]))
+        text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+        assert text == (
+            "hi"
+            if template.endswith("jinja")
+            else tiny_tokenizer().apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+        )
+        assert tokenizer.eos_token == "<|endoftext|>"
+
+
 def test_the_task_of_the_recipe_decides_the_scores(trained, caplog):
     """A regex that cannot be read counts as wrong, and its row is named."""
     recipe = parse_recipe([str(trained), "--task", "regex"])

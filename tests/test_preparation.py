@@ -313,8 +313,9 @@ def test_text_obeys_max_length_and_takes_no_system_prompt(prepare):
     assert prepare(text, jepa_weight=0.0, max_length=80)["row_index"][:] == [0, 2]
     with pytest.raises(ValueError, match="Row 1 of the train data has 91 tokens"):
         prepare(text, jepa_weight=0.0, max_length=80, long_rows="error")
-    with pytest.raises(ValueError, match="`system_prompt` has no effect on text"):
-        prepare(text, jepa_weight=0.0, system_prompt="Be brief.")
+    for options in ({"system_prompt": "Be brief."}, {"chat_template_kwargs": {"date_string": "today"}}):
+        with pytest.raises(ValueError, match=f"`{next(iter(options))}` has no effect on text"):
+            prepare(text, jepa_weight=0.0, **options)
 
 
 # --- pre-tokenised rows
@@ -366,10 +367,24 @@ def test_a_bad_pre_tokenised_row_is_named(change, options, message, prepare):
         prepare([TOKENISED | columns, TOKENISED | columns | change], **options)
 
 
-@pytest.mark.parametrize("options", [PAIR_COLUMNS, {"system_prompt": "Be brief."}], ids=["columns", "system prompt"])
+@pytest.mark.parametrize(
+    "options",
+    [PAIR_COLUMNS, {"system_prompt": "Be brief."}, {"chat_template_kwargs": {"enable_thinking": False}}],
+    ids=["columns", "system prompt", "template"],
+)
 def test_settings_of_text_have_no_effect_on_tokens(options, prepare):
     with pytest.raises(ValueError, match="have no effect on pre-tokenised rows"):
         prepare([TOKENISED], **options)
+
+
+def test_what_the_chat_template_is_given_is_in_the_conversation(prepare):
+    """Qwen3's empty thought: part of the prompt with `enable_thinking: false`, else learnt with the answer."""
+    tokenizer = with_template(SHIPPED["qwen3"])
+    thinking = prepare(PAIRS, tokenizer)[0]
+    plain = prepare(PAIRS, tokenizer, chat_template_kwargs={"enable_thinking": False})[0]
+    assert thinking["input_ids"] == plain["input_ids"]
+    assert learned(thinking) == "<think>\n\n</think>\n\n" + learned(plain)
+    assert learned(plain) == PAIRS[0]["target"] + "<|im_end|>\n"
 
 
 # --- templates that refuse

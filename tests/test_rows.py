@@ -102,6 +102,22 @@ def test_every_other_column_goes_but_what_the_chat_template_takes(streaming):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
+def test_a_rows_own_template_settings_go_before_those_of_the_run(streaming):
+    mapping = ColumnMapping("question", "answer", chat_template_kwargs={"enable_thinking": False, "date": "today"})
+    dataset = Dataset.from_list([{"question": "digits", "answer": "[0-9]"}])
+    for own, expected in (({}, False), ({"enable_thinking": True}, True)):
+        examples = dataset.add_column("chat_template_kwargs", [own]) if own else dataset
+        (row,) = to_rows(examples.to_iterable_dataset() if streaming else examples, mapping, True)
+        assert row["chat_template_kwargs"] == {"enable_thinking": expected, "date": "today"}
+
+
+def test_template_settings_have_no_effect_on_plain_strings():
+    mapping = ColumnMapping("question", "answer", chat_template_kwargs={"enable_thinking": False})
+    message = "Row 0: `chat_template_kwargs` has no effect on plain strings, which no chat template renders."
+    assert error_of([{"question": "digits", "answer": "[0-9]"}], mapping, has_chat_template=False) == message
+
+
+@pytest.mark.parametrize("streaming", [False, True])
 def test_own_columns_named_like_ours_do_not_get_in_the_way(streaming):
     """Of other types too: `datasets` would try to store our `target` as their class label."""
     dataset = Dataset.from_dict(
