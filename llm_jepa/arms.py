@@ -15,6 +15,7 @@ from trl import get_quantization_config
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe, read_settings
 from llm_jepa.train import RECIPE_FILE
+from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked
 
 Arm = Literal["base", "tuned"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
@@ -98,4 +99,6 @@ def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
     }
     kwargs |= recipe.settings.get("model_init_kwargs") or {}
     kwargs["dtype"] = weights_dtype(recipe)
-    return AutoModelForCausalLM.from_pretrained(location, **kwargs)
+    weights = AutoModelForCausalLM.from_pretrained(location, **kwargs)
+    keep_4_bit_weights_unpacked(weights)
+    return weights

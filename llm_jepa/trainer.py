@@ -49,7 +49,7 @@ from llm_jepa.refusals import (
     refuse_parallelism,
 )
 from llm_jepa.rows import AnyDataset
-from llm_jepa.trainable_weights import keep_4_bit_weights_differentiable, keep_fp32_master_weights
+from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
 from llm_jepa.view_forward import ViewForward
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class JEPATrainer(SFTTrainer):
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
         if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # which keeps fp32 copies of its own
             keep_fp32_master_weights(self.model)
-        keep_4_bit_weights_differentiable(self.model)
+        keep_4_bit_weights_unpacked(self.model)
         self.predictor: PredictorTokens | None = None
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
