@@ -9,6 +9,8 @@ from datasets import Dataset, IterableDataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from trl import ScriptArguments
 
+from llm_jepa.text_lines import read_lines
+
 LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 """File name suffix -> the loader of `datasets`. A local file is one split, `train`."""
 
@@ -91,23 +93,10 @@ def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
     """Name the first line of the text files that is no UTF-8 or no JSON, if there is one."""
     for file in files:
         if file.suffix in TEXT_SUFFIXES:
-            _check_encoding(file)
+            for _ in read_lines(file):
+                pass
         if LOADERS[file.suffix] == "json":
             _check_json(file)
-
-
-def _check_encoding(file: Path) -> None:
-    offset_bytes = 0
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"`{file}`, line {number}: byte {offset_bytes + error.start} of the file is no UTF-8 "
-                    f"({error.reason}). Convert the file to UTF-8."
-                ) from error
-            offset_bytes += len(line)
 
 
 def _check_json(file: Path) -> None:

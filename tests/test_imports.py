@@ -14,14 +14,26 @@ LAYERS = [
     {"vllm_generation", "prepared_recipe"},
     {"arms"},
     {"train", "prediction_log", "likelihood"},
-    {"recipe", "generation", "loading"},
+    {"recipe", "generation", "loading", "preparers"},
     {"trainer"},
     {"preparation", "view_forward", "metrics", "layout_choice", "random_weights"},
     {"mask_probe", "collator", "predictor", "modeling", "refusals"},
     {"layouts", "varlen_reference", "rows"},
     {"masks", "views"},
     {"config", "entry"},
-    {"spans", "draws", "losses", "scoring", "diagnostics", "statistics", "flops", "gathering", "trainable_weights"},
+    {
+        "spans",
+        "draws",
+        "losses",
+        "scoring",
+        "diagnostics",
+        "statistics",
+        "flops",
+        "gathering",
+        "trainable_weights",
+        "text_lines",
+        "fetched_files",
+    },
 ]
 LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "flops", "spans", "draws", "statistics"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

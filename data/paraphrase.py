@@ -1,0 +1,84 @@
+"""Prepares groups of paraphrases as a chain of pairs: text i of a group and text i + 1.
+
+    python data/paraphrase.py --output_dir data/paraphrase [--input_dir DIR]                  # TaPaCo, English
+    python data/paraphrase.py --output_dir DIR --file groups.csv --group_column id --text_column text
+
+Own groups: a JSON Lines, CSV, TSV or Parquet file with a column that names the group and one that holds the text.
+Whole groups are held out. Of each group the latest text is kept in memory.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from llm_jepa.preparers.data_set import DataSet, Inputs, add_share_arguments, split_at_random
+from llm_jepa.preparers.program import run
+from llm_jepa.preparers.records import IncompleteRecordError
+from llm_jepa.preparers.splits import LeftOut, Row, Splits, by_any_text
+from llm_jepa.preparers.upstream import Input, UpstreamFile, own_input
+
+TAPACO_ROWS = 158_053
+
+
+def pairs(groups: Input, group_column: str, text_column: str) -> Iterator[Row | LeftOut]:
+    """Of each group the pairs (first, second), (second, third), ...; a text that follows itself makes none."""
+    latest: dict[str, str] = {}
+    for record in groups.records():
+        try:
+            group, text = str(record.column(group_column)), record.text(text_column)
+        except IncompleteRecordError as error:
+            yield LeftOut(f"incomplete: {error}", record.place)
+            continue
+        previous = latest.get(group)
+        latest[group] = text
+        if previous == text:
+            yield LeftOut("that repeat the text before them")
+        elif previous is not None:
+            yield {"source": previous, "target": text, "group": group}
+
+
+def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
+    return split_at_random(
+        lambda: pairs(inputs["groups"], options.group_column, options.text_column),
+        options,
+        key=lambda row: row["group"],
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", type=Path, help="groups of your own, instead of TaPaCo")
+    parser.add_argument("--group_column", default="paraphrase_set_id")
+    parser.add_argument("--text_column", default="paraphrase")
+    add_share_arguments(parser)
+
+
+def find_own_inputs(options: argparse.Namespace) -> Inputs:
+    return {} if options.file is None else {"groups": own_input(options.file)}
+
+
+DATA_SET = DataSet(
+    name="paraphrase",
+    title="Paraphrases",
+    description="Texts of one meaning, in pairs that follow one another through a group.",
+    source="unless the table of files names your own: Scherrer 2020, TaPaCo: A Corpus of Sentential Paraphrases for "
+    "73 Languages (LREC 2020), its English part; on the Hub as community-datasets/tapaco",
+    licence="cc-by-2.0",
+    licence_text="TaPaCo: CC BY 2.0, name the source. Of files of your own: theirs; correct this line and the header.",
+    columns={"source": "text i of a group", "target": "text i + 1", "group": "which group"},
+    files={
+        "groups": UpstreamFile(
+            "train-00000-of-00001.parquet",
+            "hf://datasets/community-datasets/tapaco/en/train-00000-of-00001.parquet",
+            num_rows=TAPACO_ROWS,
+        )
+    },
+    make_splits=make_splits,
+    overlap=by_any_text,
+    overlap_text="a text",
+    add_arguments=add_arguments,
+    find_own_inputs=find_own_inputs,
+    settings=("group_column", "text_column", "test_share", "validation_share"),
+)
+
+if __name__ == "__main__":
+    print(*run(DATA_SET), sep="\n")

@@ -1,0 +1,1 @@
+"""What the scripts in data/ share: files found and checked, rows read, splits made disjoint, one directory written."""

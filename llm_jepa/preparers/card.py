@@ -1,0 +1,93 @@
+"""The dataset card: what the Hub and `datasets` read in its header, and what a reader must know below it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from llm_jepa.fetched_files import sha256_of
+from llm_jepa.preparers.data_set import DataSet
+from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts
+from llm_jepa.preparers.upstream import Input
+
+
+def card_header(licence: str, languages: Sequence[str], task_categories: Sequence[str], splits: Sequence[str]) -> str:
+    """The YAML between `---` lines, with one configuration whose splits are files of their names."""
+    content = {
+        "license": licence,
+        **({"language": list(languages)} if languages else {}),
+        "task_categories": list(task_categories),
+        "configs": [
+            {"config_name": "default", "data_files": [{"split": name, "path": f"{name}.jsonl"} for name in splits]}
+        ],
+    }
+    return f"---\n{yaml.safe_dump(content, sort_keys=False)}---\n"
+
+
+def write_card(
+    directory: Path,
+    data_set: DataSet,
+    inputs: Sequence[Input],
+    counts: Mapping[str, SplitCounts],
+    settings: Mapping[str, object],
+) -> None:
+    """Write `README.md` beside the splits.
+
+    Args:
+        directory: Where the splits lie.
+        data_set: What it is.
+        inputs: The files that it was made of.
+        counts: Split -> what became of its rows, in the order of precedence.
+        settings: The options that decided what the rows are; None and False for one that was not given.
+    """
+    written = [name for name in SPLIT_NAMES if name in counts and counts[name].written]
+    options = "".join(_option(name, value) for name, value in settings.items())
+    tables = [
+        _table(
+            ("file", "rows", "sha256"),
+            [(f"{name}.jsonl", counts[name].written, sha256_of(directory / f"{name}.jsonl")) for name in written],
+        ),
+        _table(("column", "meaning"), list(data_set.columns.items())),
+        _table(
+            ("made of", "published at", "sha256", "checksum"),
+            [(one.path.name, one.location or "", one.sha256, one.verdict) for one in inputs],
+        )
+        if inputs
+        else "",
+        _table(("split", *_COUNTED), [_counts_row(name, counts) for name in counts]),
+    ]
+    text = (
+        card_header(data_set.licence, data_set.languages, data_set.task_categories, written)
+        + f"\n# {data_set.title}\n\n{data_set.description}\n\nSource: {data_set.source}\n\n"
+        + f"Licence: {data_set.licence_text}\n\n"
+        + f"Made by `python data/{data_set.name}.py --output_dir DIR{options}`.\n\n"
+        + "\n".join(table for table in tables if table)
+        + f"\n{_precedence(list(counts), data_set.overlap_text)}"
+    )
+    (directory / "README.md").write_text(text, encoding="utf-8")
+
+
+def _option(name: str, value: object) -> str:
+    if value is None or value is False:
+        return ""
+    return f" --{name}" if value is True else f" --{name} {value}"
+
+
+_COUNTED = ("came", "written", "repeated rows", "left out: overlap", "left out: incomplete", "left out: other")
+
+
+def _counts_row(split: str, counts: Mapping[str, SplitCounts]) -> tuple[object, ...]:
+    one = counts[split]
+    overlaps = ", ".join(f"{number} with {other}" for other, number in one.overlaps.items()) or 0
+    others = ", ".join(f"{number} {reason}" for reason, number in one.left_out.items()) or 0
+    return split, one.read, one.written, one.duplicates, overlaps, one.num_incomplete, others
+
+
+def _precedence(order: Sequence[str], overlap_text: str) -> str:
+    rule = " yields to ".join(f"`{name}`" for name in reversed(order))
+    return f"No two splits share {overlap_text}: where they did, {rule}.\n" if len(order) > 1 else ""
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)

@@ -1,0 +1,93 @@
+"""The program that every script in data/ is: its options, its order of work, what it reports."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from llm_jepa.entry import entry_point
+from llm_jepa.fetched_files import sha256_of
+from llm_jepa.preparers.card import write_card
+from llm_jepa.preparers.data_set import DataSet, Inputs
+from llm_jepa.preparers.output import staged_directory
+from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts, SplitWriter
+from llm_jepa.preparers.upstream import find_input
+
+
+CHECK_SETTINGS = ("unchecked", "skip_incomplete")
+
+
+def run(data_set: DataSet, arguments: Sequence[str] | None = None) -> list[str]:
+    """Prepare a data set as its command line asks; the lines to print.
+
+    Nothing is written unless everything is: the files appear in `--output_dir` once all of them are whole.
+    """
+    options = _parser(data_set).parse_args(arguments)
+    with entry_point():
+        return prepare(data_set, options)
+
+
+def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
+    """Find the inputs, write splits and card; what was done, in lines.
+
+    Raises:
+        ValueError: An input is missing or another one than was published, a row is incomplete, a split is empty, or
+            the output directory holds other data.
+    """
+    with staged_directory(options.output_dir) as staging:
+        inputs = _find_inputs(data_set, options)
+        writer = SplitWriter(staging, data_set.overlap, data_set.keep_duplicates, options.skip_incomplete)
+        splits = data_set.make_splits(inputs, options)
+        counts = {
+            split: writer.write(split, rows(), is_last=number == len(splits))
+            for number, (split, rows) in enumerate(splits.items(), start=1)
+        }
+        if not counts["train"].written:
+            raise ValueError(f"No row is left for `train`: {_summary('train', counts['train'])}.")
+        settings = {name: getattr(options, name, None) for name in (*data_set.settings, *CHECK_SETTINGS)}
+        write_card(staging, data_set, list(inputs.values()), counts, settings)
+        if data_set.write_more is not None:
+            data_set.write_more(staging, inputs, options)
+        checksums = {split: sha256_of(staging / f"{split}.jsonl") for split, one in counts.items() if one.written}
+    return [
+        *(f"{one.path.name}: {one.verdict}" for one in inputs.values()),
+        *(
+            _summary(split, counts[split]) + f"; sha256 {checksums.get(split, 'none: no file')[:16]}"
+            for split in SPLIT_NAMES
+            if split in counts
+        ),
+    ]
+
+
+def _parser(data_set: DataSet) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"{data_set.name}.py", description=f"Prepares {data_set.title}.")
+    parser.add_argument("--output_dir", type=Path, required=True, help="directory to write, new or empty")
+    parser.add_argument(
+        "--skip_incomplete", action="store_true", help="leave out rows that lack a view, and count them"
+    )
+    if data_set.files:
+        names = ", ".join(file.name for file in data_set.files.values())
+        parser.add_argument("--input_dir", type=Path, help=f"where {names} lie; without it they are fetched")
+        parser.add_argument("--unchecked", action="store_true", help="take files with other checksums or row counts")
+    if data_set.add_arguments is not None:
+        data_set.add_arguments(parser)
+    return parser
+
+
+def _find_inputs(data_set: DataSet, options: argparse.Namespace) -> Inputs:
+    own = data_set.find_own_inputs(options) if data_set.find_own_inputs is not None else {}
+    return own or {
+        key: find_input(file, data_set.name, options.input_dir, options.unchecked)
+        for key, file in data_set.files.items()
+    }
+
+
+def _summary(split: str, counts: SplitCounts) -> str:
+    parts = [f"{split}: {counts.written} of {counts.read} rows"]
+    parts += [f"{number} left out that share with {other}" for other, number in counts.overlaps.items()]
+    if counts.duplicates:
+        parts.append(f"{counts.duplicates} repeated")
+    if counts.num_incomplete:
+        shown = ", ".join(counts.incomplete) + (", ..." if counts.num_incomplete > len(counts.incomplete) else "")
+        parts.append(f"{counts.num_incomplete} incomplete ({shown})")
+    parts += [f"{number} {reason}" for reason, number in counts.left_out.items()]
+    return ", ".join(parts)

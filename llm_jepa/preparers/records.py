@@ -1,0 +1,210 @@
+"""Reads the records of a JSON Lines, JSON, CSV, TSV or Parquet file, each with its place, in bounded memory.
+
+Only a `.json` document is held whole, and its size is limited for that.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from llm_jepa.text_lines import read_lines
+
+MAX_LINE_BYTES = 64 * 2**20
+MAX_DOCUMENT_BYTES = 256 * 2**20
+PARQUET_BATCH_ROWS = 256
+UNCHECKED_HINT = "`--unchecked` takes it all the same, and the card then says so."
+
+
+class IncompleteRecordError(ValueError):
+    """A record lacks a view, or what it holds is no text."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a file; `place` names the file and the line."""
+
+    values: dict[str, Any]
+    place: str
+
+    def text(self, name: str) -> str:
+        """A column's text, without white space around it.
+
+        Raises:
+            IncompleteRecordError: The column is missing or empty, or holds no text.
+        """
+        return checked_text(self.column(name), name)
+
+    def texts(self, name: str) -> list[str]:
+        """A column's list of texts; errors of `text`."""
+        value = self.column(name)
+        if not isinstance(value, list) or not value:
+            raise IncompleteRecordError(f"the column {name!r} holds {value!r:.60}, not a list of texts.")
+        return [checked_text(text, name) for text in value]
+
+    def column(self, name: str) -> Any:
+        """A column's value.
+
+        Raises:
+            IncompleteRecordError: There is no such column.
+        """
+        if name not in self.values:
+            raise IncompleteRecordError(f"there is no column {name!r} among {list(self.values)}.")
+        return self.values[name]
+
+
+def checked_text(value: Any, name: str) -> str:
+    """The text without white space around it.
+
+    Raises:
+        IncompleteRecordError: It is empty, no text, or cannot be written as UTF-8.
+    """
+    if not isinstance(value, str):
+        raise IncompleteRecordError(f"the column {name!r} holds {value!r:.60}, not a text.")
+    text = value.strip()
+    if not text:
+        raise IncompleteRecordError(f"the column {name!r} is empty.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise IncompleteRecordError(f"the column {name!r} holds half a character ({error.reason}).") from error
+    return text
+
+
+def read_records(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
+    """The records of a file, by its suffix.
+
+    Args:
+        path: `.jsonl`, `.json` (a list of objects), `.csv`, `.tsv` or `.parquet`.
+        columns: Names for the columns of a CSV or TSV file without a header.
+
+    Raises:
+        ValueError: The suffix is another one, or the file cannot be read; the message names the file and the line.
+    """
+    if path.suffix not in READERS:
+        raise ValueError(f"`{path}` must end in one of {', '.join(READERS)}.")
+    if path.suffix in (".csv", ".tsv"):
+        return _read_separated(path, columns)
+    return READERS[path.suffix](path)
+
+
+def _read_json_lines(path: Path) -> Iterator[Record]:
+    for number, line in enumerate(read_lines(path, MAX_LINE_BYTES), start=1):
+        if line.strip():
+            place = f"`{path}`, line {number}"
+            yield Record(_json_object(line, place), place)
+
+
+def _json_object(text: str, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: no JSON: {error.msg} (column {error.colno}).") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: a row must be an object, not {text.strip():.40}.")
+    return value
+
+
+def _read_json(path: Path) -> Iterator[Record]:
+    if path.stat().st_size > MAX_DOCUMENT_BYTES:
+        raise ValueError(
+            f"`{path}` has more than {MAX_DOCUMENT_BYTES} bytes; give it as JSON Lines, read line by line."
+        )
+    return json_records("".join(read_lines(path)), f"`{path}`")
+
+
+def json_records(document: str, name: str) -> Iterator[Record]:
+    """The records of a JSON document that is a list of objects.
+
+    Raises:
+        ValueError: It is something else; the message begins with `name`.
+    """
+    try:
+        items = json.loads(document)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}, line {error.lineno}: no JSON: {error.msg}.") from error
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError(f"{name} must hold a list of objects.")
+    for number, item in enumerate(items, start=1):
+        yield Record(item, f"{name}, item {number}")
+
+
+def counted(records: Iterable[Record], name: str, num_rows: int | None) -> Iterator[Record]:
+    """The records as they are.
+
+    Raises:
+        ValueError: Once all have come, there are not `num_rows` of them (None: any number will do).
+    """
+    number = 0
+    for record in records:
+        number += 1
+        yield record
+    if num_rows not in (None, number):
+        raise ValueError(f"{name} has {number} rows, {num_rows} were published. {UNCHECKED_HINT}")
+
+
+def _read_separated(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
+    """CSV with quotes, or TSV without any: a quotation mark in a TSV file is a character like others."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    lines = read_lines(path, MAX_LINE_BYTES)
+    if path.suffix == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, strict=True)
+    names = list(columns) if columns is not None else None
+    try:
+        for fields in reader:
+            place = f"`{path}`, line {reader.line_num}"
+            if names is None:
+                names = fields
+            elif fields and len(fields) != len(names):
+                raise ValueError(f"{place}: {len(fields)} fields, not {len(names)} ({', '.join(names)}).")
+            elif fields:
+                yield Record(dict(zip(names, fields, strict=True)), place)
+    except csv.Error as error:
+        raise ValueError(f"`{path}`, line {reader.line_num}: {error}.") from error
+
+
+def _read_parquet(path: Path) -> Iterator[Record]:
+    try:
+        with pa.parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(PARQUET_BATCH_ROWS):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Record(values, f"`{path}`, row {number}")
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(f"`{path}` cannot be read as Parquet: {error}") from error
+
+
+def read_aligned_lines(source: Path, target: Path) -> Iterator[Record]:
+    """Records with the columns `source` and `target`, line by line from two files.
+
+    Raises:
+        ValueError: A file cannot be read, or (once the shorter one is read) they have not as many lines.
+    """
+    lines = [read_lines(path, MAX_LINE_BYTES) for path in (source, target)]
+    for number, pair in enumerate(zip_longest(*lines), start=1):
+        if None in pair:
+            shorter, longer = (source, target) if pair[0] is None else (target, source)
+            raise ValueError(
+                f"`{shorter}` ends after line {number - 1}, `{longer}` goes on: line by line, the two files must "
+                "belong together."
+            )
+        yield Record(dict(zip(("source", "target"), pair, strict=True)), f"`{source}` and `{target}`, line {number}")
+
+
+READERS = {
+    ".jsonl": _read_json_lines,
+    ".json": _read_json,
+    ".csv": _read_separated,
+    ".tsv": _read_separated,
+    ".parquet": _read_parquet,
+}
+"""File name suffix -> what reads it."""

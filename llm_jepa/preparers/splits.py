@@ -1,0 +1,181 @@
+"""Splits of which no two share a view: rows routed by a hash of their key, duplicates and overlaps left out, counted.
+
+Rows are streamed. What is kept in memory of a row is the hashes of its texts, 16 bytes each.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from llm_jepa.preparers.records import IncompleteRecordError, Record
+
+Row: TypeAlias = dict[str, Any]
+SPLIT_NAMES = ("train", "validation", "test")
+SHOWN_PLACES = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What stands in the place of a row that is none.
+
+    Attributes:
+        reason: Why, in words that fit after a number of rows.
+        place: File and line of a mistake in the data, which ends the run unless it is to be skipped; None for what
+            is left out as a rule.
+    """
+
+    reason: str
+    place: str | None = None
+
+
+Rows: TypeAlias = Iterable[Row | LeftOut]
+Splits: TypeAlias = Mapping[str, Callable[[], Rows]]
+"""Split -> what begins to read its rows anew. The order is that of precedence: see `write_split`."""
+
+Overlap: TypeAlias = Callable[[Row], Sequence[Any]]
+"""What of a row must not come in two splits."""
+
+
+def by_source(row: Row) -> list[Any]:
+    """Splits share no source. For sets in which many sources have one target."""
+    return [row["source"]]
+
+
+def by_either_view(row: Row) -> list[Any]:
+    """Splits share no source and no target."""
+    return [("source", row["source"]), ("target", row["target"])]
+
+
+def by_any_text(row: Row) -> list[Any]:
+    """No text of a split is in another one, as source or as target: for views of one kind."""
+    return [row["source"], row["target"]]
+
+
+def convert(records: Iterable[Record], to_row: Callable[[Record], Row]) -> Iterator[Row | LeftOut]:
+    """The rows of records; an incomplete one is a mistake with its place."""
+    for record in records:
+        try:
+            yield to_row(record)
+        except IncompleteRecordError as error:
+            yield LeftOut(f"incomplete: {error}", record.place)
+
+
+def routed(rows: Rows, shares: Mapping[str, float], split: str, key: Callable[[Row], Any]) -> Iterator[Row | LeftOut]:
+    """The rows whose key falls to a split, a hash of the key deciding: equal keys fall together, in any order of rows.
+
+    Args:
+        rows: All rows.
+        shares: Split -> its share of the keys, in [0, 1); the rest is `train`.
+        split: Which rows are wanted. What is left out comes with `train` alone, and so once.
+        key: Of a row.
+    """
+    for row in rows:
+        if isinstance(row, LeftOut):
+            if split == "train":
+                yield row
+        elif _split_of(key(row), shares) == split:
+            yield row
+
+
+def _split_of(key: Any, shares: Mapping[str, float]) -> str:
+    position = int.from_bytes(_digest(["split", key])[:8]) / 2**64
+    for split, share in shares.items():
+        if position < share:
+            return split
+        position -= share
+    return "train"
+
+
+@dataclass
+class SplitCounts:
+    """What became of the rows of one split.
+
+    Attributes:
+        read: Rows that came.
+        written: Rows that are there now.
+        duplicates: Rows that equal an earlier one of their split.
+        overlaps: Other split -> rows left out since it has a text of theirs.
+        left_out: Reason -> how many were no rows, as a rule.
+        incomplete: Places of the first incomplete ones.
+        num_incomplete: How many there were.
+    """
+
+    read: int = 0
+    written: int = 0
+    duplicates: int = 0
+    overlaps: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    incomplete: list[str] = field(default_factory=list)
+    num_incomplete: int = 0
+
+
+class SplitWriter:
+    """Writes one split after the other; a row that shares something with a split written before is left out."""
+
+    def __init__(self, directory: Path, overlap: Overlap, keep_duplicates: bool, skip_incomplete: bool) -> None:
+        self.directory = directory
+        self.overlap = overlap
+        self.keep_duplicates = keep_duplicates
+        self.skip_incomplete = skip_incomplete
+        self._keys: dict[str, set[bytes]] = {}
+
+    def write(self, split: str, rows: Rows, is_last: bool) -> SplitCounts:
+        """Write `SPLIT.jsonl`, unless nothing is left of it.
+
+        Args:
+            split: Its name.
+            rows: What came for it.
+            is_last: No other split follows, for which its keys would have to be remembered.
+
+        Raises:
+            ValueError: A row is incomplete, and such rows are not to be skipped.
+        """
+        counts = SplitCounts()
+        path = self.directory / f"{split}.jsonl"
+        keys: set[bytes] = set()
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for row in self._kept(rows, counts, None if is_last else keys):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                counts.written += 1
+        self._keys[split] = keys
+        if counts.written == 0:
+            path.unlink()
+        return counts
+
+    def _kept(self, rows: Rows, counts: SplitCounts, own_keys: set[bytes] | None) -> Iterator[Row]:
+        own_rows: set[bytes] = set()
+        for row in rows:
+            if isinstance(row, LeftOut):
+                self._count(row, counts)
+                continue
+            counts.read += 1
+            keys = {_digest(key) for key in self.overlap(row)}
+            other = next((name for name, there in self._keys.items() if not there.isdisjoint(keys)), None)
+            if other is not None:
+                counts.overlaps[other] += 1
+                continue
+            identity = _digest(row)
+            counts.duplicates += identity in own_rows
+            if identity in own_rows and not self.keep_duplicates:
+                continue
+            own_rows.add(identity)
+            if own_keys is not None:
+                own_keys |= keys
+            yield row
+
+    def _count(self, row: LeftOut, counts: SplitCounts) -> None:
+        if row.place is None:
+            counts.left_out[row.reason] += 1
+            return
+        if not self.skip_incomplete:
+            raise ValueError(f"{row.place}: {row.reason} `--skip_incomplete` leaves such rows out and counts them.")
+        counts.num_incomplete += 1
+        counts.incomplete += [row.place] * (len(counts.incomplete) < SHOWN_PLACES)
+
+
+def _digest(value: Any) -> bytes:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).digest()

@@ -1,0 +1,172 @@
+"""The published files of a data set: fetched or found, checked, read."""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HTTPError
+
+from llm_jepa.fetched_files import cache_directory, sha256_of
+from llm_jepa.preparers.records import UNCHECKED_HINT, Record, counted, read_records
+
+TIMEOUT_SECONDS = 30.0
+HUB_SCHEME = "hf://datasets/"
+# How a Hub that cannot be used shows itself: see `llm_jepa.modeling`.
+FETCH_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError)
+
+
+@dataclass(frozen=True)
+class UpstreamFile:
+    """A file as it was published.
+
+    Parameters:
+        name: What it is called in an `--input_dir`.
+        location: `https://...`, or `hf://datasets/OWNER/NAME/PATH` on the Hub.
+        checksum: `sha256:...` or `git:...` (the file's blob id in a git repository), where it is known; else None.
+        num_rows: Its published number of rows; None if it is no file of rows.
+    """
+
+    name: str
+    location: str
+    checksum: str | None = None
+    num_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to prepare rows from.
+
+    Attributes:
+        path: Where it lies.
+        sha256: Of its bytes.
+        location: Where it was published; None for a file of the user's own.
+        verdict: What its checksum was compared with, in words.
+        num_rows: How many rows it must have; None if that is not to be checked.
+    """
+
+    path: Path
+    sha256: str
+    location: str | None = None
+    verdict: str = "a file of your own"
+    num_rows: int | None = None
+
+    def records(self) -> Iterator[Record]:
+        """Its records.
+
+        Raises:
+            ValueError: It cannot be read, or (once all are read) it has not the published number of rows.
+        """
+        return counted(read_records(self.path), f"`{self.path}`", self.num_rows)
+
+
+def own_input(path: Path) -> Input:
+    """A file of the user's own.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file `{path}` (looked in {Path.cwd()}).")
+    return Input(path, sha256_of(path))
+
+
+def find_input(file: UpstreamFile, set_name: str, input_dir: Path | None, unchecked: bool = False) -> Input:
+    """A published file, from a directory or from where it was published, with its checksum compared.
+
+    What is fetched is kept in `$LLM_JEPA_CACHE/data` (default: `~/.cache/llm_jepa/data`), or in the Hub's own cache.
+
+    Args:
+        file: Which.
+        set_name: Of the data set: names the directory in the cache.
+        input_dir: Where the file is to be found; None to fetch it.
+        unchecked: Whether another checksum or number of rows is taken too.
+
+    Raises:
+        ValueError: The file is not there or cannot be fetched, or its checksum is another one.
+    """
+    path = _fetch(file, set_name) if input_dir is None else input_dir / file.name
+    if not path.is_file():
+        raise ValueError(f"There is no file `{path}`. {_how_to_provide(file)}")
+    sha256 = sha256_of(path)
+    verdict = _compare(path, sha256, file.checksum)
+    if verdict is None:
+        if not unchecked:
+            raise ValueError(
+                f"`{path}` is not the published file: its checksum is not {file.checksum}, its sha256 is {sha256}. "
+                f"{_how_to_provide(file)} {UNCHECKED_HINT}"
+            )
+        verdict = f"**not the published file**, whose checksum is {file.checksum}"
+    return Input(path, sha256, file.location, verdict, None if unchecked else file.num_rows)
+
+
+def git_blob_id(path: Path) -> str:
+    """The id that git gives to a file's contents: sha1("blob {bytes}\\0" + contents)."""
+
+    def begin() -> "hashlib._Hash":
+        return hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, begin).hexdigest()
+
+
+def _compare(path: Path, sha256: str, checksum: str | None) -> str | None:
+    """What the checksum was found to be, in words; None if it is another one than was published."""
+    if checksum is None:
+        return "no published checksum is known to this script"
+    kind, _, expected = checksum.partition(":")
+    found = {"sha256": lambda: sha256, "git": lambda: git_blob_id(path)}[kind]()
+    if found != expected:
+        return None
+    return "as published" if kind == "sha256" else f"as published (git blob {expected})"
+
+
+def _fetch(file: UpstreamFile, set_name: str) -> Path:
+    try:
+        if file.location.startswith(HUB_SCHEME):
+            owner, name, path = file.location.removeprefix(HUB_SCHEME).split("/", 2)
+            return Path(hf_hub_download(f"{owner}/{name}", path, repo_type="dataset"))
+        return _download(file, cache_directory() / "data" / set_name)
+    except FETCH_ERRORS as error:
+        reason = re.sub(r"\s+", " ", str(error)).strip()
+        raise ValueError(
+            f"`{file.name}` cannot be fetched from {file.location}: {reason:.300} {_how_to_provide(file)}"
+        ) from error
+
+
+def _download(file: UpstreamFile, directory: Path) -> Path:
+    """The file in the cache, moved there only once it is whole and its checksum right."""
+    path = directory / file.name
+    if path.is_file():
+        return path
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".partial-") as staging:
+        partial = Path(staging) / file.name
+        with urllib.request.urlopen(file.location, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as copy:
+            shutil.copyfileobj(response, copy)
+        expected_bytes = response.headers.get("Content-Length")
+        if expected_bytes is not None and partial.stat().st_size != int(expected_bytes):
+            raise OSError(f"{partial.stat().st_size} of {expected_bytes} bytes came")
+        if _compare(partial, sha256_of(partial), file.checksum) is None:
+            raise OSError(f"what came has the sha256 {sha256_of(partial)}, not the checksum {file.checksum};")
+        return partial.replace(path)
+
+
+def _how_to_provide(file: UpstreamFile) -> str:
+    return (
+        f"Without a network: fetch {_web_address(file)} elsewhere, put it into a directory as `{file.name}`, and give "
+        "that directory as `--input_dir`."
+    )
+
+
+def _web_address(file: UpstreamFile) -> str:
+    if not file.location.startswith(HUB_SCHEME):
+        return file.location
+    owner, name, path = file.location.removeprefix(HUB_SCHEME).split("/", 2)
+    return f"https://huggingface.co/datasets/{owner}/{name}/resolve/main/{path}"

@@ -1,0 +1,35 @@
+"""The lines of a text file, one at a time, with the place of whatever is no UTF-8."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def read_lines(file: Path, max_line_bytes: int = -1) -> Iterator[str]:
+    """The lines of a UTF-8 file with their ends; a byte order mark at its beginning is dropped.
+
+    Args:
+        file: Only one line of it is in memory at a time.
+        max_line_bytes: How long a line may be; -1 for any length.
+
+    Raises:
+        ValueError: A line is no UTF-8 or too long; the message names the file and the line.
+    """
+    offset_bytes, number = 0, 0
+    with file.open("rb") as lines:
+        while line := lines.readline(max_line_bytes + 1 if max_line_bytes >= 0 else -1):
+            number += 1
+            if 0 <= max_line_bytes < len(line):
+                raise ValueError(
+                    f"`{file}`, line {number}: longer than {max_line_bytes} bytes. Break the file into lines."
+                )
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"`{file}`, line {number}: byte {offset_bytes + error.start} of the file is no UTF-8 "
+                    f"({error.reason}). Convert the file to UTF-8."
+                ) from error
+            offset_bytes += len(line)
+            yield text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
