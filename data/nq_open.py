@@ -35,8 +35,8 @@ DATA_SET = DataSet(
     title="NQ-Open",
     description="Questions that people asked a search engine, and their short answers in the English Wikipedia. "
     "`test` is the published dev split, on which NQ-Open is commonly scored.",
-    source="Lee, Chang and Toutanova 2019, Latent Retrieval for Weakly Supervised Open Domain Question Answering (arXiv "
-    "1906.00300), from Natural Questions (Kwiatkowski et al. 2019); "
+    source="Lee, Chang and Toutanova 2019, Latent Retrieval for Weakly Supervised Open Domain Question Answering "
+    "(arXiv 1906.00300), from Natural Questions (Kwiatkowski et al. 2019); "
     "github.com/google-research-datasets/natural-questions, folder nq_open",
     licence="cc-by-sa-3.0",
     licence_text="CC BY-SA 3.0: name the source, and share what you make of it under the same licence.",

@@ -98,7 +98,7 @@ def add_share_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def split_at_random(rows: Callable[[], Rows], options: argparse.Namespace, key: Callable[[Row], object]) -> Splits:
-    """Splits of rows that come as one, by a hash of their keys.
+    """Splits of rows that come as one, by a hash of their keys. Each split that has a share is a pass over the rows.
 
     Raises:
         ValueError: The shares are below 0, or leave nothing to train on.
@@ -110,4 +110,4 @@ def split_at_random(rows: Callable[[], Rows], options: argparse.Namespace, key: 
     def part(split: str) -> Callable[[], Rows]:
         return lambda: routed(rows(), shares, split, key)
 
-    return {split: part(split) for split in ("test", "validation", "train")}
+    return {split: part(split) for split in ("test", "validation", "train") if shares.get(split) != 0}

@@ -12,7 +12,6 @@ from llm_jepa.preparers.output import staged_directory
 from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts, SplitWriter
 from llm_jepa.preparers.upstream import find_input
 
-
 CHECK_SETTINGS = ("unchecked", "skip_incomplete")
 
 

@@ -8,6 +8,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -19,7 +20,7 @@ from llm_jepa.preparers.records import UNCHECKED_HINT, Record, counted, read_rec
 TIMEOUT_SECONDS = 30.0
 HUB_SCHEME = "hf://datasets/"
 # How a Hub that cannot be used shows itself: see `llm_jepa.modeling`.
-FETCH_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError)
+FETCH_ERRORS = (HTTPError, HTTPException, OSError, RuntimeError, json.JSONDecodeError)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,283 @@
+"""data/*.py: every set, from inputs in their published form, to splits that the trainer and the scorers take."""
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+import yaml
+from trl import ScriptArguments
+
+from llm_jepa.evaluation import load_rows
+from llm_jepa.inspection import inspect_recipe
+from llm_jepa.loading import load_split
+from llm_jepa.preparers.program import run
+from llm_jepa.recipe import build_recipe
+from llm_jepa.scoring.sql_execution import same_result
+from llm_jepa.scoring.tasks import score_row
+from tests.data.scripts import load_script
+from tests.data.upstream_files import SENTENCES, WRITERS, sample, write_jsonl
+from tests.tiny import save_tiny_model, tiny_tokenizer
+
+DATA = Path(__file__).parents[2] / "data"
+SCRIPTS = {name: load_script(DATA / f"{name}.py") for name in WRITERS}
+TASK_SETTINGS = {
+    "nl_rx_synth": {"task": "regex"},
+    "nl_rx_turk": {"task": "regex"},
+    "gsm8k": {"task": "math"},
+    "spider": {"task": "sql", "database_path": "{database}"},
+    "nq_open": {"task": "qa"},
+    "hellaswag": {"task": "choice", "choices_column": "choices"},
+    "rotten_tomatoes": {"task": "choice", "choices_column": "choices"},
+    "yelp": {"task": "choice", "choices_column": "choices"},
+}
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("model")
+    save_tiny_model(directory, max_position_embeddings=4096)
+    (directory / "model.safetensors").unlink()
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Name of a set -> where it was prepared, once, and what was said."""
+    return functools.cache(lambda name: prepare(name, tmp_path_factory.mktemp(name)))
+
+
+def prepare(name: str, directory: Path, *options: str) -> tuple[Path, str]:
+    """Write the inputs of a set and run its preparer on them: where it wrote, and what it said."""
+    inputs, output = directory / "in", directory / "out"
+    inputs.mkdir(exist_ok=True)
+    own = WRITERS[name](inputs)
+    if not own:
+        own = ["--input_dir", str(inputs), "--unchecked"]
+    return output, "\n".join(run(SCRIPTS[name].DATA_SET, ["--output_dir", str(output), *own, *options]))
+
+
+def read(output: Path, split: str) -> list[dict]:
+    path = output / f"{split}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_prepared_set_is_trained_on_and_scored_as_it_is(name, tmp_path, model, prepared):
+    """Loaded by its card, through the trainer's data path and that of `llm-jepa eval`."""
+    output, _ = prepared(name)
+    script = ScriptArguments(dataset_name=str(output))
+    columns = list(SCRIPTS[name].DATA_SET.columns)
+    for split in SPLITS:
+        rows = read(output, split)
+        assert all(list(row) == columns for row in rows)
+        if rows:
+            assert list(load_split(script, split)) == rows
+    assert read(output, "train")
+    assert read(output, "test")
+    settings = {
+        "model_name_or_path": str(model),
+        "dataset_name": str(output),
+        "output_dir": str(tmp_path / "run"),
+        "source_column": "source",
+        "target_column": "target",
+        "max_length": 4096,
+        "bf16": False,
+        "use_cpu": True,
+        **TASK_SETTINGS.get(name, {}),
+    }
+    recipe = build_recipe(tmp_path / "recipe.yaml", settings)
+    inspection = inspect_recipe(recipe, 1)
+    assert inspection.num_rows == len(read(output, "train"))
+    assert inspection.dropped == []
+    held_out = load_rows(recipe, tiny_tokenizer())
+    assert [row.gold for row in held_out] == [row["target"] for row in read(output, "test")]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_two_splits_share_what_the_card_names(name, prepared):
+    output, _ = prepared(name)
+    overlap = SCRIPTS[name].DATA_SET.overlap
+    keys = [{key for row in read(output, split) for key in overlap(row)} for split in SPLITS]
+    assert not keys[0] & keys[1]
+    assert not keys[0] & keys[2]
+    assert not keys[1] & keys[2]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_card_names_source_licence_counts_and_checksums(name, prepared):
+    output, _ = prepared(name)
+    card = (output / "README.md").read_text(encoding="utf-8")
+    header = yaml.safe_load(card.split("---\n")[1])
+    data_set = SCRIPTS[name].DATA_SET
+    assert header["license"] == data_set.licence
+    files = [entry["path"] for entry in header["configs"][0]["data_files"]]
+    assert files == [f"{split}.jsonl" for split in SPLITS if read(output, split)]
+    assert data_set.source in card
+    assert ("**not the published file**" in card) == any(file.checksum for file in data_set.files.values())
+    for file in files:
+        checksum = re.search(rf"\| {file} \| (\d+) \| (\w+) \|", card)
+        assert int(checksum[1]) == len(read(output, file.removesuffix(".jsonl")))
+    assert str(output.parent) not in card, "no path of the machine"
+
+
+def test_gsm8k_leaves_out_the_row_that_is_tested_and_the_one_that_came_twice(prepared):
+    output, said = prepared("gsm8k")
+    rows = sample("gsm8k")
+    learnt = read(output, "train") + read(output, "validation")
+    assert {row["source"] for row in learnt} == {row["question"] for row in rows[:24]}
+    assert len(learnt) == 24
+    assert [row["target"] for row in read(output, "test")] == [row["answer"] for row in rows[24:]]
+    assert said.count("1 left out that share with test") == 1
+    assert said.count("1 repeated") == 1
+
+
+def test_nq_open_is_learnt_by_its_first_answer_and_tested_by_all(prepared):
+    output, said = prepared("nq_open")
+    assert read(output, "train")[0]["answers"] == ["6 geese a-laying", "maids a-milking"]
+    assert read(output, "train")[0]["target"] == "6 geese a-laying"
+    tested = next(row for row in read(output, "test") if len(row["answers"]) > 1)
+    for answer in tested["answers"]:
+        assert score_row("qa", answer, tested["target"], stopped=True).values["qa_match"]
+    assert sum(map(int, re.findall(r"(\d+) left out that share with test", said))) == 6
+
+
+def test_hellaswag_takes_the_ending_that_the_label_names(prepared):
+    output, said = prepared("hellaswag")
+    row = read(output, "test")[0]
+    assert (row["source"], row["target"]) == ("A man opens oven 39. He", "takes out the pan 39.")
+    assert row["choices"][1] == row["target"]
+    assert len(row["choices"]) == 4
+    assert sum(map(int, re.findall(r"(\d+) left out that share with test", said))) == 1
+
+
+def test_rotten_tomatoes_has_a_validation_split_of_its_own(prepared):
+    """Of 33 training rows two are tested and one is validated."""
+    output, said = prepared("rotten_tomatoes")
+    assert [row["source"] for row in read(output, "train")] == SENTENCES[:30]
+    assert [row["source"] for row in read(output, "validation")] == SENTENCES[32:40]
+    assert [row["target"] for row in read(output, "test")] == ["negative", "positive"]
+    assert "train: 30 of 33 rows, 2 left out that share with test, 1 left out that share with validation" in said
+
+
+def test_yelp_says_the_stars_in_words(prepared):
+    output, _ = prepared("yelp")
+    words = [row["target"] for row in read(output, "test")]
+    assert words == ["very bad", "bad", "mediocre", "good", "very good", "very bad", "bad", "mediocre"]
+
+
+def test_paraphrases_are_a_chain_and_their_groups_stay_together(prepared):
+    output, _ = prepared("paraphrase")
+    rows = [(split, row) for split in SPLITS for row in read(output, split)]
+    assert len(rows) == 60, "two pairs in each of 30 groups"
+    for _, row in rows:
+        first, second = (int(row[view].split()[1]) for view in ("source", "target"))
+        assert second == first + 1
+    groups = [{row["group"] for where, row in rows if where == split} for split in SPLITS]
+    assert sum(map(len, groups)) == 30
+
+
+def test_spiders_queries_run_on_the_databases_that_came_with_them(prepared):
+    output, _ = prepared("spider")
+    row = read(output, "test")[0]
+    assert row["source"] == "How many doors has house_7?"
+    assert same_result("SELECT 2", row["target"], Path(row["database"])).outcome == "equal"
+    splits = [{row["db_id"] for row in read(output, split)} for split in SPLITS]
+    assert sum(map(len, splits)) == 9
+    assert splits[2] == {"house_7", "house_8"}
+
+
+def test_spiders_schema_comes_before_the_question(tmp_path):
+    output, _ = prepare("spider", tmp_path, "--schema")
+    schema = (
+        "house_7(id number primary key, doors number, walls number, stairs number)\n"
+        "owner(house number)\n"
+        "owner.house = house_7.id"
+    )
+    assert read(output, "test")[0]["source"] == f"{schema}\n\nHow many doors has house_7?"
+    assert "--schema" in (output / "README.md").read_text(encoding="utf-8")
+
+
+def test_nl_rx_keeps_its_training_rows_and_drops_test_rows_that_share_with_them(tmp_path):
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+
+    def line(source: str, target: str) -> dict:
+        turns = [("system", "Convert."), ("user", f" {source} "), ("assistant", target)]
+        return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+    train = [line(f"s{i}", f"t{i // 2}") for i in range(64)]  # every target twice
+    test = [line("s3", "new"), line("new", "t20"), line("newer", "u"), line("newer", "u")]
+    write_jsonl(inputs / "synth_train.jsonl", train)
+    write_jsonl(inputs / "synth_test.jsonl", test)
+    arguments = ["--output_dir", str(tmp_path / "out"), "--input_dir", str(inputs), "--unchecked"]
+    said = run(SCRIPTS["nl_rx_synth"].DATA_SET, arguments)
+    counts = [len(read(tmp_path / "out", split)) for split in SPLITS]
+    assert counts[0] == 60, "64 / 16 are cut off"
+    assert counts[1] < 4, "but those of which the target is trained on are left out"
+    assert read(tmp_path / "out", "test") == [{"source": "newer", "target": "u"}] * 2
+    assert said[-1].startswith("test: 2 of 4 rows")
+    assert "1 repeated" in said[-1]
+
+
+def test_a_translation_is_aligned_and_its_empty_lines_are_counted(prepared):
+    output, said = prepared("translation")
+    rows = [row for split in SPLITS for row in read(output, split)]
+    assert len(rows) == 49
+    assert all(row["target"] == row["source"].replace("number", "nombre") for row in rows)
+    assert "1 empty on both sides" in said
+
+
+def test_a_translation_in_one_file_keeps_its_quotation_marks(tmp_path):
+    (tmp_path / "pairs.tsv").write_text('"one\tun\n"two"\tdeux\n', encoding="utf-8")
+    arguments = ["--tsv_file", str(tmp_path / "pairs.tsv"), "--test_share", "0", "--validation_share", "0"]
+    run(SCRIPTS["translation"].DATA_SET, ["--output_dir", str(tmp_path / "out"), *arguments])
+    expected = [{"source": '"one', "target": "un"}, {"source": '"two"', "target": "deux"}]
+    assert read(tmp_path / "out", "train") == expected
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        prepare("translation", tmp_path, "--test_share", "0.7", "--validation_share", "0.3")
+    assert "give shares of 0 or more, below 1 together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "yelp", "spider"])
+def test_without_a_network_the_file_its_place_and_the_option_are_named(name, tmp_path):
+    environment = {"https_proxy": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    environment |= {"LLM_JEPA_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(DATA.parent)}
+    done = subprocess.run(
+        [sys.executable, str(DATA / f"{name}.py"), "--output_dir", str(tmp_path / "out")],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    file = next(iter(SCRIPTS[name].DATA_SET.files.values()))
+    assert f"put it into a directory as `{file.name}`, and give that directory as `--input_dir`" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cache", "hub")) == []
+
+
+def test_the_table_of_the_readme_has_every_script():
+    table = (DATA / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in DATA.glob("*.py")}
+    assert set(re.findall(r"^\| `(\w+\.py)` \|", table, flags=re.MULTILINE)) == scripts
+    assert {f"{name}.py" for name in WRITERS} | {"nl_rx.py"} == scripts
+    for name, script in SCRIPTS.items():
+        for file in script.DATA_SET.files.values():
+            assert f"`{file.name}`" in table
+            if file.num_rows is not None:
+                assert f"{file.num_rows:,}" in table, name

@@ -1,0 +1,59 @@
+"""A directory is there whole or not at all, and what was there before is never changed."""
+
+import pytest
+
+from llm_jepa.preparers.output import staged_directory
+
+
+def write(output, files):
+    with staged_directory(output) as staging:
+        for name, text in files.items():
+            (staging / name).parent.mkdir(exist_ok=True)
+            (staging / name).write_text(text)
+
+
+def contents(directory):
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+FILES = {"train.jsonl": "1", "database/a.sqlite": "2"}
+
+
+def test_the_directory_appears_when_all_is_written(tmp_path):
+    output = tmp_path / "new" / "out"
+    with staged_directory(output) as staging:
+        (staging / "train.jsonl").write_text("1")
+        assert not output.exists()
+    assert contents(output) == {"train.jsonl": "1"}
+    assert [path.name for path in output.parent.iterdir()] == ["out"]
+    assert output.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_after_an_error_nothing_is_left(tmp_path, error):
+    def fail():
+        with staged_directory(tmp_path / "out") as staging:
+            (staging / "train.jsonl").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_directory_is_filled_and_a_finished_one_is_completed(tmp_path):
+    write(tmp_path, FILES)
+    assert contents(tmp_path) == FILES
+    (tmp_path / "database" / "a.sqlite").unlink()
+    write(tmp_path, FILES)
+    assert contents(tmp_path) == FILES
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "notes.txt", "database/b.sqlite"])
+def test_other_contents_are_not_changed(tmp_path, name):
+    output = tmp_path / "out"
+    (output / name).parent.mkdir(parents=True)
+    (output / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"holds what this run would not write: {name}. Nothing was changed"):
+        write(output, FILES)
+    assert contents(tmp_path) == {f"out/{name}": "mine"}

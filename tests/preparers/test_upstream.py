@@ -1,0 +1,112 @@
+"""Published files: found or fetched from a real server on loopback, compared, and taken whole or not at all."""
+
+import hashlib
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from llm_jepa.preparers.upstream import UpstreamFile, find_input, git_blob_id, own_input
+
+CONTENT = b'{"source": "a", "target": "b"}\n' * 3
+SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        """`/whole`, `/half`: a connection that ends early; all else is not found."""
+        self.server.requested.append(self.path)
+        if self.path not in ("/whole", "/half"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT if self.path == "/whole" else CONTENT[:40])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("LLM_JEPA_CACHE", str(tmp_path / "cache"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.requested = []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def upstream(server, path, checksum=SHA256, num_rows=3):
+    return UpstreamFile("rows.jsonl", f"http://127.0.0.1:{server.server_port}{path}", checksum, num_rows)
+
+
+def test_a_file_is_fetched_once(server, tmp_path):
+    for _ in range(2):
+        found = find_input(upstream(server, "/whole"), "set", None)
+        assert found.path == tmp_path / "cache" / "data" / "set" / "rows.jsonl"
+        assert found.path.read_bytes() == CONTENT
+        assert found.verdict == "as published"
+    assert server.requested == ["/whole"]
+    assert len(list(found.records())) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "checksum", "message"),
+    [
+        ("/half", SHA256, "40 of 93 bytes came|IncompleteRead"),
+        ("/whole", "sha256:" + "0" * 64, "what came has the sha256"),
+        ("/nothing", SHA256, "404"),
+    ],
+)
+def test_what_does_not_come_whole_is_not_kept(server, tmp_path, path, checksum, message):
+    file = upstream(server, path, checksum)
+    with pytest.raises(ValueError, match=message) as raised:
+        find_input(file, "set", None)
+    assert f"fetch {file.location} elsewhere, put it into a directory as `rows.jsonl`" in str(raised.value)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_of_a_directory_is_compared(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(CONTENT)
+    file = UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl", SHA256, 3)
+    assert find_input(file, "set", tmp_path).verdict == "as published"
+    (tmp_path / "rows.jsonl").write_bytes(CONTENT + b"\n")
+    with pytest.raises(ValueError, match=f"rows.jsonl` is not the published file: its checksum is not {SHA256}"):
+        find_input(file, "set", tmp_path)
+    taken = find_input(file, "set", tmp_path, unchecked=True)
+    assert "not the published file" in taken.verdict
+
+
+def test_another_number_of_rows_is_refused(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(CONTENT)
+    file = UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl", None, 4)
+    found = find_input(file, "set", tmp_path)
+    assert found.verdict == "no published checksum is known to this script"
+    with pytest.raises(ValueError, match=r"rows.jsonl` has 3 rows, 4 were published. `--unchecked`"):
+        list(found.records())
+    assert len(list(find_input(file, "set", tmp_path, unchecked=True).records())) == 3
+
+
+def test_a_missing_file_is_named_with_where_it_comes_from(tmp_path):
+    file = UpstreamFile("train.parquet", "hf://datasets/owner/name/folder/train.parquet")
+    with pytest.raises(ValueError, match="There is no file") as raised:
+        find_input(file, "set", tmp_path)
+    address = "https://huggingface.co/datasets/owner/name/resolve/main/folder/train.parquet"
+    assert f"fetch {address} elsewhere, put it into a directory as `train.parquet`" in str(raised.value)
+    with pytest.raises(ValueError, match="There is no file"):
+        own_input(tmp_path / "nothing")
+
+
+def test_a_blob_id_is_gits(tmp_path):
+    (tmp_path / "file").write_bytes(CONTENT)
+    hashed = subprocess.run(["git", "hash-object", str(tmp_path / "file")], check=True, capture_output=True, text=True)
+    assert git_blob_id(tmp_path / "file") == hashed.stdout.strip()
+    file = UpstreamFile("file", "https://example.org/file", f"git:{hashed.stdout.strip()}")
+    assert find_input(file, "set", tmp_path).verdict.startswith("as published (git blob")
