@@ -5,7 +5,7 @@ python data/hellaswag.py --output_dir data/hellaswag [--input_dir DIR]
 
 from llm_jepa.preparers.data_set import DataSet, published_splits
 from llm_jepa.preparers.program import run
-from llm_jepa.preparers.records import IncompleteRecordError, Record
+from llm_jepa.preparers.records import Record
 from llm_jepa.preparers.splits import Row
 from llm_jepa.preparers.upstream import UpstreamFile
 
@@ -16,10 +16,8 @@ VALIDATION_SHARE = 0.03
 
 def to_row(record: Record) -> Row:
     """The beginning, its right ending, and all four."""
-    endings, label = record.texts("endings"), record.column("label")
-    if label not in range(len(endings)):
-        raise IncompleteRecordError(f"the column 'label' holds {label!r:.60}, no number of an ending.")
-    return {"source": record.text("ctx"), "target": endings[label], "choices": endings}
+    endings = record.texts("endings")
+    return {"source": record.text("ctx"), "target": endings[record.choice("label", len(endings))], "choices": endings}
 
 
 DATA_SET = DataSet(

@@ -8,16 +8,16 @@ evaluate from there, or name them in the recipe, `database_path: DIR/database/{d
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
-from llm_jepa.preparers.archive import extract_member, find_member, open_archive
+from llm_jepa.preparers.archive import extract_member, read_member
 from llm_jepa.preparers.data_set import DataSet, Inputs
 from llm_jepa.preparers.program import run
-from llm_jepa.preparers.records import Record, counted, json_records
-from llm_jepa.preparers.splits import Row, Rows, Splits, convert, routed
+from llm_jepa.preparers.records import IncompleteRecordError, Record, counted, json_records
+from llm_jepa.preparers.splits import LeftOut, Row, Rows, Splits, convert, routed
 from llm_jepa.preparers.upstream import UpstreamFile
 
 # The file that the Spider site offers, as the LLM-JEPA reference code keeps it beside its data.
@@ -30,11 +30,19 @@ TEST_FILES = {"dev.json": 1034}
 VALIDATION_SHARE = 0.05
 
 
-def records(archive: ZipFile, files: Mapping[str, int], unchecked: bool) -> Iterator[Record]:
+def records(archive: Path, files: Mapping[str, int], unchecked: bool) -> Iterator[Record]:
     """The records of some JSON files of the archive, their published numbers checked."""
     for name, num_rows in files.items():
-        document = archive.read(find_member(archive, name)).decode("utf-8")
-        yield from counted(json_records(document, f"`{name}`"), f"`{name}`", None if unchecked else num_rows)
+        found = json_records(read_member(archive, name), f"`{name}`")
+        yield from counted(found, f"`{name}`", None if unchecked else num_rows)
+
+
+def database_id(record: Record) -> str:
+    """The name of a record's database, which becomes that of a directory."""
+    db_id = record.text("db_id")
+    if not re.fullmatch(r"\w+", db_id):
+        raise IncompleteRecordError(f"the column 'db_id' holds {db_id!r:.60}, no name of a database.")
+    return db_id
 
 
 def schema_text(tables: Record) -> str:
@@ -60,14 +68,16 @@ def schema_text(tables: Record) -> str:
 
 
 def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
-    archive = open_archive(inputs["archive"].path)
+    archive = inputs["archive"].path
     schemas: dict[str, str] = {}
     if options.schema:
-        tables = json_records(archive.read(find_member(archive, "tables.json")).decode("utf-8"), "`tables.json`")
+        tables = json_records(read_member(archive, "tables.json"), "`tables.json`")
         schemas = {record.text("db_id"): schema_text(record) for record in tables}
 
     def to_row(record: Record) -> Row:
-        question, db_id = record.text("question"), record.text("db_id")
+        question, db_id = record.text("question"), database_id(record)
+        if options.schema and db_id not in schemas:
+            raise IncompleteRecordError(f"`tables.json` does not describe the database {db_id!r}.")
         database = options.output_dir / "database" / db_id / f"{db_id}.sqlite"
         return {
             "source": f"{schemas[db_id]}\n\n{question}" if options.schema else question,
@@ -95,11 +105,13 @@ def by_question(row: Row) -> list[Any]:
 
 def write_databases(directory: Path, inputs: Inputs, options: argparse.Namespace) -> None:
     """The databases of all rows."""
-    with open_archive(inputs["archive"].path) as archive:
-        asked = records(archive, TRAIN_FILES | TEST_FILES, options.unchecked)
-        for db_id in sorted({record.text("db_id") for record in asked}):
-            path = f"database/{db_id}/{db_id}.sqlite"
-            extract_member(archive, path, directory / path)
+    archive = inputs["archive"].path
+    asked = convert(
+        records(archive, TRAIN_FILES | TEST_FILES, options.unchecked), lambda record: {"db_id": database_id(record)}
+    )
+    for db_id in sorted({row["db_id"] for row in asked if not isinstance(row, LeftOut)}):
+        path = f"database/{db_id}/{db_id}.sqlite"
+        extract_member(archive, path, directory / path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,35 +2,44 @@
 
 import shutil
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
-def find_member(archive: zipfile.ZipFile, path: str) -> str:
-    """The name of the one member that is `path`, or ends in `/path`. Those of `__MACOSX` do not count.
-
-    Raises:
-        ValueError: There is none, or more than one.
-    """
-    found = [name for name in archive.namelist() if f"/{name}".endswith(f"/{path}") and "__MACOSX" not in name]
-    if len(found) != 1:
-        raise ValueError(f"`{archive.filename}` has {len(found)} files `{path}`; one is needed.")
-    return found[0]
-
-
-def extract_member(archive: zipfile.ZipFile, path: str, destination: Path) -> None:
-    """Write a member to `destination`, in pieces; errors of `find_member`."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(find_member(archive, path)) as packed, destination.open("wb") as file:
-        shutil.copyfileobj(packed, file)
-
-
-def open_archive(path: Path) -> zipfile.ZipFile:
-    """A zip archive.
+@contextmanager
+def open_member(archive: Path, path: str) -> Iterator[IO[bytes]]:
+    """The one member that is `path`, or ends in `/path`, to be read. Those of `__MACOSX` do not count.
 
     Raises:
-        ValueError: It is none.
+        ValueError: There is none or more than one, or the file is no zip archive, or a damaged one.
     """
     try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"`{path}` is no zip archive: {error}.") from error
+        with zipfile.ZipFile(archive) as opened:
+            found = [name for name in opened.namelist() if f"/{name}".endswith(f"/{path}") and "__MACOSX" not in name]
+            if len(found) != 1:
+                raise ValueError(f"`{archive}` has {len(found)} files `{path}`; one is needed.")
+            with opened.open(found[0]) as member:
+                yield member
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"`{archive}` is no zip archive, or a damaged one: {error}.") from error
+
+
+def read_member(archive: Path, path: str) -> str:
+    """A member's text; errors of `open_member`, and ValueError if it is no UTF-8."""
+    with open_member(archive, path) as member:
+        content = member.read()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"`{path}` in `{archive}`, line {line}: no UTF-8 ({error.reason}).") from error
+
+
+def extract_member(archive: Path, path: str, destination: Path) -> None:
+    """Write a member to `destination`, in pieces; errors of `open_member`."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with open_member(archive, path) as member, destination.open("wb") as file:
+        shutil.copyfileobj(member, file)

@@ -63,6 +63,7 @@ def write_card(
         + f"Made by `python data/{data_set.name}.py --output_dir DIR{options}`.\n\n"
         + "\n".join(table for table in tables if table)
         + f"\n{_precedence(list(counts), data_set.overlap_text)}"
+        + f"Repeated rows of one split {'stay' if data_set.keep_duplicates else 'were left out'}.\n"
     )
     (directory / "README.md").write_text(text, encoding="utf-8")
 

@@ -55,12 +55,14 @@ def nl_rx_data_set(kind: str, descriptions: str, sha256: Mapping[str, str]) -> D
 
 def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
     """Training rows take precedence; `validation` is cut from a shuffle of them, VALIDATION_ROWS or a sixteenth."""
-    train = list(convert(inputs["train"].records(), to_row))
-    shuffled = random.Random(SPLIT_SEED).sample(train, len(train))
-    num_validation = min(VALIDATION_ROWS, len(train) // 16)
+    rows = list(convert(inputs["train"].records(), to_row))
+    incomplete = [row for row in rows if isinstance(row, LeftOut)]
+    complete = [row for row in rows if not isinstance(row, LeftOut)]
+    shuffled = random.Random(SPLIT_SEED).sample(complete, len(complete))
+    num_validation = min(VALIDATION_ROWS, len(complete) // 16)
     return {
-        "train": lambda: shuffled[num_validation:],
-        "validation": lambda: [row for row in shuffled[:num_validation] if not isinstance(row, LeftOut)],
+        "train": lambda: [*incomplete, *shuffled[num_validation:]],
+        "validation": lambda: shuffled[:num_validation],
         "test": lambda: convert(inputs["test"].records(), to_row),
     }
 

@@ -48,6 +48,19 @@ class Record:
             raise IncompleteRecordError(f"the column {name!r} holds {value!r:.60}, not a list of texts.")
         return [checked_text(text, name) for text in value]
 
+    def choice(self, name: str, count: int) -> int:
+        """A column's number, which counts from 0 one of `count` things.
+
+        Raises:
+            IncompleteRecordError: It is no such number.
+        """
+        value = self.column(name)
+        if not isinstance(value, int) or not 0 <= value < count:
+            raise IncompleteRecordError(
+                f"the column {name!r} holds {value!r:.60}, not a number from 0 to {count - 1}."
+            )
+        return value
+
     def column(self, name: str) -> Any:
         """A column's value.
 

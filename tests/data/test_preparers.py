@@ -20,7 +20,7 @@ from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.sql_execution import same_result
 from llm_jepa.scoring.tasks import score_row
 from tests.data.scripts import load_script
-from tests.data.upstream_files import SENTENCES, WRITERS, sample, write_jsonl
+from tests.data.upstream_files import SAMPLES, SENTENCES, WRITERS, sample, write_jsonl
 from tests.tiny import save_tiny_model, tiny_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
@@ -253,6 +253,48 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path, capsys):
     assert "give shares of 0 or more, below 1 together" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"question": "Why?"}\n', "line 31: incomplete: there is no column 'answer' among ['question']."),
+        (b'{"question": " ", "answer": "#### 1"}\n', "line 31: incomplete: the column 'question' is empty."),
+        (b'{"question": "Caf\xe9?", "answer": "#### 1"}\n', "line 31: byte 17012 of the file is no UTF-8"),
+        (b'{"question": "Wh', "line 31: no JSON: Unterminated string"),
+    ],
+)
+def test_a_bad_line_ends_the_run_and_nothing_is_written(tmp_path, capsys, line, message):
+    real = (SAMPLES / "gsm8k.jsonl").read_bytes()
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_bytes(real + (line if split == "train" else b""))
+    before = sorted(tmp_path.iterdir())
+    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked"]
+    with pytest.raises(SystemExit) as stopped:
+        run(SCRIPTS["gsm8k"].DATA_SET, arguments)
+    assert stopped.value.code == 2
+    assert f"error: `{tmp_path / 'train.jsonl'}`, {message}" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_incomplete_rows_are_skipped_on_demand_and_named(tmp_path):
+    rows = sample("gsm8k")
+    write_jsonl(tmp_path / "train.jsonl", [*rows[:20], {"question": "Why?"}, *rows[20:24]])
+    write_jsonl(tmp_path / "test.jsonl", rows[24:])
+    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked"]
+    said = "\n".join(run(SCRIPTS["gsm8k"].DATA_SET, [*arguments, "--skip_incomplete"]))
+    assert f"1 incomplete (`{tmp_path / 'train.jsonl'}`, line 21)" in said
+    assert len(read(tmp_path / "out", "train") + read(tmp_path / "out", "validation")) == 24
+    assert "--unchecked --skip_incomplete" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_other_files_than_the_published_ones_are_refused(tmp_path, capsys):
+    arguments = ["--input_dir", str(SAMPLES), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        run(SCRIPTS["nl_rx_synth"].DATA_SET, arguments)
+    error = capsys.readouterr().err
+    assert "synth_train.jsonl` is not the published file: its checksum is not sha256:ca959f10" in error
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["gsm8k", "yelp", "spider"])
 def test_without_a_network_the_file_its_place_and_the_option_are_named(name, tmp_path):
     environment = {"https_proxy": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
@@ -269,6 +311,14 @@ def test_without_a_network_the_file_its_place_and_the_option_are_named(name, tmp
     assert f"put it into a directory as `{file.name}`, and give that directory as `--input_dir`" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cache", "hub")) == []
+
+
+def test_every_task_of_lm_eval_reads_what_a_script_writes():
+    tasks = DATA.parent / "eval" / "tasks"
+    read_by_tasks = set(
+        re.findall(r"data/(\w+)/test.jsonl", "".join(path.read_text() for path in tasks.glob("*.yaml")))
+    )
+    assert read_by_tasks == set(TASK_SETTINGS) - {"nl_rx_turk", "yelp"} | {"nl_rx"}
 
 
 def test_the_table_of_the_readme_has_every_script():
