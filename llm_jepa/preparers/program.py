@@ -41,7 +41,8 @@ def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
             for number, (split, rows) in enumerate(splits.items(), start=1)
         }
         if not counts["train"].written:
-            raise ValueError(f"No row is left for `train`: {_summary('train', counts['train'])}.")
+            summary = _summary("train", counts["train"], data_set.keep_duplicates)
+            raise ValueError(f"No row is left for `train`: {summary}.")
         settings = {name: getattr(options, name, None) for name in (*data_set.settings, *CHECK_SETTINGS)}
         write_card(staging, data_set, list(inputs.values()), counts, settings)
         if data_set.write_more is not None:
@@ -50,7 +51,8 @@ def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
     return [
         *(f"{one.path.name}: {one.verdict}" for one in inputs.values()),
         *(
-            _summary(split, counts[split]) + f"; sha256 {checksums.get(split, 'none: no file')[:16]}"
+            _summary(split, counts[split], data_set.keep_duplicates)
+            + f"; sha256 {checksums.get(split, 'none: no file')[:16]}"
             for split in SPLIT_NAMES
             if split in counts
         ),
@@ -80,11 +82,11 @@ def _find_inputs(data_set: DataSet, options: argparse.Namespace) -> Inputs:
     }
 
 
-def _summary(split: str, counts: SplitCounts) -> str:
+def _summary(split: str, counts: SplitCounts, keep_duplicates: bool) -> str:
     parts = [f"{split}: {counts.written} of {counts.read} rows"]
     parts += [f"{number} left out that share with {other}" for other, number in counts.overlaps.items()]
     if counts.duplicates:
-        parts.append(f"{counts.duplicates} repeated")
+        parts.append(f"{counts.duplicates} repeated and {'kept' if keep_duplicates else 'left out'}")
     if counts.num_incomplete:
         shown = ", ".join(counts.incomplete) + (", ..." if counts.num_incomplete > len(counts.incomplete) else "")
         parts.append(f"{counts.num_incomplete} incomplete ({shown})")

@@ -140,7 +140,7 @@ def test_gsm8k_leaves_out_the_row_that_is_tested_and_the_one_that_came_twice(pre
     assert len(learnt) == 24
     assert [row["target"] for row in read(output, "test")] == [row["answer"] for row in rows[24:]]
     assert said.count("1 left out that share with test") == 1
-    assert said.count("1 repeated") == 1
+    assert said.count("1 repeated and left out") == 1
 
 
 def test_nq_open_is_learnt_by_its_first_answer_and_tested_by_all(prepared):
@@ -228,7 +228,7 @@ def test_nl_rx_keeps_its_training_rows_and_drops_test_rows_that_share_with_them(
     assert counts[1] < 4, "but those of which the target is trained on are left out"
     assert read(tmp_path / "out", "test") == [{"source": "newer", "target": "u"}] * 2
     assert said[-1].startswith("test: 2 of 4 rows")
-    assert "1 repeated" in said[-1]
+    assert "1 repeated and kept" in said[-1]
 
 
 def test_a_translation_is_aligned_and_its_empty_lines_are_counted(prepared):
