@@ -1,6 +1,5 @@
 """What an arm of an experiment costs, counted on its data before it is trained."""
 
-import math
 from dataclasses import dataclass, replace
 
 from peft import get_peft_model
@@ -10,6 +9,7 @@ from llm_jepa.flops import ModelSize, StepCounts, model_size, step_flops
 from llm_jepa.inspection import inspect_recipe
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe
+from llm_jepa.schedule import planned_steps
 from llm_jepa.train import meta_model
 
 
@@ -47,14 +47,3 @@ def recipe_model_size(recipe: Recipe) -> ModelSize:
     model = meta_model(recipe, model_path)
     adapter = get_peft_config(recipe.model)
     return model_size(model if adapter is None else get_peft_model(model, adapter))
-
-
-def planned_steps(num_rows: int, recipe: Recipe, num_processes: int = 1) -> int:
-    """Optimizer steps that a recipe takes on so many rows."""
-    args = recipe.training
-    if args.max_steps > 0:
-        return args.max_steps
-    batches = num_rows / args.per_device_train_batch_size / num_processes
-    batches_per_epoch = math.floor(batches) if args.dataloader_drop_last else math.ceil(batches)
-    steps_per_epoch = max(1, math.ceil(batches_per_epoch / args.gradient_accumulation_steps))
-    return math.ceil(args.num_train_epochs * steps_per_epoch)

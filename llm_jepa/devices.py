@@ -3,6 +3,7 @@
 Rates are dense (no structured sparsity) and of products that accumulate in float32. Imports nothing of the package.
 """
 
+import re
 from dataclasses import dataclass
 
 GIB = 2**30
@@ -17,7 +18,7 @@ class GPU:
         memory_bytes: Nominal; drivers and contexts take some of it.
         half_flops_per_second: Products of bf16, or of fp16 where there is no bf16.
         single_flops_per_second: Products of float32, by TF32 where the GPU has it.
-        marks: What its name as CUDA reports it contains, all of it.
+        marks: Words that its name as CUDA reports it has, all of them.
     """
 
     memory_bytes: float
@@ -34,17 +35,17 @@ GPUS: dict[str, GPU] = {
     "t4-16gb": _gpu(16, 65, 8.1, "T4"),
     "v100-16gb": _gpu(16, 125, 15.7, "V100", "16GB"),
     "v100-32gb": _gpu(32, 125, 15.7, "V100", "32GB"),
-    "l4-24gb": _gpu(24, 121, 60, "NVIDIA L4"),
-    "a10-24gb": _gpu(24, 125, 62.5, "NVIDIA A10"),
-    "rtx-3090-24gb": _gpu(24, 71, 35.6, "RTX 3090"),
-    "rtx-4090-24gb": _gpu(24, 165.2, 82.6, "RTX 4090"),
-    "rtx-5090-32gb": _gpu(32, 209.5, 104.8, "RTX 5090"),
+    "l4-24gb": _gpu(24, 121, 60, "L4"),
+    "a10-24gb": _gpu(24, 125, 62.5, "A10"),
+    "rtx-3090-24gb": _gpu(24, 71, 35.6, "RTX", "3090"),
+    "rtx-4090-24gb": _gpu(24, 165.2, 82.6, "RTX", "4090"),
+    "rtx-5090-32gb": _gpu(32, 209.5, 104.8, "RTX", "5090"),
     "l40s-48gb": _gpu(48, 362, 183, "L40S"),
-    "rtx-a6000-48gb": _gpu(48, 154.8, 77.4, "RTX A6000"),
+    "rtx-a6000-48gb": _gpu(48, 154.8, 77.4, "RTX", "A6000"),
     "a100-40gb": _gpu(40, 312, 156, "A100", "40GB"),
     "a100-80gb": _gpu(80, 312, 156, "A100", "80GB"),
-    "h100-pcie-80gb": _gpu(80, 756, 378, "H100 PCIe"),
-    "h100-80gb": _gpu(80, 989, 494.5, "H100 80GB"),
+    "h100-pcie-80gb": _gpu(80, 756, 378, "H100", "PCIe"),
+    "h100-80gb": _gpu(80, 989, 494.5, "H100", "80GB"),
     "h200-141gb": _gpu(141, 989, 494.5, "H200"),
     "b200-180gb": _gpu(180, 2250, 1125, "B200"),
     "mi300x-192gb": _gpu(192, 1307, 653.7, "MI300X"),
@@ -64,4 +65,5 @@ def find_gpu(name: str) -> GPU:
 
 def recognise_gpu(reported_name: str) -> GPU | None:
     """The GPU that CUDA reports under a name, e.g. `NVIDIA H100 80GB HBM3`; None if it is not in the table."""
-    return next((gpu for gpu in GPUS.values() if all(mark in reported_name for mark in gpu.marks)), None)
+    words = {*re.findall(r"\w+", reported_name)}
+    return next((gpu for gpu in GPUS.values() if words >= {*gpu.marks}), None)

@@ -7,8 +7,10 @@ Legend: N_b parameters of the backbone's matrices (neither embeddings nor head),
 the adapters.
 """
 
+import math
 from dataclasses import dataclass
 
+import torch
 from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
@@ -55,11 +57,18 @@ def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
     left_out = {id(weight) for weight in (*embeddings, head.weight)}
     backbone = adapters = 0
     for name, parameter in causal_lm.named_parameters():
+        shape = _whole_shape(parameter)
         if "lora_" in name:
-            adapters += parameter.numel()
-        elif parameter.dim() >= 2 and id(parameter) not in left_out:
-            backbone += parameter.numel()
-    return ModelSize(backbone, head.weight.numel(), adapters)
+            adapters += math.prod(shape)
+        elif len(shape) >= 2 and id(parameter) not in left_out:
+            backbone += math.prod(shape)
+    return ModelSize(backbone, math.prod(_whole_shape(head.weight)), adapters)
+
+
+def _whole_shape(parameter: nn.Parameter) -> torch.Size:
+    """Of a matrix that bitsandbytes has packed or ZeRO-3 spread over devices, as it was."""
+    packed = getattr(parameter, "quant_state", None)
+    return packed.shape if packed is not None else getattr(parameter, "ds_shape", parameter.shape)
 
 
 def step_flops(counts: StepCounts, size: ModelSize) -> float:

@@ -19,6 +19,7 @@ from llm_jepa.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.config import JEPAConfig
 from llm_jepa.diagnostics import paired_cosine
 from llm_jepa.draws import is_dropped, uniform_draws
+from llm_jepa.flops import model_size
 from llm_jepa.gathering import rows_of_others
 from llm_jepa.layout_choice import choose_layout
 from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
@@ -49,6 +50,7 @@ from llm_jepa.refusals import (
     refuse_parallelism,
 )
 from llm_jepa.rows import AnyDataset
+from llm_jepa.throughput import Throughput, known_peak
 from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
 from llm_jepa.view_forward import ViewForward
 
@@ -115,6 +117,11 @@ class JEPATrainer(SFTTrainer):
         self.predictor: PredictorTokens | None = None
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
+        is_half = args.bf16 or args.fp16
+        self.throughput = Throughput(
+            model_size(self.accelerator.unwrap_model(self.model)), known_peak(args.device, is_half)
+        )
+        self.add_callback(self.throughput)
         self._step_rows: int | Tensor = 0
         self._micro_batches: list[tuple[Tensor, dict[str, Tensor]]] = []  # rows and parts of the loss, of this step
         if args.jepa_weight > 0:
@@ -170,7 +177,10 @@ class JEPATrainer(SFTTrainer):
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Collect the micro-batches of a step and count its rows, over all processes."""
+        self.throughput.begin_step()
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
+        for batch in batches:
+            self.throughput.add(batch, is_dropped(self.args.seed, self.state.global_step, self.args.jepa_dropout))
         self.step_metrics.begin_step()
         self._micro_batches = []
         self._step_rows = sum(len(batch["row_index"]) for batch in batches)
@@ -310,6 +320,8 @@ class JEPATrainer(SFTTrainer):
         metrics, warning = self.step_metrics.summary(self._mode, self.accelerator, prefix)
         if warning is not None:
             logger.warning(warning)
+        if self._mode == "train":
+            metrics |= self.throughput.summary(self.accelerator)
         logs.update(metrics)  # in place, as TRL does: `metric_for_best_model` may name one of ours
         super().log(logs, start_time)
 

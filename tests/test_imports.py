@@ -13,14 +13,14 @@ LAYERS = [
     {"evaluation", "inspection", "planning"},
     {"vllm_generation", "prepared_recipe"},
     {"arms"},
-    {"train", "prediction_log", "likelihood"},
+    {"train", "prediction_log", "likelihood", "schedule"},
     {"recipe", "generation", "loading", "preparers"},
     {"trainer"},
     {"preparation", "view_forward", "metrics", "layout_choice", "random_weights"},
     {"mask_probe", "collator", "predictor", "modeling", "refusals"},
     {"layouts", "varlen_reference", "rows"},
     {"masks", "views"},
-    {"config", "entry"},
+    {"config", "entry", "throughput"},
     {
         "spans",
         "draws",
@@ -33,9 +33,10 @@ LAYERS = [
         "trainable_weights",
         "text_lines",
         "fetched_files",
+        "devices",
     },
 ]
-LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "flops", "spans", "draws", "statistics"}
+LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "flops", "spans", "draws", "statistics", "devices"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 

@@ -42,7 +42,11 @@ def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch)
     tried: list[Change] = []
     together: tuple[dict[str, Any], Launch, bool] = {}, launch, True
     for candidate in _candidates(recipe, num_devices, launch):
-        together = together[0] | candidate[0], max(together[1], candidate[1], key=LAUNCHES.index), candidate[2]
+        together = (
+            together[0] | candidate[0],
+            max(together[1], candidate[1], key=LAUNCHES.index),
+            together[2] and candidate[2],
+        )
         for one in (candidate, together):
             if not any(change.fits for change in tried) or one is candidate:
                 tried.append(_try(recipe, one, gpu, num_devices, before))
