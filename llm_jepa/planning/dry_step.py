@@ -21,7 +21,7 @@ from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
 
 from llm_jepa.masks import MaskForm
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
-from llm_jepa.planning.memory import Weights
+from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Weights
 from llm_jepa.predictor import PredictorTokens, registered
 from llm_jepa.recipe import Recipe
 from llm_jepa.train import meta_model
@@ -93,7 +93,15 @@ class DryModel:
         layers = self.base.config.get_text_config().num_hidden_layers
         embedding_bytes = storage_bytes(self.base.get_input_embeddings().parameters())
         block_bytes = max((weight_bytes - embedding_bytes) / layers, embedding_bytes)
-        return Weights(weight_bytes, sum(one.numel() for one in trained), storage_bytes(trained), block_bytes)
+        embeddings = {id(module.weight) for module in self.base.modules() if isinstance(module, nn.Embedding)}
+        in_32_bits = [one for one in trained if id(one) in embeddings or one.numel() < SMALLEST_8BIT_PARAMETERS]
+        return Weights(
+            weight_bytes=weight_bytes,
+            trained_parameters=sum(one.numel() for one in trained),
+            parameters_in_32_bits=sum(one.numel() for one in in_32_bits),
+            gradient_bytes=storage_bytes(trained),
+            block_bytes=block_bytes,
+        )
 
     def _saved_by_quantisation(self) -> float:
         """Bytes by which the linear layers of the base, all but the head, are smaller once quantised."""

@@ -10,23 +10,28 @@ Launch = Literal["single", "multi-gpu", "zero1", "zero2", "zero3", "zero3-offloa
 LAUNCHES: tuple[Launch, ...] = get_args(Launch)
 """How training is launched: the files of recipes/accelerate/."""
 
-_ADAM_BYTES = 8.0
-_ADAM_8BIT_BYTES = 2 + 2 * 4 / 256
-"""Two moments of a byte, and for each of them a float32 scale per block of 256."""
+_SCALE_BYTES = 4 / 256
+"""Of a state in 8 bits: a float32 for each block of 256."""
 
 OPTIMIZER_BYTES = {
-    "adamw_torch": _ADAM_BYTES,
-    "adamw_torch_fused": _ADAM_BYTES,
-    "adamw_bnb_8bit": _ADAM_8BIT_BYTES,
-    "adamw_8bit": _ADAM_8BIT_BYTES,
-    "paged_adamw_8bit": _ADAM_8BIT_BYTES,
-    "paged_adamw_32bit": _ADAM_BYTES,
-    "paged_adamw": _ADAM_BYTES,
+    "adamw_torch": 8.0,
+    "adamw_torch_fused": 8.0,
+    "adamw_bnb_8bit": 2 * (1 + _SCALE_BYTES),
+    "adamw_8bit": 2 * (1 + _SCALE_BYTES),
+    "paged_adamw_8bit": 2 * (1 + _SCALE_BYTES),
+    "paged_adamw_32bit": 8.0,
+    "paged_adamw": 8.0,
     "lion_32bit": 4.0,
-    "lion_8bit": 1 + 4 / 256,
+    "lion_8bit": 1 + _SCALE_BYTES,
     "sgd": 0.0,
 }
 """`optim` -> bytes of state per trained parameter."""
+
+IN_32_BITS = {"adamw_bnb_8bit": "adamw_torch", "adamw_8bit": "adamw_torch", "paged_adamw_8bit": "adamw_torch"} | {
+    "lion_8bit": "lion_32bit"
+}
+SMALLEST_8BIT_PARAMETERS = 4096
+"""bitsandbytes keeps the states of smaller tensors, and of embeddings, in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,14 @@ class Weights:
     Attributes:
         weight_bytes: Of all parameters and buffers.
         trained_parameters: P.
+        parameters_in_32_bits: Those of them whose states 8-bit optimizers keep in 32.
         gradient_bytes: Of all gradients.
         block_bytes: Of the largest part that is gathered at once: a layer, or the embedding.
     """
 
     weight_bytes: float
     trained_parameters: int
+    parameters_in_32_bits: int
     gradient_bytes: float
     block_bytes: float
 
@@ -79,10 +86,8 @@ def states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_ha
     Raises:
         ValueError: The optimizer is unknown here.
     """
-    if optim not in OPTIMIZER_BYTES:
-        raise ValueError(f"What `optim: {optim}` keeps is not known here. Known are {', '.join(OPTIMIZER_BYTES)}.")
     master = 4 * weights.trained_parameters if is_half and keeps_half_weights(launch) else 0
-    optimizer = OPTIMIZER_BYTES[optim] * weights.trained_parameters + master
+    optimizer = optimizer_bytes(weights, optim) + master
     share = 1 / num_devices
     if launch in ("single", "multi-gpu"):
         return States(weights.weight_bytes, optimizer, 1.0, weights.gradient_bytes if num_devices > 1 else 0.0)
@@ -93,3 +98,16 @@ def states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_ha
     if launch == "zero3-offload":
         return States(0.0, 0.0, share, 2 * weights.block_bytes)
     return States(weights.weight_bytes * share, optimizer * share, share, 2 * weights.block_bytes)
+
+
+def optimizer_bytes(weights: Weights, optim: str) -> float:
+    """Of the optimizer's state, before it is spread.
+
+    Raises:
+        ValueError: The optimizer is unknown here.
+    """
+    if optim not in OPTIMIZER_BYTES:
+        raise ValueError(f"What `optim: {optim}` keeps is not known here. Known are {', '.join(OPTIMIZER_BYTES)}.")
+    in_32_bits = weights.parameters_in_32_bits if "8bit" in optim else 0
+    blocked = weights.trained_parameters - in_32_bits
+    return OPTIMIZER_BYTES[optim] * blocked + OPTIMIZER_BYTES[IN_32_BITS.get(optim, optim)] * in_32_bits

@@ -1,7 +1,6 @@
 """A dry step costs what the same step of real training does: FLOPs by the profiler, bytes by its memory events."""
 
 import gc
-import json
 from pathlib import Path
 
 import pytest
@@ -12,38 +11,10 @@ from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.prepared_recipe import prepare_recipe
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.train import build_trainer
-from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
-MICRO_BATCH = 8
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::addmm_"}
 LORA = {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}
 PRICE_OF_SFT = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory) -> dict:
-    directory = tmp_path_factory.mktemp("dry")
-    sizes = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4}
-    tiny_llama(**sizes).save_pretrained(directory / "model")
-    tiny_tokenizer().save_pretrained(directory / "model")
-    data = directory / "data.jsonl"
-    data.write_text((json.dumps(PAIRS[4]) + "\n") * 2 * MICRO_BATCH)  # of one length, so that all batches are alike
-    return {
-        "model_name_or_path": str(directory / "model"),
-        "attn_implementation": "eager",  # whose products the profiler counts
-        "dataset_name": str(data),
-        "source_column": "source",
-        "target_column": "target",
-        "output_dir": str(directory / "output"),
-        "per_device_train_batch_size": MICRO_BATCH,
-        "gradient_checkpointing": False,
-        "bf16": True,
-        "max_steps": 2,
-        "max_length": 512,
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    }
 
 
 def dry(recipe: Recipe) -> tuple[float, dict[str, float]]:
