@@ -8,7 +8,6 @@ order; a cell that was interrupted goes on from its last checkpoint.
 import gc
 import json
 import logging
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from llm_jepa.entry import entry_point
 from llm_jepa.evaluation import evaluate, load_rows, load_run_tokenizer, write_predictions
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
+from llm_jepa.whole_files import write_whole
 
 logger = logging.getLogger("llm_jepa.cell")
 
@@ -59,9 +59,7 @@ def run_cell(directory: Path) -> None:
 
 def write_json(content: Any, path: Path) -> None:
     """Write a file that is whole or not there."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(json.dumps(content, indent=1, ensure_ascii=False) + "\n", path)
 
 
 def _run(directory: Path) -> None:

@@ -120,6 +120,10 @@ class PairBuffer:
         """Forget every pair."""
         self._batches.clear()
 
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """The micro-batches held, oldest first; appended to an empty buffer they make this one."""
+        return [(prediction_ND.clone(), target_ND.clone()) for prediction_ND, target_ND in self._batches]
+
     def summary(self) -> dict[str, float]:
         """Unpaired cosine, effective rank of the targets, and retrieval@1; empty with fewer than two pairs."""
         if len(self) < 2:

@@ -1,6 +1,7 @@
 """What the trainer logs of the JEPA objective: parts of the loss summed per step, and the pairs' diagnostics."""
 
 from collections import Counter, defaultdict
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -51,6 +52,27 @@ class StepMetrics:
         """Add the pairs of one micro-batch."""
         self._pairs[mode].append(prediction_ND, target_ND)
         self._modes_with_new_pairs.add(mode)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs of this process: what training has given since the last log, and the pairs."""
+        return {
+            "values": {name: torch.stack(seen) for name, seen in self._values["train"].items()},
+            "counts": dict(self._counts["train"]),
+            "pairs": self._pairs["train"].batches(),
+            "has_new_pairs": "train" in self._modes_with_new_pairs,
+            "has_warned": self._has_warned,
+        }
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from a `state`; each value is kept by itself, so that sums are rounded as if nothing had happened."""
+        for name, seen in state["values"].items():
+            self._values["train"][name] = list(seen.to(device))
+        self._counts["train"] = Counter(state["counts"])
+        self._pairs["train"].clear()
+        for prediction_ND, target_ND in state["pairs"]:
+            self._pairs["train"].append(prediction_ND.to(device), target_ND.to(device))
+        self._modes_with_new_pairs = {"train"} if state["has_new_pairs"] else set()
+        self._has_warned = state["has_warned"]
 
     def summary(
         self, mode: str, accelerator: Accelerator, prefix: str = "eval"

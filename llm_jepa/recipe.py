@@ -23,6 +23,7 @@ import yaml
 from trl import ModelConfig, ScriptArguments
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.whole_files import write_whole
 
 REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 PATH_OR_MAPPING = frozenset({"accelerator_config", "deepspeed", "fsdp_config"})
@@ -33,6 +34,7 @@ IDLE = {
     "do_eval": "`eval_strategy` decides whether there is evaluation",
     "do_predict": "`llm-jepa eval` generates and scores predictions",
     "ignore_bias_buffers": "it is read by no trainer",
+    "enable_jit_checkpoint": "SIGTERM always saves a checkpoint",
 }
 """Keys that nothing reads -> what to know instead."""
 
@@ -117,9 +119,7 @@ def read_overrides(argv: Iterable[str]) -> dict[str, Any]:
 
 def write_recipe(settings: dict[str, Any], path: Path) -> None:
     """Write settings as a recipe, in their order; `read_settings` gives the same ones back."""
-    path.write_text(
-        yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8"
-    )
+    write_whole(yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), path)
 
 
 def _build(arguments: type[Arguments], settings: dict[str, Any]) -> Arguments:

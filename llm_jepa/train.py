@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, TrainerState
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import get_peft_config, get_quantization_config
 
+from llm_jepa.checkpoints import checkpoint_to_resume, is_complete, remove_torn, write_errors_explained
 from llm_jepa.config import JEPAConfig
 from llm_jepa.entry import entry_point
+from llm_jepa.interruption import Terminated, saved_at_sigterm
 from llm_jepa.loading import load_split
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
 from llm_jepa.trainer import JEPATrainer
+from llm_jepa.whole_files import partial_path
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
 
@@ -64,6 +66,8 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     Raises:
         ValueError: The output directory is another recipe's, the data cannot be loaded, or the launcher's settings
             were not followed. Nothing has been written then.
+        WriteError: A checkpoint or the model could not be written.
+        Terminated: SIGTERM came, and a checkpoint has been saved.
     """
     output_dir = recipe.output_dir
     check_deepspeed(recipe.training)
@@ -71,18 +75,27 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     if is_complete(output_dir) and recipe.training.resume_from_checkpoint is None:
         logger.info(f"{output_dir} already holds the complete run; nothing to do.")
         return None
-    checkpoint = checkpoint_to_resume(recipe)
+    checkpoint = checkpoint_to_resume(recipe.training)
     trainer = build_trainer(recipe)
     check_launch(trainer.accelerator)
+    if trainer.args.should_save:
+        remove_torn(output_dir)
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         write_recipe(_without(SECRET_KEYS, recipe.settings), output_dir / RECIPE_FILE)
         (output_dir / TRAINER_STATE_NAME).unlink(missing_ok=True)  # no longer complete
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(str(output_dir))
-    trainer.save_state()  # last of all: it marks the run as complete
+    try:
+        with saved_at_sigterm(trainer):
+            trainer.train(resume_from_checkpoint=checkpoint)
+            with write_errors_explained("The model", output_dir):
+                trainer.save_model(str(output_dir))
+                trainer.save_state()  # last of all: it marks the run as complete
+    except Terminated:
+        trainer.accelerator.wait_for_everyone()
+        leave(trainer)
+        raise
     logger.info(f"{'Adapter' if recipe.model.use_peft else 'Model'} saved to {output_dir}.")
     if recipe.training.push_to_hub:
         trainer.push_to_hub(dataset_name=recipe.script.dataset_name)
@@ -154,7 +167,7 @@ def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:
         return
     if not directory.is_dir():
         raise ValueError(f"`output_dir: {directory}` is a file. Name a directory.")
-    if not any(directory.iterdir()):
+    if {path.name for path in directory.iterdir()} <= {partial_path(directory / RECIPE_FILE).name}:
         return
     advice = "Nothing was overwritten. Give another `output_dir`, or move this one away."
     if not (directory / RECIPE_FILE).is_file():
@@ -170,51 +183,6 @@ def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:
         raise ValueError(
             f"`output_dir: {directory}` holds a run with other settings: {'; '.join(differences)}. {advice}"
         )
-
-
-def is_complete(output_dir: Path) -> bool:
-    """Whether a run ended here, its model saved."""
-    return (output_dir / TRAINER_STATE_NAME).is_file()
-
-
-def checkpoint_to_resume(recipe: Recipe) -> str | None:
-    """The checkpoint that was asked for, else the last complete one of the output directory, if there is one."""
-    asked_for = recipe.training.resume_from_checkpoint
-    if asked_for is not None:
-        if not (Path(asked_for) / TRAINER_STATE_NAME).is_file():
-            raise ValueError(f"`resume_from_checkpoint: {asked_for}` is no checkpoint: no {TRAINER_STATE_NAME} there.")
-        _check_world_size(Path(asked_for))
-        return asked_for
-    # A checkpoint's state is written last, so one without it was cut off in the writing.
-    states = recipe.output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
-    checkpoints = [state.parent for state in states if not _is_finished(state)]
-    last = max(checkpoints, key=lambda path: int(path.name.split("-")[-1]), default=None)
-    if last is not None and recipe.training.save_only_model:
-        raise ValueError(
-            f"`{last}` was saved with `save_only_model`, without the optimizer, so the run cannot be taken up where "
-            "it stopped. Give another `output_dir`."
-        )
-    if last is None:
-        return None
-    _check_world_size(last)
-    return str(last)
-
-
-def _check_world_size(checkpoint: Path) -> None:
-    """Other processes would deal the rows out otherwise, and draw otherwise: no resume would be exact."""
-    saved = max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if saved != started:
-        raise ValueError(
-            f"`{checkpoint}` was saved by {saved} processes, and {started} are to go on from it. Start {saved}, or "
-            "give another `output_dir`."
-        )
-
-
-def _is_finished(state_file: Path) -> bool:
-    """Whether all steps were done; from there, unless an epoch ends there too, transformers would train one more."""
-    state = TrainerState.load_from_json(str(state_file))
-    return state.global_step >= state.max_steps
 
 
 def check_deepspeed(args: JEPAConfig) -> None:

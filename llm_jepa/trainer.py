@@ -13,7 +13,6 @@ from accelerate.utils import DistributedType
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
-from trl import SFTTrainer
 
 from llm_jepa.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.config import JEPAConfig
@@ -49,6 +48,7 @@ from llm_jepa.refusals import (
     refuse_model,
     refuse_parallelism,
 )
+from llm_jepa.resumable import ResumableTrainer
 from llm_jepa.rows import AnyDataset
 from llm_jepa.throughput import Throughput, known_peak
 from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
@@ -61,7 +61,7 @@ class NonFiniteLossError(FloatingPointError):
     """The loss became NaN or infinite; the message names the batch."""
 
 
-class JEPATrainer(SFTTrainer):
+class JEPATrainer(ResumableTrainer):
     """Trains a causal LM to predict the next token and, besides, the embedding of one view of a row from the other.
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss (+ the router loss of a mixture of experts)

@@ -15,11 +15,13 @@ LAYERS = [
     {"arms"},
     {"train", "prediction_log", "likelihood", "schedule"},
     {"recipe", "generation", "loading", "preparers"},
-    {"trainer"},
+    {"trainer", "interruption"},
+    {"resumable"},
     {"preparation", "view_forward", "metrics", "layout_choice", "random_weights"},
     {"mask_probe", "collator", "predictor", "modeling", "refusals"},
     {"layouts", "varlen_reference", "rows"},
     {"masks", "views"},
+    {"checkpoints"},
     {"config", "entry", "throughput"},
     {
         "spans",
@@ -34,6 +36,7 @@ LAYERS = [
         "text_lines",
         "fetched_files",
         "devices",
+        "whole_files",
     },
 ]
 LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "flops", "spans", "draws", "statistics", "devices"}

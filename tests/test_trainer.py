@@ -218,6 +218,16 @@ def test_the_shipped_model_and_adapter_load_with_plain_transformers_and_peft(tmp
             torch.testing.assert_close(loaded(**inputs).logits, trainer.model(**inputs).logits)
 
 
+def test_a_resumed_run_draws_the_spans_that_it_would_have_drawn(tmp_path):
+    common = {"jepa_objective": "tube", "span_sampler": "uniform", "save_strategy": "steps", "save_steps": 3}
+    whole = jepa_trainer(tmp_path / "run", max_steps=6, **common)
+    whole.train()
+    resumed = jepa_trainer(tmp_path / "run", max_steps=6, **common)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+    assert step_losses(resumed, "jepa_loss") == step_losses(whole, "jepa_loss")
+    assert_same_weights(weights(resumed.model), weights(whole.model))
+
+
 @pytest.mark.parametrize("adapter", [None, LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.1)], ids=["full", "lora"])
 def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(adapter, tmp_path):
     common = {"num_predictor_tokens": 2, "save_strategy": "steps", "save_steps": 3, "max_steps": 6}

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +31,10 @@ def test_the_methods_that_the_trainer_overrides_keep_their_arguments():
     assert parameters(Trainer._save) == ["self", "output_dir", "state_dict"]
     assert parameters(Trainer.save_model) == ["self", "output_dir", "_internal_call"]
     assert parameters(Trainer._load_from_checkpoint) == ["self", "resume_from_checkpoint", "model"]
+    assert parameters(SFTTrainer._save_checkpoint) == ["self", "model", "trial"]
+    assert parameters(Trainer._save_rng_state) == ["self", "output_dir"]
+    assert parameters(Trainer._load_rng_state) == ["self", "checkpoint"]
+    assert "epoch" in parameters(Trainer._run_epoch)
     assert parameters(Trainer._get_grad_norm) == ["self", "model", "grad_norm"]
     assert parameters(SFTTrainer.log) == ["self", "logs", "start_time"]
     assert parameters(Trainer.evaluation_loop) == [
@@ -130,8 +135,8 @@ class Watched(SFTTrainer):
 
 
 def watched(
-    tmp_path, model: PreTrainedModel | None = None, rows=TOKENISED, data_collator=None, **overrides
-) -> Watched:
+    tmp_path, model: PreTrainedModel | None = None, rows=TOKENISED, data_collator=None, kind=Watched, **overrides
+):
     settings = {
         "output_dir": str(tmp_path),
         "per_device_train_batch_size": 2,
@@ -143,7 +148,7 @@ def watched(
         "report_to": "none",
         "disable_tqdm": True,
     }
-    return Watched(
+    return kind(
         model if model is not None else tiny_llama(),
         SFTConfig(**settings | overrides),
         data_collator=data_collator,
@@ -264,3 +269,47 @@ def test_an_evaluation_logs_under_its_prefix_what_log_adds_is_returned_and_a_pre
     trainer.predict(trainer.eval_dataset["first"])
     assert prefixes[2:] == ["test"]
     assert len(trainer.logs) == 2
+
+
+# --- what a checkpoint is made of
+
+
+class Saving(Watched):
+    """Keeps the files of a checkpoint at the moment of the random state, the last but one to be written."""
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        self.files_then = {path.name for path in Path(output_dir).iterdir()}
+        self.window_then = (self._tr_loss.item(), self._globalstep_last_logged, self._total_train_tokens)
+        self.metrics_then = {name: list(values) for name, values in self._metrics["train"].items()}
+
+
+def test_the_state_is_written_last_after_the_random_state_and_before_older_checkpoints_are_deleted(
+    tmp_path, monkeypatch
+):
+    there = {}
+    monkeypatch.setattr(
+        "transformers.trainer.rotate_checkpoints",
+        lambda **_: there.update(files={path.name for path in (tmp_path / "checkpoint-3").iterdir()}),
+    )
+    trainer = saving(tmp_path)
+    assert "optimizer.pt" in trainer.files_then
+    assert there["files"] - trainer.files_then == {"trainer_state.json"}
+
+
+def test_the_open_window_of_the_log_is_in_these_attributes(tmp_path):
+    """Of step 3, after a log at step 2: the loss, the step of that log, all tokens so far, TRL's metrics."""
+    trainer = saving(tmp_path)
+    losses, tokens = trainer.step_losses, 2 * len(TOKENISED[0]["input_ids"])
+    assert trainer.window_then == (pytest.approx(losses[2]), 2, 3 * tokens)
+    assert {name: len(values) for name, values in trainer.metrics_then.items()} == {
+        "entropy": 1, "mean_token_accuracy": 1, "num_tokens": 1,
+    }  # fmt: skip
+
+
+def saving(tmp_path) -> Saving:
+    """Trained for three steps, logged every two, saved after the third."""
+    settings = {"max_steps": 3, "logging_steps": 2, "save_strategy": "steps", "save_steps": 3, "save_total_limit": 1}
+    trainer = watched(tmp_path, kind=Saving, **settings)
+    trainer.train()
+    return trainer

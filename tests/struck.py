@@ -1,0 +1,147 @@
+"""`llm-jepa train` in processes of their own, each struck at a named moment: killed, terminated, or out of room.
+
+The processes are forked from one that has done the imports, or started by `accelerate launch -m tests.struck`.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+
+from llm_jepa.cli import main
+from llm_jepa.trainer import JEPATrainer
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.struck"])
+
+WRITERS = {
+    "torch.save": 1,
+    "transformers.modeling_utils.safe_save_file": 1,
+    "llm_jepa.predictor.save_file": 1,
+    "transformers.TrainerState.save_to_json": 1,
+    "pathlib.Path.write_text": 0,
+}
+"""What writes a run's files -> which argument is the path."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What happens to a process, once.
+
+    Args:
+        at: So many steps done and the next under way, or the end of a path: half of that file, or of what is to be
+            deleted there, is written or gone.
+        by: SIGKILL; SIGTERM, also one that the launcher passes on; or no file may grow beyond so many bytes.
+        rank: The process, if there are several.
+    """
+
+    at: int | str
+    by: Literal["kill", "term", "launcher"] | int = "kill"
+    rank: int = 0
+
+    def fall(self) -> None:
+        if isinstance(self.by, int):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.by, self.by))
+        elif self.by == "launcher":
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            os.kill(os.getppid(), signal.SIGTERM)
+            signal.sigwait({signal.SIGTERM})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL if self.by == "kill" else signal.SIGTERM)
+
+
+def start(strike: Strike | None, arguments: list[str], log: Path, **environment: str) -> BaseProcess:
+    """Start `llm-jepa train` with these arguments in the current directory; what it says goes to a file."""
+    process = FORKS.Process(target=_train, args=(strike, arguments, str(log), os.getcwd(), environment))
+    process.start()
+    return process
+
+
+def _train(strike: Strike | None, arguments: list[str], log: str, directory: str, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    os.chdir(directory)
+    datasets.config.HF_DATASETS_CACHE = Path(directory, "cache")
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    _run(strike, arguments)
+
+
+def _run(strike: Strike | None, arguments: list[str]) -> None:
+    if strike is not None and strike.rank == int(os.environ.get("RANK", "0")):
+        _await(strike)
+    sys.exit(main(["train", *arguments]))
+
+
+def _await(strike: Strike) -> None:
+    if isinstance(strike.at, int):
+        training_step, has_fallen = JEPATrainer.training_step, []
+
+        def step(trainer: JEPATrainer, *args: Any, **kwargs: Any) -> Any:
+            if trainer.state.global_step == strike.at and not has_fallen:
+                has_fallen.append(True)
+                strike.fall()
+            return training_step(trainer, *args, **kwargs)
+
+        JEPATrainer.training_step = step
+        return
+    for name, path_argument in WRITERS.items():
+        _replace(name, lambda write, i=path_argument: _cut_writer(write, i, strike))
+    _replace("shutil.rmtree", lambda remove: _cut_removal(remove, strike))
+
+
+def _cut_writer(write: Callable, path_argument: int, strike: Strike) -> Callable:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        result = write(*args, **kwargs)
+        path = str(args[path_argument])
+        if path.endswith(str(strike.at)):
+            if strike.by == "kill":
+                os.truncate(path, os.path.getsize(path) // 2)
+            strike.fall()
+        return result
+
+    return wrapper
+
+
+def _cut_removal(remove: Callable, strike: Strike) -> Callable:
+    def wrapper(path: Any, *args: Any, **kwargs: Any) -> None:
+        if str(path).endswith(str(strike.at)):
+            for name in sorted(os.listdir(path))[::2]:
+                os.remove(os.path.join(path, name))
+            strike.fall()
+        remove(path, *args, **kwargs)
+
+    return wrapper
+
+
+def _replace(name: str, change: Callable[[Callable], Callable]) -> None:
+    owner_name, _, attribute = name.rpartition(".")
+    module_name, _, class_name = owner_name.rpartition(".")
+    if class_name[:1].isupper():
+        owner = getattr(importlib.import_module(module_name), class_name)
+    else:
+        owner = importlib.import_module(owner_name)
+    setattr(owner, attribute, change(getattr(owner, attribute)))
+
+
+def as_argument(strike: Strike) -> str:
+    """For `python -m tests.struck STRIKE RECIPE ...`."""
+    return json.dumps(asdict(strike))
+
+
+if __name__ == "__main__":
+    assert shutil.rmtree, "patched by name"
+    _run(Strike(**json.loads(sys.argv[1])), sys.argv[2:])
