@@ -112,7 +112,7 @@ def write_errors_explained(what: str, output_dir: Path) -> Iterator[None]:
         consequence = f"{kept} is kept, and the same command goes on from it" if kept else "No checkpoint was there"
         raise WriteError(
             f"{what} could not be written to {output_dir}: {error}. The disk has {free_megabytes} MB free. "
-            f"{consequence}; what was written in part is removed at the next start."
+            f"{consequence}; the next start replaces what was written in part."
         ) from error
 
 
