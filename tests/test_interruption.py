@@ -39,7 +39,7 @@ SETTINGS = {
     "report_to": "none",
     "disable_tqdm": True,
 }
-OF_THIS_SESSION = ("_runtime", "_per_second", "train_loss")
+OF_THIS_SESSION = ("_runtime", "_per_second", "train_loss", "peak_memory_gib")
 """Logged values that transformers means of the latest start alone."""
 
 
