@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import json
+import sys
+from contextlib import redirect_stdout
 
 import datasets
 import transformers
@@ -14,9 +16,9 @@ from llm_jepa.planning.calibration import CALIBRATION_STEPS, seconds_per_step
 from llm_jepa.planning.changes import Change, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests
 from llm_jepa.planning.memory import LAUNCHES, Launch
-from llm_jepa.planning.plan import RECIPE, Plan, make_plan
+from llm_jepa.planning.plan import FITS, RECIPE, Plan, make_plan
 from llm_jepa.planning.workload import SFT
-from llm_jepa.recipe import Recipe, parse_recipe
+from llm_jepa.recipe import parse_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,18 +51,20 @@ def run(args: argparse.Namespace) -> int:
     gpu = None if args.gpu is None else find_gpu(args.gpu)
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    recipe = parse_recipe([args.recipe, *args.overrides])
     launch: Launch = args.launch or ("single" if args.gpus == 1 else "multi-gpu")
-    seconds = seconds_per_step(recipe) if args.calibrate else None
-    plan = make_plan(recipe, gpu, args.gpus, launch, seconds)
-    does_not_fit = plan.verdict is not None and plan.verdict != "fits"
-    changes = changes_that_fit(recipe, gpu, args.gpus, launch) if gpu is not None and does_not_fit else []
+    with redirect_stdout(sys.stderr):  # where DeepSpeed's log goes, and TRL's in a calibration: stdout is the plan's
+        recipe = parse_recipe([args.recipe, *args.overrides])
+        seconds = seconds_per_step(recipe) if args.calibrate else None
+        plan = make_plan(recipe, gpu, args.gpus, launch, seconds)
+        changes: list[Change] = []
+        if gpu is not None and plan.verdict != FITS:
+            changes = changes_that_fit(recipe, gpu, args.gpus, launch)
     money = _money(plan, args)
     if args.json:
         content = dataclasses.asdict(plan) | {"changes": [dataclasses.asdict(one) for one in changes], "money": money}
         Console(soft_wrap=True, highlight=False).print_json(json.dumps(content, default=dataclasses.asdict))
-        return 0
-    _show(Console(highlight=False, soft_wrap=True), recipe, plan, changes, money, args)
+    else:
+        _show(Console(highlight=False, soft_wrap=True), plan, changes, money, args)
     return 0
 
 
@@ -92,7 +96,6 @@ def _money(plan: Plan, args: argparse.Namespace) -> dict[str, Estimate]:
 
 def _show(
     console: Console,
-    recipe: Recipe,
     plan: Plan,
     changes: list[Change],
     money: dict[str, Estimate],
@@ -128,25 +131,27 @@ def _change(change: Change) -> str:
 
 
 def _arm_table(plan: Plan) -> Table:
-    table = Table(title="a step of each arm", title_justify="left")
-    headings = ("", "tokens a row", "without gradient", "TFLOP a step", "to SFT", "hours: low / expected / high")
+    caption = "tokens a row, with gradient and without; hours: low / expected / high"
+    table = Table(title="arms", title_justify="left", caption=caption)
+    headings = ("", "tokens", "no-grad", "TFLOP/step", "to SFT", "hours")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left")
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, arm in plan.arms.items():
-        hours = "-" if arm.hours is None else _range(arm.hours, ".2f")
+        hours = "-" if arm.hours is None else _range(arm.hours, ".3g")
         tokens = f"{arm.tokens_per_row:.1f}", f"{arm.detached_tokens_per_row:.1f}"
         table.add_row(name, *tokens, f"{arm.flops_per_step / TERA:.3f}", f"{arm.ratio:.2f}", hours)
     return table
 
 
 def _memory_table(plan: Plan) -> Table:
-    table = Table(title="memory of one device at its peak", title_justify="left")
-    for heading in ("", "GiB"):
-        table.add_column(heading, justify="right" if heading else "left")
+    caption = "the sum: low (a usual micro-batch) / expected (the largest drawn) / high (the longest rows together)"
+    table = Table(title="memory of one device at its peak", title_justify="left", caption=caption, min_width=60)
+    table.add_column("")
+    table.add_column("GiB", justify="right")
     for kind, num_bytes in plan.memory.by_kind.items():
         table.add_row(kind, f"{num_bytes / GIB:.2f}")
     table.add_section()
-    table.add_row("low / expected / high", _range(plan.memory.peak.times(1 / GIB), ".2f"))
+    table.add_row("sum", _range(plan.memory.peak.times(1 / GIB), ".2f"))
     return table
 
 

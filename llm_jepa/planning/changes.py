@@ -6,11 +6,9 @@ from typing import Any
 
 from llm_jepa.devices import GPU
 from llm_jepa.planning.memory import LAUNCHES, Launch
-from llm_jepa.planning.plan import plan_memory, verdict
+from llm_jepa.planning.plan import FITS, plan_memory, verdict
 from llm_jepa.planning.workload import Workload, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
-
-FITS = "fits"
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch)
     Each is tried by itself, and, as long as none has been enough, together with those before it. Loss dropout is not
     among them: a step that keeps the JEPA term holds as much as any.
     """
-    before = _row_flops(draw_workload(recipe, launch, True))
+    before = draw_workload(recipe, launch, True)
     tried: list[Change] = []
     together: tuple[dict[str, Any], Launch, bool] = {}, launch, True
     for candidate in _candidates(recipe, num_devices, launch):
@@ -49,7 +47,7 @@ def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch)
         )
         for one in (candidate, together):
             if not any(change.fits for change in tried) or one is candidate:
-                tried.append(_try(recipe, one, gpu, num_devices, before))
+                tried.append(_try(before, one, gpu, num_devices))
     found = [change for change in tried if change.fits]
     return sorted(found, key=lambda change: (not change.keeps_result, change.flops_ratio, len(change.settings)))
 
@@ -78,17 +76,13 @@ def _candidates(recipe: Recipe, num_devices: int, launch: Launch) -> Iterator[tu
         yield {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}, launch, False
 
 
-def _try(
-    recipe: Recipe,
-    candidate: tuple[dict[str, Any], Launch, bool],
-    gpu: GPU,
-    num_devices: int,
-    flops_before: float,
-) -> Change:
+def _try(before: Workload, candidate: tuple[dict[str, Any], Launch, bool], gpu: GPU, num_devices: int) -> Change:
     settings, launch, keeps_result = candidate
-    drawn = draw_workload(build_recipe(recipe.path, recipe.settings | settings), launch, True)
+    recipe = build_recipe(before.recipe.path, before.recipe.settings | settings)
+    has_other_views = any(key.startswith("jepa_") for key in settings)
+    drawn = draw_workload(recipe, launch, True, None if has_other_views else before.prepared)
     memory = plan_memory(drawn, launch, num_devices)
-    ratio = _row_flops(drawn) / flops_before
+    ratio = _row_flops(drawn) / _row_flops(before)
     return Change(settings, launch, keeps_result, memory.peak.high, ratio, verdict(memory, gpu) == FITS)
 
 

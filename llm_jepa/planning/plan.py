@@ -16,6 +16,7 @@ RESERVED_BYTES = 1.5 * GIB
 """Of a GPU's memory: the driver's context, and what an allocator loses to fragments."""
 
 RECIPE = "this recipe"
+FITS = "fits"
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def verdict(memory: MemoryPlan, gpu: GPU) -> str:
     """Whether a GPU has room."""
     room = gpu.memory_bytes - RESERVED_BYTES
     if memory.peak.high <= room:
-        return "fits"
+        return FITS
     return "does not fit" if memory.peak.expected > room else "fits, unless the longest rows meet in one micro-batch"
 
 

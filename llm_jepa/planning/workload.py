@@ -100,9 +100,11 @@ def with_view(recipe: Recipe, view: dict[str, Any]) -> Recipe:
     return build_recipe(recipe.path, settings | view)
 
 
-def draw_workload(recipe: Recipe, launch: Launch, scores_labels_only: bool) -> Workload:
-    """Prepare a recipe's rows, or a sample of them, draw micro-batches, and set its model up without data."""
-    prepared = prepare_recipe(recipe, SAMPLED_ROWS)
+def draw_workload(
+    recipe: Recipe, launch: Launch, scores_labels_only: bool, prepared: PreparedRecipe | None = None
+) -> Workload:
+    """Prepare a recipe's rows, or a sample of them, unless they are there already, and draw micro-batches."""
+    prepared = prepared or prepare_recipe(recipe, SAMPLED_ROWS)
     size = recipe.training.per_device_train_batch_size
     order = np.random.default_rng(recipe.training.seed).permutation(len(prepared.rows))
     starts = range(0, max(1, len(order) - size + 1), size)[:SAMPLED_BATCHES]

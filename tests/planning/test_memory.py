@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.optim import GlobalOptimManager
 from transformers import TrainerCallback
 
 from llm_jepa.planning.dry_step import DryModel
@@ -48,6 +49,7 @@ def wide_model(tmp_path_factory) -> str:
     ids=str,
 )
 def test_states_are_those_of_training(settings, wide_model, overrides):
+    GlobalOptimManager.get_instance().initialize()  # which knows embeddings of earlier models by their address alone
     given = settings | {"model_name_or_path": wide_model} | overrides
     recipe = build_recipe(Path("recipe.yaml"), given)
     prepared = prepare_recipe(recipe)

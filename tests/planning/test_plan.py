@@ -1,0 +1,195 @@
+"""`llm-jepa plan`: hand-computed money, consistent figures, changes that make a recipe fit, clear errors."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llm_jepa.cli import main
+from llm_jepa.devices import GIB, GPU, find_gpu
+from llm_jepa.planning.changes import changes_that_fit
+from llm_jepa.planning.estimate import Estimate, break_even_requests, hours_at_peak, hours_at_rate
+from llm_jepa.planning.memory import LAUNCHES
+from llm_jepa.planning.plan import RESERVED_BYTES, make_plan, plan_memory, verdict
+from llm_jepa.planning.workload import draw_workload
+from llm_jepa.recipe import Recipe, build_recipe
+from llm_jepa.train import build_trainer
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def recipe_of(settings: dict, **overrides) -> Recipe:
+    return build_recipe(Path("recipe.yaml"), settings | overrides)
+
+
+@pytest.fixture(scope="module")
+def recipe_file(settings, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("plan") / "recipe.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return str(path)
+
+
+def test_hours_are_flops_over_the_share_of_the_peak_that_training_reaches():
+    """3.6e18 FLOPs on a device of 1e15 a second: an hour at the whole peak."""
+    assert hours_at_peak(3.6e18, 1e15) == Estimate(2.0, pytest.approx(1 / 0.35), 5.0)
+    assert hours_at_rate(3.6e18, 1e15) == Estimate(pytest.approx(0.85), 1.0, pytest.approx(1.15))
+
+
+def test_requests_that_repay_the_training():
+    """A request of 1.8 s at 2 an hour costs 0.001; saving one in ten, 50 are repaid after 500,000."""
+    requests = break_even_requests(Estimate(-1.0, 50.0, 100.0), request_seconds=1.8, price_per_hour=2.0, gain=0.1)
+    assert requests == Estimate(0.0, pytest.approx(500_000), pytest.approx(1_000_000))
+
+
+def test_the_launches_are_the_files_of_the_recipes():
+    assert set(LAUNCHES) == {path.stem for path in (REPOSITORY / "recipes" / "accelerate").glob("*.yaml")} - {
+        "multi-node"
+    }
+
+
+def test_the_arms_cost_what_their_tokens_say(settings):
+    """Rows of one length: ratios lie between those of tokens, and tube's is 1; dropout is in the expectation."""
+    plan = make_plan(recipe_of(settings, jepa_source_view="prefix", jepa_target="stop_gradient", jepa_dropout=0.75))
+    arms = plan.arms
+    assert list(arms) == ["SFT", "alone", "prefix", "prefix, stop-gradient", "tube", "this recipe"]
+    conversation, target = (plan.view_tokens[name] for name in ("conversation", "target"))
+    assert arms["SFT"].tokens_per_row == arms["tube"].tokens_per_row == conversation
+    assert arms["prefix, stop-gradient"].tokens_per_row == conversation + 1
+    assert arms["prefix, stop-gradient"].detached_tokens_per_row == target
+    assert 1 < arms["prefix, stop-gradient"].ratio < arms["prefix"].ratio < arms["alone"].ratio < 2
+    expected = 0.25 * arms["prefix, stop-gradient"].ratio + 0.75
+    assert arms["this recipe"].ratio == pytest.approx(expected)
+    assert (plan.rows, plan.steps, plan.verdict) == (16, 2, None)
+
+
+def test_steps_follow_rows_batch_accumulation_and_devices(settings):
+    recipe = recipe_of(
+        settings, per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=3, max_steps=-1
+    )
+    one, two = (make_plan(recipe, num_devices=n, launch=launch) for n, launch in ((1, "single"), (2, "multi-gpu")))
+    assert (one.steps, two.steps) == (12, 6)
+    assert two.arms["SFT"].flops_per_step == pytest.approx(2 * one.arms["SFT"].flops_per_step)
+    assert two.memory.by_kind["communication"] == pytest.approx(one.memory.by_kind["weights"], rel=0.01)
+    trainer = build_trainer(recipe)
+    trainer.train()
+    assert trainer.state.global_step == one.steps
+
+
+def test_a_text_recipe_has_no_arms_of_pairs(settings, tmp_path):
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "lines with a number or a vowel"}\n' * 8)
+    given = {key: value for key, value in settings.items() if key not in ("source_column", "target_column")}
+    recipe = recipe_of(given, dataset_name=str(texts), jepa_objective="tube")
+    assert list(make_plan(recipe).arms) == ["SFT", "tube", "this recipe"]
+
+
+def with_room(num_bytes: float) -> GPU:
+    return replace(find_gpu("h100-80gb"), memory_bytes=num_bytes + RESERVED_BYTES)
+
+
+def test_the_cheapest_change_that_fits_comes_first_and_fits(settings):
+    """With a third of the room that it takes, a smaller micro-batch is enough and trains the same."""
+    recipe = recipe_of(settings)
+    peak = plan_memory(draw_workload(recipe, "single", True), "single", 1).peak
+    gpu = with_room(peak.high / 3)
+    changes = changes_that_fit(recipe, gpu, 1, "single")
+    assert changes[0].keeps_result
+    assert changes[0].settings["per_device_train_batch_size"] < 8
+    settings_after = settings | changes[0].settings
+    after = plan_memory(draw_workload(recipe_of(settings_after), "single", True), "single", 1)
+    assert verdict(after, gpu) == "fits"
+    batch = settings_after["per_device_train_batch_size"] * settings_after["gradient_accumulation_steps"]
+    assert batch == settings["per_device_train_batch_size"]
+    order = [(not change.keeps_result, change.flops_ratio) for change in changes]
+    assert order == sorted(order)
+
+
+def test_where_states_alone_are_too_large_devices_or_lora_must_help(settings):
+    recipe = recipe_of(settings, per_device_train_batch_size=1, gradient_checkpointing=True)
+    lasting = plan_memory(draw_workload(recipe, "single", True), "single", 1).by_kind
+    gpu = with_room(lasting["weights"] + lasting["optimizer"])
+    single = changes_that_fit(recipe, gpu, 1, "single")
+    assert all("use_peft" in change.settings for change in single)
+    several = changes_that_fit(recipe, gpu, 8, "multi-gpu")
+    assert several[0].launch in ("zero2", "zero3")
+    assert several[0].keeps_result
+
+
+def test_the_command_prints_json_and_touches_no_weights(recipe_file, settings, tmp_path, capsys):
+    """A model directory without its weights is planned all the same."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in Path(settings["model_name_or_path"]).iterdir():
+        if file.suffix != ".safetensors":
+            (bare / file.name).write_bytes(file.read_bytes())
+    options = [
+        "--json",
+        "--gpu",
+        "h100-80gb",
+        "--gpus",
+        "8",
+        "--price-per-hour",
+        "2.5",
+        "--request-seconds",
+        "1.8",
+        "--gain",
+        "0.1",
+    ]
+    assert main(["plan", recipe_file, *options, "--gain", "0.1", "--model_name_or_path", str(bare)]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    own, sft = plan["arms"]["this recipe"], plan["arms"]["SFT"]
+    assert own["hours"]["expected"] == pytest.approx(own["flops_per_step"] * 2 / 8 / (989e12 * 0.35) / 3600)
+    extra = (own["hours"]["expected"] - sft["hours"]["expected"]) * 8 * 2.5
+    assert plan["money"]["cost_over_sft"]["expected"] == pytest.approx(extra)
+    assert plan["money"]["break_even_requests"]["expected"] == pytest.approx(extra / (0.1 * 1.8 / 3600 * 2.5))
+    assert plan["verdict"] == "fits"
+    assert sum(plan["memory"]["by_kind"].values()) == pytest.approx(plan["memory"]["peak"]["expected"])
+    assert {"packed", "rows"} == set(plan["activation_bytes"])
+
+
+def test_a_calibrated_plan_goes_by_the_seconds_that_it_is_given(settings):
+    """2 steps of 1,800 s are an hour."""
+    plan = make_plan(recipe_of(settings), seconds_per_step=1800.0)
+    assert plan.arms["this recipe"].hours.expected == pytest.approx(1.0)
+    assert plan.arms["SFT"].hours.expected == pytest.approx(1 / plan.arms["this recipe"].ratio)
+
+
+def test_the_command_calibrates_on_this_machine_and_leaves_nothing(recipe_file, settings, capsys):
+    assert main(["plan", recipe_file, "--calibrate", "--price_per_hour", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "cost:" in printed
+    assert not Path(settings["output_dir"]).exists() or "recipe.yaml" not in Path(settings["output_dir"]).iterdir()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gpu", "h1000"], "'h1000' is unknown. Known are"),
+        (["--gpus", "0"], "`--gpus` is 0"),
+        (["--gpu", "t4-16gb", "--launch", "zero3"], "give `--gpus`"),
+        (["--price_per_hour", "2"], "needs hours"),
+        (["--gpu", "t4-16gb", "--request_seconds", "2"], "no effect without `--price_per_hour`"),
+        (["--gpu", "t4-16gb", "--optim", "adafactor"], "`optim: adafactor`"),
+    ],
+)
+def test_bad_options_are_one_line_each(recipe_file, options, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", recipe_file, *options])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_planning_touches_no_gpu(recipe_file):
+    """In a process of its own, CUDA is never asked for."""
+    program = (
+        "import sys, torch; from llm_jepa.cli import main; "
+        f"main(['plan', {recipe_file!r}, '--json', '--gpu', 'h100-80gb']); "
+        "sys.exit(torch.cuda.is_initialized())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["memory"]["peak"]["expected"] < GIB
