@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import logging
 import sys
 from contextlib import redirect_stdout
 
@@ -52,7 +53,12 @@ def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     launch: Launch = args.launch or ("single" if args.gpus == 1 else "multi-gpu")
-    with redirect_stdout(sys.stderr):  # where DeepSpeed's log goes, and TRL's in a calibration: stdout is the plan's
+    logging.getLogger("llm_jepa").setLevel(logging.WARNING)  # of each arm, its layout
+    waiting = Console(stderr=True).status("counting on tensors without data")
+    with (
+        waiting,
+        redirect_stdout(sys.stderr),
+    ):  # where DeepSpeed's log goes, and TRL's in a calibration: stdout is the plan's
         recipe = parse_recipe([args.recipe, *args.overrides])
         seconds = seconds_per_step(recipe) if args.calibrate else None
         plan = make_plan(recipe, gpu, args.gpus, launch, seconds)
@@ -107,6 +113,8 @@ def _show(
     console.print(f"layout: {plan.layout}", markup=False)
     console.print(_arm_table(plan))
     console.print(_memory_table(plan))
+    peak = _range(plan.memory.peak.times(1 / GIB), ".2f")
+    console.print(f"together: {peak} GiB (a usual micro-batch / the largest drawn / the longest rows in one)")
     for name, num_bytes in plan.activation_bytes.items():
         console.print(f"activations in the layout {name}: {num_bytes / GIB:.2f} GiB")
     if plan.verdict is not None:
@@ -119,6 +127,9 @@ def _show(
         console.print(
             "no change of micro-batch, sharding, checkpointing, view or LoRA is enough: take more or larger GPUs"
         )
+    hours = plan.arms[RECIPE].hours
+    if hours is not None:
+        console.print(f"hours of {RECIPE}: {_range(hours, '.3g')} (low / expected / high)")
     for name, estimate in money.items():
         console.print(f"{name.replace('_', ' ')}: {_range(estimate, ',.2f' if 'cost' in name else ',.0f')}")
 
@@ -131,27 +142,23 @@ def _change(change: Change) -> str:
 
 
 def _arm_table(plan: Plan) -> Table:
-    caption = "tokens a row, with gradient and without; hours: low / expected / high"
-    table = Table(title="arms", title_justify="left", caption=caption)
+    table = Table(title="arms (tokens a row, hours as expected)", title_justify="left")
     headings = ("", "tokens", "no-grad", "TFLOP/step", "to SFT", "hours")
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, arm in plan.arms.items():
-        hours = "-" if arm.hours is None else _range(arm.hours, ".3g")
+        hours = "-" if arm.hours is None else f"{arm.hours.expected:.3g}"
         tokens = f"{arm.tokens_per_row:.1f}", f"{arm.detached_tokens_per_row:.1f}"
         table.add_row(name, *tokens, f"{arm.flops_per_step / TERA:.3f}", f"{arm.ratio:.2f}", hours)
     return table
 
 
 def _memory_table(plan: Plan) -> Table:
-    caption = "the sum: low (a usual micro-batch) / expected (the largest drawn) / high (the longest rows together)"
-    table = Table(title="memory of one device at its peak", title_justify="left", caption=caption, min_width=60)
+    table = Table(title="memory of one device at its peak", title_justify="left")
     table.add_column("")
     table.add_column("GiB", justify="right")
     for kind, num_bytes in plan.memory.by_kind.items():
         table.add_row(kind, f"{num_bytes / GIB:.2f}")
-    table.add_section()
-    table.add_row("sum", _range(plan.memory.peak.times(1 / GIB), ".2f"))
     return table
 
 

@@ -42,7 +42,7 @@ class MemoryPlan:
     """Bytes on one device when it holds most.
 
     Attributes:
-        peak: Low of a usual micro-batch, expected of the largest of those drawn, high of the longest rows together.
+        peak: Of three micro-batches: a usual one, the largest of those drawn, the longest rows together.
         by_kind: The expected ones: weights, gradients, optimizer, activations, logits, communication.
     """
 
@@ -140,8 +140,8 @@ def plan_memory(drawn: Workload, launch: Launch, num_devices: int) -> MemoryPlan
         lasting | drawn.model.peak_bytes(drawn.inputs(rows), kept.gradient_share)
         for rows in (usual, largest, drawn.longest_rows())
     ]
-    low, expected, high = (sum(peak.values()) for peak in peaks)
-    return MemoryPlan(Estimate(low, expected, max(expected, high)), peaks[1])
+    low, expected, high = sorted(peaks, key=lambda peak: sum(peak.values()))
+    return MemoryPlan(Estimate(*(sum(peak.values()) for peak in (low, expected, high))), expected)
 
 
 def verdict(memory: MemoryPlan, gpu: GPU) -> str:
