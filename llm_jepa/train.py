@@ -75,6 +75,8 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     if is_complete(output_dir) and recipe.training.resume_from_checkpoint is None:
         logger.info(f"{output_dir} already holds the complete run; nothing to do.")
         return None
+    if recipe.training.resume_from_checkpoint is not None:
+        check_checkpoint(Path(recipe.training.resume_from_checkpoint), recipe.settings)
     checkpoint = checkpoint_to_resume(recipe.training)
     trainer = build_trainer(recipe)
     check_launch(trainer.accelerator)
@@ -172,17 +174,35 @@ def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:
     advice = "Nothing was overwritten. Give another `output_dir`, or move this one away."
     if not (directory / RECIPE_FILE).is_file():
         raise ValueError(f"`output_dir: {directory}` is not empty and holds no run ({RECIPE_FILE}). {advice}")
-    there = _without(KEYS_WITHOUT_EFFECT_ON_RESULT, read_settings(directory / RECIPE_FILE))
+    differences = _differences(directory, settings)
+    if differences:
+        raise ValueError(f"`output_dir: {directory}` holds a run with other settings: {differences}. {advice}")
+
+
+def check_checkpoint(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Accept a checkpoint that was asked for if its run, where it lies in one, has the same settings.
+
+    Raises:
+        ValueError: It is another recipe's; the message shows which settings differ.
+    """
+    run = checkpoint.parent
+    differences = _differences(run, settings) if (run / RECIPE_FILE).is_file() else ""
+    if differences:
+        raise ValueError(
+            f"`resume_from_checkpoint: {checkpoint}` is of a run with other settings: {differences}. Give those of "
+            "that run, or start anew without it."
+        )
+
+
+def _differences(run: Path, settings: dict[str, Any]) -> str:
+    """Which settings of a run differ from these, of those that have an effect on its result."""
+    there = _without(KEYS_WITHOUT_EFFECT_ON_RESULT, read_settings(run / RECIPE_FILE))
     here = _without(KEYS_WITHOUT_EFFECT_ON_RESULT, settings)
-    differences = [
+    return "; ".join(
         f"`{key}` is {_shown(there, key)} there and {_shown(here, key)} here"
         for key in here | there
         if (key in here, here.get(key)) != (key in there, there.get(key))
-    ]
-    if differences:
-        raise ValueError(
-            f"`output_dir: {directory}` holds a run with other settings: {'; '.join(differences)}. {advice}"
-        )
+    )
 
 
 def check_deepspeed(args: JEPAConfig) -> None:

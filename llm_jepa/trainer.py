@@ -52,7 +52,7 @@ from llm_jepa.resumable import ResumableTrainer
 from llm_jepa.rows import AnyDataset
 from llm_jepa.throughput import Throughput, known_peak
 from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
-from llm_jepa.view_forward import ViewForward
+from llm_jepa.view_forward import ForwardRecorder, ViewForward
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class JEPATrainer(ResumableTrainer):
         if conversations is not None and (spans is not None or drops_jepa):
             inputs["views"] = conversations
         has_jepa = "views" in inputs and not drops_jepa
-        forward = _Recorder(model)
+        forward = ForwardRecorder(model)
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
         trl_loss, outputs = result if return_outputs else (result, None)
         is_step = num_items_in_batch is not None
@@ -353,17 +353,3 @@ class JEPATrainer(ResumableTrainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.predictor is not None:
             load_vectors(self.predictor, resume_from_checkpoint)
-
-
-class _Recorder:
-    """Calls a model and keeps the output of its fused forward, which TRL's `compute_loss` does not return."""
-
-    def __init__(self, model: Callable[..., Any]):
-        self.model = model
-        self.fused_outputs: Any = None
-
-    def __call__(self, **inputs: Any) -> Any:
-        outputs = self.model(**inputs)
-        if inputs.get("fused_lm_head"):
-            self.fused_outputs = outputs
-        return outputs

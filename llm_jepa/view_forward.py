@@ -10,6 +10,7 @@ Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, M label
 
 import functools
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +139,20 @@ class ViewForward:
                 logits_PE.index_select(0, batch.conversation_positions_C) for logits_PE in output.router_logits
             )
         return output
+
+
+class ForwardRecorder:
+    """Calls a model and keeps the output of its fused forward, which TRL's `compute_loss` does not return."""
+
+    def __init__(self, model: Callable[..., Any]):
+        self.model = model
+        self.fused_outputs: Any = None
+
+    def __call__(self, **inputs: Any) -> Any:
+        outputs = self.model(**inputs)
+        if inputs.get("fused_lm_head"):
+            self.fused_outputs = outputs
+        return outputs
 
 
 @torch.no_grad()

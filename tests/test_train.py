@@ -149,6 +149,22 @@ def test_an_output_directory_of_other_settings_is_refused_and_untouched(inputs):
     assert snapshot(Path("out")) == before
 
 
+def test_a_checkpoint_of_another_recipe_is_refused_and_nothing_is_written(inputs):
+    train(read(inputs, save_strategy="steps", save_steps=1))
+    (checkpoint,) = list(Path("out").glob("checkpoint-*"))[:1]
+    given = {
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "output_dir": "other",
+        "resume_from_checkpoint": str(checkpoint),
+    }
+    with pytest.raises(ValueError, match=r"run with other settings: `learning_rate` is 0\.001 there and 0.5 here"):
+        train(read(inputs, **given, learning_rate=0.5))
+    assert not Path("other").exists()
+    train(read(inputs, **given))
+    assert (Path("other") / "trainer_state.json").is_file()
+
+
 def test_an_output_directory_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="is not empty and holds no run"):
