@@ -14,7 +14,6 @@ CALIBRATION_STEPS = 20
 WARM_UP_STEPS = 3
 
 ASIDE: dict[str, Any] = {
-    "max_steps": CALIBRATION_STEPS,
     "save_strategy": "no",
     "eval_strategy": "no",
     "load_best_model_at_end": False,
@@ -34,13 +33,14 @@ class _Stopwatch(TrainerCallback):
         self.ends_seconds.append(time.perf_counter())
 
 
-def seconds_per_step(recipe: Recipe) -> float:
+def seconds_per_step(recipe: Recipe, num_steps: int = CALIBRATION_STEPS) -> float:
     """Train the recipe's first steps, throw the result away, and give the mean of those after the warm-up.
 
     The loss is read in every step, so that a GPU has ended each step when its time is taken.
     """
     with tempfile.TemporaryDirectory() as directory:
-        aside = build_recipe(recipe.path, recipe.settings | ASIDE | {"output_dir": str(Path(directory) / "run")})
+        place = {"output_dir": str(Path(directory) / "run"), "max_steps": num_steps}
+        aside = build_recipe(recipe.path, recipe.settings | ASIDE | place)
         trainer = build_trainer(aside)
         stopwatch = _Stopwatch()
         trainer.add_callback(stopwatch)
