@@ -2,7 +2,7 @@
 
     python benchmarks/plan_accuracy.py RECIPE --steps 60 --arms SFT alone --output plan_accuracy.json [--key value ...]
 
-The recipe's first 20 steps calibrate; then each arm trains so many steps, and its mean step is compared with the plan's.
+The first 20 steps of the recipe calibrate; then each arm trains so many steps, whose mean is compared with the plan.
 Nothing else should run on the machine.
 """
 
