@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_jepa.devices import GPU
 from llm_jepa.planning.memory import LAUNCHES, Launch
-from llm_jepa.planning.plan import FITS, plan_memory, verdict
+from llm_jepa.planning.plan import peak_bytes, room_bytes
 from llm_jepa.planning.workload import Workload, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
 
@@ -18,7 +18,7 @@ class Change:
     Attributes:
         settings: What to write in the recipe; `launch` names a file of recipes/accelerate.
         keeps_result: Whether the same is trained, up to rounding.
-        peak_bytes: The highest estimate after it.
+        peak_bytes: After it, when the longest rows meet in one micro-batch.
         flops_ratio: Of a step that keeps the JEPA term, after it, to one before.
     """
 
@@ -37,6 +37,7 @@ def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch)
     among them: a step that keeps the JEPA term holds as much as any.
     """
     before = draw_workload(recipe, launch, True)
+    flops_before = _row_flops(before)
     tried: list[Change] = []
     together: tuple[dict[str, Any], Launch, bool] = {}, launch, True
     for candidate in _candidates(recipe, num_devices, launch):
@@ -47,7 +48,7 @@ def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch)
         )
         for one in (candidate, together):
             if not any(change.fits for change in tried) or one is candidate:
-                tried.append(_try(before, one, gpu, num_devices))
+                tried.append(_try(before, flops_before, one, gpu, num_devices))
     found = [change for change in tried if change.fits]
     return sorted(found, key=lambda change: (not change.keeps_result, change.flops_ratio, len(change.settings)))
 
@@ -76,14 +77,15 @@ def _candidates(recipe: Recipe, num_devices: int, launch: Launch) -> Iterator[tu
         yield {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}, launch, False
 
 
-def _try(before: Workload, candidate: tuple[dict[str, Any], Launch, bool], gpu: GPU, num_devices: int) -> Change:
+def _try(
+    before: Workload, flops_before: float, candidate: tuple[dict[str, Any], Launch, bool], gpu: GPU, num_devices: int
+) -> Change:
     settings, launch, keeps_result = candidate
     recipe = build_recipe(before.recipe.path, before.recipe.settings | settings)
     has_other_views = any(key.startswith("jepa_") for key in settings)
     drawn = draw_workload(recipe, launch, True, None if has_other_views else before.prepared)
-    memory = plan_memory(drawn, launch, num_devices)
-    ratio = _row_flops(drawn) / _row_flops(before)
-    return Change(settings, launch, keeps_result, memory.peak.high, ratio, verdict(memory, gpu) == FITS)
+    peak = sum(peak_bytes(drawn, drawn.longest_rows(), launch, num_devices).values())
+    return Change(settings, launch, keeps_result, peak, _row_flops(drawn) / flops_before, peak <= room_bytes(gpu))
 
 
 def _row_flops(drawn: Workload) -> float:

@@ -130,23 +130,29 @@ def step_flops(drawn: Workload, num_devices: int, sft_flops: float | None) -> fl
 
 def plan_memory(drawn: Workload, launch: Launch, num_devices: int) -> MemoryPlan:
     """The peak of one device's memory."""
-    is_half = drawn.model.half is not None
-    kept = states(
-        drawn.model.weights(), OptimizerNames(drawn.recipe.training.optim).value, launch, num_devices, is_half
-    )
-    lasting = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
     usual, largest = drawn.batches[len(drawn.batches) // 2], drawn.batches[-1]
-    peaks = [
-        lasting | drawn.model.peak_bytes(drawn.inputs(rows), kept.gradient_share)
-        for rows in (usual, largest, drawn.longest_rows())
-    ]
+    peaks = [peak_bytes(drawn, rows, launch, num_devices) for rows in (usual, largest, drawn.longest_rows())]
     low, expected, high = sorted(peaks, key=lambda peak: sum(peak.values()))
     return MemoryPlan(Estimate(*(sum(peak.values()) for peak in (low, expected, high))), expected)
 
 
+def peak_bytes(drawn: Workload, rows: list[dict[str, Any]], launch: Launch, num_devices: int) -> dict[str, float]:
+    """What one device holds when it holds most of a micro-batch, by kind."""
+    is_half = drawn.model.half is not None
+    optim = OptimizerNames(drawn.recipe.training.optim).value
+    kept = states(drawn.model.weights(), optim, launch, num_devices, is_half)
+    lasting = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
+    return lasting | drawn.model.peak_bytes(drawn.inputs(rows), kept.gradient_share)
+
+
+def room_bytes(gpu: GPU) -> float:
+    """What tensors may take of a GPU."""
+    return gpu.memory_bytes - RESERVED_BYTES
+
+
 def verdict(memory: MemoryPlan, gpu: GPU) -> str:
     """Whether a GPU has room."""
-    room = gpu.memory_bytes - RESERVED_BYTES
+    room = room_bytes(gpu)
     if memory.peak.high <= room:
         return FITS
     return "does not fit" if memory.peak.expected > room else "fits, unless the longest rows meet in one micro-batch"

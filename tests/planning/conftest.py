@@ -7,14 +7,14 @@ import pytest
 
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
-MICRO_BATCH = 8
+MICRO_BATCH = 4
 
 
 @pytest.fixture(scope="package")
 def settings(tmp_path_factory) -> dict:
     """Of a recipe whose rows are all of one length, so that all micro-batches are alike."""
     directory = tmp_path_factory.mktemp("plan")
-    write_model(directory / "model", hidden_size=128, intermediate_size=384, num_hidden_layers=4)
+    write_model(directory / "model", hidden_size=128, intermediate_size=384, num_hidden_layers=2)
     data = directory / "data.jsonl"
     data.write_text((json.dumps(PAIRS[4]) + "\n") * 2 * MICRO_BATCH)
     return {
