@@ -8,6 +8,7 @@ import torch
 from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
+from llm_jepa.view_fields import check_expression
 
 MAX_PREDICTOR_TOKENS = 16
 SPAN_SAMPLERS: dict[str, tuple[Literal["ends", "start_first", "uniform"], ...]] = {
@@ -65,8 +66,19 @@ class JEPAConfig(SFTConfig):
             alone), or `auto` (flat with flash attention, else packed, where the model takes it exactly; rows where it
             does not).
         long_rows: What to do with a row of which a sequence exceeds `max_length`: `drop` it or raise an `error`.
-        source_column: Column with the source, when the data are two plain columns.
-        target_column: Column with the target, when the data are two plain columns.
+        source_column: Where the source is, when the data are no `messages` nor `prompt`/`completion`: a column by its
+            exact name, else a Jinja template of columns (`{{ question }} Schema: {{ schema }}`; sandboxed, what is
+            null or undefined is an error), else the path of a nested field (`example.question.text`).
+        target_column: Where the target is, likewise.
+        view_columns: In place of those two: where each of two or more views is, likewise. A row becomes several, one
+            for each pair of views, the earlier one its source.
+        view_pairs: Which pairs: each view with the next (`chain`, the default) or with every later one (`all`).
+        missing_views: Of `view_columns`, whether a view that is null or blank is an `error`, or its pairs are left out
+            and counted (`skip`).
+        source_turn: Which user turn before the target is the source, of `messages` or of a chat's `prompt`.
+        target_turn: Which assistant turn of `messages` is the target: the one that ends the conversation (`last`), the
+            `first` after a user turn, or `all` after one, each in a row of its own. Such a row ends with its target,
+            whose turn alone has labels.
         system_prompt: System turn put before every conversation; views are encoded without it.
         chat_template_kwargs: What the chat template gets beside the turns of every row, in training as in evaluation:
             `enable_thinking: false` of Qwen3, `date_string` of Llama 3.2. A row's own column of this name goes before.
@@ -78,6 +90,8 @@ class JEPAConfig(SFTConfig):
         choices_column: For `task: choice`, the column with a row's list of choices; the target is one of them.
         from_scratch: Start from the model's config with random weights (pretraining).
         completion_only_loss: TRL's; here True unless set to False, whatever the data set's columns are called.
+        trackio_static_space_id: transformers'; here False unless given, so that `push_to_hub` publishes no Space with
+            the logs of `report_to: trackio`. None lets trackio make one, a text names it.
 
     Raises:
         ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
@@ -122,8 +136,23 @@ class JEPAConfig(SFTConfig):
     long_rows: Literal["drop", "error"] = field(
         default="drop", metadata={"help": "What to do with rows longer than max_length."}
     )
-    source_column: str | None = field(default=None, metadata={"help": "Column with the source."})
-    target_column: str | None = field(default=None, metadata={"help": "Column with the target."})
+    source_column: str | None = field(default=None, metadata={"help": "Column, nested field or template: the source."})
+    target_column: str | None = field(default=None, metadata={"help": "Column, nested field or template: the target."})
+    view_columns: list[str] | None = field(
+        default=None, metadata={"help": "Columns, nested fields or templates: two or more views, in pairs."}
+    )
+    view_pairs: Literal["chain", "all"] | None = field(
+        default=None, metadata={"help": "Which pairs of view_columns: each with the next, or with every later one."}
+    )
+    missing_views: Literal["error", "skip"] = field(
+        default="error", metadata={"help": "What to do about a missing one of view_columns."}
+    )
+    source_turn: Literal["last", "first"] = field(
+        default="last", metadata={"help": "Which user turn before the target is the source."}
+    )
+    target_turn: Literal["last", "first", "all"] = field(
+        default="last", metadata={"help": "Which assistant turn of messages is the target."}
+    )
     system_prompt: str | None = field(default=None, metadata={"help": "System turn before every conversation."})
     chat_template_kwargs: dict[str, Any] | None = field(
         default=None, metadata={"help": "What the chat template gets beside the turns."}
@@ -134,6 +163,9 @@ class JEPAConfig(SFTConfig):
     )
     choices_column: str | None = field(default=None, metadata={"help": "Column with the choices, for task choice."})
     from_scratch: bool = field(default=False, metadata={"help": "Random weights from the model's config."})
+    trackio_static_space_id: str | None | Literal[False] = field(  # noqa: RUF036 (HfArgumentParser wants None second)
+        default=False, metadata={"help": "Space in which push_to_hub publishes trackio's logs; False for none."}
+    )
 
     def __post_init__(self):
         if _is_plain_cpu_run() and not self.use_cpu:
@@ -143,6 +175,7 @@ class JEPAConfig(SFTConfig):
             self.completion_only_loss = True  # TRL would decide by the columns before they are mapped to rows
         self._check_choices()
         self._check_ranges()
+        self._check_mapping()
         self._check_trl_options()
         if self.jepa_weight > 0:
             self._check_jepa_options()
@@ -168,7 +201,7 @@ class JEPAConfig(SFTConfig):
             hints = (annotation, *get_args(annotation))  # a Literal, or one of several types
             choices = next((get_args(hint) for hint in hints if get_origin(hint) is Literal), None)
             value = getattr(self, name)
-            if choices and value not in choices and not (value is None and type(None) in hints):
+            if choices and value not in choices and type(value) not in hints:
                 raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.")
 
     def _check_ranges(self):
@@ -189,15 +222,19 @@ class JEPAConfig(SFTConfig):
             )
         if self.info_nce_temperature is not None and not 0 < self.info_nce_temperature < float("inf"):
             raise ValueError(f"`info_nce_temperature` is {self.info_nce_temperature}; it must be a finite number > 0.")
-        for name in ("source_column", "target_column"):
-            if getattr(self, name) == "":
-                raise ValueError(f"`{name}` is empty; give a column's name or leave it out.")
         for task, name in (("sql", "database_path"), ("choice", "choices_column")):
             if (self.task == task) != (getattr(self, name) is not None):
                 raise ValueError(
                     f"`task` is {self.task!r} and `{name}` {getattr(self, name)!r}: it is needed for `task: {task}`, "
                     "and has no effect otherwise."
                 )
+
+    def _check_mapping(self):
+        for name in ("source_column", "target_column", "view_columns"):
+            value = getattr(self, name)
+            for expression in value if isinstance(value, list) else [value]:
+                if expression is not None:
+                    check_expression(expression, name)
         if (self.source_column is None) != (self.target_column is None):
             raise ValueError(
                 f"`source_column` is {self.source_column!r} and `target_column` is {self.target_column!r}. "
@@ -207,6 +244,23 @@ class JEPAConfig(SFTConfig):
             raise ValueError(
                 f"`source_column` and `target_column` are both {self.source_column!r}; the views need two columns."
             )
+        if self.view_columns is not None:
+            if self.source_column is not None:
+                raise ValueError("`view_columns` stand in the place of `source_column` and `target_column`. Give one.")
+            if len(self.view_columns) < 2 or len(set(self.view_columns)) < len(self.view_columns):
+                raise ValueError(f"`view_columns` are {self.view_columns}; give two or more, each once.")
+            if self.view_pairs is None:
+                self.view_pairs = "chain"
+        else:
+            for name, idle in (("view_pairs", None), ("missing_views", "error")):
+                if getattr(self, name) != idle:
+                    raise ValueError(f"`{name}: {getattr(self, name)}` has no effect without `view_columns`.")
+        if self.source_column is not None or self.view_columns is not None:
+            for name in ("source_turn", "target_turn"):
+                if getattr(self, name) != "last":
+                    raise ValueError(
+                        f"`{name}: {getattr(self, name)}` has no effect on named columns, only on `messages`."
+                    )
 
     def _check_trl_options(self):
         if self.packing or self.eval_packing or self.padding_free:

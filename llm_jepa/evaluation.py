@@ -21,6 +21,7 @@ from llm_jepa.recipe import Recipe
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 from llm_jepa.scoring.tasks import Rate, RowScores, Task, rates, score_row
+from llm_jepa.view_pairs import expand_rows
 from llm_jepa.vllm_generation import check_vllm, load_vllm_arms
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,10 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
     dataset = load_split(recipe.script, recipe.script.dataset_test_split)
     if is_tokenised(dataset):
         raise ValueError("Pre-tokenised rows cannot be evaluated, since their gold answers are no texts.")
+    mapping = ColumnMapping.from_args(recipe.training)
+    dataset = expand_rows(dataset, mapping, keeps_columns=True)
     if max_rows is not None:
         dataset = dataset.take(max_rows)
-    mapping = ColumnMapping.from_args(recipe.training)
     rows: Iterable[dict[str, Any]] = to_rows(dataset, mapping, tokenizer.chat_template is not None)
     return [
         HeldOutRow(

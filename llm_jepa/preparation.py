@@ -27,6 +27,7 @@ from llm_jepa.rows import (
     to_rows,
 )
 from llm_jepa.spans import SpanMaker, spans_of_text
+from llm_jepa.view_pairs import expand_rows
 from llm_jepa.views import ViewMaker, is_prefix, longest_sequence_tokens
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,8 @@ def prepare_dataset(
             dataset = _check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
         dataset = tokenise(dataset)
     elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or args.jepa_objective != "pair"):
-        for option in ("system_prompt", "chat_template_kwargs"):
-            if getattr(mapping, option) is not None:
-                raise ValueError(f"`{option}` has no effect on text, which has no turns; leave it out.")
+        for option in mapping.set_options():
+            raise ValueError(f"`{option}` has no effect on text, which has no turns; leave it out.")
         with global_then_local_main_first():
             dataset = map_rows(dataset, lambda row: {}, args.dataset_num_proc)
         dataset = tokenise(dataset)
@@ -76,6 +76,7 @@ def prepare_dataset(
     else:
         _check_text_field(args)
         with global_then_local_main_first():
+            dataset = expand_rows(dataset, mapping, args.dataset_num_proc)
             dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None, args.dataset_num_proc)
         dataset = _tokenise_turns(dataset, tokenise, name)
         with global_then_local_main_first():
@@ -106,10 +107,10 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
     """Add the views, or their spans in the conversation, to rows that TRL has tokenised, and perhaps shuffled."""
     make: Callable[[dict[str, Any]], dict[str, Any]]
     if args.jepa_objective == "pair":
-        make = ViewMaker(tokenizer, args.jepa_source_view)
+        make = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
     else:
         remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
-        make = SpanMaker(tokenizer, remedy)
+        make = SpanMaker(tokenizer, remedy, args.source_turn)
     return map_rows(dataset, make, args.dataset_num_proc, remove_columns=ROW_COLUMNS, is_numbered=True)
 
 
@@ -183,11 +184,8 @@ def _check_tokenised(
     missing = [name for name in needed if name not in columns]
     if missing:
         raise ValueError(f"Pre-tokenised rows need the columns {list(needed)}; {missing} missing among {columns}.")
-    if mapping != ColumnMapping():
-        raise ValueError(
-            "`source_column`, `target_column`, `system_prompt` and `chat_template_kwargs` have no effect on "
-            "pre-tokenised rows."
-        )
+    if mapping.set_options():
+        raise ValueError(f"`{'`, `'.join(mapping.set_options())}` would have no effect on pre-tokenised rows.")
 
     objective = args.jepa_objective
     has_views = objective == "pair" and {*VIEW_COLUMNS} <= {*columns}

@@ -29,6 +29,7 @@ from llm_jepa.loading import load_split
 from llm_jepa.masks import padding_mask
 from llm_jepa.recipe import Recipe
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.view_pairs import expand_rows
 from llm_jepa.views import TokenSequence, ViewMaker
 
 SHOWN_SINGULAR_VALUES = 20
@@ -57,12 +58,14 @@ def view_sequences(
     dataset = load_split(recipe.script, recipe.script.dataset_test_split)
     if is_tokenised(dataset):
         return _columns(dataset, max_rows)
+    args = recipe.training
+    mapping = ColumnMapping.from_args(args)
+    dataset = expand_rows(dataset, mapping)
     if max_rows is not None:
         dataset = dataset.take(max_rows)
-    args = recipe.training
-    make_views = ViewMaker(tokenizer, args.jepa_source_view)
+    make_views = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
     sources, targets = [], []
-    for row in to_rows(dataset, ColumnMapping.from_args(args), tokenizer.chat_template is not None):
+    for row in to_rows(dataset, mapping, tokenizer.chat_template is not None):
         views = make_views({**row, "input_ids": _conversation_ids(row, tokenizer)})
         sources.append(views["source_ids"])
         targets.append(views["target_ids"])

@@ -135,10 +135,10 @@ def _check_idle_settings(path: Path, settings: dict[str, Any]) -> None:
     if "dataset_text_field" in settings:
         is_pair = settings.get("jepa_objective", JEPAConfig.jepa_objective) == "pair"
         makes_views = is_pair and settings.get("jepa_weight", JEPAConfig.jepa_weight) > 0
-        if makes_views or settings.get("source_column") is not None:
+        if makes_views or settings.get("source_column") is not None or settings.get("view_columns") is not None:
             raise ValueError(
                 f"{path}: `dataset_text_field` has no effect: it names a column of plain text, which only "
-                "`jepa_objective: tube` or `patch` and `jepa_weight: 0`, without `source_column`, train on. Leave it "
+                "`jepa_objective: tube` or `patch` and `jepa_weight: 0`, without named columns, train on. Leave it "
                 "out."
             )
 

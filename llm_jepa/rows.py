@@ -1,13 +1,15 @@
 """A data set and its column mapping -> rows: prompt, completion, and the text of the two views."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
 
 from datasets import Dataset, IterableDataset
 from trl.data_utils import get_dataset_column_names
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.spans import turn_of_source
+from llm_jepa.view_fields import ViewField, find_fields
 
 AnyDataset: TypeAlias = Dataset | IterableDataset
 Messages = list[dict[str, Any]]
@@ -16,31 +18,52 @@ ROW_COLUMNS = ("prompt", "completion", "source", "target")
 TOKENISED_COLUMNS = ("input_ids", "labels")
 VIEW_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
-PREPARATION_VERSION = 2
+PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
+"""The two views of one row, where a row of `view_columns` has become several."""
+PREPARATION_VERSION = 3
 """Raise it with every change of what a prepared row holds. `datasets` keys its cache by the code of the function that
 it maps, but by the name alone of what that function calls: without this number, rows of the old code would be reused.
 """
 
-_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")  # TRL hands them to the chat template, row by row
+TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
+"""TRL hands them to the chat template, row by row."""
 
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """Which columns hold the source and the target, the system turn to put before them, and what the template gets.
+    """Where the views are, the system turn to put before them, and what the template gets; see `JEPAConfig`.
 
-    Without column names the row is read as `prompt`/`completion` or `messages`: the source is then the last user
-    turn, the target the last assistant turn.
+    Without names of columns the row is read as `prompt`/`completion` or `messages`.
     """
 
     source_column: str | None = None
     target_column: str | None = None
     system_prompt: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    source_turn: Literal["last", "first"] = "last"
+    target_turn: Literal["last", "first", "all"] = "last"
+    view_columns: tuple[str, ...] | None = None
+    view_pairs: Literal["chain", "all"] | None = None
+    missing_views: Literal["error", "skip"] = "error"
 
     @classmethod
     def from_args(cls, args: JEPAConfig) -> "ColumnMapping":
         """The mapping that a configuration states."""
-        return cls(args.source_column, args.target_column, args.system_prompt, args.chat_template_kwargs)
+        stated = {field.name: getattr(args, field.name) for field in fields(cls)}
+        return cls(**stated | {"view_columns": tuple(args.view_columns) if args.view_columns else None})
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Where source and target are, if columns are named."""
+        if self.view_columns is not None:
+            return PAIR_COLUMNS
+        if self.source_column is None or self.target_column is None:
+            return None
+        return self.source_column, self.target_column
+
+    def set_options(self) -> list[str]:
+        """The names of the options that are not at their defaults."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
 
 
 def to_rows(
@@ -49,7 +72,8 @@ def to_rows(
     """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`, `row_index`.
 
     Args:
-        dataset: Two named columns, or `prompt`/`completion`, or `messages`.
+        dataset: Two named columns, or `prompt`/`completion`, or `messages`. Rows of several pairs must have been
+            expanded (`llm_jepa.view_pairs`).
         mapping: Names of the columns, the system prompt, and what the chat template gets beside the turns.
         has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
         num_proc: Processes that map it; a stream has none.
@@ -60,7 +84,7 @@ def to_rows(
     """
     columns = get_dataset_column_names(dataset)
     convert, read = _choose_converter(columns, mapping)
-    dataset = dataset.select_columns([name for name in columns if name in (*read, *_TEMPLATE_COLUMNS)])
+    dataset = dataset.select_columns([name for name in columns if name in (*read, *TEMPLATE_COLUMNS)])
 
     def to_row(example: dict[str, Any]) -> dict[str, Any]:
         row = convert(example, mapping, has_chat_template)
@@ -114,17 +138,20 @@ def is_prepared(dataset: AnyDataset, objective: str) -> bool:
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
     """Whether views can be made of the data set's columns."""
     columns = set(get_dataset_column_names(dataset))
-    return mapping.source_column is not None or "messages" in columns or {"prompt", "completion"} <= columns
+    return mapping.pair is not None or "messages" in columns or {"prompt", "completion"} <= columns
 
 
 def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Callable[..., dict[str, Any]], list[str]]:
     """The function that makes a row, and the columns that it reads."""
-    if mapping.source_column is not None and mapping.target_column is not None:
-        missing = [name for name in (mapping.source_column, mapping.target_column) if name not in columns]
-        if missing:
-            raise ValueError(f"The data set has no column {', '.join(map(repr, missing))}. It has: {columns}.")
-        return _row_from_columns, [mapping.source_column, mapping.target_column]
+    if mapping.pair is not None:
+        source, target = find_fields(mapping.pair, columns)
+        return _RowFromFields(source, target), list(dict.fromkeys((*source.columns, *target.columns)))
     if {"prompt", "completion"} <= set(columns):
+        if mapping.target_turn != "last":
+            raise ValueError(
+                f"`target_turn: {mapping.target_turn}` has no effect on `prompt` and `completion`, which say "
+                "themselves what is learned; only on `messages`."
+            )
         return _row_from_prompt_completion, ["prompt", "completion"]
     if "messages" in columns:
         return _row_from_messages, ["messages"]
@@ -134,21 +161,21 @@ def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Calla
     )
 
 
-def _row_from_columns(example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
-    assert mapping.source_column is not None
-    assert mapping.target_column is not None
-    source, target = example[mapping.source_column], example[mapping.target_column]
-    for name, text in ((mapping.source_column, source), (mapping.target_column, target)):
-        if not isinstance(text, str):
-            raise ValueError(f"column {name!r} holds {type(text).__name__}, not a string.")
-    prompt: Messages | str
-    completion: Messages | str
-    if has_chat_template:
-        prompt = _with_system_prompt([{"role": "user", "content": source}], mapping.system_prompt)
-        completion = [{"role": "assistant", "content": target}]
-    else:
-        prompt, completion = _with_system_text(f"{source}\n", mapping.system_prompt), target
-    return {"prompt": prompt, "completion": completion, "source": source, "target": target}
+@dataclass(frozen=True)
+class _RowFromFields:
+    source: ViewField
+    target: ViewField
+
+    def __call__(self, example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
+        source, target = self.source.text(example), self.target.text(example)
+        prompt: Messages | str
+        completion: Messages | str
+        if has_chat_template:
+            prompt = _with_system_prompt([{"role": "user", "content": source}], mapping.system_prompt)
+            completion = [{"role": "assistant", "content": target}]
+        else:
+            prompt, completion = _with_system_text(f"{source}\n", mapping.system_prompt), target
+        return {"prompt": prompt, "completion": completion, "source": source, "target": target}
 
 
 def _row_from_prompt_completion(
@@ -161,6 +188,8 @@ def _row_from_prompt_completion(
             "or both lists of chat messages."
         )
     if isinstance(prompt, str):
+        if mapping.source_turn != "last":
+            raise ValueError(f"`source_turn: {mapping.source_turn}` has no effect on plain strings without turns.")
         return {
             "prompt": _with_system_text(prompt, mapping.system_prompt),
             "completion": completion,
@@ -173,7 +202,7 @@ def _row_from_prompt_completion(
     return {
         "prompt": _with_system_prompt(prompt, mapping.system_prompt),
         "completion": completion,
-        "source": _last_content(prompt, "user"),
+        "source": prompt[turn_of_source(prompt, mapping.source_turn)]["content"],
         "target": _last_content(completion, "assistant"),
     }
 
@@ -181,11 +210,32 @@ def _row_from_prompt_completion(
 def _row_from_messages(example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
     messages = example["messages"]
     _check_messages(messages, "messages")
+    if mapping.target_turn == "first":
+        messages = messages[: target_turns(messages)[0] + 1]
     if not messages or messages[-1]["role"] != "assistant":
         last = messages[-1]["role"] if messages else "nothing"
         raise ValueError(f"`messages` must end with the assistant turn to learn; it ends with {last}.")
     split = {"prompt": messages[:-1], "completion": messages[-1:]}
     return _row_from_prompt_completion(split, mapping, has_chat_template)
+
+
+def target_turns(messages: Any) -> list[int]:
+    """The positions of the assistant turns that have a text and a user turn before them: what may be a target.
+
+    Raises:
+        ValueError: There is none, or these are no chat messages.
+    """
+    _check_messages(messages, "messages")
+    first_user = next((i for i, message in enumerate(messages) if message["role"] == "user"), len(messages))
+    found = [
+        i
+        for i, message in enumerate(messages)
+        if i > first_user and message["role"] == "assistant" and str(message["content"] or "").strip()
+    ]
+    if not found:
+        roles = [message["role"] for message in messages]
+        raise ValueError(f"no assistant turn with a text follows a user turn among the roles {roles}.")
+    return found
 
 
 def _check_messages(messages: Any, column: str) -> None:

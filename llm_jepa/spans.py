@@ -5,14 +5,15 @@ A span is [start, end): the positions of the tokens that hold a view's text, wit
 
 import json
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 _MARKER = "CONTENTMARKER"
-_TURNS = {"source": ("prompt", "user"), "target": ("completion", "assistant")}
-"""In which column a view's turn stands, and with which role: the last such turn."""
+_TURN_COLUMNS = {"source": "prompt", "target": "completion"}
+"""In which column a view's turn stands."""
+SourceTurn = Literal["last", "first"]
 
 
 class SpanMaker:
@@ -21,12 +22,13 @@ class SpanMaker:
     Args:
         tokenizer: Its chat template and its character offsets are used.
         remedy: What to do where there are none, for messages.
+        source_turn: Which user turn of a prompt is the source.
 
     Raises:
         ValueError: The tokenizer gives no offsets, or a view cannot be located in the conversation.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, remedy: str):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, remedy: str, source_turn: SourceTurn = "last"):
         if not tokenizer.is_fast:
             raise ValueError(
                 "Views are located in a conversation by character offsets, which only fast tokenizers give; "
@@ -34,6 +36,7 @@ class SpanMaker:
             )
         self.tokenizer = tokenizer
         self.remedy = remedy
+        self.source_turn = source_turn
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """`source_span` and `target_span` of a row with `prompt`, `completion`, `source`, `target` and `input_ids`.
@@ -42,7 +45,7 @@ class SpanMaker:
         source and the beginning of the target to the source alone.
         """
         spans, taken = {}, 1
-        for view in _TURNS:
+        for view in _TURN_COLUMNS:
             start, end = (max(bound, taken) for bound in self.locate(row, view))
             spans[f"{view}_span"], taken = [start, end], end
         return spans
@@ -78,13 +81,28 @@ class SpanMaker:
         tools = json.loads(tools) if isinstance(tools, str) else tools
         kwargs = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
         text = render(self.tokenizer, [*prompt, *completion], **kwargs)
-        column, role = _TURNS[view]
-        last = max(i for i, message in enumerate(row[column]) if message["role"] == role)
+        column = _TURN_COLUMNS[view]
+        if view == "source":
+            turn = turn_of_source(prompt, self.source_turn)
+        else:
+            turn = max(i for i, message in enumerate(completion) if message["role"] == "assistant")
         marked = {name: [dict(message) for message in row[name]] for name in ("prompt", "completion")}
         marker = _MARKER * (1 + text.count(_MARKER))  # longer than any the conversation has
-        marked[column][last]["content"] = marker
+        marked[column][turn]["content"] = marker
         header, _, _ = render(self.tokenizer, marked["prompt"] + marked["completion"], **kwargs).partition(marker)
         return text, len(header), True
+
+
+def turn_of_source(prompt: list[dict[str, Any]], source_turn: SourceTurn) -> int:
+    """The position of the user turn of a prompt that is the source.
+
+    Raises:
+        ValueError: There is no user turn.
+    """
+    turns = [i for i, message in enumerate(prompt) if message["role"] == "user"]
+    if not turns:
+        raise ValueError(f"there is no user turn among the roles {[message['role'] for message in prompt]}.")
+    return turns[-1 if source_turn == "last" else 0]
 
 
 def spans_of_text(input_ids: list[int], special_ids: Collection[int]) -> dict[str, list[int]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
 
-from llm_jepa.spans import SpanMaker, render
+from llm_jepa.spans import SourceTurn, SpanMaker, render
 
 _MARKERS = ("FIRSTVIEWMARKER", "SECONDVIEWMARKER", "THIRDVIEWMARKER", "FOURTHVIEWMARKER")
 
@@ -67,16 +67,22 @@ class ViewMaker:
     Args:
         tokenizer: Its chat template is used for chats; plain strings need none.
         source_view: `alone` encodes the source by itself; `prefix` takes the conversation up to the source's end.
+        source_turn: Which user turn is the source.
 
     Raises:
         ValueError: The template cannot render a view, or the source cannot be located in the conversation.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, source_view: Literal["alone", "prefix"]):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        source_view: Literal["alone", "prefix"],
+        source_turn: SourceTurn = "last",
+    ):
         self.tokenizer = tokenizer
         self.source_view = source_view
         if source_view == "prefix":
-            self._spans = SpanMaker(tokenizer, remedy="Use `jepa_source_view: alone`.")
+            self._spans = SpanMaker(tokenizer, "Use `jepa_source_view: alone`.", source_turn)
         self._headers: TurnHeaders | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -18,13 +18,14 @@ LAYERS = [
     {"trainer", "interruption"},
     {"resumable"},
     {"preparation", "view_forward", "metrics", "layout_choice", "random_weights"},
-    {"mask_probe", "collator", "predictor", "modeling", "refusals"},
+    {"mask_probe", "collator", "predictor", "modeling", "refusals", "view_pairs"},
     {"layouts", "varlen_reference", "rows"},
     {"masks", "views"},
     {"checkpoints"},
     {"config", "entry", "throughput"},
     {
         "spans",
+        "view_fields",
         "draws",
         "losses",
         "scoring",
@@ -39,7 +40,19 @@ LAYERS = [
         "whole_files",
     },
 ]
-LEAVES = {"losses", "scoring", "diagnostics", "masks", "predictor", "flops", "spans", "draws", "statistics", "devices"}
+LEAVES = {
+    "losses",
+    "scoring",
+    "diagnostics",
+    "masks",
+    "predictor",
+    "flops",
+    "spans",
+    "draws",
+    "statistics",
+    "view_fields",
+    "devices",
+}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
