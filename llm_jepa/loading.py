@@ -1,9 +1,12 @@
 """Loads a recipe's data: a Hub id, a local JSON Lines, JSON, CSV or Parquet file, or a directory of such files."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
@@ -55,6 +58,31 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
     if not has_rows:
         raise ValueError(f"Split `{split}` of `{name}` has no rows.")
     return dataset
+
+
+def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a split, one after the other, in bounded memory; text files are first read for their encoding.
+
+    Args:
+        script: As for `load_split`; it is streamed in any case. A `.json` file that is one document is held whole.
+        split: A whole split.
+        max_rows: How many rows at most; so many lines of each text file are checked.
+
+    Raises:
+        ValueError: As by `load_split`, and wherever in a file.
+    """
+    script = dataclasses.replace(script, dataset_streaming=True)
+    files = _local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
+    for file in files:
+        if file.suffix in TEXT_SUFFIXES:
+            for _ in islice(read_lines(file), None if max_rows is None else max_rows + 1):
+                pass
+    dataset = load_split(script, split)
+    try:
+        yield from islice(dataset, max_rows)
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        _raise_for_unreadable_line(files)
+        raise ValueError(f"`{script.dataset_name}` cannot be read further: {_reason(error)}") from error
 
 
 def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset | IterableDataset:

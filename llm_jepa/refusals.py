@@ -1,6 +1,6 @@
 """What the trainer refuses before any work is done: arguments without effect, and those that JEPA cannot honour."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from accelerate import Accelerator
@@ -8,9 +8,13 @@ from datasets import Dataset, IterableDataset
 from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.config import JEPAConfig
+
+TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
+"""Those that the extra `trackers` installs."""
 
 
 def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: dict[str, Any]) -> None:
@@ -30,6 +34,8 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
         raise ValueError(
             "`from_scratch` has random weights, which are not quantised; leave `quantization_config` out."
         )
+    assert isinstance(args.report_to, list), "TrainingArguments makes it one"
+    _refuse_trackers(args.report_to)
     if args.jepa_weight == 0:
         return
     if kwargs.get("compute_loss_func") is not None:
@@ -38,6 +44,16 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
         raise ValueError(
             "An optimizer that is built beforehand does not know the predictor tokens, which would never be trained. "
             "Give `optimizer_cls_and_kwargs` instead of `optimizers`, or set `num_predictor_tokens: 0`."
+        )
+
+
+def _refuse_trackers(names: Sequence[str]) -> None:
+    available = get_available_reporting_integrations()
+    missing = [name for name in names if name in TRACKERS and name not in available]
+    if missing:
+        raise ValueError(
+            f"`report_to: {', '.join(missing)}` names a tracker that is not installed. Install it, or all of "
+            f"{', '.join(TRACKERS)} with `pip install 'llm-jepa[trackers]'`, or set `report_to: none`."
         )
 
 

@@ -83,8 +83,16 @@ def to_rows(
             the chat template meets plain strings.
     """
     columns = get_dataset_column_names(dataset)
-    convert, read = _choose_converter(columns, mapping)
+    to_row, read = row_maker(columns, mapping, has_chat_template)
     dataset = dataset.select_columns([name for name in columns if name in (*read, *TEMPLATE_COLUMNS)])
+    return map_rows(dataset, to_row, num_proc, remove_columns=read)
+
+
+def row_maker(
+    columns: list[str], mapping: ColumnMapping, has_chat_template: bool
+) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
+    """What makes a row of an example, and the columns that it reads; errors of both are those of `to_rows`."""
+    convert, read = _choose_converter(columns, mapping)
 
     def to_row(example: dict[str, Any]) -> dict[str, Any]:
         row = convert(example, mapping, has_chat_template)
@@ -92,7 +100,7 @@ def to_rows(
             _check_view(row[view], view)
         return row if mapping.chat_template_kwargs is None else _with_template_kwargs(row, example, mapping)
 
-    return map_rows(dataset, to_row, num_proc, remove_columns=read)
+    return to_row, read
 
 
 def map_rows(

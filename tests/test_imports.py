@@ -10,7 +10,7 @@ LAYERS = [
     {"cli"},
     {"comparison", "report", "embedding_figures"},
     {"experiment", "cell", "arm_cost", "figures", "probe", "subject"},
-    {"evaluation", "inspection", "planning"},
+    {"evaluation", "inspection", "planning", "data_profile"},
     {"vllm_generation", "prepared_recipe"},
     {"arms"},
     {"train", "prediction_log", "likelihood", "schedule"},
@@ -26,6 +26,7 @@ LAYERS = [
     {
         "spans",
         "view_fields",
+        "mapping_proposal",
         "draws",
         "losses",
         "scoring",

@@ -1,33 +1,108 @@
-"""Show rows as the model will see them, before any training."""
+"""Show rows as the model will see them, before any training; or what a data set holds, and how to map it."""
 
 import argparse
 import statistics
+from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
+from trl import ScriptArguments
 
+from llm_jepa.data_profile import DataProfile, FieldProfile, profile_data
 from llm_jepa.inspection import InspectedRow, Inspection, inspect_recipe
-from llm_jepa.recipe import parse_recipe
+from llm_jepa.recipe import parse_recipe, read_overrides
 
+RECIPE_SUFFIXES = (".yaml", ".yml")
+DATA_KEYS = ("dataset_config", "dataset_train_split")
+HUB_ROWS = 10_000
+"""How much of a data set is read over a network, unless said otherwise."""
 MASK_CELLS = 96
 SHOWN_DROPPED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa inspect RECIPE [--rows N] [--key value ...]"
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
-    parser.add_argument("--rows", type=int, default=2, help="how many rows to show (default: 2)")
+    parser.usage = (
+        "llm-jepa inspect RECIPE [--rows N] [--key value ...]\n"
+        "       llm-jepa inspect DATA [--rows N] [--max_rows N] [--dataset_config NAME] [--dataset_train_split NAME]"
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE|DATA", help="YAML file of settings, or a Hub id, a file or a directory of data"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=2, help="how many rows, or values of a field, to show (default: 2)"
+    )
+    parser.add_argument("--max_rows", type=int, help=f"rows of DATA to read (default: all; of the Hub {HUB_ROWS:,})")
 
 
 def run(args: argparse.Namespace) -> int:
-    inspection = inspect_recipe(parse_recipe([args.recipe, *args.overrides]), args.rows)
     console = Console(highlight=False, soft_wrap=True)
+    if Path(args.recipe).suffix not in RECIPE_SUFFIXES:
+        _inspect_data(console, args)
+        return 0
+    if args.max_rows is not None:
+        raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
+    inspection = inspect_recipe(parse_recipe([args.recipe, *args.overrides]), args.rows)
     for row in inspection.rows:
         _show_row(console, row)
     _show_summary(console, inspection)
     return 0
+
+
+def _inspect_data(console: Console, args: argparse.Namespace) -> None:
+    settings = read_overrides(args.overrides)
+    idle = [key for key in settings if key not in DATA_KEYS]
+    if idle:
+        raise ValueError(f"`{'`, `'.join(idle)}` has no effect on data alone; only {' and '.join(DATA_KEYS)} have.")
+    is_local = Path(args.recipe).expanduser().exists()
+    max_rows = args.max_rows if args.max_rows is not None or is_local else HUB_ROWS
+    script = ScriptArguments(dataset_name=args.recipe, **settings)
+    profile = profile_data(script, max_rows, args.rows)
+    _show_fields(console, profile)
+    _show_rows_found(console, profile)
+    _show_proposal(console, profile, {"dataset_name": args.recipe, **settings})
+
+
+def _show_fields(console: Console, profile: DataProfile) -> None:
+    table = Table(title="fields", title_justify="left")
+    for heading in ("field", "type", "missing", "characters (mean, max)", "values"):
+        table.add_column(heading, justify="right" if heading in ("missing", "characters (mean, max)") else "left")
+    for path, found in profile.fields.items():
+        missing = profile.num_rows - sum(found.types.values())
+        kinds = ", ".join(name for name, _ in found.types.most_common()) or "null"
+        table.add_row(escape(path), kinds, str(missing), _characters(found), escape("\n".join(found.examples)))
+    console.print(table)
+
+
+def _characters(found: FieldProfile) -> str:
+    return f"{found.total_characters / found.num_texts:.0f}, {found.max_characters}" if found.num_texts else ""
+
+
+def _show_rows_found(console: Console, profile: DataProfile) -> None:
+    console.print(f"rows: {profile.num_rows}{' (those asked for; there may be more)' if profile.is_partial else ''}")
+    for what, counter in (("rows", profile.duplicate_rows), ("pairs of views", profile.duplicate_pairs)):
+        if what == "rows" or profile.proposal.has_views:
+            about = "about " if counter.is_estimate else ""
+            console.print(f"{what} that were there before: {about}{counter.num_duplicates}")
+    if profile.proposal.has_views:
+        console.print(f"rows that training would refuse: {profile.num_refused}")
+    for index, reason in profile.refusals:
+        console.print(f"  row {index}: {escape(reason)}")
+    if profile.num_refused > len(profile.refusals):
+        console.print(f"  and {profile.num_refused - len(profile.refusals)} more")
+    if profile.num_refused and "source_column" in profile.proposal.settings:
+        console.print("(the first of them stops training; `view_columns` with `missing_views: skip` leaves them out)")
+
+
+def _show_proposal(console: Console, profile: DataProfile, data: dict[str, str]) -> None:
+    proposal = profile.proposal
+    console.print(f"\n[bold]{'for a recipe' if proposal.is_certain else 'not certain'}[/]: {escape(proposal.reason)}")
+    for path in proposal.candidates:
+        console.print(f"  candidate: {escape(path)}")
+    lines = yaml.safe_dump(data | proposal.settings, sort_keys=False, allow_unicode=True, width=10_000)
+    console.print(escape(lines.rstrip()))
 
 
 def _show_row(console: Console, row: InspectedRow) -> None:

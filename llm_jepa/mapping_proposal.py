@@ -1,0 +1,97 @@
+"""Which columns of a data set are its source and its target: a proposal, by their names and types."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["text", "number", "chat messages", "ShareGPT turns", "list", "other"]
+
+PAIR_NAMES = (
+    ("source", "target"), ("question", "answer"), ("question", "query"), ("question", "sql"), ("prompt", "response"),
+    ("prompt", "answer"), ("instruction", "output"), ("instruction", "response"), ("input", "output"),
+    ("problem", "solution"), ("problem", "answer"), ("description", "code"), ("docstring", "code"), ("nl", "code"),
+    ("text", "code"), ("document", "summary"), ("article", "highlights"), ("dialogue", "summary"),
+    ("text", "summary"), ("message", "diff"), ("sentence1", "sentence2"),
+)  # fmt: skip
+"""What sources and targets are commonly called."""
+ID_NAMES = frozenset({"id", "_id", "idx", "index", "uuid", "guid", "url", "hash", "sha", "lang", "language", "split"})
+ALPACA = ("instruction", "input", "output")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """How a recipe could name the views.
+
+    Attributes:
+        settings: The lines of a recipe; none where the columns need no naming, or nothing can be proposed.
+        reason: Why, in a sentence.
+        is_certain: Whether the columns leave no other choice; if not, look at them.
+        has_views: Whether rows of two views can be made so.
+        candidates: Texts that may be views.
+    """
+
+    settings: dict[str, Any]
+    reason: str
+    is_certain: bool = False
+    has_views: bool = True
+    candidates: list[str] = field(default_factory=list)
+
+
+def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind]) -> Proposal:
+    """A proposal for a data set.
+
+    Args:
+        columns: Its columns.
+        kinds: What stands at each path: a column, or a field in one such as `example.question.text`.
+    """
+    if {"input_ids", "labels"} <= {*columns}:
+        return Proposal({}, "the rows are token ids already", is_certain=True, has_views=False)
+    if {"prompt", "completion"} <= {*columns}:
+        return Proposal({}, "`prompt` and `completion` are read as they are", is_certain=True)
+    if kinds.get("messages") == "chat messages":
+        return Proposal({}, "`messages` are read as they are: the last turns; see `target_turn`", is_certain=True)
+    turns = [path for path, kind in kinds.items() if kind == "ShareGPT turns"]
+    if turns:
+        settings = {"source_column": f"{turns[0]}.0.value", "target_column": f"{turns[0]}.1.value"}
+        return Proposal(settings, f"the first two turns of `{turns[0]}`; as `messages` all of them could be learned")
+    texts = [path for path, kind in kinds.items() if kind == "text" and _name(path) not in ID_NAMES]
+    return _of_texts(texts)
+
+
+def _of_texts(texts: list[str]) -> Proposal:
+    if set(ALPACA) <= {*texts}:
+        settings = {
+            "source_column": "{{ instruction }}{% if input %}\n{{ input }}{% endif %}",
+            "target_column": "output",
+        }
+        return Proposal(settings, "the columns are called as Alpaca's, whose `input` may be empty", is_certain=True)
+    by_name: dict[str, list[str]] = {}
+    for path in texts:
+        by_name.setdefault(_name(path), []).append(path)
+    named = [
+        (source, target)
+        for names in PAIR_NAMES
+        for source in by_name.get(names[0], [])
+        for target in by_name.get(names[1], [])
+    ]
+    if named:
+        is_certain = len(named) == 1
+        reason = "so sources and targets are commonly called" + ("" if is_certain else "; there are other pairs")
+        return Proposal(_settings(*named[0]), reason, is_certain, candidates=[] if is_certain else texts)
+    if len(texts) == 2:
+        return Proposal(
+            _settings(*texts), "the only two texts; which of them is the source is a guess", candidates=texts
+        )
+    if len(texts) == 1:
+        settings = {"jepa_objective": "tube", "dataset_text_field": texts[0]}
+        return Proposal(settings, "one text and no pair: `tube` and `patch` train on that", has_views=False)
+    reason = "name two of these texts, or make one of several: `{{ first }} {{ second }}`" if texts else "no texts"
+    return Proposal({}, f"nothing is certain: {reason}", has_views=False, candidates=texts)
+
+
+def _settings(source: str, target: str) -> dict[str, Any]:
+    return {"source_column": source, "target_column": target}
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2].lower()

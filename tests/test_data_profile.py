@@ -1,0 +1,212 @@
+"""`llm-jepa inspect DATA`: what a data set holds and how to map it, read once in bounded memory."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trl import ScriptArguments
+
+from llm_jepa import JEPAConfig
+from llm_jepa.cli import main
+from llm_jepa.data_profile import DataProfile, DuplicateCounter, kind_of, profile_data
+from llm_jepa.entry import MISTAKE_STATUS
+from llm_jepa.loading import load_split
+from llm_jepa.mapping_proposal import propose_mapping
+from llm_jepa.rows import ColumnMapping, to_rows
+
+CHAT = [{"role": "user", "content": "digits"}, {"role": "assistant", "content": "[0-9]"}]
+SHARE = [{"from": "human", "value": "digits"}, {"from": "gpt", "value": "[0-9]"}]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def profile(path: Path, **options) -> DataProfile:
+    return profile_data(ScriptArguments(dataset_name=str(path)), **options)
+
+
+# --- the proposal
+
+
+@pytest.mark.parametrize(
+    ("row", "expected", "is_certain"),
+    [
+        ({"id": "a", "question": "q", "answer": "a"}, ("question", "answer"), True),
+        ({"Problem": "q", "level": 3, "Solution": "a"}, ("Problem", "Solution"), True),
+        ({"x": {"question": "q"}, "answer": "a"}, ("x.question", "answer"), True),
+        ({"translation": {"de": "q", "en": "a"}}, ("translation.de", "translation.en"), False),
+        ({"question": "q", "answer": "a", "sql": "s"}, ("question", "answer"), False),
+        ({"conversations": SHARE}, ("conversations.0.value", "conversations.1.value"), False),
+        ({"messages": CHAT}, {}, True),
+        ({"prompt": "q", "completion": "a"}, {}, True),
+        ({"text": "t", "label": 1}, {"jepa_objective": "tube", "dataset_text_field": "text"}, False),
+        ({"a": "x", "b": "y", "c": "z"}, {}, False),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_mapping_is_proposed_and_makes_rows(row, expected, is_certain, tmp_path):
+    """What is pasted from it is a configuration, and gives every row that it counted as good."""
+    path = write(tmp_path / "data.jsonl", [row, row])
+    found = profile(path)
+    if isinstance(expected, tuple):
+        expected = dict(zip(("source_column", "target_column"), expected, strict=True))
+    assert (found.proposal.settings, found.proposal.is_certain) == (expected, is_certain)
+    assert (found.num_rows, found.num_refused, found.duplicate_rows.num_duplicates) == (2, 0, 1)
+    args = JEPAConfig("out", use_cpu=True, bf16=False, **expected)
+    if found.proposal.has_views:
+        dataset = load_split(ScriptArguments(dataset_name=str(path)), "train")
+        made = to_rows(dataset, ColumnMapping.from_args(args), True)
+        assert (len(made), made[0]["target"]) == (2, "[0-9]" if "messages" in row or "conversations" in row else "a")
+        assert found.duplicate_pairs.num_duplicates == 1
+
+
+def test_when_nothing_is_certain_the_texts_are_candidates():
+    proposal = propose_mapping(["a", "b", "c", "n"], {"a": "text", "b.d": "text", "c": "text", "n": "number"})
+    assert (proposal.candidates, proposal.settings) == (["a", "b.d", "c"], {})
+    assert propose_mapping(["n"], {"n": "number"}).reason == "nothing is certain: no texts"
+
+
+def test_alpacas_input_may_be_empty(tmp_path):
+    rows = [{"instruction": "sort", "input": text, "output": "a"} for text in ("", "1 2")]
+    found = profile(write(tmp_path / "data.jsonl", rows))
+    assert (found.proposal.is_certain, found.num_refused) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("", "text"), (True, "number"), (1.5, "number"), (CHAT, "chat messages"), (SHARE, "ShareGPT turns"),
+     ([1], "list"), ([], "list"), (None, "other"), ({}, "other"), ([*CHAT, "x"], "list")],
+)  # fmt: skip
+def test_the_kind_of_a_value(value, kind):
+    assert kind_of(value) == kind
+
+
+# --- bad rows and files
+
+
+def test_rows_without_a_view_and_duplicates_are_counted_and_named(tmp_path):
+    good = [{"question": f"q{i}", "answer": f"a{i}", "id": i} for i in range(1500)]
+    bad = [{"question": "q", "answer": None, "id": -1}, {"question": " ", "answer": "a", "id": -2}, {"id": -3}]
+    again = [good[3] | {"id": -4}, good[0]]
+    found = profile(write(tmp_path / "data.jsonl", [*good, *bad, *again]))
+    assert found.num_rows == 1505
+    assert [(index, reason.partition(" holds")[0]) for index, reason in found.refusals] == [
+        (1500, "column 'answer'"), (1501, "the source is empty."), (1502, "column 'question'"),
+    ]  # fmt: skip
+    assert (found.num_refused, found.duplicate_rows.num_duplicates, found.duplicate_pairs.num_duplicates) == (3, 1, 2)
+    assert sum(found.fields["answer"].types.values()) == 1503
+
+
+@pytest.mark.parametrize("at", [0, 1400])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [(b'{"question": "caf\xe9", "answer": "a"}', "is no UTF-8"), (b'{"question": ', "no JSON"), (b"[1]", "an object")],
+)
+def test_a_line_that_is_none_is_named_wherever_it_stands(at, line, message, tmp_path):
+    lines = [json.dumps({"question": f"q{i}", "answer": "a"}).encode() for i in range(1500)]
+    lines[at] = line
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(ValueError, match=rf"line {at + 1}: .*{message}"):
+        profile(path)
+
+
+def test_only_the_rows_asked_for_are_read(tmp_path):
+    lines = [json.dumps({"question": f"q{i}", "answer": "a"}).encode() for i in range(100)]
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\n".join([*lines, b'{"question": "caf\xe9", "answer": "a"}']))
+    found = profile(path, max_rows=5)
+    assert (found.num_rows, found.is_partial) == (5, True)
+    with pytest.raises(ValueError, match="`max_rows` is 0"):
+        profile(path, max_rows=0)
+
+
+# --- bounded memory
+
+
+@settings(max_examples=30)
+@given(items=st.lists(st.integers(0, 40), max_size=120))
+def test_duplicates_are_exact_up_to_the_limit(items):
+    counter = DuplicateCounter(max_hashes=41)
+    for item in items:
+        counter.add(item)
+    assert (counter.num_duplicates, counter.is_estimate) == (len(items) - len(set(items)), False)
+
+
+def test_beyond_the_limit_duplicates_are_estimated_from_a_bounded_sample():
+    """20,000 different items, each twice: the standard error of a sample of 500 to 1000 of them is below 5 %."""
+    counter = DuplicateCounter(max_hashes=1000)
+    items = [i % 20_000 for i in range(40_000)]
+    random.Random(0).shuffle(items)
+    for item in items:
+        counter.add(item)
+        assert len(counter._counts) <= 1000
+    assert counter.is_estimate
+    assert counter.num_duplicates == pytest.approx(20_000, rel=0.15)
+
+
+PEAKS = """
+import resource, sys
+from trl import ScriptArguments
+from llm_jepa.data_profile import profile_data
+for path in sys.argv[1:]:
+    profile_data(ScriptArguments(dataset_name=path))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_file_of_any_size_is_read_in_the_memory_of_a_small_one(tmp_path):
+    """Peak memory of a process: a file of 192 MB takes some buffers more than one of 32 MB, not its size."""
+    paths = [tmp_path / "small.jsonl", tmp_path / "large.jsonl"]
+    for path, num_rows in zip(paths, (1000, 6000), strict=True):
+        with path.open("w") as file:
+            for i in range(num_rows):
+                file.write(f'{{"question": "{i}{"q" * 16_000}", "answer": "{i}{"a" * 16_000}"}}\n')
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", PEAKS, *map(str, paths)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    small_kb, large_kb = map(int, done.stdout.split())
+    assert large_kb - small_kb < 60_000
+
+
+# --- the command
+
+
+def test_the_command_prints_lines_that_a_recipe_takes(tmp_path, capsys):
+    rows = [{"question": {"text": f"q{i}"}, "answer": {"text": f"a{i}"}, "year": 7} for i in range(3)]
+    path = write(tmp_path / "data.jsonl", [*rows, {"question": {"text": "q"}, "answer": {"text": None}, "year": 7}])
+    assert main(["inspect", str(path), "--rows", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "row 3: field 'answer.text' holds NoneType" in printed
+    assert "rows: 4" in printed
+    pasted = yaml.safe_load(printed[printed.index("dataset_name:") :])
+    assert pasted == {"dataset_name": str(path), "source_column": "question.text", "target_column": "answer.text"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["nowhere.jsonl"], "There is no file or directory `nowhere.jsonl`"),
+        (["data.jsonl", "--learning_rate", "1"], "`learning_rate` has no effect on data alone"),
+        (["recipe.yaml", "--max_rows", "3"], "`--max_rows` has no effect on a recipe"),
+    ],
+)
+def test_a_mistake_ends_the_command_in_a_line(argv, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", *argv])
+    assert ended.value.code == MISTAKE_STATUS
+    assert message in capsys.readouterr().err
