@@ -30,7 +30,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
-	$(INSTALL) -e '.[dev,quantization,eval,deepspeed]'
+	$(INSTALL) -e '.[dev,quantization,eval,deepspeed,trackers]'
 	touch $@
 
 clean:

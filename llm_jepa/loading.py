@@ -29,7 +29,8 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
 
     Raises:
         ValueError: Nothing is there, the split does not exist or has no rows, or a file cannot be read; a text file
-            that is no JSON or no UTF-8 is named with the line. Of a stream only the first rows are looked at.
+            that is no JSON or no UTF-8 is named with the line. Of a stream only the first rows are looked at; see
+            `check_text_files`.
     """
     name = script.dataset_name
     if name is None:
@@ -83,6 +84,16 @@ def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None
     except (DatasetGenerationError, ValueError, OSError) as error:
         _raise_for_unreadable_line(files)
         raise ValueError(f"`{script.dataset_name}` cannot be read further: {_reason(error)}") from error
+
+
+def check_text_files(script: ScriptArguments) -> None:
+    """Look for what made a stream of local files end in the middle.
+
+    Raises:
+        ValueError: A line is no UTF-8 or no JSON; the message names the file and the line.
+    """
+    assert script.dataset_name is not None
+    _raise_for_unreadable_line(_local_files(Path(script.dataset_name).expanduser()))
 
 
 def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset | IterableDataset:

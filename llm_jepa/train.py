@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from datasets.exceptions import DatasetGenerationError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import get_peft_config, get_quantization_config
@@ -17,7 +18,7 @@ from llm_jepa.checkpoints import checkpoint_to_resume, is_complete, remove_torn,
 from llm_jepa.config import JEPAConfig
 from llm_jepa.entry import entry_point
 from llm_jepa.interruption import Terminated, saved_at_sigterm
-from llm_jepa.loading import load_split
+from llm_jepa.loading import check_text_files, load_split
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
 from llm_jepa.trainer import JEPATrainer
@@ -65,7 +66,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
 
     Raises:
         ValueError: The output directory is another recipe's, the data cannot be loaded, or the launcher's settings
-            were not followed. Nothing has been written then.
+            were not followed; nothing has been written then. Or a stream has come to a line that cannot be read.
         WriteError: A checkpoint or the model could not be written.
         Terminated: SIGTERM came, and a checkpoint has been saved.
     """
@@ -94,6 +95,9 @@ def train(recipe: Recipe) -> JEPATrainer | None:
             with write_errors_explained("The model", output_dir):
                 trainer.save_model(str(output_dir))
                 trainer.save_state()  # last of all: it marks the run as complete
+    except (UnicodeDecodeError, DatasetGenerationError):
+        check_text_files(recipe.script)  # of a stream, a bad line is met only now
+        raise
     except Terminated:
         trainer.accelerator.wait_for_everyone()
         leave(trainer)

@@ -19,7 +19,10 @@ from llm_jepa.data_profile import DataProfile, DuplicateCounter, kind_of, profil
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.loading import load_split
 from llm_jepa.mapping_proposal import propose_mapping
+from llm_jepa.recipe import parse_recipe
 from llm_jepa.rows import ColumnMapping, to_rows
+from llm_jepa.train import train
+from tests.tiny import save_tiny_model
 
 CHAT = [{"role": "user", "content": "digits"}, {"role": "assistant", "content": "[0-9]"}]
 SHARE = [{"from": "human", "value": "digits"}, {"from": "gpt", "value": "[0-9]"}]
@@ -123,6 +126,25 @@ def test_a_line_that_is_none_is_named_wherever_it_stands(at, line, message, tmp_
     path.write_bytes(b"\n".join(lines))
     with pytest.raises(ValueError, match=rf"line {at + 1}: .*{message}"):
         profile(path)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_training_on_a_stream_names_the_line_at_which_it_ends(suffix, tmp_path):
+    """A file of any size is not read beforehand, so that the line is met in training; checkpoints are kept."""
+    save_tiny_model(tmp_path / "model")
+    rows = [b'{"question": "q", "answer": "a"}' if suffix == "jsonl" else b"q,a"] * 300
+    rows[200] = rows[200].replace(b"q", b"caf\xe9", 1) if suffix == "csv" else rows[200].replace(b'"a"', b'"\xe9"')
+    data = tmp_path / f"data.{suffix}"
+    data.write_bytes(b"\n".join([b"question,answer"] * (suffix == "csv") + rows))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"model_name_or_path: {tmp_path / 'model'}\ndataset_name: {data}\noutput_dir: {tmp_path / 'out'}\n"
+        "source_column: question\ntarget_column: answer\nmax_steps: 100\ndataset_streaming: true\nuse_cpu: true\n"
+        "bf16: false\nreport_to: none\nsave_steps: 2\ndisable_tqdm: true\njepa_layout: rows\n"
+    )
+    line = 201 + (suffix == "csv")
+    with pytest.raises(ValueError, match=rf"data\.{suffix}`, line {line}: byte \d+ of the file is no UTF-8"):
+        train(parse_recipe([str(recipe)]))
 
 
 def test_only_the_rows_asked_for_are_read(tmp_path):
