@@ -60,7 +60,7 @@ class Inspection:
     Attributes:
         layout: The layout's name and why.
         dropout: Share of the steps that compute no view.
-        num_rows: Rows looked at, `is_partial` if a stream has more.
+        num_rows: Rows looked at, each of one pair of views; `is_partial` if a stream has more.
         dropped: Index and tokens of each row longer than `max_length`.
         counts: Name of a sequence -> its length in tokens in every kept row.
     """
@@ -90,7 +90,7 @@ def inspect_recipe(recipe: Recipe, num_rows: int) -> Inspection:
     return Inspection(
         layout=prepared.layout_reason,
         dropout=args.jepa_dropout if args.jepa_weight > 0 else 0.0,
-        num_rows=prepared.num_rows,
+        num_rows=len(kept) + len(prepared.dropped),
         is_partial=prepared.is_partial,
         max_length=args.max_length,
         dropped=prepared.dropped,

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.evaluation import load_rows
+from llm_jepa.inspection import inspect_recipe
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.rows import PAIR_COLUMNS, ColumnMapping, to_rows
 from llm_jepa.view_pairs import expand_rows
-from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.tiny import save_tiny_model, tiny_llama, tiny_tokenizer
 
 VIEWS = ("english", "french", "german")
 ROWS = [dict(zip(VIEWS, (f"e{i}", f"f{i}", f"g{i}"), strict=True)) | {"id": i} for i in range(3)]
@@ -186,6 +187,20 @@ def test_the_lm_only_arm_learns_the_same_rows():
     for name in ("input_ids", "labels", "row_index"):
         assert [row[name] for row in both[0]] == [row[name] for row in both[1]]
     assert len(both[0]) == 9
+
+
+def test_an_inspected_recipe_counts_and_numbers_the_pairs(tmp_path):
+    save_tiny_model(tmp_path / "model")
+    Dataset.from_list(ROWS).to_json(tmp_path / "data.jsonl")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"model_name_or_path: {tmp_path / 'model'}\ndataset_name: {tmp_path / 'data.jsonl'}\nbf16: false\n"
+        f"output_dir: {tmp_path / 'out'}\nuse_cpu: true\n"
+        'view_columns: ["english", "{{ french }} ({{ id }})", "german"]\n'
+    )
+    inspection = inspect_recipe(parse_recipe([str(recipe)]), 4)
+    assert (inspection.num_rows, [row.index for row in inspection.rows]) == (6, [0, 1, 2, 3])
+    assert "".join(inspection.rows[3].views[0].pieces).endswith("f1 (1)[PRED]")
 
 
 def test_evaluation_asks_for_the_same_pairs_with_their_rows_other_columns(tmp_path):
