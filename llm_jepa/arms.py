@@ -14,7 +14,7 @@ from trl import get_quantization_config
 
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe, read_settings
-from llm_jepa.train import RECIPE_FILE
+from llm_jepa.run_record import RECIPE_FILE
 from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked
 
 Arm = Literal["base", "tuned"]

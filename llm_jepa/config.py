@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 import torch
+from transformers.trainer_utils import HubStrategy
 from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
@@ -89,6 +90,8 @@ class JEPAConfig(SFTConfig):
             `spider/database/{db_id}/{db_id}.sqlite`.
         choices_column: For `task: choice`, the column with a row's list of choices; the target is one of them.
         from_scratch: Start from the model's config with random weights (pretraining).
+        hub_private_repo: transformers'; here True: what is published is private unless this is False.
+        hub_strategy: transformers'; here `end` alone: a checkpoint holds paths of the machine and optimizer states.
         completion_only_loss: TRL's; here True unless set to False, whatever the data set's columns are called.
         trackio_static_space_id: transformers'; here False unless given, so that `push_to_hub` publishes no Space with
             the logs of `report_to: trackio`. None lets trackio make one, a text names it.
@@ -163,6 +166,8 @@ class JEPAConfig(SFTConfig):
     )
     choices_column: str | None = field(default=None, metadata={"help": "Column with the choices, for task choice."})
     from_scratch: bool = field(default=False, metadata={"help": "Random weights from the model's config."})
+    hub_private_repo: bool | None = field(default=True, metadata={"help": "Publish for the owner's eyes alone."})
+    hub_strategy: HubStrategy | str = field(default=HubStrategy.END, metadata={"help": "Only `end` is allowed."})
     trackio_static_space_id: str | None | Literal[False] = field(  # noqa: RUF036 (HfArgumentParser wants None second)
         default=False, metadata={"help": "Space in which push_to_hub publishes trackio's logs; False for none."}
     )
@@ -279,6 +284,12 @@ class JEPAConfig(SFTConfig):
             raise ValueError(
                 "`skip_prepare_dataset` would skip the making of views. Give pre-tokenised rows instead: columns "
                 "`input_ids`, `labels`, `source_ids`, `target_ids`."
+            )
+
+        if self.hub_strategy != HubStrategy.END:
+            raise ValueError(
+                f"`hub_strategy: {HubStrategy(self.hub_strategy).value}` would publish checkpoints, with optimizer "
+                "states and paths of this machine. Leave it out: what is published is the end of the run."
             )
 
     def _check_pair_options(self):

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,10 +20,12 @@ from llm_jepa.modeling import load_tokenizer
 from llm_jepa.prediction_log import PredictionLog, weights_identity
 from llm_jepa.recipe import Recipe
 from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.run_record import SCORES_FILES
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 from llm_jepa.scoring.tasks import Rate, RowScores, Task, rates, score_row
 from llm_jepa.view_pairs import expand_rows
 from llm_jepa.vllm_generation import check_vllm, load_vllm_arms
+from llm_jepa.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -244,6 +247,23 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
         for row in predictions:
             content = {name: value for name, value in asdict(row).items() if value is not None}
             file.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def write_scores(result: ArmResult, recipe: Recipe, max_new_tokens: int, backend: Backend, directory: Path) -> None:
+    """Write `scores-ARM.json`: hits and count of every score, and what they were measured on, for a model card."""
+    content = {
+        "arm": result.arm,
+        "task": recipe.training.task,
+        "dataset": recipe.script.dataset_name,
+        "dataset_config": recipe.script.dataset_config,
+        "split": recipe.script.dataset_test_split,
+        "rows": len(result.rows),
+        "max_new_tokens": max_new_tokens,
+        "backend": backend,
+        "date": datetime.now(UTC).date().isoformat(),
+        "scores": {name: asdict(rate) for name, rate in result.scores.items()},
+    }
+    write_whole(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.arm])
 
 
 def _template_kwargs(row: dict[str, Any]) -> dict[str, Any]:

@@ -169,6 +169,11 @@ def _check(experiment: Experiment) -> None:
             recipe = experiment.parse(settings)
         except ValueError as error:
             raise ValueError(f"{path}: arm `{arm}`: {error}") from error
+        if recipe.training.push_to_hub:
+            raise ValueError(
+                f"{path}: arm `{arm}` has `push_to_hub: true`, and every cell would be published over the others. "
+                "Take it out, and publish the cell that you want: llm-jepa push DIRECTORY --repo_id USER/NAME."
+            )
         names = score_names(recipe.training.task)
         if experiment.primary_score not in names:
             raise ValueError(

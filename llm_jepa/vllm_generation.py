@@ -5,19 +5,15 @@ import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from llm_jepa.arms import Arm, is_adapter, weights_dtype
 from llm_jepa.generation import Engine, Write
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe
-
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as `max_lora_rank`."""
+from llm_jepa.vllm_lora import lora_rank
 
 
 @dataclass
@@ -60,7 +56,7 @@ def check_vllm(recipe: Recipe, arms: Sequence[Arm]) -> None:
     if refused:
         raise ValueError(f"`{'`, `'.join(refused)}` is for `--backend transformers`; `vllm` does not take it.")
     if "tuned" in arms and is_adapter(recipe.output_dir):
-        _lora_rank(recipe.output_dir)
+        lora_rank(recipe.output_dir)
     if importlib.util.find_spec("vllm") is None:
         raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
 
@@ -75,7 +71,7 @@ def load_vllm_arms(
     base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
     has_adapter = "tuned" in arms and is_adapter(tuned)
     if "base" in arms or has_adapter:
-        rank = _lora_rank(tuned) if has_adapter else None
+        rank = lora_rank(tuned) if has_adapter else None
         engine = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
         if "base" in arms:
             yield "base", base, engine
@@ -90,7 +86,7 @@ def load_vllm_arms(
 
 
 def _load(
-    recipe: Recipe, location: str, revision: str | None, lora_rank: int | None, engine_options: Mapping[str, Any]
+    recipe: Recipe, location: str, revision: str | None, max_lora_rank: int | None, engine_options: Mapping[str, Any]
 ) -> VLLMEngine:
     from vllm import LLM
 
@@ -102,32 +98,14 @@ def _load(
         "generation_config": "vllm",  # its neutral defaults: sampling settings of the model are left aside
         "seed": recipe.training.seed,
     }
-    if lora_rank is not None:
-        options |= {"enable_lora": True, "max_lora_rank": lora_rank}
+    if max_lora_rank is not None:
+        options |= {"enable_lora": True, "max_lora_rank": max_lora_rank}
     llm = LLM(**options | dict(engine_options))
     config = AutoConfig.from_pretrained(
         location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
     )
     max_positions = llm.llm_engine.model_config.max_model_len
     return VLLMEngine(llm, _generation_config(location, revision, config), max_positions)
-
-
-def _lora_rank(directory: Path) -> int:
-    """The `max_lora_rank` that an adapter needs.
-
-    Raises:
-        ValueError: vLLM does not take such an adapter.
-    """
-    config = PeftConfig.from_pretrained(str(directory))
-    if not isinstance(config, LoraConfig):
-        raise ValueError(f"`{directory}` is an adapter of type {config.peft_type.value}; vLLM takes LoRA alone.")
-    refused = [name for name in ("use_dora", "modules_to_save", "trainable_token_indices") if getattr(config, name)]
-    if refused:
-        raise ValueError(f"`{directory}` is an adapter with `{'`, `'.join(refused)}`, which vLLM does not take.")
-    rank = max([config.r, *(config.rank_pattern or {}).values()])
-    if rank > LORA_RANKS[-1]:
-        raise ValueError(f"`{directory}` is an adapter of rank {rank}; vLLM takes up to {LORA_RANKS[-1]}.")
-    return next(allowed for allowed in LORA_RANKS if allowed >= rank)
 
 
 def _generation_config(location: str, revision: str | None, config: Any) -> GenerationConfig:

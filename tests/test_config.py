@@ -211,3 +211,12 @@ def test_a_plain_cpu_run_is_one_on_the_cpu_and_a_launcher_decides_for_itself(mon
     assert config().use_cpu
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert not config(bf16=False).use_cpu
+
+
+def test_nothing_goes_to_the_hub_for_others_to_see_unless_asked():
+    """Neither the model, nor checkpoints of it, nor a Space of trackio's logs."""
+    config = JEPAConfig("out", push_to_hub=True)
+    assert config.hub_private_repo is True
+    assert config.hub_strategy == "end"
+    assert config.trackio_static_space_id is False
+    assert JEPAConfig("out", trackio_static_space_id="team/logs").trackio_static_space_id == "team/logs"

@@ -234,6 +234,7 @@ def test_a_report_alone_runs_nothing(written, capsys):
         ({"arms": {"lm_only": {}}}, "no arm beside the baseline"),
         ({"arms": {"lm_only": {}, "a": {"jepa_wieght": 1}}}, "arm `a`: .*Did you mean `jepa_weight`"),
         ({"arms": {"lm_only": {}, "a": {"seed": 1}}}, "arm `a` sets `seed`, which the experiment gives each cell"),
+        ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "every cell would be published over the others"),
         ({"primary_score": "accuracy"}, "allowed with `task: text` are strict, prefix, contains, stopped, capped"),
         ({"sedes": [1]}, "unknown key `sedes`; allowed are recipe, "),
         ({"evaluation": {"max_row": 1}}, "`evaluation`: unknown key `max_row`"),

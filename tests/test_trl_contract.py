@@ -313,3 +313,23 @@ def saving(tmp_path) -> Saving:
     trainer = watched(tmp_path, kind=Saving, **settings)
     trainer.train()
     return trainer
+
+
+def test_a_trainer_that_pushes_asks_for_its_repository_at_the_start_and_publishes_when_it_saves_for_the_user(tmp_path):
+    """`PublishingTrainer` puts off the former and leaves the latter to the end of the run."""
+    asked = []
+
+    class Recorder(SFTTrainer):
+        def init_hf_repo(self, *args, **kwargs):
+            asked.append("repository")
+
+        def push_to_hub(self, *args, **kwargs):
+            asked.append("push")
+
+    args = SFTConfig(str(tmp_path), push_to_hub=True, bf16=False, report_to="none")
+    dataset = Dataset.from_list([{"text": "a"}])
+    trainer = Recorder(tiny_llama(), args, train_dataset=dataset, processing_class=tiny_tokenizer())
+    assert asked == ["repository"]
+    trainer.save_model()
+    trainer.save_model(_internal_call=True)
+    assert asked == ["repository", "push"]

@@ -21,6 +21,8 @@ COMMANDS = {
     "eval": "eval",
     "compare": "compare",
     "probe": "probe",
+    "merge": "merge",
+    "push": "push",
 }
 """Command -> its module in this package."""
 

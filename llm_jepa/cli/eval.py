@@ -20,6 +20,7 @@ from llm_jepa.evaluation import (
     load_rows,
     load_run_tokenizer,
     write_predictions,
+    write_scores,
 )
 from llm_jepa.scoring.tasks import Rate, score_names
 from llm_jepa.subject import read_subject
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="where to write predictions-base.jsonl and predictions-tuned.jsonl (default: output_dir, if it exists)",
+        help="where to write predictions-ARM.jsonl and scores-ARM.json (default: output_dir, if it exists)",
     )
 
 
@@ -75,11 +76,12 @@ def run(args: argparse.Namespace) -> int:
             results.append(result)
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.arm}.jsonl")
+                write_scores(result, recipe, args.max_new_tokens, args.backend, directory)
     console.print(_table(results, score_names(recipe.training.task)))
     for result in results:
         console.print(f"{result.arm}: {result.location}", soft_wrap=True)
     if directory is not None:
-        console.print(f"predictions: {directory}", soft_wrap=True)
+        console.print(f"predictions and scores: {directory}", soft_wrap=True)
     return 0
 
 

@@ -1,0 +1,25 @@
+"""Merge an adapter into its base: one plain model, on the CPU."""
+
+import argparse
+from pathlib import Path
+
+import transformers
+
+from llm_jepa.merging import merge
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", metavar="RUN|ADAPTER", help="directory of a run or an adapter, or its Hub id")
+    parser.add_argument(
+        "--output_dir", "--output-dir", type=Path, required=True, metavar="DIR", help="a new or empty directory"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="of the merged weights (default: the recipe's)")
+
+
+def run(args: argparse.Namespace) -> int:
+    transformers.utils.logging.disable_progress_bar()
+    merge(args.adapter, args.output_dir, args.dtype)
+    print(f"Model: {args.output_dir}")
+    return 0

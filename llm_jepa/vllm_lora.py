@@ -1,0 +1,27 @@
+"""Which adapters vLLM serves: LoRA up to rank 512, without DoRA, biases or whole modules."""
+
+from pathlib import Path
+
+from peft import LoraConfig, PeftConfig
+
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as `max_lora_rank`."""
+
+
+def lora_rank(directory: Path) -> int:
+    """The `max_lora_rank` that an adapter needs.
+
+    Raises:
+        ValueError: vLLM does not take such an adapter.
+    """
+    config = PeftConfig.from_pretrained(str(directory))
+    if not isinstance(config, LoraConfig):
+        raise ValueError(f"`{directory}` is an adapter of type {config.peft_type.value}; vLLM takes LoRA alone.")
+    refused = [name for name in ("use_dora", "modules_to_save", "trainable_token_indices") if getattr(config, name)]
+    refused += [] if config.bias == "none" else ["bias"]
+    if refused:
+        raise ValueError(f"`{directory}` is an adapter with `{'`, `'.join(refused)}`, which vLLM does not take.")
+    rank = max([config.r, *(config.rank_pattern or {}).values()])
+    if rank > LORA_RANKS[-1]:
+        raise ValueError(f"`{directory}` is an adapter of rank {rank}; vLLM takes up to {LORA_RANKS[-1]}.")
+    return next(allowed for allowed in LORA_RANKS if allowed >= rank)

@@ -1,0 +1,482 @@
+"""`llm-jepa push` and `push_to_hub`, through the real huggingface_hub client, against a Hub on loopback."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import yaml
+from datasets import Dataset
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, snapshot_download
+from huggingface_hub import parse_eval_result_entries as parse_entries
+
+from llm_jepa import JEPAConfig, JEPATrainer
+from llm_jepa.cli import main
+from llm_jepa.entry import MISTAKE_STATUS
+from llm_jepa.hub import push
+from llm_jepa.model_card import BEGIN, END
+from llm_jepa.recipe import parse_recipe, read_settings
+from llm_jepa.train import train
+from tests.hub_server import TOKEN, Fault, Repository, running_hub
+from tests.test_evaluation import save_recipe
+from tests.test_merging import save_adapter
+from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
+
+ROOT = Path(__file__).parent.parent
+BASE, DATA, REPO = "team/tiny-base", "team/pairs", "team/adapter"
+PUSHED = {
+    ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
+    "recipe.yaml", "tokenizer.json", "tokenizer_config.json",
+}  # fmt: skip
+SCORES = {
+    "task": "regex", "dataset_config": None, "split": "test", "rows": 8, "max_new_tokens": 6,
+    "backend": "transformers", "date": "2026-11-23",
+}  # fmt: skip
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub that knows a base model and a data set; the client of this process talks to it."""
+    with running_hub() as server:
+        server.add(BASE, {"config.json": b"{}"})
+        server.add(DATA, {}, kind="datasets")
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
+        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A run as `train` and `eval` leave it, made by hand, with all that must not be published beside it."""
+    directory = tmp_path_factory.mktemp("mira-machine")
+    run = save_adapter(directory / "run", save_tiny_model(directory / "model"))
+    settings = {
+        "model_name_or_path": str(directory / "model"),
+        "dataset_name": str(directory / "secret-project" / "data"),
+        "output_dir": str(run),
+        "source_column": "source",
+        "target_column": "target",
+        "task": "regex",
+        "chat_template_path": str(directory / "chat.jinja"),
+        "hub_model_id": "mira/elsewhere",
+        "run_name": "mira-1",
+        "jepa_weight": 0.5,
+        "learning_rate": 0.01,
+        "use_peft": True,
+        "bf16": False,
+    }
+    (run / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    state = {"global_step": 7, "epoch": 1.5, "log_history": [{"num_tokens": 1234.0, "train_runtime": 61.0, "step": 7}]}
+    (run / "trainer_state.json").write_text(json.dumps(state))
+    environment = {
+        "versions": {"trl": "1.16.0"},
+        "commit": "c0ffee",
+        "base_origin": "From a package.",
+        "device": "NVIDIA H100",
+        "num_processes": 2,
+    }
+    (run / "environment.json").write_text(json.dumps(environment))
+    for arm, hits in (("base", 1), ("tuned", 3)):
+        names = ("strict", "prefix", "contains", "stopped", "capped", "equivalent", "equivalent_nontrivial")
+        rates = {name: {"hits": hits, "count": 8} for name in names}
+        scores = {"arm": arm, "dataset": settings["dataset_name"], **SCORES, "scores": rates}
+        (run / f"scores-{arm}.json").write_text(json.dumps(scores))
+        (run / f"predictions-{arm}.jsonl").write_text(json.dumps(PAIRS[0]))
+    (run / "training_args.bin").write_bytes(str(run).encode())
+    (run / "checkpoint-7").mkdir()
+    (run / "checkpoint-7" / "optimizer.pt").write_bytes(b"optimizer")
+    return run
+
+
+@pytest.fixture
+def run(original, tmp_path):
+    return Path(shutil.copytree(original, tmp_path / "run"))
+
+
+def card(repository: Repository) -> ModelCard:
+    return ModelCard(repository.files["README.md"].decode())
+
+
+# --- what is published
+
+
+def test_a_push_is_one_private_commit_of_what_others_need(hub, run):
+    done = push(run, REPO, base_model=BASE)
+    repository = hub.model(REPO)
+    assert repository.private
+    assert len(repository.commits) == 2  # the Hub's own, and this one
+    assert set(repository.files) == PUSHED
+    assert {*done.files, ".gitattributes"} == PUSHED
+    for name in ("adapter_model.safetensors", "tokenizer.json", "chat_template.jinja"):
+        assert repository.files[name] == (run / name).read_bytes()
+    assert json.loads(repository.files["adapter_config.json"])["base_model_name_or_path"] == BASE
+
+
+def test_what_is_pulled_is_what_was_pushed(hub, run, tmp_path):
+    push(run, REPO, base_model=BASE)
+    pulled = Path(snapshot_download(REPO))
+    assert {path.name: path.read_bytes() for path in pulled.iterdir()} == hub.model(REPO).files
+    again = parse_recipe([str(pulled / "recipe.yaml")])
+    assert again.training.jepa_weight == 0.5
+
+
+def test_nothing_of_the_machine_is_published(hub, original, run):
+    push(run, REPO, base_model=BASE)
+    for name, content in hub.model(REPO).files.items():
+        for secret in (TOKEN, "mira", "secret-project", str(run.parent), str(Path.home()), str(original.parent)):
+            assert secret.encode() not in content or (secret == "/root" and name == "tokenizer.json"), (name, secret)
+    published = yaml.safe_load(hub.model(REPO).files["recipe.yaml"])
+    assert published["dataset_name"] == "data"
+    assert published["chat_template_path"] == "chat.jinja"
+    assert published["output_dir"] == "outputs/adapter"
+    assert not {"hub_model_id", "run_name"} & set(published)
+
+
+@pytest.mark.parametrize("planted", [TOKEN, str(Path.home() / "notes")])
+def test_a_text_that_names_the_machine_is_not_published(hub, run, planted):
+    (run / "chat_template.jinja").write_text("{{ messages }}" + planted)
+    with pytest.raises(ValueError, match=r"`chat_template.jinja` holds .* Nothing was published"):
+        push(run, REPO, base_model=BASE)
+    assert f"models/{REPO}" not in hub.repositories
+
+
+def test_the_card_tells_what_is_known(hub, run):
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    published = card(hub.model(REPO))
+    data = published.data
+    assert (data.base_model, data.base_model_relation, data.library_name) == (BASE, "adapter", "peft")
+    assert data.datasets == [DATA]
+    text = published.text
+    assert "| `jepa_weight` | `0.5` |" in text
+    assert "| base | 12.5 ± 11.7 |" in text
+    assert "| tuned | 37.5 ± 17.1 |" in text
+    assert "commit `c0ffee`" in text
+    assert "The base's weights in training: From a package." in text
+    for row in ("steps | 7", "epochs | 1.5", "tokens | 1,234", "start) | 61", "device | 2 x NVIDIA H100"):
+        assert f"{row} |" in text
+    assert f'AutoPeftModelForCausalLM.from_pretrained("{REPO}")' in text
+    assert f"--max-lora-rank 8 --lora-modules adapter={REPO}" in text
+
+
+def test_results_are_in_both_of_the_hubs_forms(hub, run):
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    files = hub.model(REPO).files
+    by_metric = {result.metric_type: result for result in card(hub.model(REPO)).data.eval_results}
+    assert set(by_metric) == {
+        "strict", "prefix", "contains", "stopped", "capped", "equivalent", "equivalent_nontrivial",
+    }  # fmt: skip
+    assert by_metric["equivalent"].metric_value == 37.5
+    assert (by_metric["equivalent"].dataset_type, by_metric["equivalent"].dataset_split) == (DATA, "test")
+    (entry,) = parse_entries(yaml.safe_load(files[".eval_results/llm-jepa.yaml"]))
+    assert (entry.dataset_id, entry.task_id, entry.value) == (DATA, "default", 37.5)
+    assert entry.notes.startswith("equivalent, % of 8 rows of `test`")
+
+
+def test_scores_older_than_the_weights_are_not_quoted(hub, run):
+    os.utime(run / "adapter_model.safetensors")
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    assert "## Results" not in card(hub.model(REPO)).text
+    assert card(hub.model(REPO)).data.eval_results is None
+    assert ".eval_results/llm-jepa.yaml" not in hub.model(REPO).files
+
+
+def test_hand_written_text_and_metadata_are_kept(hub, run):
+    """The second push writes its own section anew, where the owner has moved it, and nothing else."""
+    written = "---\nlicense: mit\nlibrary_name: peft\ntags:\n- mine\n---\n\n# Mine\n\nBy hand.\n"
+    hub.add(REPO, {"README.md": written.encode(), "samples.txt": b"kept"}, private=True)
+    push(run, REPO, base_model=BASE)
+    first = card(hub.model(REPO))
+    assert first.text.startswith("\n# Mine\n\nBy hand.\n\n" + BEGIN)
+    moved = hub.model(REPO).files["README.md"].decode().replace("# Mine", "# Ours") + "\nAfterword.\n"
+    hub.model(REPO).commits.append(hub.model(REPO).files | {"README.md": moved.encode()})
+    (run / "scores-tuned.json").unlink()
+    push(run, REPO, base_model=BASE)
+    second = card(hub.model(REPO))
+    assert second.text.startswith("\n# Ours\n\nBy hand.\n\n" + BEGIN)
+    assert second.text.endswith(END + "\n\nAfterword.\n")
+    assert "## Results" in first.text
+    assert "## Results" not in second.text
+    assert second.data.license == "mit"
+    assert second.data.tags == ["mine", "llm-jepa", "trl", "sft"]
+    assert hub.model(REPO).files["samples.txt"] == b"kept"
+
+
+def test_a_second_push_of_the_same_changes_nothing(hub, run):
+    for _ in range(2):
+        push(run, REPO, base_model=BASE)
+    assert len(hub.model(REPO).commits) == 2
+
+
+def test_results_that_no_longer_hold_are_removed(hub, run):
+    """The owner's own entry in `model-index` stays."""
+    own = EvalResult("text-generation", "team/other", "other", "bleu", 12.0)
+    metadata = ModelCardData(model_name="adapter", eval_results=[own])
+    hub.add(REPO, {"README.md": f"---\n{metadata}\n---\n".encode()}, private=True)
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    assert len(card(hub.model(REPO)).data.eval_results) == 8
+    (run / "scores-tuned.json").unlink()
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    assert ".eval_results/llm-jepa.yaml" not in hub.model(REPO).files
+    assert [result.metric_type for result in card(hub.model(REPO)).data.eval_results] == ["bleu"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [({"r": 1024}, "rank 1024"), ({"use_dora": True}, "use_dora"), ({"bias": "all"}, "bias")]
+)
+def test_what_vllm_does_not_serve_is_said(hub, tmp_path, caplog, options, reason):
+    adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "base"), **options)
+    push(adapter, REPO, base_model=BASE)
+    assert reason in caplog.text
+    assert "vllm serve" not in card(hub.model(REPO)).text
+    assert reason in card(hub.model(REPO)).text
+
+
+# --- what is refused
+
+
+def refusal(hub, capsys, *arguments) -> str:
+    """The one line that a push ends with; no repository has been touched."""
+    before = {name: list(repository.commits) for name, repository in hub.repositories.items()}
+    with pytest.raises(SystemExit) as ended:
+        main(["push", *map(str, arguments)])
+    assert ended.value.code == MISTAKE_STATUS
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert {name: hub.repositories[name].commits for name in before} == before
+    new = [repository for name, repository in hub.repositories.items() if name not in before]
+    assert all(set(repository.files) == {".gitattributes"} for repository in new)
+    return error
+
+
+def test_a_base_that_nobody_else_has_is_refused(hub, run, capsys):
+    assert "Name the same model there with `--base_model USER/NAME`" in refusal(hub, capsys, run, "--repo_id", REPO)
+    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", "team/typo")
+    assert "`--base_model team/typo`: the Hub has no such model" in error
+    assert f"models/{REPO}" not in hub.repositories
+
+
+def test_a_directory_without_weights_is_refused(hub, tmp_path, capsys):
+    assert "holds no adapter" in refusal(hub, capsys, tmp_path, "--repo_id", REPO)
+
+
+@pytest.mark.parametrize(
+    ("private", "files", "arguments", "message"),
+    [
+        (False, {}, [], "exists and is public, and private was asked for"),
+        (True, {}, ["--public"], "exists and is private, and public was asked for"),
+        (True, {"model.safetensors": b"-"}, [], "exists and holds other weights (model.safetensors)"),
+    ],
+)
+def test_a_repository_of_another_kind_is_left_alone(hub, run, capsys, private, files, arguments, message):
+    hub.add(REPO, files, private)
+    assert message in refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE, *arguments)
+
+
+def test_a_name_that_is_none_and_a_card_that_cannot_be_read_are_named(hub, run, capsys):
+    assert "a/b/c: " in refusal(hub, capsys, run, "--repo_id", "a/b/c", "--base_model", BASE)
+    hub.add(REPO, {"README.md": b"---\nlicense: [mit\n---\n"}, private=True)
+    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
+    assert "the metadata at the top of its README.md cannot be read" in error
+
+
+def test_an_expired_token_and_a_missing_one_are_told_apart(hub, run, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    arguments = run, "--repo_id", REPO, "--base_model", BASE
+    assert "does not accept your token; it may have expired. Log in anew" in refusal(hub, capsys, *arguments)
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(run / "none"))
+    assert "You are not logged in." in refusal(hub, capsys, *arguments)
+
+
+def test_no_permission_is_said(hub, run, capsys):
+    error = refusal(hub, capsys, run, "--repo_id", "others/adapter", "--base_model", BASE)
+    assert "others/adapter: Your token may not write there." in error
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/commit/", 403, "Your token may not write there"),
+        ("/commit/", 409, "Somebody else changes it at this moment"),
+        ("/commit/", 412, "Somebody else has changed it meanwhile"),
+        ("/commit/", 429, "The Hub asks for fewer requests"),
+        ("/commit/", 500, "The Hub answered 500"),
+        ("/commit/", 0, "The connection to the Hub broke"),
+        ("^/objects/", 403, "Error while uploading 'adapter_model.safetensors'"),
+        ("/repos/create", 500, "The Hub answered 500"),
+        ("/whoami-v2", 0, "The connection to the Hub broke"),
+    ],
+)
+def test_a_failing_call_is_explained_and_publishes_nothing(hub, run, capsys, path, status, message):
+    hub.faults.append(Fault(path, status))
+    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
+    assert message in error
+    assert ("Nothing was published" in error) == (0 < status < 500)
+    hub.faults.clear()
+    push(run, REPO, base_model=BASE)  # the same again, once the fault is gone
+    assert set(hub.model(REPO).files) == PUSHED
+
+
+def test_a_broken_upload_by_xet_is_explained_too(hub, run, capsys, monkeypatch):
+    """The Hub's newer storage, which the client reports by exceptions of its own; this server does not have it."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
+    assert "The connection to the Hub broke" in error
+
+
+@pytest.mark.parametrize("status", [429, 500, 0])
+def test_a_passing_fault_of_an_upload_is_tried_again_by_the_client(hub, run, status):
+    hub.faults.append(Fault("^/objects/", status, times=1))
+    push(run, REPO, base_model=BASE)
+    assert sum(call.startswith("PUT /objects/") for call in hub.calls) == 2
+    assert hub.model(REPO).files["adapter_model.safetensors"] == (run / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_commit_of_somebody_else_in_between_is_not_written_over(hub, run, monkeypatch):
+    """It arrives after the card was read and before ours is sent."""
+    push(run, REPO, base_model=BASE)
+    (run / "chat_template.jinja").write_text("{{ messages }}")
+    repository = hub.model(REPO)
+    theirs = repository.files | {"README.md": b"---\nlicense: mit\n---\nTheirs.\n"}
+    hub.before_commit = lambda: repository.commits.append(theirs)
+    with pytest.raises(ValueError, match="Somebody else has changed it meanwhile"):
+        push(run, REPO, base_model=BASE)
+    assert repository.files == theirs
+
+
+# --- during training
+
+
+def training_recipe(directory: Path, **settings) -> Path:
+    save_tiny_model(directory / "model")
+    (directory / "data").mkdir()
+    (directory / "data" / "train.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+    options = {"use_peft": True, "max_steps": 1, "save_steps": 1, "disable_tqdm": True, "push_to_hub": True}
+    return save_recipe(directory, **options | {"hub_model_id": "team/trained"} | settings)
+
+
+def test_push_to_hub_publishes_the_same_at_the_end_of_training(hub, tmp_path):
+    recipe = training_recipe(tmp_path, use_peft=False)
+    train(parse_recipe([str(recipe)]))
+    repository = hub.model("team/trained")
+    assert repository.private
+    assert len(repository.commits) == 2
+    pushed = dict(repository.files)
+    assert set(pushed) == PUSHED - {"adapter_config.json", "adapter_model.safetensors"} | {
+        "config.json", "generation_config.json", "model.safetensors",
+    }  # fmt: skip
+    assert not [name for name, content in pushed.items() if str(tmp_path).encode() in content]
+    assert (tmp_path / "run" / "checkpoint-1").is_dir()
+    push(tmp_path / "run", "team/trained")
+    assert hub.model("team/trained").files == pushed
+
+
+def test_what_cannot_be_published_is_said_before_training(hub, tmp_path):
+    recipe = training_recipe(tmp_path)
+    with pytest.raises(ValueError, match=r"base is .*, which is not on the Hub"):
+        train(parse_recipe([str(recipe)]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failing_publication_leaves_a_complete_run_and_says_how_to_publish_it(hub, tmp_path):
+    recipe = training_recipe(tmp_path, use_peft=False)
+    hub.faults.append(Fault("/commit/", 403))
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match=f"left to do is `llm-jepa push {run} --repo_id team/trained`"):
+        train(parse_recipe([str(recipe)]))
+    assert (run / "trainer_state.json").is_file()
+    hub.faults.clear()
+    assert main(["push", str(run), "--repo_id", "team/trained"]) == 0
+
+
+def test_a_trainer_made_in_python_publishes_in_the_same_way(hub, tmp_path):
+    """`training_args.bin`, TRL's card and the predictor vectors stay here."""
+    trainer = JEPATrainer(
+        tiny_llama(),
+        JEPAConfig(
+            str(tmp_path / "mine"), source_column="source", target_column="target", max_steps=1, bf16=False,
+            report_to="none", disable_tqdm=True, push_to_hub=True, hub_private_repo=False,
+        ),
+        train_dataset=Dataset.from_list(PAIRS),
+        processing_class=tiny_tokenizer(),
+    )  # fmt: skip
+    trainer.train()
+    trainer.save_model()
+    assert "models/team/mine" not in hub.repositories  # where transformers would have published already
+    trainer.push_to_hub()
+    repository = hub.model("team/mine")
+    assert not repository.private
+    assert set(repository.files) == {
+        ".gitattributes", "README.md", "chat_template.jinja", "config.json", "generation_config.json",
+        "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    assert "| optimizer steps | 1 |" in card(repository).text
+
+
+@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
+def test_checkpoints_are_never_published(tmp_path, strategy):
+    recipe = training_recipe(tmp_path, hub_strategy=strategy)
+    with pytest.raises(ValueError, match=f"`hub_strategy: {strategy}` would publish checkpoints"):
+        parse_recipe([str(recipe)])
+
+
+# --- from training to generation
+
+
+def readme_walk() -> list[list[str]]:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme[readme.index("## Out to the Hub") :]
+    block = re.search(r"```sh\n(.*?)```", section, flags=re.DOTALL).group(1)
+    lines = [line.partition("  #")[0] for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("llm-jepa ")]
+
+
+def test_the_readmes_walk_ends_with_the_text_that_the_run_writes(tmp_path):
+    """train -> eval -> merge -> push -> pull -> generate, in one process of its own; nothing local is left to help."""
+    base = Path(save_tiny_model(tmp_path / "base"))
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+    save_recipe(
+        tmp_path, model_name_or_path=BASE, dataset_name="data", output_dir="outputs/mine", use_peft=True,
+        lora_target_modules="all-linear", learning_rate=0.1, max_steps=2, disable_tqdm=True,
+    )  # fmt: skip
+    commands = readme_walk()
+    assert [command[0] for command in commands] == ["train", "eval", "merge", "push", "push"]
+    adapter, model = (command[command.index("--repo_id") + 1] for command in commands[-2:])
+    walk = {"commands": commands, "adapter": adapter, "model": model, "prompt": PAIRS[0]["source"]}
+    with running_hub() as hub:
+        hub.writable.add(adapter.split("/")[0])
+        hub.add(BASE, {path.name: path.read_bytes() for path in base.iterdir()})
+        shutil.rmtree(base)
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(tmp_path / "home-of-mira"),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        program = [sys.executable, "-m", "tests.hub_walk", json.dumps(walk)]
+        done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout.splitlines()[-1])
+        pulled = {path.name: path.read_bytes() for path in Path(result["snapshot"]).iterdir()}
+        assert pulled == hub.model(adapter).files
+        texts = {**hub.model(adapter).files, **hub.model(model).files}
+        assert not [name for name, content in texts.items() if b"mira" in content or str(tmp_path).encode() in content]
+        assert read_settings(Path(result["snapshot"]) / "recipe.yaml")["model_name_or_path"] == BASE
+        assert "## Results" in card(hub.model(model)).text
+    predicted = json.loads((tmp_path / "outputs/mine/predictions-tuned.jsonl").read_text().splitlines()[0])
+    assert result["adapter"] == result["model"] == predicted["prediction"]
