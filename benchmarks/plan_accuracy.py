@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from step_cost_report import commit, hardware, versions
 
-from llm_jepa.planning.calibration import seconds_per_step
+from llm_jepa.planning.calibration import calibrate
 from llm_jepa.planning.estimate import SECONDS_PER_HOUR
 from llm_jepa.planning.plan import RECIPE, make_plan
 from llm_jepa.planning.workload import arm_recipes
@@ -30,14 +30,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE")
     options, overrides = parser.parse_known_args()
     recipe = parse_recipe([options.recipe, *overrides])
-    plan = make_plan(recipe, seconds_per_step=seconds_per_step(recipe))
-    recipes = arm_recipes(recipe) | {RECIPE: recipe}
+    plan = make_plan(recipe, calibration=calibrate(recipe))
+    recipes = arm_recipes(recipe, False) | {RECIPE: recipe}
     arms: dict[str, dict[str, float]] = {}
     for name in (RECIPE, *options.arms):
         hours = plan.arms[name].hours
         assert hours is not None, "it is calibrated"
         planned = hours.expected * SECONDS_PER_HOUR / plan.steps
-        measured = seconds_per_step(recipes[name], options.steps)
+        measured = calibrate(recipes[name], options.steps).seconds_per_step
         arms[name] = {"planned_seconds": planned, "measured_seconds": measured, "ratio": planned / measured}
         Console().print(f"{name}: {planned:.2f} s planned, {measured:.2f} s measured, {planned / measured:.2f}")
     if options.output is not None:

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from torch.distributed import DistError
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -65,9 +67,13 @@ def last_whole(output_dir: Path) -> Path | None:
 
 
 def remove_torn(output_dir: Path) -> None:
-    """Delete what was cut off in the writing or in the deleting, which would keep its room for ever."""
+    """Delete what was cut off in the writing or in the deleting, which would keep its room for ever.
+
+    What has a state and no manifest stays: weights alone, or a checkpoint that something else has written.
+    """
     for checkpoint in _checkpoints(output_dir).values():
-        if not is_whole(checkpoint):
+        has_state = _json(checkpoint / TRAINER_STATE_NAME) is not None
+        if not is_whole(checkpoint) and not (has_state and not (checkpoint / MANIFEST_FILE).exists()):
             logger.warning(f"{checkpoint} is not whole; it is removed.")
             shutil.rmtree(checkpoint)
 
@@ -106,6 +112,8 @@ def write_errors_explained(what: str, output_dir: Path) -> Iterator[None]:
     """
     try:
         yield
+    except (torch.OutOfMemoryError, DistError):  # RuntimeErrors that are no writing's
+        raise
     except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch.save's
         kept = last_whole(output_dir)
         free_megabytes = shutil.disk_usage(output_dir).free // 10**6
@@ -139,7 +147,7 @@ def _check_world_size(checkpoint: Path) -> None:
 def _checkpoints(output_dir: Path) -> dict[int, Path]:
     """Step -> its checkpoint, whole or not."""
     matches = [(re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name), path) for path in output_dir.glob("*")]
-    return dict(sorted((int(match[1]), path) for match, path in matches if match))
+    return dict(sorted((int(match[1]), path) for match, path in matches if match and path.is_dir()))
 
 
 def _json(path: Path) -> Any:

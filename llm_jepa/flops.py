@@ -15,6 +15,9 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""What configs call the number of experts of a layer."""
+
 
 @dataclass(frozen=True)
 class ModelSize:
@@ -43,7 +46,7 @@ class StepCounts:
 
 
 def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
-    """Count the matrices of a model, with LoRA adapters or without. Of a mixture of experts all experts are counted.
+    """Count the matrices of a model, with LoRA adapters or without; of a mixture of experts, what a token uses.
 
     Raises:
         ValueError: The model has no head.
@@ -61,8 +64,16 @@ def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
         if "lora_" in name:
             adapters += math.prod(shape)
         elif len(shape) >= 2 and id(parameter) not in left_out:
-            backbone += math.prod(shape)
+            is_experts = len(shape) == 3  # all of a layer in one
+            backbone += round(math.prod(shape) * (active_share(causal_lm) if is_experts else 1))
     return ModelSize(backbone, math.prod(_whole_shape(head.weight)), adapters)
+
+
+def active_share(model: PreTrainedModel) -> float:
+    """Share of a layer's experts that a token is sent to; 1 of a dense model."""
+    config = model.config.get_text_config()
+    experts = next((n for name in EXPERTS if (n := getattr(config, name, None))), None)
+    return 1.0 if experts is None else getattr(config, "num_experts_per_tok", experts) / experts
 
 
 def _whole_shape(parameter: nn.Parameter) -> torch.Size:

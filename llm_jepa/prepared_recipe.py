@@ -5,6 +5,7 @@ device are touched. Its architecture decides the layout, which needs its config 
 """
 
 import copy
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from llm_jepa.loading import load_split
 from llm_jepa.masks import MaskForm
 from llm_jepa.modeling import load_tokenizer, resolve_model
 from llm_jepa.recipe import Recipe
-from llm_jepa.rows import AnyDataset
+from llm_jepa.rows import AnyDataset, is_tokenised
 from llm_jepa.train import meta_model
 from llm_jepa.trainer import JEPATrainer
 from llm_jepa.views import longest_sequence_tokens
@@ -36,6 +37,7 @@ class PreparedRecipe:
         dropped: Index and tokens of each row longer than `max_length`.
         num_rows: Rows looked at; `is_partial` if there are more, in a stream or beside a sample.
         total_rows: Of the data set; of a stream, which cannot be counted, those looked at.
+        is_tokenised: Whether the data were tokenised already, with the recipe's own views or with none.
         collator: With the layout that the model gets; `layout_reason` says why, `mask_form` how it takes the mask.
     """
 
@@ -46,6 +48,7 @@ class PreparedRecipe:
     num_rows: int
     total_rows: int
     is_partial: bool
+    is_tokenised: bool
     collator: JEPACollator
     layout_reason: str
     mask_form: MaskForm
@@ -85,6 +88,7 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
         num_rows=len(dataset),
         total_rows=len(whole) if isinstance(whole, Dataset) else len(dataset),
         is_partial=is_partial,
+        is_tokenised=is_tokenised(dataset),
         collator=collator,
         layout_reason=reason,
         mask_form=mask_form,
@@ -108,7 +112,9 @@ def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrained
         vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
     stand_in = LlamaForCausalLM(config)
-    return JEPATrainer(stand_in, args, train_dataset=dataset, processing_class=tokenizer)
+    with tempfile.TemporaryDirectory() as directory:
+        args.output_dir = directory  # which a trainer makes
+        return JEPATrainer(stand_in, args, train_dataset=dataset, processing_class=tokenizer)
 
 
 def _collator(

@@ -32,6 +32,9 @@ SECRET_KEYS = frozenset({"hub_token"})
 KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
     "output_dir",
     "resume_from_checkpoint",
+    "save_steps",
+    "save_total_limit",
+    "dataloader_num_workers",
     "disable_tqdm",
     "logging_strategy",
     "logging_steps",

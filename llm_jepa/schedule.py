@@ -1,4 +1,4 @@
-"""How many optimizer steps a recipe takes."""
+"""How many optimizer steps a recipe takes, and how many rows a step."""
 
 import math
 
@@ -10,7 +10,20 @@ def planned_steps(num_rows: int, recipe: Recipe, num_processes: int = 1) -> int:
     args = recipe.training
     if args.max_steps > 0:
         return args.max_steps
+    return math.ceil(args.num_train_epochs * _steps_per_epoch(num_rows, recipe, num_processes))
+
+
+def rows_per_step(num_rows: int, recipe: Recipe, num_processes: int = 1) -> float:
+    """Mean rows of a step: fewer than batch x accumulation x processes where an epoch ends before a step is full."""
+    args = recipe.training
+    batch = args.per_device_train_batch_size * num_processes
+    if args.dataloader_drop_last:
+        num_rows = max(batch, num_rows // batch * batch)
+    return num_rows / _steps_per_epoch(num_rows, recipe, num_processes)
+
+
+def _steps_per_epoch(num_rows: int, recipe: Recipe, num_processes: int) -> int:
+    args = recipe.training
     batches = num_rows / args.per_device_train_batch_size / num_processes
     batches_per_epoch = math.floor(batches) if args.dataloader_drop_last else math.ceil(batches)
-    steps_per_epoch = max(1, math.ceil(batches_per_epoch / args.gradient_accumulation_steps))
-    return math.ceil(args.num_train_epochs * steps_per_epoch)
+    return max(1, math.ceil(batches_per_epoch / args.gradient_accumulation_steps))

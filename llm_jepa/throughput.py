@@ -63,10 +63,10 @@ class Throughput(TrainerCallback):
         `flop_utilisation`, its share of the peak where that is known, are of one device on average;
         `peak_memory_gib` is the largest of a device, and on a CPU of a process.
         """
-        if not self._tokens or self._seconds == 0:
-            return {}
         own = float(sum(self._tokens)), float(sum(self._flops)), peak_memory_bytes(accelerator.device)
         tokens, flops, peaks = zip(*gather_object([own]), strict=True)
+        if sum(tokens) == 0 or self._seconds == 0:
+            return {}
         metrics = {
             "tokens_per_second": sum(tokens) / self._seconds,
             "tflops_per_second": sum(flops) / len(flops) / self._seconds / TERA,
@@ -99,7 +99,7 @@ def known_peak(device: torch.device, is_half: bool) -> float | None:
     gpu = recognise_gpu(torch.cuda.get_device_name(device))
     if gpu is None:
         return None
-    return gpu.half_flops_per_second if is_half else gpu.single_flops_per_second
+    return gpu.peak_flops_per_second(is_half, torch.backends.cuda.matmul.allow_tf32)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -9,6 +9,7 @@ from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.devices import find_gpu, recognise_gpu
 from llm_jepa.flops import ModelSize, StepCounts, model_size, step_flops
 from llm_jepa.throughput import Throughput
+from tests.architectures import tiny_model
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 SIZE = ModelSize(backbone_parameters=1000, head_parameters=200, adapter_parameters=0)
@@ -103,4 +104,18 @@ def test_a_gpu_is_recognised_by_what_cuda_calls_it(reported, name):
 def test_an_unknown_gpu_is_an_error_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'h1000' is unknown\. Known are .*a100-80gb, .*h100-80gb"):
         find_gpu("h1000")
-    assert recognise_gpu("NVIDIA GeForce GTX 1080") is None
+    for other in (
+        "NVIDIA GeForce GTX 1080",
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+    ):
+        assert recognise_gpu(other) is None
+
+
+def test_of_a_mixture_of_experts_the_experts_that_a_token_uses_are_counted():
+    """Mixtral's four experts of which two are used: three matrices of 32 x 48 in each of two layers."""
+    model = tiny_model("mixtral")
+    all_parameters = sum(one.numel() for one in model.parameters() if one.dim() >= 2)
+    outside = 2 * 48 * 32  # embeddings and head
+    unused = 2 * 2 * 3 * 32 * 48
+    assert model_size(model).backbone_parameters == all_parameters - outside - unused

@@ -8,18 +8,21 @@ import sys
 from contextlib import redirect_stdout
 
 import datasets
+import torch
 import transformers
 from rich.console import Console
 from rich.table import Table
 
-from llm_jepa.devices import GIB, GPUS, TERA, find_gpu
-from llm_jepa.planning.calibration import CALIBRATION_STEPS, seconds_per_step
+from llm_jepa.devices import GIB, GPU, GPUS, TERA, find_gpu, recognise_gpu
+from llm_jepa.planning.calibration import CALIBRATION_STEPS, calibrate
 from llm_jepa.planning.changes import Change, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests
 from llm_jepa.planning.memory import LAUNCHES, Launch
 from llm_jepa.planning.plan import FITS, RECIPE, Plan, make_plan
 from llm_jepa.planning.workload import SFT
 from llm_jepa.recipe import parse_recipe
+
+POINT = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gain",
         type=float,
-        default=0.01,
         metavar="SHARE",
-        help="share of requests that need not be asked again (default: 0.01, a point of accuracy)",
+        help=f"share of requests that need not be asked again (default: {POINT}, a point of accuracy)",
     )
     parser.add_argument(
         "--calibrate",
@@ -60,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         redirect_stdout(sys.stderr),
     ):  # where DeepSpeed's log goes, and TRL's in a calibration: stdout is the plan's
         recipe = parse_recipe([args.recipe, *args.overrides])
-        seconds = seconds_per_step(recipe) if args.calibrate else None
-        plan = make_plan(recipe, gpu, args.gpus, launch, seconds)
+        calibration = calibrate(recipe) if args.calibrate else None
+        plan = make_plan(recipe, gpu, args.gpus, launch, calibration)
         changes: list[Change] = []
         if gpu is not None and plan.verdict != FITS:
             changes = changes_that_fit(recipe, gpu, args.gpus, launch)
@@ -77,14 +79,24 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     for name in ("gpus", "price_per_hour", "request_seconds", "gain"):
         value = getattr(args, name)
-        if value is not None and value <= 0:
-            raise ValueError(f"`--{name}` is {value}; it must be above 0.")
-    if args.gpus == 1 and args.launch not in (None, "single"):
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"`--{name}` is {value}; it must be a finite number above 0.")
+    if args.gpus == 1 and args.launch not in (None, "single", "zero3-offload"):
         raise ValueError(f"`--launch {args.launch}` spreads over several GPUs; give `--gpus`.")
+    if args.gpus > 1 and args.launch == "single":
+        raise ValueError(f"`--launch single` is one process; leave it out, or `--gpus {args.gpus}`.")
+    if args.calibrate and args.gpu is not None and not _is_here(find_gpu(args.gpu)):
+        raise ValueError(f"`--calibrate` measures this machine, which has no {args.gpu}. Give one of the two.")
     if args.request_seconds is not None and args.price_per_hour is None:
         raise ValueError("`--request_seconds` has no effect without `--price_per_hour`.")
+    if args.gain is not None and args.request_seconds is None:
+        raise ValueError("`--gain` has no effect without `--request_seconds`.")
     if args.price_per_hour is not None and args.gpu is None and not args.calibrate:
         raise ValueError("`--price_per_hour` needs hours: give `--gpu`, or `--calibrate` on this machine.")
+
+
+def _is_here(gpu: GPU) -> bool:
+    return torch.cuda.is_available() and recognise_gpu(torch.cuda.get_device_name()) is gpu
 
 
 def _money(plan: Plan, args: argparse.Namespace) -> dict[str, Estimate]:
@@ -111,6 +123,8 @@ def _show(
     console.print(f"rows: {plan.rows:,}{counted}, steps: {plan.steps:,}")
     console.print("tokens a row: " + ", ".join(f"{name} {mean:.1f}" for name, mean in plan.view_tokens.items()))
     console.print(f"layout: {plan.layout}", markup=False)
+    scored = "the labelled positions alone, as on GPUs" if plan.scores_labels_only else "all positions, as on CPUs"
+    console.print(f"SFT's head scores {scored}")
     console.print(_arm_table(plan))
     console.print(_memory_table(plan))
     peak = _range(plan.memory.peak.times(1 / GIB), ".2f")
@@ -118,7 +132,8 @@ def _show(
     for name, num_bytes in plan.activation_bytes.items():
         console.print(f"activations in the layout {name}: {num_bytes / GIB:.2f} GiB")
     if plan.verdict is not None:
-        console.print(f"on {args.gpus} x {args.gpu}: [bold]{plan.verdict}[/]")
+        looked_at = " (by the rows of the sample)" if plan.is_sample else ""
+        console.print(f"on {args.gpus} x {args.gpu}: [bold]{plan.verdict}[/]{looked_at}")
     if changes:
         console.print("what would make it fit, cheapest first:")
         for change in changes:

@@ -2,12 +2,16 @@
 
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from transformers import TrainerCallback
 
+from llm_jepa.draws import is_dropped
 from llm_jepa.recipe import Recipe, build_recipe
+from llm_jepa.schedule import rows_per_step
 from llm_jepa.train import build_trainer
 
 CALIBRATION_STEPS = 20
@@ -25,6 +29,23 @@ ASIDE: dict[str, Any] = {
 """Settings under which a calibration leaves nothing behind."""
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Steps that one device has trained.
+
+    Attributes:
+        seconds_per_step: Mean, after the warm-up.
+        rows_per_second: Rows of a step over them.
+        dropped_share: Of these steps, those that dropped the JEPA term.
+        is_on_gpu: Whether the device was a GPU.
+    """
+
+    seconds_per_step: float
+    rows_per_second: float
+    dropped_share: float
+    is_on_gpu: bool
+
+
 class _Stopwatch(TrainerCallback):
     def __init__(self):
         self.ends_seconds: list[float] = []
@@ -33,17 +54,23 @@ class _Stopwatch(TrainerCallback):
         self.ends_seconds.append(time.perf_counter())
 
 
-def seconds_per_step(recipe: Recipe, num_steps: int = CALIBRATION_STEPS) -> float:
-    """Train the recipe's first steps, throw the result away, and give the mean of those after the warm-up.
+def calibrate(recipe: Recipe, num_steps: int = CALIBRATION_STEPS) -> Calibration:
+    """Train the recipe's first steps, throw the result away, and time those after the warm-up.
 
     The loss is read in every step, so that a GPU has ended each step when its time is taken.
     """
     with tempfile.TemporaryDirectory() as directory:
         place = {"output_dir": str(Path(directory) / "run"), "max_steps": num_steps}
-        aside = build_recipe(recipe.path, recipe.settings | ASIDE | place)
-        trainer = build_trainer(aside)
+        trainer = build_trainer(build_recipe(recipe.path, recipe.settings | ASIDE | place))
         stopwatch = _Stopwatch()
         trainer.add_callback(stopwatch)
         trainer.train()
     ends = stopwatch.ends_seconds[WARM_UP_STEPS:]
-    return (ends[-1] - ends[0]) / (len(ends) - 1)
+    seconds = (ends[-1] - ends[0]) / (len(ends) - 1)
+    args = recipe.training
+    steps = range(WARM_UP_STEPS + 1, num_steps)
+    dropped = sum(is_dropped(args.seed, step, args.jepa_dropout) for step in steps) / len(steps)
+    rows: float = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    if isinstance(trainer.train_dataset, Dataset):
+        rows = rows_per_step(len(trainer.train_dataset), recipe)
+    return Calibration(seconds, rows / seconds, dropped if args.jepa_weight > 0 else 0.0, args.device.type == "cuda")

@@ -19,7 +19,7 @@ class Change:
         settings: What to write in the recipe; `launch` names a file of recipes/accelerate.
         keeps_result: Whether the same is trained, up to rounding.
         peak_bytes: After it, when the longest rows meet in one micro-batch.
-        flops_ratio: Of a step that keeps the JEPA term, after it, to one before.
+        flops_ratio: Of a row with its JEPA term, after it, to one before.
     """
 
     settings: dict[str, Any]
@@ -30,63 +30,86 @@ class Change:
     fits: bool
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    settings: dict[str, Any]
+    launch: Launch
+    keeps_result: bool
+
+    @property
+    def is_smaller_batch(self) -> bool:
+        return "per_device_train_batch_size" in self.settings
+
+    def and_then(self, other: "_Candidate") -> "_Candidate":
+        further = max(self.launch, other.launch, key=LAUNCHES.index)
+        return _Candidate(self.settings | other.settings, further, self.keeps_result and other.keeps_result)
+
+
 def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch) -> list[Change]:
     """The changes after which it fits, cheapest first, those that train the same before all others.
 
-    Each is tried by itself, and, as long as none has been enough, together with those before it. Loss dropout is not
-    among them: a step that keeps the JEPA term holds as much as any.
+    Each is tried by itself, and, as long as none has been enough, together with those before it; of smaller
+    micro-batches the largest that fits. Loss dropout is not among them: a step that keeps the JEPA term holds as much
+    as any.
     """
     before = draw_workload(recipe, launch, True)
-    flops_before = _row_flops(before)
-    tried: list[Change] = []
-    together: tuple[dict[str, Any], Launch, bool] = {}, launch, True
-    for candidate in _candidates(recipe, num_devices, launch):
-        together = (
-            together[0] | candidate[0],
-            max(together[1], candidate[1], key=LAUNCHES.index),
-            together[2] and candidate[2],
-        )
-        for one in (candidate, together):
-            if not any(change.fits for change in tried) or one is candidate:
-                tried.append(_try(before, flops_before, one, gpu, num_devices))
-    found = [change for change in tried if change.fits]
-    return sorted(found, key=lambda change: (not change.keeps_result, change.flops_ratio, len(change.settings)))
+    flops_before = before.flops_per_row()
+    found: list[Change] = []
+    together = _Candidate({}, launch, True)
+    has_batch = False
+    for candidate in _candidates(recipe, before.prepared.is_tokenised, num_devices, launch):
+        if candidate.is_smaller_batch and has_batch:
+            continue
+        together = together.and_then(candidate)
+        for tried in [candidate] if together == candidate else [candidate, together]:
+            if tried is not candidate and found:
+                continue
+            change = _try(before, flops_before, tried, gpu, num_devices)
+            if change.fits:
+                found.append(change)
+                has_batch |= candidate.is_smaller_batch
+    return sorted(found, key=_price)
 
 
-def _candidates(recipe: Recipe, num_devices: int, launch: Launch) -> Iterator[tuple[dict[str, Any], Launch, bool]]:
-    """Settings, launch, and whether the same is trained; from what costs nothing to what trains something else."""
+def _price(change: Change) -> tuple[bool, bool, float, int]:
+    """What trains the same first, and of that what moves nothing between device and host."""
+    return not change.keeps_result, change.launch == "zero3-offload", change.flops_ratio, len(change.settings)
+
+
+def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: Launch) -> Iterator[_Candidate]:
+    """From what costs nothing to what trains something else."""
     args = recipe.training
-    size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
-    is_in_batch = args.jepa_weight > 0 and args.jepa_loss == "info_nce"  # its negatives are the micro-batch's
-    while size % 2 == 0:
-        size, accumulated = size // 2, accumulated * 2
-        if size > 1 or not is_in_batch:
-            settings = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulated}
-            yield settings, launch, not is_in_batch
-    if num_devices > 1:
-        for further in ("zero2", "zero3"):
-            if LAUNCHES.index(further) > LAUNCHES.index(launch):
-                yield {}, further, True
-    if not args.gradient_checkpointing:
-        yield {"gradient_checkpointing": True}, launch, True
+    size, rows = args.per_device_train_batch_size, args.per_device_train_batch_size * args.gradient_accumulation_steps
     is_pair = args.jepa_weight > 0 and args.jepa_objective == "pair"
+    has_negatives = is_pair and args.jepa_loss == "info_nce"  # those of its micro-batch
+    for smaller in (one for one in range(size - 1, 1 if has_negatives else 0, -1) if size % one == 0):
+        settings = {"per_device_train_batch_size": smaller, "gradient_accumulation_steps": rows // smaller}
+        yield _Candidate(settings, launch, not has_negatives)
+    further: tuple[Launch, ...] = ("zero2", "zero3") if num_devices > 1 else ()
+    for one in further:
+        if LAUNCHES.index(one) > LAUNCHES.index(launch):
+            yield _Candidate({}, one, True)
+    if not args.gradient_checkpointing:
+        yield _Candidate({"gradient_checkpointing": True}, launch, True)
+    if LAUNCHES.index(launch) < LAUNCHES.index("zero3-offload"):
+        yield _Candidate({}, "zero3-offload", True)
     cheap = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
-    if is_pair and any(getattr(args, key) != value for key, value in cheap.items()):
-        yield cheap, launch, False
-    if not recipe.model.use_peft:
-        yield {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}, launch, False
+    if is_pair and not is_tokenised and any(getattr(args, key) != value for key, value in cheap.items()):
+        yield _Candidate(cheap, launch, False)
+    if not recipe.model.use_peft and not args.from_scratch:
+        yield _Candidate({"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}, launch, False)
 
 
-def _try(
-    before: Workload, flops_before: float, candidate: tuple[dict[str, Any], Launch, bool], gpu: GPU, num_devices: int
-) -> Change:
-    settings, launch, keeps_result = candidate
-    recipe = build_recipe(before.recipe.path, before.recipe.settings | settings)
-    has_other_views = any(key.startswith("jepa_") for key in settings)
-    drawn = draw_workload(recipe, launch, True, None if has_other_views else before.prepared)
-    peak = sum(peak_bytes(drawn, drawn.longest_rows(), launch, num_devices).values())
-    return Change(settings, launch, keeps_result, peak, _row_flops(drawn) / flops_before, peak <= room_bytes(gpu))
-
-
-def _row_flops(drawn: Workload) -> float:
-    return drawn.flops() / drawn.recipe.training.per_device_train_batch_size
+def _try(before: Workload, flops_before: float, candidate: _Candidate, gpu: GPU, num_devices: int) -> Change:
+    recipe = build_recipe(before.recipe.path, before.recipe.settings | candidate.settings)
+    has_other_views = any(key.startswith("jepa_") for key in candidate.settings)
+    drawn = draw_workload(recipe, candidate.launch, True, None if has_other_views else before.prepared)
+    peak = sum(peak_bytes(drawn, drawn.longest_rows(), candidate.launch, num_devices).values())
+    return Change(
+        settings=candidate.settings,
+        launch=candidate.launch,
+        keeps_result=candidate.keeps_result,
+        peak_bytes=peak,
+        flops_ratio=drawn.flops_per_row() / flops_before,
+        fits=peak <= room_bytes(gpu),
+    )

@@ -16,9 +16,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from transformers import PreTrainedModel
 from trl import get_peft_config
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
 
+from llm_jepa.flops import active_share
 from llm_jepa.masks import MaskForm
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
 from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Weights
@@ -42,6 +44,9 @@ UNCOUNTED: dict[Any, Callable[..., int]] = {
 class DryModel:
     """A recipe's model in training, without data.
 
+    Raises:
+        ValueError: The model is a mixture of experts.
+
     Args:
         recipe: Its model, adapters, precision, checkpointing and view options.
         model_path: Where the model's config lies.
@@ -56,6 +61,7 @@ class DryModel:
         self.autocasts = self.half is not None and not half_weights
         self.mode = FakeTensorMode()
         base = meta_model(recipe, model_path)
+        _refuse_experts(base)
         self.head_widths = _head_widths(base.config.get_text_config().vocab_size)
         add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
         adapter = get_peft_config(recipe.model)
@@ -89,7 +95,8 @@ class DryModel:
         vectors = [] if self.predictor is None else [self.predictor.vectors_KD]
         everything = [*self.model.parameters(), *self.model.buffers(), *vectors]
         trained = [one for one in everything if one.requires_grad]
-        weight_bytes = storage_bytes(everything) - self._saved_by_quantisation()
+        quantised_bytes, saved_bytes = self._quantised_bytes()
+        weight_bytes = storage_bytes(everything) - saved_bytes
         layers = self.base.config.get_text_config().num_hidden_layers
         embedding_bytes = storage_bytes(self.base.get_input_embeddings().parameters())
         block_bytes = max((weight_bytes - embedding_bytes) / layers, embedding_bytes)
@@ -97,17 +104,18 @@ class DryModel:
         in_32_bits = [one for one in trained if id(one) in embeddings or one.numel() < SMALLEST_8BIT_PARAMETERS]
         return Weights(
             weight_bytes=weight_bytes,
+            quantised_bytes=quantised_bytes,
             trained_parameters=sum(one.numel() for one in trained),
             parameters_in_32_bits=sum(one.numel() for one in in_32_bits),
             gradient_bytes=storage_bytes(trained),
             block_bytes=block_bytes,
         )
 
-    def _saved_by_quantisation(self) -> float:
-        """Bytes by which the linear layers of the base, all but the head, are smaller once quantised."""
+    def _quantised_bytes(self) -> tuple[float, float]:
+        """Bytes of the linear layers of the base, all but the head, once quantised, and what that saves."""
         settings = self.recipe.model
         if not (settings.load_in_4bit or settings.load_in_8bit):
-            return 0.0
+            return 0.0, 0.0
         scales = 1 / 64 + 4 / (64 * 256) if settings.use_bnb_nested_quant else 4 / 64
         head = self.base.get_output_embeddings()
         linear = [
@@ -117,8 +125,8 @@ class DryModel:
         ]
         numbers = sum(module.weight.numel() for module in linear)
         rows = sum(module.weight.shape[0] for module in linear)
-        kept = numbers * (0.5 + scales) if settings.load_in_4bit else numbers + 4 * rows
-        return storage_bytes(module.weight for module in linear) - kept
+        quantised = numbers * (0.5 + scales) if settings.load_in_4bit else float(numbers + 4 * rows)
+        return quantised, storage_bytes(module.weight for module in linear) - quantised
 
     def flops(self, inputs: dict[str, Any]) -> float:
         """FLOPs of the matrix products of a micro-batch, forward and backward, what checkpointing repeats included."""
@@ -160,6 +168,14 @@ class DryModel:
 
     def _kind_of(self, tensor: Tensor) -> str:
         return "logits" if tensor.dim() > 0 and tensor.shape[-1] in self.head_widths else "activations"
+
+
+def _refuse_experts(model: PreTrainedModel) -> None:
+    if active_share(model) < 1:
+        raise ValueError(
+            f"{type(model).__name__} is a mixture of experts, which routes tokens by numbers that a plan has none of. "
+            "Plan a dense model of the parameters that a token uses, or measure with `llm-jepa train --max_steps 20`."
+        )
 
 
 def _head_widths(vocabulary: int) -> set[int]:

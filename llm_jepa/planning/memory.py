@@ -30,6 +30,9 @@ OPTIMIZER_BYTES = {
 IN_32_BITS = {"adamw_bnb_8bit": "adamw_torch", "adamw_8bit": "adamw_torch", "paged_adamw_8bit": "adamw_torch"} | {
     "lion_8bit": "lion_32bit"
 }
+BUCKET_NUMBERS = 500_000_000
+"""DeepSpeed's `reduce_bucket_size` and `allgather_bucket_size`, unless its configuration says otherwise."""
+
 SMALLEST_8BIT_PARAMETERS = 4096
 """bitsandbytes keeps the states of smaller tensors, and of embeddings, in 32 bits."""
 
@@ -40,6 +43,7 @@ class Weights:
 
     Attributes:
         weight_bytes: Of all parameters and buffers.
+        quantised_bytes: Those of them that are quantised, which no launcher spreads.
         trained_parameters: P.
         parameters_in_32_bits: Those of them whose states 8-bit optimizers keep in 32.
         gradient_bytes: Of all gradients.
@@ -47,6 +51,7 @@ class Weights:
     """
 
     weight_bytes: float
+    quantised_bytes: float
     trained_parameters: int
     parameters_in_32_bits: int
     gradient_bytes: float
@@ -77,11 +82,12 @@ def states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_ha
         single, multi-gpu   w P + s P                       (several devices: and as much again as the gradients,
                                                              in which DDP gathers them)
         zero1               w P + (s + 4) P / G             4: float32 copies of weights kept in 16 bits
-        zero2               the same, and gradients / G
+        zero2               the same, and gradients / G     (both: and two buckets of at most 5e8 numbers)
         zero3, fsdp2        the same, and weights / G       (and two blocks, one in use and one on its way)
         zero3-offload       weights and optimizer in the host's memory, two blocks on the device
 
-    ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3.
+    ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3. FSDP2 keeps float32 weights in the place of ZeRO's 16
+    bits and copies; the sum is the same.
 
     Raises:
         ValueError: The optimizer is unknown here.
@@ -91,13 +97,14 @@ def states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_ha
     share = 1 / num_devices
     if launch in ("single", "multi-gpu"):
         return States(weights.weight_bytes, optimizer, 1.0, weights.gradient_bytes if num_devices > 1 else 0.0)
-    if launch == "zero1":
-        return States(weights.weight_bytes, optimizer * share, 1.0, 0.0)
-    if launch == "zero2":
-        return States(weights.weight_bytes, optimizer * share, share, 0.0)
+    if launch in ("zero1", "zero2"):
+        buckets = 2 * min(BUCKET_NUMBERS, weights.trained_parameters) * (2 if is_half else 4)
+        return States(weights.weight_bytes, optimizer * share, 1.0 if launch == "zero1" else share, float(buckets))
+    blocks = 2 * weights.block_bytes
     if launch == "zero3-offload":
-        return States(0.0, 0.0, share, 2 * weights.block_bytes)
-    return States(weights.weight_bytes * share, optimizer * share, share, 2 * weights.block_bytes)
+        return States(weights.quantised_bytes, 0.0, share, blocks)
+    spread = (weights.weight_bytes - weights.quantised_bytes) * share
+    return States(weights.quantised_bytes + spread, optimizer * share, share, blocks)
 
 
 def optimizer_bytes(weights: Weights, optim: str) -> float:

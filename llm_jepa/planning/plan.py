@@ -1,16 +1,17 @@
 """A recipe -> what it will cost: tokens, FLOPs of every arm, memory of a device, hours and money."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers.training_args import OptimizerNames
 
 from llm_jepa.devices import GIB, GPU
+from llm_jepa.planning.calibration import Calibration
 from llm_jepa.planning.estimate import Estimate, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import Launch, states
 from llm_jepa.planning.workload import SFT, Workload, arm_recipes, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.schedule import planned_steps
+from llm_jepa.schedule import planned_steps, rows_per_step
 
 RESERVED_BYTES = 1.5 * GIB
 """Of a GPU's memory: the driver's context, and what an allocator loses to fragments."""
@@ -56,6 +57,7 @@ class Plan:
 
     Attributes:
         rows: That are kept of the training data; `is_sample` if they were counted on a sample.
+        scores_labels_only: Whether TRL's head scores the labelled positions alone, as on GPUs; on CPUs it scores all.
         view_tokens: Sequence -> mean tokens of a row.
         memory: On one device.
         activation_bytes: Layout -> the recipe's activations in it.
@@ -65,6 +67,7 @@ class Plan:
     rows: int
     is_sample: bool
     layout: str
+    scores_labels_only: bool
     steps: int
     view_tokens: dict[str, float]
     arms: dict[str, ArmPlan]
@@ -78,54 +81,68 @@ def make_plan(
     gpu: GPU | None = None,
     num_devices: int = 1,
     launch: Launch = "single",
-    seconds_per_step: float | None = None,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Plan a recipe.
 
     Args:
-        seconds_per_step: Of the recipe on one device, as calibrated; else the usual shares of the GPU's peak are
-            assumed.
-    """
-    own = draw_workload(recipe, launch, gpu is not None)
-    rows = round(own.prepared.total_rows * len(own.prepared.rows) / own.prepared.num_rows)
-    steps = planned_steps(rows, recipe, num_devices)
+        calibration: Steps of the recipe that were timed on one device; else the usual shares of the GPU's peak are
+            assumed, and without a GPU nothing of hours.
 
-    def hours(flops_per_step: float) -> Estimate | None:
-        flops = flops_per_step * steps / num_devices
-        if seconds_per_step is not None:
-            return hours_at_rate(flops, step_flops(own, 1, sft_flops) / seconds_per_step)
-        return None if gpu is None else hours_at_peak(flops, _peak_rate(own, gpu))
+    Raises:
+        ValueError: There are more devices than rows, or the GPU does not multiply the recipe's bf16.
+    """
+    labels_only = calibration is None or calibration.is_on_gpu
+    own = draw_workload(recipe, launch, labels_only)
+    rows = round(own.prepared.total_rows * len(own.prepared.rows) / own.prepared.num_rows)
+    _check_devices(recipe, rows, gpu, num_devices)
+    steps = planned_steps(rows, recipe, num_devices)
+    step_rows = rows_per_step(rows, recipe, num_devices)
+    dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
 
     arms: dict[str, ArmPlan] = {}
-    sft_flops = None
-    for name, arm in {**arm_recipes(recipe), RECIPE: recipe}.items():
-        drawn = own if arm is recipe else draw_workload(arm, launch, gpu is not None)
-        flops = step_flops(drawn, num_devices, sft_flops)
-        sft_flops = flops if name == SFT else sft_flops
-        assert sft_flops is not None, "SFT is the first arm"
-        arms[name] = ArmPlan(*drawn.tokens_per_row(), flops, flops / sft_flops, hours(flops))
+    sft_flops = own_flops = 0.0  # of a row that keeps its term
+    for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), RECIPE: recipe}.items():
+        drawn = own if arm is recipe else draw_workload(arm, launch, labels_only)
+        flops = own_flops = drawn.flops_per_row()
+        if name == SFT:
+            sft_flops = flops
+        if arm is recipe:
+            flops = (1 - dropout) * flops + dropout * sft_flops
+        arms[name] = ArmPlan(*drawn.tokens_per_row(), flops * step_rows, flops / sft_flops, None)
+    rate = None if gpu is None else _peak_rate(own, gpu)
+    if calibration is not None:
+        share = calibration.dropped_share
+        rate = calibration.rows_per_second * ((1 - share) * own_flops + share * sft_flops)
     memory = plan_memory(own, launch, num_devices)
     return Plan(
         rows=rows,
         is_sample=own.prepared.is_partial,
         layout=own.prepared.layout_reason,
+        scores_labels_only=labels_only,
         steps=steps,
         view_tokens=_view_tokens(own),
-        arms=arms,
+        arms={
+            name: _with_hours(arm, steps / num_devices, rate, calibration is not None) for name, arm in arms.items()
+        },
         memory=memory,
-        activation_bytes=_activations_by_layout(own, launch, num_devices),
+        activation_bytes=_activations_by_layout(own, launch),
         verdict=None if gpu is None else verdict(memory, gpu),
     )
 
 
-def step_flops(drawn: Workload, num_devices: int, sft_flops: float | None) -> float:
-    """FLOPs of an optimizer step on all devices; a step that drops the JEPA term is one of SFT."""
-    args = drawn.recipe.training
-    flops = drawn.flops() * args.gradient_accumulation_steps * num_devices
-    if args.jepa_weight == 0 or args.jepa_dropout == 0:
-        return flops
-    assert sft_flops is not None
-    return (1 - args.jepa_dropout) * flops + args.jepa_dropout * sft_flops
+def _with_hours(arm: ArmPlan, steps_per_device: float, rate: float | None, is_measured: bool) -> ArmPlan:
+    if rate is None:
+        return arm
+    hours = (hours_at_rate if is_measured else hours_at_peak)(arm.flops_per_step * steps_per_device, rate)
+    return replace(arm, hours=hours)
+
+
+def _check_devices(recipe: Recipe, rows: int, gpu: GPU | None, num_devices: int) -> None:
+    if num_devices > rows:
+        raise ValueError(f"{num_devices} devices are more than the {rows} rows of the training data. Take fewer.")
+    if gpu is not None and recipe.training.bf16 and not gpu.has_bf16:
+        raise ValueError("This GPU does not multiply bf16. Plan and train with `--bf16 false --fp16 true`.")
 
 
 def plan_memory(drawn: Workload, launch: Launch, num_devices: int) -> MemoryPlan:
@@ -159,7 +176,7 @@ def verdict(memory: MemoryPlan, gpu: GPU) -> str:
 
 
 def _peak_rate(drawn: Workload, gpu: GPU) -> float:
-    return gpu.single_flops_per_second if drawn.model.half is None else gpu.half_flops_per_second
+    return gpu.peak_flops_per_second(drawn.model.half is not None, bool(drawn.recipe.training.tf32))
 
 
 def _view_tokens(drawn: Workload) -> dict[str, float]:
@@ -174,7 +191,7 @@ def _view_tokens(drawn: Workload) -> dict[str, float]:
     return means
 
 
-def _activations_by_layout(drawn: Workload, launch: Launch, num_devices: int) -> dict[str, float]:
+def _activations_by_layout(drawn: Workload, launch: Launch) -> dict[str, float]:
     """Activations of the largest micro-batch, in the layout that the recipe gets and in rows."""
     args = drawn.recipe.training
     own = drawn.prepared.collator.layout

@@ -28,7 +28,17 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """What a recipe is compared with: the settings that take the place of its own."""
 
-REPLACED = ("jepa_objective", "span_sampler", "jepa_source_view", "jepa_target", "jepa_dropout", "jepa_weight")
+REPLACED = (
+    "jepa_objective",
+    "span_sampler",
+    "jepa_source_view",
+    "jepa_target",
+    "jepa_dropout",
+    "jepa_dropout_rescale",
+    "jepa_weight",
+)
+COUNTED_ATTENTION = ("eager", "sdpa")
+"""What runs without a GPU and its kernels; the products of the others are those of sdpa."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +70,11 @@ class Workload:
         half_weights = keeps_half_weights(self.launch)
         return DryModel(self.recipe, self.prepared.model_path, self.prepared.mask_form, half_weights)
 
-    def flops(self) -> float:
+    def flops_per_row(self) -> float:
         """Of the micro-batch whose size is nearest to their mean."""
         positions = [_positions(self.inputs(rows)) for rows in self.batches]
-        nearest = np.argmin(np.abs(np.array(positions) - np.mean(positions)))
-        return self.model.flops(self.inputs(self.batches[nearest]))
+        nearest = self.batches[np.argmin(np.abs(np.array(positions) - np.mean(positions)))]
+        return self.model.flops(self.inputs(nearest)) / len(nearest)
 
     def tokens_per_row(self) -> tuple[float, float]:
         """Tokens that reach the model with gradient and without, means over the rows drawn, padding left out."""
@@ -87,10 +97,11 @@ class Workload:
         return self.prepared.rows.select(sorted(range(len(lengths)), key=lambda i: -lengths[i])[:size]).to_list()
 
 
-def arm_recipes(recipe: Recipe) -> dict[str, Recipe]:
-    """The arms that a recipe can be compared with: SFT and tube always, those of pairs where the recipe has pairs."""
+def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
+    """The arms that a recipe can be compared with: SFT always, the others if their views can be made of its data."""
     is_pair = recipe.training.jepa_weight > 0 and recipe.training.jepa_objective == "pair"
-    return {name: with_view(recipe, view) for name, view in ARMS.items() if is_pair or name in (SFT, "tube")}
+    names = [SFT] if is_tokenised else list(ARMS) if is_pair else [SFT, "tube"]
+    return {name: with_view(recipe, ARMS[name]) for name in names}
 
 
 def with_view(recipe: Recipe, view: dict[str, Any]) -> Recipe:
@@ -104,6 +115,7 @@ def draw_workload(
     recipe: Recipe, launch: Launch, scores_labels_only: bool, prepared: PreparedRecipe | None = None
 ) -> Workload:
     """Prepare a recipe's rows, or a sample of them, unless they are there already, and draw micro-batches."""
+    recipe = _with_counted_attention(recipe)
     prepared = prepared or prepare_recipe(recipe, SAMPLED_ROWS)
     size = recipe.training.per_device_train_batch_size
     order = np.random.default_rng(recipe.training.seed).permutation(len(prepared.rows))
@@ -111,6 +123,15 @@ def draw_workload(
     batches = [prepared.rows.select(order[start : start + size]).to_list() for start in starts]
     drawn = Workload(recipe, prepared, batches, launch, scores_labels_only)
     return replace(drawn, batches=sorted(batches, key=lambda rows: _positions(drawn.inputs(rows))))
+
+
+def _with_counted_attention(recipe: Recipe) -> Recipe:
+    """The recipe with sdpa in the place of an attention that needs a GPU."""
+    settings = recipe.settings
+    if (settings.get("attn_implementation") or "sdpa") in COUNTED_ATTENTION:
+        return recipe
+    layout = "auto" if settings.get("jepa_layout") == "flat" else settings.get("jepa_layout", "auto")
+    return build_recipe(recipe.path, settings | {"attn_implementation": "sdpa", "jepa_layout": layout})
 
 
 def _positions(inputs: dict[str, Any]) -> int:

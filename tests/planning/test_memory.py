@@ -17,7 +17,12 @@ from tests.planning.conftest import write_model
 
 LORA = {"use_peft": True, "lora_target_modules": "all-linear", "lora_r": 64, "dtype": "bfloat16"}
 WEIGHTS = Weights(
-    weight_bytes=2000, trained_parameters=1000, parameters_in_32_bits=100, gradient_bytes=2000, block_bytes=100
+    weight_bytes=2000,
+    quantised_bytes=400,
+    trained_parameters=1000,
+    parameters_in_32_bits=100,
+    gradient_bytes=2000,
+    block_bytes=100,
 )
 
 
@@ -85,12 +90,12 @@ def quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:
     [
         ("single", 1, True, States(2000, 8000, 1, 0)),
         ("multi-gpu", 4, True, States(2000, 8000, 1, 2000)),
-        ("zero1", 4, True, States(2000, 3000, 1, 0)),  # 8 + 4 bytes a parameter, of which a quarter
-        ("zero1", 4, False, States(2000, 2000, 1, 0)),
-        ("zero2", 4, True, States(2000, 3000, 0.25, 0)),
-        ("zero3", 4, True, States(500, 3000, 0.25, 200)),
-        ("fsdp2", 4, True, States(500, 3000, 0.25, 200)),
-        ("zero3-offload", 4, True, States(0, 0, 0.25, 200)),
+        ("zero1", 4, True, States(2000, 3000, 1, 4000)),  # 8 + 4 bytes a parameter, of which a quarter
+        ("zero1", 4, False, States(2000, 2000, 1, 8000)),
+        ("zero2", 4, True, States(2000, 3000, 0.25, 4000)),
+        ("zero3", 4, True, States(800, 3000, 0.25, 200)),
+        ("fsdp2", 4, True, States(800, 3000, 0.25, 200)),
+        ("zero3-offload", 4, True, States(400, 0, 0.25, 200)),
     ],
 )
 def test_what_a_launcher_leaves_on_a_device(launch, num_devices, is_half, expected):
