@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from datasets.exceptions import DatasetGenerationError
+from filelock import FileLock, Timeout
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import get_peft_config, get_quantization_config
@@ -28,6 +31,10 @@ from llm_jepa.trainer import JEPATrainer
 from llm_jepa.whole_files import partial_path
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
+
+
+LOCK_FILE = "run.lock"
+"""In an output directory: held by the run that trains there."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,10 +69,16 @@ def train(recipe: Recipe) -> JEPATrainer | None:
         check_push(recipe.settings, repository_name(recipe.training), is_private, recipe.training.hub_token)
     trainer = build_trainer(recipe)
     check_launch(trainer.accelerator)
+    with alone_in(output_dir, trainer.is_world_process_zero()):
+        _run(trainer, recipe, checkpoint)
+    return trainer
+
+
+def _run(trainer: JEPATrainer, recipe: Recipe, checkpoint: str | None) -> None:
+    output_dir = recipe.output_dir
     if trainer.args.should_save:
         remove_torn(output_dir)
     if trainer.is_world_process_zero():
-        output_dir.mkdir(parents=True, exist_ok=True)
         write_recipe(_without(SECRET_KEYS, recipe.settings), output_dir / RECIPE_FILE)
         origin = model_origin(resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision))
         write_environment(output_dir, device_name(trainer.args.device), trainer.accelerator.num_processes, origin)
@@ -89,7 +102,30 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     if recipe.training.push_to_hub:
         trainer.publish()
     leave(trainer)
-    return trainer
+
+
+@contextmanager
+def alone_in(output_dir: Path, is_main_process: bool) -> Iterator[None]:
+    """Keep a second run out of an output directory while this one trains; a kill opens it again.
+
+    Raises:
+        ValueError: Another run is at work there.
+    """
+    if not is_main_process:
+        yield
+        return
+    output_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output_dir / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"Another run is training in `output_dir: {output_dir}`. Wait for its end, or give another one."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def leave(trainer: JEPATrainer) -> None:
@@ -161,7 +197,8 @@ def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:
         return
     if not directory.is_dir():
         raise ValueError(f"`output_dir: {directory}` is a file. Name a directory.")
-    if {path.name for path in directory.iterdir()} <= {partial_path(directory / RECIPE_FILE).name}:
+    of_a_run_that_hardly_began = {LOCK_FILE, partial_path(directory / RECIPE_FILE).name}
+    if {path.name for path in directory.iterdir()} <= of_a_run_that_hardly_began:
         return
     advice = "Nothing was overwritten. Give another `output_dir`, or move this one away."
     if not (directory / RECIPE_FILE).is_file():

@@ -21,6 +21,7 @@ from llm_jepa.recipe import Recipe, parse_recipe, read_settings
 from llm_jepa.refusals import refuse_few_rows
 from llm_jepa.train import (
     RECIPE_FILE,
+    alone_in,
     check_deepspeed,
     check_launch,
     check_output_directory,
@@ -147,6 +148,14 @@ def test_an_output_directory_of_other_settings_is_refused_and_untouched(inputs):
     assert "`warmup_steps` is not given there and 1.0 here" in str(error.value)
     assert "Nothing was overwritten" in str(error.value)
     assert snapshot(Path("out")) == before
+
+
+def test_a_second_run_in_the_same_directory_is_refused(inputs):
+    with alone_in(Path("out"), True):
+        with pytest.raises(ValueError, match="Another run is training in `output_dir"):
+            train(read(inputs, output_dir="out"))
+        assert [path.name for path in Path("out").iterdir()] == ["run.lock"]
+    train(read(inputs, output_dir="out"))
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_and_nothing_is_written(inputs):
