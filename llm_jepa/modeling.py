@@ -116,8 +116,8 @@ def model_origin(directory: str) -> str | None:
     source = Path(directory) / SOURCE_FILE
     if not source.is_file():
         return None
-    _, origin, *_ = source.read_text(encoding="utf-8").split("\n\n")
-    return " ".join(origin.split())
+    paragraphs = source.read_text(encoding="utf-8").split("\n\n")
+    return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else None
 
 
 def load_tokenizer(

@@ -32,7 +32,7 @@ def clone(tmp_path_factory):
     shutil.copy(ROOT / "data" / "nl_rx.py", directory / "data")
     shutil.copytree(ROOT / "benchmarks", directory / "benchmarks")
     save_tiny_model(directory / "cache" / "smollm2-135m-instruct")
-    (directory / "cache" / "smollm2-135m-instruct" / SOURCE_FILE).write_text(f"# {KNOWN.hub_id}\n")
+    (directory / "cache" / "smollm2-135m-instruct" / SOURCE_FILE).write_text(f"# {KNOWN.hub_id}\n\nTiny.\n")
     return directory
 
 
