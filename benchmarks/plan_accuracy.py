@@ -2,7 +2,7 @@
 
     python benchmarks/plan_accuracy.py RECIPE --steps 60 --arms SFT alone --output plan_accuracy.json [--key value ...]
 
-The first 20 steps of the recipe calibrate; then each arm trains so many steps, whose mean is compared with the plan.
+The first 20 steps of the recipe and of SFT calibrate; then each arm trains so many steps, whose mean is compared with the plan.
 Nothing else should run on the machine.
 """
 
@@ -17,7 +17,7 @@ from step_cost_report import commit, hardware, versions
 from llm_jepa.planning.calibration import calibrate
 from llm_jepa.planning.estimate import SECONDS_PER_HOUR
 from llm_jepa.planning.plan import RECIPE, make_plan
-from llm_jepa.planning.workload import arm_recipes
+from llm_jepa.planning.workload import SFT, arm_recipes
 from llm_jepa.recipe import parse_recipe
 
 
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE")
     options, overrides = parser.parse_known_args()
     recipe = parse_recipe([options.recipe, *overrides])
-    plan = make_plan(recipe, calibration=calibrate(recipe))
     recipes = arm_recipes(recipe, False) | {RECIPE: recipe}
+    plan = make_plan(recipe, calibration=calibrate(recipe), sft_calibration=calibrate(recipes[SFT]))
     arms: dict[str, dict[str, float]] = {}
     for name in (RECIPE, *options.arms):
         hours = plan.arms[name].hours

@@ -1,28 +1,20 @@
-"""`llm-jepa train` in processes of their own, each struck at a named moment: killed, terminated, or out of room.
+"""`llm-jepa train`, struck at a named moment: killed, terminated, or out of room.
 
-The processes are forked from one that has done the imports, or started by `accelerate launch -m tests.struck`.
+In a process forked by `tests.forks`, or started by `accelerate launch -m tests.struck`.
 """
 
 import importlib
 import json
-import multiprocessing
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Literal
-
-import datasets
 
 from llm_jepa.cli import main
 from llm_jepa.trainer import JEPATrainer
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.struck"])
 
 WRITERS = {
     "torch.save": 1,
@@ -62,27 +54,11 @@ class Strike:
             os.kill(os.getpid(), signal.SIGKILL if self.by == "kill" else signal.SIGTERM)
 
 
-def start(strike: Strike | None, arguments: list[str], log: Path, **environment: str) -> BaseProcess:
-    """Start `llm-jepa train` with these arguments in the current directory; what it says goes to a file."""
-    process = FORKS.Process(target=_train, args=(strike, arguments, str(log), os.getcwd(), environment))
-    process.start()
-    return process
-
-
-def _train(strike: Strike | None, arguments: list[str], log: str, directory: str, environment: dict[str, str]) -> None:
-    os.environ.update(environment)
-    os.chdir(directory)
-    datasets.config.HF_DATASETS_CACHE = Path(directory, "cache")
-    with open(log, "w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    _run(strike, arguments)
-
-
-def _run(strike: Strike | None, arguments: list[str]) -> None:
+def train(strike: Strike | None, arguments: list[str]) -> int:
+    """`llm-jepa train` with these arguments, struck; returns its exit status."""
     if strike is not None and strike.rank == int(os.environ.get("RANK", "0")):
         _await(strike)
-    sys.exit(main(["train", *arguments]))
+    return main(["train", *arguments])
 
 
 def _await(strike: Strike) -> None:
@@ -142,4 +118,4 @@ def as_argument(strike: Strike) -> str:
 
 
 if __name__ == "__main__":
-    _run(Strike(**json.loads(sys.argv[1])), sys.argv[2:])
+    sys.exit(train(Strike(**json.loads(sys.argv[1])), sys.argv[2:]))

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,8 @@ import yaml
 from llm_jepa.checkpoints import MANIFEST_FILE, is_whole, last_whole, write_manifest
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.predictor import FILE_NAME
-from tests.struck import Strike, as_argument, start
+from tests.forks import TIMEOUT_SECONDS, fork, fork_ranks, said_by_ranks
+from tests.struck import Strike, as_argument, train
 from tests.tiny import PAIRS, save_tiny_model
 
 TESTS = Path(__file__).parent
@@ -70,8 +70,8 @@ def _own_place(tmp_path, monkeypatch):
 
 def run(place: Path, strike: Strike | None = None, *overrides: str) -> int | None:
     """Train the recipe in the current directory; returns the exit status, negative if a signal ended it."""
-    process = start(strike, [str(place / "recipe.yaml"), *overrides], Path("log"))
-    process.join(120)
+    process = fork(Path("log"), train, strike, [str(place / "recipe.yaml"), *overrides])
+    process.join(TIMEOUT_SECONDS)
     return process.exitcode
 
 
@@ -201,31 +201,15 @@ def test_sigterm_when_no_step_is_left_lets_the_run_finish(place, undisturbed):
 
 
 def run_two(place: Path, strike: Strike | None, *overrides: str) -> list[int | None]:
-    """What the launcher does, without it: two processes that know of each other by the environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    meeting = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    arguments = [str(place / "recipe.yaml"), *overrides]
-    processes = [
-        start(strike, arguments, Path(f"log-{rank}"), RANK=str(rank), LOCAL_RANK=str(rank), **meeting)
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
-
-
-def said_by_two() -> str:
-    return Path("log-0").read_text() + Path("log-1").read_text()
+    return fork_ranks(2, train, strike, [str(place / "recipe.yaml"), *overrides])
 
 
 def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
     """A kill of one leaves no checkpoint that the other takes for whole; the launcher passes SIGTERM on to both."""
-    assert run_two(place, None, "--output_dir=whole") == [0, 0], said_by_two()
+    assert run_two(place, None, "--output_dir=whole") == [0, 0], said_by_ranks()
 
     statuses = run_two(place, Strike("checkpoint-4/rng_state_1.pth", rank=1))
-    assert statuses == [MISTAKE_STATUS, -signal.SIGKILL], said_by_two()
+    assert statuses == [MISTAKE_STATUS, -signal.SIGKILL], said_by_ranks()
     assert "error: checkpoint-4 could not be written to out" in Path("log-0").read_text()
     assert steps_there() == [2, 4]
     assert last_whole(Path("out")) == Path("out/checkpoint-2")
@@ -245,7 +229,7 @@ def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
     assert launched.stdout.count("SIGTERM: checkpoint-5 is saved") == 1, launched.stdout
     assert last_whole(Path("out")) == Path("out/checkpoint-5")
 
-    assert run_two(place, None) == [0, 0], said_by_two()
+    assert run_two(place, None) == [0, 0], said_by_ranks()
     assert_same_run(Path("out"), Path("whole"))
 
 

@@ -1,9 +1,8 @@
-"""Run by `accelerate launch` in the tests: trains a tiny model and writes losses, weights and predictor vectors."""
+"""Trains a tiny model and writes losses, weights and predictor vectors: what each of several processes runs."""
 
 import json
-import os
-import sys
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig
@@ -13,10 +12,9 @@ from llm_jepa.train import leave
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 
-def main(output_dir: str, options: str) -> None:
-    overrides = json.loads(options)
+def train_tiny(output_dir: str, options: dict[str, Any]) -> None:
+    overrides = dict(options)
     adapter = LoraConfig(task_type="CAUSAL_LM") if overrides.pop("lora", False) else None
-    resume = overrides.pop("resume", None)
     settings = {
         "output_dir": output_dir,
         "source_column": "source",
@@ -26,11 +24,10 @@ def main(output_dir: str, options: str) -> None:
         "logging_steps": 1,
         "save_strategy": "no",
         "bf16": False,
+        "ddp_backend": "gloo",
         "report_to": "none",
         "disable_tqdm": True,
     }
-    if "RANK" in os.environ:
-        settings["ddp_backend"] = "gloo"
     trainer = JEPATrainer(
         tiny_llama(),
         JEPAConfig(**settings | overrides),
@@ -38,7 +35,7 @@ def main(output_dir: str, options: str) -> None:
         processing_class=tiny_tokenizer(),
         peft_config=adapter,
     )
-    trainer.train(resume_from_checkpoint=resume)
+    trainer.train()
     trainer.save_model()
     if trainer.is_world_process_zero():
         report = {
@@ -48,7 +45,3 @@ def main(output_dir: str, options: str) -> None:
         }
         Path(output_dir, "report.json").write_text(json.dumps(report))
     leave(trainer)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -19,7 +19,7 @@ from llm_jepa.planning.changes import Change, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests
 from llm_jepa.planning.memory import LAUNCHES, Launch
 from llm_jepa.planning.plan import FITS, RECIPE, Plan, make_plan
-from llm_jepa.planning.workload import SFT
+from llm_jepa.planning.workload import ARMS, SFT, with_view
 from llm_jepa.recipe import parse_recipe
 
 POINT = 0.01
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         redirect_stdout(sys.stderr),
     ):  # where DeepSpeed's log goes, and TRL's in a calibration: stdout is the plan's
         recipe = parse_recipe([args.recipe, *args.overrides])
-        calibration = calibrate(recipe) if args.calibrate else None
-        plan = make_plan(recipe, gpu, args.gpus, launch, calibration)
+        timed = [calibrate(one) for one in (recipe, with_view(recipe, ARMS[SFT]))] if args.calibrate else []
+        plan = make_plan(recipe, gpu, args.gpus, launch, *timed)
         changes: list[Change] = []
         if gpu is not None and plan.verdict != FITS:
             changes = changes_that_fit(recipe, gpu, args.gpus, launch)

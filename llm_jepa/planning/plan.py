@@ -82,12 +82,14 @@ def make_plan(
     num_devices: int = 1,
     launch: Launch = "single",
     calibration: Calibration | None = None,
+    sft_calibration: Calibration | None = None,
 ) -> Plan:
     """Plan a recipe.
 
     Args:
         calibration: Steps of the recipe that were timed on one device; else the usual shares of the GPU's peak are
             assumed, and without a GPU nothing of hours.
+        sft_calibration: Of its SFT arm. An arm that was not timed goes by the recipe's FLOPs per second.
 
     Raises:
         ValueError: There are more devices than rows, or the GPU does not multiply the recipe's bf16.
@@ -114,6 +116,9 @@ def make_plan(
     if calibration is not None:
         share = calibration.dropped_share
         rate = calibration.rows_per_second * ((1 - share) * own_flops + share * sft_flops)
+    rates = dict.fromkeys(arms, rate)
+    if sft_calibration is not None:
+        rates[SFT] = sft_calibration.rows_per_second * sft_flops
     memory = plan_memory(own, launch, num_devices)
     return Plan(
         rows=rows,
@@ -123,7 +128,8 @@ def make_plan(
         steps=steps,
         view_tokens=_view_tokens(own),
         arms={
-            name: _with_hours(arm, steps / num_devices, rate, calibration is not None) for name, arm in arms.items()
+            name: _with_hours(arm, steps / num_devices, rates[name], calibration is not None)
+            for name, arm in arms.items()
         },
         memory=memory,
         activation_bytes=_activations_by_layout(own, launch),

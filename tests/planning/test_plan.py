@@ -206,6 +206,10 @@ def test_a_calibrated_plan_goes_by_the_seconds_that_it_is_given(settings):
     plan = make_plan(recipe_of(settings), calibration=Calibration(1800.0, 4 / 1800, 0.0, is_on_gpu=True))
     assert plan.arms["this recipe"].hours.expected == pytest.approx(1.0)
     assert plan.arms["SFT"].hours.expected == pytest.approx(1 / plan.arms["this recipe"].ratio)
+    sft = Calibration(2700.0, 4 / 2700, 0.0, is_on_gpu=True)
+    own = Calibration(1800.0, 4 / 1800, 0.0, is_on_gpu=True)
+    plan = make_plan(recipe_of(settings), calibration=own, sft_calibration=sft)
+    assert plan.arms["SFT"].hours.expected == pytest.approx(1.5)
 
 
 def test_the_command_calibrates_on_this_machine_and_leaves_nothing(recipe_file, tmp_path, capsys):
