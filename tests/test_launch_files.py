@@ -66,7 +66,11 @@ def command(name: str, directory: Path, *options: str) -> list[str]:
 
 
 def start(command: list[str]) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "CXX": str(ROOT / "tests" / "quick-c++"),
+    }
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -109,6 +113,7 @@ def test_a_launch_file_trains_what_one_process_does(name, method, program, direc
     process = start([*command(name, directory), *program, str(directory / f"{method}.yaml"), *overrides])
     output, _ = process.communicate(timeout=280)
     assert process.returncode == 0, output
+    assert output.count(f"Model saved to {output_dir}.") == 1
     assert_trains_the_same(directory, method, output_dir)
 
 

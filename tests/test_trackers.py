@@ -55,7 +55,7 @@ def of_wandb(directory: Path) -> Logged:
     import wandb
     from wandb.proto import wandb_internal_pb2
 
-    wandb.finish()  # as the end of a process does
+    wandb.teardown()  # as the end of a process does: it waits for the process that writes
     [file] = directory.glob("wandb/offline-run-*/run-*.wandb")
     content, at, parts, steps = file.read_bytes(), 7, b"", []
     while at + 7 <= len(content):

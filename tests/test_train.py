@@ -1,9 +1,6 @@
 """A run goes where nothing is lost, stops and goes on exactly, and starts in every form that is promised."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -231,58 +228,6 @@ def test_an_error_of_another_library_keeps_its_traceback():
 
 
 # --- launchers ---
-
-
-@pytest.fixture
-def launch():
-    """Starts programs; those that still run at the end of the test are killed."""
-    started: list[subprocess.Popen] = []
-    yield lambda *command: started.append(start(*command)) or started[-1]
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def start(*command: str) -> subprocess.Popen:
-    """Start a program with this interpreter's programs first in the PATH, offline, with no settings of the user."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "HF_HOME": str(Path.cwd() / "hf"),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def assert_succeeds(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    return output
-
-
-def test_the_command_and_the_executable_recipe_train_the_same_model(inputs, launch):
-    """`llm-jepa train` and the recipe itself under accelerate: the same weights, bit for bit."""
-    recipe = str(write(inputs))
-    config = str(REPOSITORY / "recipes" / "accelerate" / "single.yaml")
-    command = launch("llm-jepa", "train", recipe, "--output_dir", "command")
-    executable = launch(
-        *("accelerate", "launch", "--config_file", config, "--no_python", "./recipe.yaml", "--output_dir=executable")
-    )
-    assert "Model: command" in assert_succeeds(command).splitlines()
-    assert_succeeds(executable)
-    assert_same_weights(Path("executable"), Path("command"))
-
-
-def test_two_processes_train_the_model_of_one(inputs, launch):
-    """`accelerate launch -m`, half the batch each: no race for the directory, and the same weights."""
-    recipe = str(write(inputs))
-    config = str(REPOSITORY / "tests" / "cpu-2.yaml")
-    overrides = ("--output_dir", "two", "--per_device_train_batch_size", "1")
-    two = launch("accelerate", "launch", "--config_file", config, "-m", "llm_jepa.train", recipe, *overrides)
-    train(parse_recipe([recipe, "--output_dir", "one"]))
-    output = assert_succeeds(two)
-    assert output.count("Model saved to two.") == 1
-    assert_same_weights(Path("two"), Path("one"), rtol=1e-4, atol=1e-5)
 
 
 def test_processes_that_do_not_work_together_are_refused(inputs, monkeypatch):

@@ -27,7 +27,6 @@ class Change:
     keeps_result: bool
     peak_bytes: float
     flops_ratio: float
-    fits: bool
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch)
             if tried is not candidate and found:
                 continue
             change = _try(before, flops_before, tried, gpu, num_devices)
-            if change.fits:
+            if change is not None:
                 found.append(change)
                 has_batch |= candidate.is_smaller_batch
     return sorted(found, key=_price)
@@ -100,16 +99,18 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
         yield _Candidate({"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}, launch, False)
 
 
-def _try(before: Workload, flops_before: float, candidate: _Candidate, gpu: GPU, num_devices: int) -> Change:
+def _try(before: Workload, flops_before: float, candidate: _Candidate, gpu: GPU, num_devices: int) -> Change | None:
+    """The change, if it is enough."""
     recipe = build_recipe(before.recipe.path, before.recipe.settings | candidate.settings)
     has_other_views = any(key.startswith("jepa_") for key in candidate.settings)
     drawn = draw_workload(recipe, candidate.launch, True, None if has_other_views else before.prepared)
     peak = sum(peak_bytes(drawn, drawn.longest_rows(), candidate.launch, num_devices).values())
+    if peak > room_bytes(gpu):
+        return None
     return Change(
         settings=candidate.settings,
         launch=candidate.launch,
         keeps_result=candidate.keeps_result,
         peak_bytes=peak,
         flops_ratio=drawn.flops_per_row() / flops_before,
-        fits=peak <= room_bytes(gpu),
     )
