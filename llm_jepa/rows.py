@@ -20,7 +20,7 @@ VIEW_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
 PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
 """The two views of one row, where a row of `view_columns` has become several."""
-PREPARATION_VERSION = 3
+PREPARATION_VERSION = 4
 """Raise it with every change of what a prepared row holds. `datasets` keys its cache by the code of the function that
 it maps, but by the name alone of what that function calls: without this number, rows of the old code would be reused.
 """

@@ -5,11 +5,11 @@ its dots lead into a column: `example.question.text`, and by number into a list:
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, meta
+from jinja2 import StrictUndefined, Template, Undefined, meta
 from jinja2.exceptions import TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -116,18 +116,67 @@ def _is_template(expression: str) -> bool:
 # --- templates
 
 
-def _refuse_null(value: Any) -> Any:
-    if value is None:
-        raise MissingViewError
+class _NullError(UndefinedError):
+    """A null was asked for what only a value has; the message is its path."""
+
+
+class _Null(Undefined):
+    """A null of a row: false, equal to none and not defined; as text, in a filter, operator or loop an error."""
+
+    __slots__ = ()
+    __str__ = __repr__ = __iter__ = __len__ = __contains__ = Undefined._fail_with_undefined_error
+    __hash__ = Undefined.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, _Null)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """What chat templates are rendered in, but that a row's fields come before all else that has a name.
+
+    A mapping's field comes before its method, `order.items`, and every name is a column's: Jinja's `range`,
+    `namespace` and the like are not there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_text_only)
+        self.globals.clear()
+        self.tests["none"] = _is_none
+        self.policies["json.dumps_kwargs"] = {"sort_keys": True, "default": _text_only}
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or isinstance(value, _Null)
+
+
+def _text_only(value: Any) -> Any:
+    """What may be written; a null's or an undefined value's own error comes when it is made a text."""
+    if isinstance(value, Undefined):
+        return str(value)
+    if not isinstance(value, str | int | float):
+        raise TypeError(
+            f"{value!r:.40} is no text and no number; `| join`, `| tojson` or `| string` makes a text of it"
+        )
     return value
 
 
-@functools.cache
-def _environment() -> ImmutableSandboxedEnvironment:
-    """What chat templates are rendered in, but that null and what is undefined are errors, and no text."""
-    return ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_refuse_null
-    )
+def _with_nulls(value: Any, path: str) -> Any:
+    """A row's value in which each null, however deep, is one that knows its path."""
+    if value is None:
+        return _Null(hint=path, exc=_NullError)
+    if isinstance(value, Mapping):
+        return {key: _with_nulls(item, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(item, f"{path}.{i}") for i, item in enumerate(value)]
+    return value
+
+
+_environment = functools.cache(_Environment)
 
 
 @functools.cache
@@ -138,31 +187,20 @@ def _template(expression: str) -> Template:
 
 @functools.cache
 def _template_columns(expression: str) -> tuple[str, ...]:
-    environment = _environment()
     try:
-        names = meta.find_undeclared_variables(environment.parse(expression))
+        names = meta.find_undeclared_variables(_environment().parse(expression))
     except TemplateSyntaxError as error:
         raise ValueError(f"{expression!r} is no Jinja template: {error.message} (line {error.lineno}).") from error
-    return tuple(sorted(names - environment.globals.keys()))
+    return tuple(sorted(names))
 
 
 def _rendered(expression: str, values: dict[str, Any]) -> str:
     name = f"the template {expression!r:.60}"
     try:
-        return _template(expression).render(values)
-    except MissingViewError as error:
-        nulls = ", ".join(map(repr, _null_fields(values)))
-        raise MissingViewError(f"{name} would write a null as text; null here: {nulls}.") from error
+        return _template(expression).render({column: _with_nulls(value, column) for column, value in values.items()})
+    except _NullError as error:
+        raise MissingViewError(f"{name} needs a value; null here: {str(error)!r}.") from error
     except UndefinedError as error:
         raise MissingViewError(f"{name} cannot be rendered: {error}.") from error
     except (TemplateError, TypeError, ArithmeticError, LookupError) as error:
         raise ValueError(f"{name} cannot be rendered: {error}.") from error
-
-
-def _null_fields(value: Any, path: str = "") -> Iterator[str]:
-    """The paths of all nulls in a row's values."""
-    if value is None:
-        yield path
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from _null_fields(item, f"{path}.{key}" if path else str(key))

@@ -17,6 +17,8 @@ ROW = {
     "example": {"question": {"text": "nested", "lang": "en"}, "answers": ["first", "second"], "label": 3},
     "turns": [{"from": "human", "value": "hello"}, {"from": "gpt", "value": None}],
     "two words": "spaced",
+    "order": {"items": "three", "answers": ["first", None]},
+    "namespace": "a column",
 }
 
 
@@ -39,6 +41,15 @@ def text(expression: str, row: dict = ROW) -> str:
         ("{{ example.question.text }} ({{ example.answers | join('|') }})", "nested (first|second)"),
         ("{{ id }}: {% if schema %}{{ schema }}{% else %}none{% endif %}", "7: none"),
         ("{% for turn in turns[:1] %}\n{{ turn.value }}\n{% endfor %}", "hello\n"),
+        ("{{ order.items }} {{ turns | map(attribute='value') | first }}", "three hello"),
+        ("{{ namespace }}", "a column"),
+        ("{{ schema or question }} {{ schema | default('none') }} {{ schema is none }}", "digits none True"),
+        ("{{ schema == none }} {{ schema != none }} {{ schema is defined }}", "True False False"),
+        ("{{ order.answers | select | join('|') }} {{ 'some' if order.answers.1 else 'none' }}", "first none"),
+        (
+            "{{ example | tojson }}",
+            '{"answers": ["first", "second"], "label": 3, "question": {"lang": "en", "text": "nested"}}',
+        ),
     ],
 )
 def test_a_view_is_where_its_expression_says(expression, expected):
@@ -58,8 +69,15 @@ def test_a_path_into_a_column_whose_own_name_has_a_dot():
         ("example.questions.text", "'example' has the fields ['question', 'answers', 'label']."),
         ("example.answers.2", "there is no field 'example.answers.2': 'example.answers' has 2 items."),
         ("turns.1.value", "field 'turns.1.value' holds NoneType, not a string."),
-        ("{{ question }} {{ schema }}", "would write a null as text; null here: 'schema'."),
+        ("{{ question }} {{ schema }}", "needs a value; null here: 'schema'."),
         ("{{ turns[1].value }}", "null here: 'turns.1.value'."),
+        ("{{ question ~ schema }}", "null here: 'schema'."),
+        ("{{ schema | trim }}", "null here: 'schema'."),
+        ("{{ [question, schema] | join(' ') }}", "null here: 'schema'."),
+        ("{{ question }}{% for item in schema %}{{ item }}{% endfor %}", "null here: 'schema'."),
+        ("{{ '%s' % schema }}", "null here: 'schema'."),
+        ("{{ order | tojson }}", "null here: 'order.answers.1'."),
+        ("{{ order.answers | string }}", "null here: 'order.answers.1'."),
         ("{{ example.question.txt }}", "has no attribute 'txt'"),
     ],
 )
@@ -76,6 +94,9 @@ def test_a_missing_field_is_named(expression, message):
         ("{{ id + question }}", "cannot be rendered: unsupported operand"),
         ("{{ question.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
         ("{{ turns.append(1) }}", "cannot be rendered"),
+        ("{{ question.upper }}", "is no text and no number"),
+        ("{{ example.answers }}", "['first', 'second'] is no text and no number; `| join`"),
+        ("{{ none }} {{ question }}", "None is no text"),
     ],
 )
 def test_a_view_that_is_no_text_or_unsafe_is_refused(expression, message):
@@ -83,6 +104,11 @@ def test_a_view_that_is_no_text_or_unsafe_is_refused(expression, message):
         text(expression)
     assert message in str(error.value)
     assert not isinstance(error.value, MissingViewError)
+
+
+def test_every_name_of_a_template_is_a_columns():
+    with pytest.raises(ValueError, match="has no column 'range'"):
+        find_fields(["{{ question }}{{ range(3) | join }}"], ["question"])
 
 
 def test_columns_that_an_expression_lacks_are_named_together():
