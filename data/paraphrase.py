@@ -4,37 +4,56 @@
     python data/paraphrase.py --output_dir DIR --file groups.csv --group_column id --text_column text
 
 Own groups: a JSON Lines, CSV, TSV or Parquet file with a column that names the group and one that holds the text.
-Whole groups are held out. Of each group the latest text is kept in memory.
+Whole groups are held out. The latest text of each group is kept in a temporary database, which SQLite puts on disk
+(`SQLITE_TMPDIR`, else `/var/tmp`) once it is larger than its cache. A row without a group is incomplete.
 """
 
 import argparse
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from llm_jepa.preparers.data_set import DataSet, Inputs, add_share_arguments, split_at_random
 from llm_jepa.preparers.program import run
-from llm_jepa.preparers.records import IncompleteRecordError
+from llm_jepa.preparers.records import IncompleteRecordError, Record, checked_text
 from llm_jepa.preparers.splits import LeftOut, Row, Splits, by_any_text
 from llm_jepa.preparers.upstream import Input, UpstreamFile, own_input
 
 TAPACO_ROWS = 158_053
+CACHE_KIB = 262_144
+FIND = "SELECT text FROM latest WHERE group_name = ?"
 
 
 def pairs(groups: Input, group_column: str, text_column: str) -> Iterator[Row | LeftOut]:
     """Of each group the pairs (first, second), (second, third), ...; a text that follows itself makes none."""
-    latest: dict[str, str] = {}
-    for record in groups.records():
-        try:
-            group, text = str(record.column(group_column)), record.text(text_column)
-        except IncompleteRecordError as error:
-            yield LeftOut(f"incomplete: {error}", record.place)
-            continue
-        previous = latest.get(group)
-        latest[group] = text
-        if previous == text:
-            yield LeftOut("that repeat the text before them")
-        elif previous is not None:
-            yield {"source": previous, "target": text, "group": group}
+    with closing(sqlite3.connect("")) as latest:  # in a file of no name
+        latest.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        latest.execute("CREATE TABLE latest (group_name TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID")
+        for record in groups.records():
+            try:
+                group, text = group_of(record, group_column), record.text(text_column)
+            except IncompleteRecordError as error:
+                yield LeftOut(f"incomplete: {error}", record.place)
+                continue
+            (previous,) = latest.execute(FIND, (group,)).fetchone() or (None,)
+            latest.execute("REPLACE INTO latest VALUES (?, ?)", (group, text))
+            if previous == text:
+                yield LeftOut("that repeat the text before them")
+            elif previous is not None:
+                yield {"source": previous, "target": text, "group": group}
+
+
+def group_of(record: Record, column: str) -> str:
+    """The name of a record's group, a text or a number.
+
+    Raises:
+        IncompleteRecordError: It is null, not a number, blank, or no such value.
+    """
+    value = record.column(column)
+    if not isinstance(value, str | int | float) or value != value:
+        raise IncompleteRecordError(f"the column {column!r} holds {value!r:.60}, which names no group.")
+    return checked_text(str(value), column)
 
 
 def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:

@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+MAX_LINE_BYTES = 64 * 2**20
+MAX_DOCUMENT_BYTES = 256 * 2**20
+"""What is held whole at most: a line of a file, and a JSON document, which is no file of lines."""
 BYTE_ORDER_MARK = "\ufeff"
 
 

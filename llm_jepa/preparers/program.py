@@ -76,10 +76,15 @@ def _parser(data_set: DataSet) -> argparse.ArgumentParser:
 
 def _find_inputs(data_set: DataSet, options: argparse.Namespace) -> Inputs:
     own = data_set.find_own_inputs(options) if data_set.find_own_inputs is not None else {}
-    return own or {
-        key: find_input(file, data_set.name, options.input_dir, options.unchecked)
-        for key, file in data_set.files.items()
-    }
+    if not own:
+        return {
+            key: find_input(file, data_set.name, options.input_dir, options.unchecked)
+            for key, file in data_set.files.items()
+        }
+    idle = [f"--{name}" for name in ("input_dir", "unchecked") if getattr(options, name, None)]
+    if idle:
+        raise ValueError(f"`{'` and `'.join(idle)}` would have no effect on files of your own; leave it out.")
+    return own
 
 
 def _summary(split: str, counts: SplitCounts, keep_duplicates: bool) -> str:

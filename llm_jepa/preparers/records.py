@@ -14,10 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from llm_jepa.text_lines import read_lines
+from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 
-MAX_LINE_BYTES = 64 * 2**20
-MAX_DOCUMENT_BYTES = 256 * 2**20
 PARQUET_BATCH_ROWS = 256
 UNCHECKED_HINT = "`--unchecked` takes it all the same, and the card then says so."
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import datasets
@@ -16,10 +17,11 @@ from llm_jepa.evaluation import load_rows
 from llm_jepa.inspection import inspect_recipe
 from llm_jepa.loading import load_split
 from llm_jepa.preparers.program import run
+from llm_jepa.preparers.records import Record
 from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.sql_execution import same_result
 from llm_jepa.scoring.tasks import score_row
-from tests.data.scripts import load_script
+from tests.data.scripts import load_script, traced_peak_bytes
 from tests.data.upstream_files import SAMPLES, SENTENCES, WRITERS, sample, write_jsonl
 from tests.tiny import save_tiny_model, tiny_tokenizer
 
@@ -186,6 +188,52 @@ def test_paraphrases_are_a_chain_and_their_groups_stay_together(prepared):
         assert second == first + 1
     groups = [{row["group"] for where, row in rows if where == split} for split in SPLITS]
     assert sum(map(len, groups)) == 30
+
+
+GROUPS = 'id,text\n1,a one\n1,a two\n,alone\n,"unrelated"\n  ,either\n2,b one\n1,a three\n2,b two\n'
+
+
+def prepare_groups(path: Path, *options: str) -> str:
+    arguments = ["--file", str(path), "--group_column", "id", "--text_column", "text", "--test_share", "0"]
+    arguments += ["--validation_share", "0", "--output_dir", str(path.parent / "out")]
+    return "\n".join(run(SCRIPTS["paraphrase"].DATA_SET, [*arguments, *options]))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_texts_without_a_group_are_no_group(suffix, tmp_path, capsys):
+    path = tmp_path / f"groups.{suffix}"
+    if suffix == "csv":
+        path.write_text(GROUPS)
+    else:
+        groups = [1, 1, None, float("nan"), [], "2", 1, 2]
+        texts = [line.split(",")[1] for line in GROUPS.splitlines()[1:]]
+        write_jsonl(path, [{"id": group, "text": text} for group, text in zip(groups, texts, strict=True)])
+    with pytest.raises(SystemExit):
+        prepare_groups(path)
+    assert f"`{path}`, line {4 if suffix == 'csv' else 3}: incomplete: the column 'id'" in capsys.readouterr().err
+    said = prepare_groups(path, "--skip_incomplete")
+    assert "3 incomplete" in said
+    pairs = [(row["source"], row["target"]) for row in read(tmp_path / "out", "train")]
+    assert pairs == [("a one", "a two"), ("a two", "a three"), ("b one", "b two")]
+
+
+def test_options_for_published_files_are_refused_with_files_of_ones_own(tmp_path, capsys):
+    (tmp_path / "groups.csv").write_text(GROUPS)
+    with pytest.raises(SystemExit):
+        prepare_groups(tmp_path / "groups.csv", "--input_dir", str(tmp_path / "nowhere"), "--unchecked")
+    assert "`--input_dir` and `--unchecked` would have no effect on files of your own" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_group_nothing_stays_in_pythons_memory():
+    """10,000 groups of two texts; in a dict their latest texts would take 2.5 MB."""
+
+    class Groups:
+        def records(self):
+            for number in range(20_000):
+                yield Record({"id": number % 10_000, "text": f"{number}".ljust(100, "x")}, "")
+
+    assert traced_peak_bytes(lambda: deque(SCRIPTS["paraphrase"].pairs(Groups(), "id", "text"), maxlen=0)) < 2**20
 
 
 def test_spiders_queries_run_on_the_databases_that_came_with_them(prepared):

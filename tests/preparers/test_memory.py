@@ -1,4 +1,4 @@
-"""Large files take no more memory than small ones."""
+"""Large files take no more memory than small ones, but for the digests of their rows: see test_digests."""
 
 import json
 import os
