@@ -2,78 +2,28 @@
 
     python data/git_commits.py --output_dir DIR --repository PATH [--max_diff_bytes 8192]
 
-Reads `git log`, three times, as a stream. Merges are left out, and so are commits without a message or a change, with
-a longer diff, or with one that is no UTF-8; each is counted. `jepa_direction: target_to_source` predicts the message.
+Reads the commits three times, as a stream, whatever git is configured to show. Merges are left out, and so are commits
+without a message or a change, with a longer diff, or with one that is no UTF-8; each is counted. `jepa_direction:
+target_to_source` predicts the message.
 """
 
 import argparse
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from llm_jepa.preparers.data_set import DataSet, Inputs, add_share_arguments, split_at_random
+from llm_jepa.preparers.git_log import commit_rows, resolved_commit
 from llm_jepa.preparers.program import run
-from llm_jepa.preparers.splits import LeftOut, Row, Rows, Splits, by_either_view
-
-PIECE_BYTES = 65_536
-# A line that begins with NUL can stand in no message, and in no diff, whose lines begin with another character.
-HEADER, END_OF_MESSAGE = b"\0", b"\0\n"
-LOG = (
-    "log",
-    "--no-merges",
-    "--patch",
-    "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--format=format:%x00%H%n%B%n%x00",
-)
-
-
-def commits(log: IO[bytes], max_diff_bytes: int) -> Iterator[Row | LeftOut]:
-    """The commits of a log as rows. Of a longer diff only the beginning is held."""
-    name, message, diff = b"", b"", b""
-    in_message = is_line_start = True
-    while piece := log.readline(PIECE_BYTES):
-        if is_line_start and in_message and piece == END_OF_MESSAGE:
-            in_message = False
-        elif is_line_start and not in_message and piece.startswith(HEADER):
-            yield commit_row(name, message, diff, max_diff_bytes)
-            name, message, diff, in_message = piece[1:].strip(), b"", b"", True
-        elif is_line_start and piece.startswith(HEADER):
-            name = piece[1:].strip()
-        elif in_message:
-            message += piece
-        elif len(diff) <= max_diff_bytes:
-            diff += piece
-        is_line_start = piece.endswith(b"\n")
-    if name:
-        yield commit_row(name, message, diff, max_diff_bytes)
-
-
-def commit_row(name: bytes, message: bytes, diff: bytes, max_diff_bytes: int) -> Row | LeftOut:
-    diff = diff.strip(b"\n")
-    if len(diff) > max_diff_bytes:
-        return LeftOut(f"with a diff of more than {max_diff_bytes} bytes")
-    try:
-        row = {"source": message.decode().strip(), "target": diff.decode(), "commit": name.decode()}
-    except UnicodeDecodeError:
-        return LeftOut("that are no UTF-8")
-    if not row["source"] or not row["target"].strip():
-        return LeftOut("without a message or without a change")
-    return row
+from llm_jepa.preparers.splits import Splits, by_either_view
 
 
 def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
-    def rows() -> Rows:
-        command = ["git", "-C", str(options.repository), *LOG, options.revision, "--"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            yield from commits(process.stdout, options.max_diff_bytes)
-        if process.returncode:
-            raise SystemExit(f"git_commits.py: {' '.join(command)} failed with status {process.returncode}")
-
-    return split_at_random(rows, options, key=lambda row: row["source"])
+    commit = resolved_commit(options.repository, options.revision)  # once, and all splits are of it
+    return split_at_random(
+        lambda: commit_rows(options.repository, commit, options.max_diff_bytes),
+        options,
+        key=lambda row: row["source"],
+    )
 
 
 def repository(path: str) -> Path:

@@ -1,11 +1,14 @@
 """data/git_commits.py on real repositories: what is a row, what is left out, and what is said of it."""
 
+import argparse
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from llm_jepa.entry import MISTAKE_STATUS
+from llm_jepa.preparers.git_log import commit_rows
 from llm_jepa.preparers.program import run
 from tests.data.scripts import load_script
 from tests.data.upstream_files import git, make_repository
@@ -80,8 +83,58 @@ def test_a_directory_that_is_no_repository_is_refused(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_when_git_fails_nothing_is_written(tmp_path):
-    make_repository(tmp_path / "r", [("One", "1\n")])
-    with pytest.raises(SystemExit, match="failed with status 128"):
-        prepare(tmp_path / "r", tmp_path / "out", "--revision", "nowhere")
+@pytest.mark.parametrize("messages", [[], ["One"]], ids=["empty", "other"])
+def test_a_revision_that_is_no_commit_is_named_in_one_line(messages, tmp_path, capsys):
+    """An empty repository has no HEAD yet."""
+    make_repository(tmp_path / "r", [(message, "1\n") for message in messages])
+    revision = "nowhere" if messages else "HEAD"
+    with pytest.raises(SystemExit) as stopped:
+        prepare(tmp_path / "r", tmp_path / "out", "--revision", revision)
+    assert stopped.value.code == MISTAKE_STATUS
+    error = capsys.readouterr().err
+    assert (
+        error == f"error: The repository `{tmp_path / 'r'}` has no commit `{revision}`; name another `--revision`.\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_when_git_fails_what_it_said_is_passed_on(tmp_path):
+    make_repository(tmp_path / "r", [("One", "1\n")])
+    with pytest.raises(ValueError, match=r"git cannot read the commits of .*nowhere"):
+        list(commit_rows(tmp_path / "r", "nowhere", 1000))
+
+
+SETTINGS = {
+    "diff.noprefix": "true", "log.showRoot": "false", "diff.orderFile": "/nowhere", "diff.context": "0",
+    "diff.algorithm": "patience", "diff.external": "false", "diff.relative": "true", "core.quotePath": "false",
+    "core.abbrev": "40", "format.pretty": "oneline", "log.showSignature": "true", "color.ui": "always",
+    "diff.renames": "false", "diff.suppressBlankEmpty": "true", "i18n.logOutputEncoding": "latin1",
+    "diff.indentHeuristic": "false", "diff.interHunkContext": "9",
+}  # fmt: skip
+
+
+def test_the_users_settings_of_git_change_no_row(tmp_path, monkeypatch):
+    repository = tmp_path / "r"
+    make_repository(repository, [("Café", "one\n\n" + "x\n" * 20), ("Blank", "two\n\n" + "x\n" * 20 + "end\n")])
+    git(repository, "mv", "file.txt", "na\u00efve.txt")
+    git(repository, "commit", "--quiet", "--message", "Rename")
+    rows, _ = prepare(repository, tmp_path / "out")
+    assert "rename from file.txt" in rows[0]["target"]
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(SETTINGS)))
+    for number, (name, value) in enumerate(SETTINGS.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", name)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    assert prepare(repository, tmp_path / "set")[0] == rows
+
+
+def test_all_splits_are_of_the_commit_that_was_there_at_first(tmp_path):
+    """Whatever is committed meanwhile: each split is read for itself."""
+    repository = tmp_path / "r"
+    make_repository(repository, [("One", "1\n"), ("Two", "2\n")])
+    options = argparse.Namespace(
+        repository=repository, revision="HEAD", max_diff_bytes=1000, test_share=0.1, validation_share=0.1
+    )
+    splits = DATA_SET.make_splits({}, options)
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", "Three")
+    read = [row for rows in splits.values() for row in rows()]
+    assert sorted(row["source"] for row in read) == ["One", "Two"]
