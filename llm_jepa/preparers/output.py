@@ -15,12 +15,18 @@ def staged_directory(output_dir: Path) -> Iterator[Path]:
     If `output_dir` is there already, it must hold nothing but files that are written again, with the same contents.
 
     Raises:
-        ValueError: It is a file, or holds anything else. Nothing is changed then.
+        ValueError: It is a file, cannot be made, or holds anything else. Nothing is changed then.
     """
-    if output_dir.exists() and not output_dir.is_dir():
-        raise ValueError(f"output_dir {output_dir} is a file; name a directory")
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=output_dir.parent, prefix=f".{output_dir.name}-partial-"))
+    output_dir = output_dir.resolve()  # the parent of `.` would be `.`, and what is staged there in it
+    try:
+        if output_dir.exists() and not output_dir.is_dir():
+            raise ValueError(f"output_dir {output_dir} is a file; name a directory")
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=output_dir.parent, prefix=f".{output_dir.name}-partial-"))
+    except OSError as error:
+        raise ValueError(
+            f"output_dir {output_dir} cannot be made: {error.strerror}: {error.filename}; name another directory"
+        ) from error
     try:
         yield staging
         _install(staging, output_dir)

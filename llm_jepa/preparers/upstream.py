@@ -92,7 +92,7 @@ def find_input(file: UpstreamFile, set_name: str, input_dir: Path | None, unchec
     Raises:
         ValueError: The file is not there or cannot be fetched, or its checksum is another one.
     """
-    path = _fetch(file, set_name) if input_dir is None else input_dir / file.name
+    path = _fetch(file, set_name, unchecked) if input_dir is None else input_dir / file.name
     if not path.is_file():
         raise ValueError(f"There is no file `{path}`. {_how_to_provide(file)}")
     sha256 = sha256_of(path)
@@ -128,12 +128,12 @@ def _compare(path: Path, sha256: str, checksum: str | None) -> str | None:
     return "as published" if kind == "sha256" else f"as published (git blob {expected})"
 
 
-def _fetch(file: UpstreamFile, set_name: str) -> Path:
+def _fetch(file: UpstreamFile, set_name: str, unchecked: bool) -> Path:
     try:
         if file.location.startswith(HUB_SCHEME):
             owner, name, path = file.location.removeprefix(HUB_SCHEME).split("/", 2)
             return Path(hf_hub_download(f"{owner}/{name}", path, repo_type="dataset"))
-        return _download(file, cache_directory() / "data" / set_name)
+        return _download(file, cache_directory() / "data" / set_name, unchecked)
     except FETCH_ERRORS as error:
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise ValueError(
@@ -141,10 +141,14 @@ def _fetch(file: UpstreamFile, set_name: str) -> Path:
         ) from error
 
 
-def _download(file: UpstreamFile, directory: Path) -> Path:
-    """The file in the cache, moved there only once it is whole and its checksum right."""
+def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
+    """The file in the cache, moved there only once it is whole and, unless `unchecked`, its checksum right."""
     path = directory / file.name
-    if path.is_file():
+
+    def is_taken(found: Path) -> bool:
+        return unchecked or _compare(found, sha256_of(found), file.checksum) is not None
+
+    if path.is_file() and is_taken(path):  # one that was fetched unchecked is fetched again
         return path
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".partial-") as staging:
@@ -154,8 +158,10 @@ def _download(file: UpstreamFile, directory: Path) -> Path:
         expected_bytes = response.headers.get("Content-Length")
         if expected_bytes is not None and partial.stat().st_size != int(expected_bytes):
             raise OSError(f"{partial.stat().st_size} of {expected_bytes} bytes came")
-        if _compare(partial, sha256_of(partial), file.checksum) is None:
-            raise OSError(f"what came has the sha256 {sha256_of(partial)}, not the checksum {file.checksum};")
+        if not is_taken(partial):
+            raise OSError(
+                f"what came has the sha256 {sha256_of(partial)}, not the checksum {file.checksum}. {UNCHECKED_HINT}"
+            )
         return partial.replace(path)
 
 

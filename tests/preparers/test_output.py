@@ -1,5 +1,9 @@
 """A directory is there whole or not at all, and what was there before is never changed."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from llm_jepa.preparers.output import staged_directory
@@ -57,3 +61,30 @@ def test_other_contents_are_not_changed(tmp_path, name):
     with pytest.raises(ValueError, match=f"holds what this run would not write: {name}. Nothing was changed"):
         write(output, FILES)
     assert contents(tmp_path) == {f"out/{name}": "mine"}
+
+
+def test_an_empty_directory_may_be_the_one_that_this_is(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write(Path("."), FILES)
+    write(Path("."), FILES)
+    assert contents(tmp_path) == {f"here/{name}": text for name, text in FILES.items()}
+
+
+@pytest.mark.parametrize("name", ["file/out", "file/deep/out", "file"])
+def test_a_directory_that_cannot_be_made_is_named(tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match=f"output_dir {tmp_path / name} (cannot be made|is a file)"):
+        write(tmp_path / name, FILES)
+    assert contents(tmp_path) == {"file": "mine"}
+
+
+def test_a_directory_that_may_not_be_written_is_named(monkeypatch, tmp_path):
+    """As another user than root finds it; to root nothing is forbidden."""
+
+    def forbidden(*arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    monkeypatch.setattr("tempfile.mkdtemp", forbidden)
+    with pytest.raises(ValueError, match=f"out cannot be made: Permission denied: {tmp_path}; name another directory"):
+        write(tmp_path / "out", FILES)

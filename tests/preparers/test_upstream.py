@@ -73,6 +73,20 @@ def test_what_does_not_come_whole_is_not_kept(server, tmp_path, path, checksum, 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_another_file_than_the_published_one_is_fetched_on_demand_alone(server):
+    """And what was fetched so is no published file for a later run that checks."""
+    other = upstream(server, "/whole", "sha256:" + "0" * 64)
+    with pytest.raises(ValueError, match=r"not the checksum sha256:000.*`--unchecked` takes it all the same"):
+        find_input(other, "set", None)
+    taken = find_input(other, "set", None, unchecked=True)
+    assert taken.path.read_bytes() == CONTENT
+    assert "not the published file" in taken.verdict
+    with pytest.raises(ValueError, match="what came has the sha256"):
+        find_input(other, "set", None)
+    taken.path.write_bytes(b"other")
+    assert find_input(upstream(server, "/whole"), "set", None).path.read_bytes() == CONTENT
+
+
 def test_a_file_of_a_directory_is_compared(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(CONTENT)
     file = UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl", SHA256, 3)
