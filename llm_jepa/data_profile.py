@@ -1,4 +1,4 @@
-"""What a data set holds, read once in bounded memory: its columns, its duplicates, and rows without a view."""
+"""What a data set holds, read in bounded memory: its columns, its duplicates, and rows without a view."""
 
 import json
 from collections import Counter
@@ -122,7 +122,7 @@ class DataProfile:
 
 
 def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examples: int = 2) -> DataProfile:
-    """Read the training split once and say what it holds.
+    """Read the training split and say what it holds.
 
     Args:
         script: `dataset_name`, `dataset_config` and `dataset_train_split` are used; the data are streamed.

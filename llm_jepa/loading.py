@@ -8,16 +8,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
+from datasets.packaged_modules.csv.csv import CsvConfig
 from trl import ScriptArguments
 
-from llm_jepa.text_lines import read_lines
+from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 
 LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 """File name suffix -> the loader of `datasets`. A local file is one split, `train`."""
 
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv")
+CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
+"""An empty field is missing; `None`, `NA` and `null` are texts, which pandas would take for missing too."""
 
 
 def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset:
@@ -62,21 +65,24 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
 
 
 def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a split, one after the other, in bounded memory; text files are first read for their encoding.
+    """The rows of a split, one after the other, in bounded memory.
+
+    Text files are read twice, at first for their encoding and the length of their lines.
 
     Args:
-        script: As for `load_split`; it is streamed in any case. A `.json` file that is one document is held whole.
+        script: As for `load_split`; it is streamed in any case.
         split: A whole split.
         max_rows: How many rows at most; so many lines of each text file are checked.
 
     Raises:
-        ValueError: As by `load_split`, and wherever in a file.
+        ValueError: As by `load_split`, and wherever in a file; or what would be held whole is too large, a line or a
+            `.json` file that is one document.
     """
     script = dataclasses.replace(script, dataset_streaming=True)
     files = _local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
     for file in files:
         if file.suffix in TEXT_SUFFIXES:
-            for _ in islice(read_lines(file), None if max_rows is None else max_rows + 1):
+            for _ in islice(_limited_lines(file), None if max_rows is None else max_rows + 1):
                 pass
     dataset = load_split(script, split)
     try:
@@ -97,12 +103,29 @@ def check_text_files(script: ScriptArguments) -> None:
 
 
 def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset | IterableDataset:
-    if not path.is_file():
-        source = str(path) if path.is_dir() else name
-        return load_dataset(source, script.dataset_config, split=split, streaming=script.dataset_streaming)
-    if script.dataset_config is not None:
-        raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
-    return load_dataset(LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming)
+    if path.is_file():
+        if script.dataset_config is not None:
+            raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
+        options = CSV_OPTIONS if path.suffix == ".csv" else {}
+        return load_dataset(
+            LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming, **options
+        )
+    source = str(path.resolve()) if path.is_dir() else name  # `datasets` takes no `.`
+    is_csv = isinstance(load_dataset_builder(source, script.dataset_config).config, CsvConfig)
+    options = CSV_OPTIONS if is_csv else {}
+    return load_dataset(source, script.dataset_config, split=split, streaming=script.dataset_streaming, **options)
+
+
+def _limited_lines(file: Path) -> Iterator[str]:
+    """The lines of a text file, nothing of which is larger than may be held whole."""
+    if not _is_document(file):
+        return read_lines(file, MAX_LINE_BYTES)
+    if file.stat().st_size > MAX_DOCUMENT_BYTES:
+        raise ValueError(
+            f"`{file}` is one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; give it as JSON Lines, which are "
+            "read line by line."
+        )
+    return read_lines(file, MAX_DOCUMENT_BYTES)
 
 
 def _local_files(path: Path) -> list[Path]:
@@ -139,8 +162,8 @@ def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
 
 
 def _check_json(file: Path) -> None:
-    """A `.json` file may be one document; in any other case each line is a document of its own, and an object."""
-    if file.suffix == ".json" and not _is_json(_first_line(file)):
+    """Whether each line is an object of its own, or the whole file one document."""
+    if _is_document(file):
         try:
             json.loads(file.read_text(encoding="utf-8-sig"))
         except json.JSONDecodeError as error:
@@ -158,14 +181,13 @@ def _check_json(file: Path) -> None:
                 raise ValueError(f"`{file}`, line {number}: a row must be an object, not {json.dumps(row)[:40]}.")
 
 
-def _first_line(file: Path) -> str:
-    with file.open(encoding="utf-8-sig") as lines:
-        return lines.readline()
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
+def _is_document(file: Path) -> bool:
+    """Whether a file is one JSON document: called `.json`, and its first line is no object, so that it has no rows."""
+    if file.suffix != ".json":
         return False
-    return True
+    with file.open("rb") as lines:
+        line = lines.readline(MAX_LINE_BYTES)
+    try:
+        return not isinstance(json.loads(line), dict)
+    except ValueError:
+        return True

@@ -16,6 +16,9 @@ PAIR_NAMES = (
 """What sources and targets are commonly called."""
 ID_NAMES = frozenset({"id", "_id", "idx", "index", "uuid", "guid", "url", "hash", "sha", "lang", "language", "split"})
 ALPACA = ("instruction", "input", "output")
+TURN_TEMPLATE = "{{{{ ({path} | selectattr('from', 'in', {roles}) | first).value }}}}"
+ASKERS, ANSWERERS = ["human", "user"], ["gpt", "assistant", "model"]
+"""Who speaks in ShareGPT's turns, of which others, such as `system`, may be the first."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,19 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind]) -> Propos
         return Proposal({}, "`messages` are read as they are: the last turns; see `target_turn`", is_certain=True)
     turns = [path for path, kind in kinds.items() if kind == "ShareGPT turns"]
     if turns:
-        settings = {"source_column": f"{turns[0]}.0.value", "target_column": f"{turns[0]}.1.value"}
-        return Proposal(settings, f"the first two turns of `{turns[0]}`; as `messages` all of them could be learned")
+        return _of_turns(turns[0], columns)
     texts = [path for path, kind in kinds.items() if kind == "text" and _name(path) not in ID_NAMES]
     return _of_texts(texts)
+
+
+def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
+    first, *fields = path.split(".")
+    if first not in columns or not all(part.isidentifier() for part in (first, *fields)):
+        reason = f"no template can name `{path}`, whose turns would be the views; rename the column"
+        return Proposal({}, f"nothing is certain: {reason}", has_views=False, candidates=[path])
+    source, target = (TURN_TEMPLATE.format(path=path, roles=roles) for roles in (ASKERS, ANSWERERS))
+    reason = f"the first question and the first answer in `{path}`; as `messages` all turns could be learned"
+    return Proposal(_settings(source, target), reason)
 
 
 def _of_texts(texts: list[str]) -> Proposal:
@@ -64,7 +76,7 @@ def _of_texts(texts: list[str]) -> Proposal:
             "source_column": "{{ instruction }}{% if input %}\n{{ input }}{% endif %}",
             "target_column": "output",
         }
-        return Proposal(settings, "the columns are called as Alpaca's, whose `input` may be empty", is_certain=True)
+        return _by_names(texts, 3, settings, "the columns are called as Alpaca's, whose `input` may be empty")
     by_name: dict[str, list[str]] = {}
     for path in texts:
         by_name.setdefault(_name(path), []).append(path)
@@ -75,9 +87,7 @@ def _of_texts(texts: list[str]) -> Proposal:
         for target in by_name.get(names[1], [])
     ]
     if named:
-        is_certain = len(named) == 1
-        reason = "so sources and targets are commonly called" + ("" if is_certain else "; there are other pairs")
-        return Proposal(_settings(*named[0]), reason, is_certain, candidates=[] if is_certain else texts)
+        return _by_names(texts, 2, _settings(*named[0]), "so sources and targets are commonly called")
     if len(texts) == 2:
         return Proposal(
             _settings(*texts), "the only two texts; which of them is the source is a guess", candidates=texts
@@ -87,6 +97,13 @@ def _of_texts(texts: list[str]) -> Proposal:
         return Proposal(settings, "one text and no pair: `tube` and `patch` train on that", has_views=False)
     reason = "name two of these texts, or make one of several: `{{ first }} {{ second }}`" if texts else "no texts"
     return Proposal({}, f"nothing is certain: {reason}", has_views=False, candidates=texts)
+
+
+def _by_names(texts: list[str], num_named: int, settings: dict[str, Any], reason: str) -> Proposal:
+    """In doubt where there are other texts than those named: one may belong to the source."""
+    if len(texts) == num_named:
+        return Proposal(settings, reason, is_certain=True)
+    return Proposal(settings, f"{reason}; there are other texts", candidates=texts)
 
 
 def _settings(source: str, target: str) -> dict[str, Any]:

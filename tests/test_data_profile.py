@@ -1,4 +1,4 @@
-"""`llm-jepa inspect DATA`: what a data set holds and how to map it, read once in bounded memory."""
+"""`llm-jepa inspect DATA`: what a data set holds and how to map it, read in bounded memory."""
 
 import json
 import os
@@ -21,11 +21,16 @@ from llm_jepa.loading import load_split
 from llm_jepa.mapping_proposal import propose_mapping
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.rows import ColumnMapping, to_rows
+from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES
 from llm_jepa.train import train
 from tests.tiny import save_tiny_model
 
 CHAT = [{"role": "user", "content": "digits"}, {"role": "assistant", "content": "[0-9]"}]
 SHARE = [{"from": "human", "value": "digits"}, {"from": "gpt", "value": "[0-9]"}]
+SHARE_VIEWS = (
+    "{{ (conversations | selectattr('from', 'in', ['human', 'user']) | first).value }}",
+    "{{ (conversations | selectattr('from', 'in', ['gpt', 'assistant', 'model']) | first).value }}",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +58,9 @@ def profile(path: Path, **options) -> DataProfile:
         ({"x": {"question": "q"}, "answer": "a"}, ("x.question", "answer"), True),
         ({"translation": {"de": "q", "en": "a"}}, ("translation.de", "translation.en"), False),
         ({"question": "q", "answer": "a", "sql": "s"}, ("question", "answer"), False),
-        ({"conversations": SHARE}, ("conversations.0.value", "conversations.1.value"), False),
+        ({"id": "1", "context": "c", "question": "q", "answer": "a"}, ("question", "answer"), False),
+        ({"conversations": SHARE}, SHARE_VIEWS, False),
+        ({"conversations": [{"from": "system", "value": "You are brief."}, *SHARE]}, SHARE_VIEWS, False),
         ({"messages": CHAT}, {}, True),
         ({"prompt": "q", "completion": "a"}, {}, True),
         ({"text": "t", "label": 1}, {"jepa_objective": "tube", "dataset_text_field": "text"}, False),
@@ -73,7 +80,8 @@ def test_a_mapping_is_proposed_and_makes_rows(row, expected, is_certain, tmp_pat
     if found.proposal.has_views:
         dataset = load_split(ScriptArguments(dataset_name=str(path)), "train")
         made = to_rows(dataset, ColumnMapping.from_args(args), True)
-        assert (len(made), made[0]["target"]) == (2, "[0-9]" if "messages" in row or "conversations" in row else "a")
+        is_chat = "messages" in row or "conversations" in row
+        assert (len(made), made[0]["source"], made[0]["target"]) == (2, *(("digits", "[0-9]") if is_chat else "qa"))
         assert found.duplicate_pairs.num_duplicates == 1
 
 
@@ -81,6 +89,19 @@ def test_when_nothing_is_certain_the_texts_are_candidates():
     proposal = propose_mapping(["a", "b", "c", "n"], {"a": "text", "b.d": "text", "c": "text", "n": "number"})
     assert (proposal.candidates, proposal.settings) == (["a", "b.d", "c"], {})
     assert propose_mapping(["n"], {"n": "number"}).reason == "nothing is certain: no texts"
+
+
+def test_another_text_leaves_a_doubt_and_the_texts_are_candidates():
+    """It may belong to the source, as a context does."""
+    for names in (["context", "question", "answer"], ["instruction", "input", "output", "text"]):
+        proposal = propose_mapping(["id", *names], dict.fromkeys(["id", *names], "text"))
+        assert (proposal.is_certain, proposal.candidates) == (False, names)
+        assert proposal.settings["target_column"] == names[2]
+
+
+def test_turns_that_no_template_can_name_are_candidates():
+    proposal = propose_mapping(["chat-turns"], {"chat-turns": "ShareGPT turns"})
+    assert (proposal.settings, proposal.has_views, proposal.candidates) == ({}, False, ["chat-turns"])
 
 
 def test_alpacas_input_may_be_empty(tmp_path):
@@ -203,6 +224,32 @@ def test_a_file_of_any_size_is_read_in_the_memory_of_a_small_one(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     small_kb, large_kb = map(int, done.stdout.split())
     assert large_kb - small_kb < 60_000
+
+
+@pytest.mark.parametrize(
+    ("name", "num_bytes", "message"),
+    [
+        ("one.jsonl", MAX_LINE_BYTES + 1, f"line 1: longer than {MAX_LINE_BYTES} bytes"),
+        ("one.json", MAX_DOCUMENT_BYTES + 1, f"is one JSON document of more than {MAX_DOCUMENT_BYTES} bytes"),
+    ],
+)
+def test_what_would_be_held_whole_is_refused_before_that(name, num_bytes, message, tmp_path):
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, num_bytes)  # a sparse file: no disk is used
+    with pytest.raises(ValueError, match=message):
+        profile(tmp_path / name)
+
+
+@pytest.mark.parametrize("first", ['[{"question"', "[\n{", "\n[{"])
+def test_a_document_may_have_longer_lines_than_a_file_of_lines(first, tmp_path, monkeypatch):
+    """It is held whole in any case."""
+    monkeypatch.setattr("llm_jepa.loading.MAX_LINE_BYTES", 20)
+    rows = [{"question": f"q{i}", "answer": "a" * 40} for i in range(3)]
+    text = json.dumps(rows)
+    (tmp_path / "data.json").write_text(text.replace('[{"question"', first + '"question"' * first.endswith("{"), 1))
+    assert profile(tmp_path / "data.json").num_rows == 3
+    with pytest.raises(ValueError, match="line 1: longer than 20 bytes"):
+        profile(write(tmp_path / "data.jsonl", rows))
 
 
 # --- the command

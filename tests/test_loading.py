@@ -48,6 +48,18 @@ def test_a_directory_has_a_split_for_each_file(tmp_path, streaming):
     assert list(load(tmp_path, "test", dataset_streaming=streaming)) == [ROWS[3]]
 
 
+@pytest.mark.parametrize("name", ["train.csv", "."])
+def test_words_that_pandas_takes_for_missing_are_texts(tmp_path, name, monkeypatch):
+    """In a file and in a directory of files; a field without anything in it is missing."""
+    answers = ["None", "NA", "null", "nan", "N/A", "", "yes"]
+    (tmp_path / "pairs").mkdir()
+    monkeypatch.chdir(tmp_path / "pairs")
+    (tmp_path / "pairs" / "train.csv").write_text(
+        "source,target\n" + "".join(f"q{i},{a}\n" for i, a in enumerate(answers))
+    )
+    assert [row["target"] for row in load(name)] == [answer or None for answer in answers]
+
+
 def test_a_slice_of_a_split(tmp_path):
     (tmp_path / "pairs.jsonl").write_text(GOOD)
     assert list(load("pairs.jsonl", "train[1:3]")) == ROWS[1:3]
