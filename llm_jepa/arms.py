@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 from trl import get_quantization_config
 
+from llm_jepa.adapters import fit_embeddings, load_adapter
 from llm_jepa.modeling import resolve_model
 from llm_jepa.recipe import Recipe, read_settings
 from llm_jepa.run_record import RECIPE_FILE
@@ -41,18 +42,27 @@ def choose_arms(recipe: Recipe, wanted: Sequence[str] | None = None) -> list[Arm
     return arms
 
 
-def load_arms(recipe: Recipe, arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, PreTrainedModel | PeftModel]]:
-    """Load the models, one at a time. The base's weights are read once if the tuned model is an adapter on them."""
+def load_arms(
+    recipe: Recipe, arms: Sequence[Arm], num_tokens: int
+) -> Iterator[tuple[Arm, str, PreTrainedModel | PeftModel]]:
+    """Load the models, one at a time. The base's weights are read once if the tuned model is an adapter on them.
+
+    `num_tokens` are those of the run's tokenizer, which may know more of them than the base's.
+
+    Raises:
+        ValueError: The adapter cannot be put on the base.
+    """
     base_location = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
     output_dir = str(recipe.output_dir)
     adapter = "tuned" in arms and is_adapter(recipe.output_dir)
     base = None
     if "base" in arms or adapter:
         base = _load_weights(recipe, base_location)
+        fit_embeddings(base, num_tokens)
     if base is not None and "base" in arms:
         yield "base", base_location, base
     if base is not None and adapter:
-        yield "tuned", output_dir, PeftModel.from_pretrained(base, output_dir)
+        yield "tuned", output_dir, load_adapter(base, recipe.output_dir)
     elif "tuned" in arms:
         del base
         gc.collect()
@@ -94,11 +104,13 @@ def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
         "revision": model.model_revision,
         "trust_remote_code": training.trust_remote_code,
         "attn_implementation": model.attn_implementation,
-        "quantization_config": get_quantization_config(model),
         "device_map": {"": training.device},
     }
     kwargs |= recipe.settings.get("model_init_kwargs") or {}
     kwargs["dtype"] = weights_dtype(recipe)
+    quantization = get_quantization_config(model)
+    if quantization is not None:  # None would hide that a checkpoint is quantised itself
+        kwargs["quantization_config"] = quantization
     weights = AutoModelForCausalLM.from_pretrained(location, **kwargs)
     keep_4_bit_weights_unpacked(weights)
     return weights

@@ -112,12 +112,19 @@ def load_run_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
     if args.eos_token is not None:
         tokenizer.eos_token = args.eos_token
     template = args.chat_template_path
-    if template is not None:  # a file, or a model whose template is taken
-        is_file = Path(template).is_file()
-        tokenizer.chat_template = (
-            Path(template).read_text(encoding="utf-8") if is_file else load_tokenizer(template).chat_template
-        )
+    if template is not None and Path(template).is_file():
+        tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
+    elif template is not None:
+        _take_template(tokenizer, load_tokenizer(template))
     return tokenizer
+
+
+def _take_template(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
+    """The template of another tokenizer, with its stop token and the tokens that it adds, as TRL takes them over."""
+    tokenizer.chat_template = other.get_chat_template()
+    known = tokenizer.get_vocab()
+    tokenizer.add_tokens([token for token in other.added_tokens_decoder.values() if token.content not in known])
+    tokenizer.eos_token = other.eos_token
 
 
 def evaluate(
@@ -151,7 +158,7 @@ def evaluate(
     """
     if vllm_options is not None and backend != "vllm":
         raise ValueError(f"`vllm_options` have no effect with the backend {backend!r}; only with 'vllm'.")
-    models: Iterator[tuple[Arm, str, Any]] = load_arms(recipe, arms)
+    models: Iterator[tuple[Arm, str, Any]] = load_arms(recipe, arms, len(tokenizer))
     if backend == "vllm":
         check_vllm(recipe, arms)
         models = load_vllm_arms(recipe, arms, vllm_options or {})

@@ -6,22 +6,27 @@ written as metadata, in the Hub's present form (`.eval_results`) and in the olde
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from llm_jepa.config import JEPAConfig
+from llm_jepa.config import PAIR_OPTIONS, JEPAConfig
+from llm_jepa.owners_card import (
+    BEGIN,
+    END,
+    OUR_EVALUATION,
+    model_index,
+    read_metadata,
+    with_metadata,
+    with_section,
+)
 from llm_jepa.publication import Kind
 from llm_jepa.run_record import RunRecord
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
+from llm_jepa.sources import Sources
 
-BEGIN = "<!-- llm-jepa: `llm-jepa push` writes anew what stands from here to the end mark, and nothing else -->"
-END = "<!-- llm-jepa: end -->"
-NO_METADATA = "---\nlibrary_name: transformers\n---\n"
-OUR_EVALUATION = "llm-jepa eval"
-"""Tells the results in `model-index` that are ours to replace."""
 TAGS = ("llm-jepa", "trl", "sft")
 JEPA_OPTIONS = (
     "jepa_objective", "jepa_weight", "lm_weight", "jepa_loss", "info_nce_temperature", "jepa_direction",
@@ -35,13 +40,17 @@ TRAINING_OPTIONS = (
 )  # fmt: skip
 
 
+CARD_SETTINGS = (*JEPA_OPTIONS, *TRAINING_OPTIONS, "source_column", "target_column")
+"""The settings that a card shows."""
+
+
 @dataclass(frozen=True)
 class CardFacts:
     """What a card tells.
 
     Attributes:
         repo_id: Where it is published.
-        base_model, dataset: By what name others know them; `base_id` and `dataset_id` are Hub ids or None.
+        has_recipe: Whether the settings are a recipe, which is published too.
         vllm_rank: The `max_lora_rank` that vLLM needs for the adapter, or why vLLM does not take it.
         version: Of the toolkit that publishes.
     """
@@ -49,10 +58,8 @@ class CardFacts:
     repo_id: str
     kind: Kind
     record: RunRecord
-    base_model: str | None
-    base_id: str | None
-    dataset: str | None
-    dataset_id: str | None
+    has_recipe: bool
+    sources: Sources
     vllm_rank: int | str | None
     version: str
 
@@ -61,41 +68,39 @@ class CardFacts:
         return self.repo_id.split("/")[-1]
 
     @property
-    def _scores_own_data(self) -> bool:
-        """Whether what was scored is the data set of the recipe."""
-        return self.record.scores["tuned"]["dataset"] == self.record.settings.get("dataset_name")
-
-    @property
-    def scored_id(self) -> str | None:
-        return self.dataset_id if self._scores_own_data else None
-
-    @property
     def scored_name(self) -> str:
-        name = self.dataset if self._scores_own_data else None
-        return name or Path(self.record.scores["tuned"]["dataset"]).name
+        return self.sources.scored.name or "data that are not public"
 
 
 def write_card(facts: CardFacts, existing: str | None) -> str:
-    """The card's text: the existing one with our section written anew, or a new one."""
+    """The card's text: the existing one with our section and metadata written anew, or a new one.
+
+    Raises:
+        ValueError: What is ours in the existing one cannot be told from the rest.
+    """
     section = f"{BEGIN}\n\n{_section(facts)}\n\n{END}\n"
     if existing is None:
-        card = ModelCard(f"{NO_METADATA}\n# {facts.name}\n\n{section}")
-    else:
-        card = _read_card(existing, facts.repo_id)
-        card.text = _replace_section(card.text, section)
-    _set_metadata(card, facts)
-    return str(card)
+        return with_metadata(f"# {facts.name}\n\n{section}", _metadata(facts, {}))
+    line_break = "\r\n" if "\r\n" in existing else "\n"
+    card = existing.replace("\r\n", "\n")
+    try:
+        card = with_metadata(with_section(card, section), _metadata(facts, read_metadata(card)))
+    except ValueError as error:
+        raise ValueError(
+            f"{facts.repo_id}: its README.md is left as it is: {error}. Nothing was published: mend it on the Hub."
+        ) from error
+    return card.replace("\n", line_break)
 
 
 def results_yaml(facts: CardFacts) -> str | None:
     """The headline score in the form of `.eval_results/*.yaml`; None without one, or for data that no Hub has."""
     scores = facts.record.scores.get("tuned")
-    if scores is None or facts.scored_id is None:
+    if scores is None or facts.sources.scored.id is None:
         return None
     headline = (*TASK_SCORES[scores["task"]], "strict")[0]
     rate = Rate(**scores["scores"][headline])
     entry = EvalResultEntry(
-        dataset_id=facts.scored_id,
+        dataset_id=facts.sources.scored.id,
         task_id=scores["dataset_config"] or "default",
         value=_percent(rate),
         date=scores["date"],
@@ -104,37 +109,25 @@ def results_yaml(facts: CardFacts) -> str | None:
     return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
 
 
-def _read_card(existing: str, repo_id: str) -> ModelCard:
-    try:
-        return ModelCard(existing if existing.startswith("---") else f"{NO_METADATA}\n{existing}", True)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"{repo_id}: the metadata at the top of its README.md cannot be read ({error}). Nothing was published: "
-            "mend them on the Hub."
-        ) from error
+def _metadata(facts: CardFacts, there: dict[str, Any]) -> dict[str, Any]:
+    """Our entries of a card's metadata, those that are lists with what they hold already."""
+    base, data = facts.sources.base.id, facts.sources.data.id
+    entries: dict[str, Any] = {
+        "library_name": "peft" if facts.kind == "adapter" else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": _joined(there.get("tags"), TAGS),
+    }
+    if base is not None:
+        entries |= {"base_model": base, "base_model_relation": "adapter" if facts.kind == "adapter" else "finetune"}
+    if data is not None:
+        entries["datasets"] = _joined(there.get("datasets"), [data])
+    results = _eval_results(facts)
+    ours = eval_results_to_model_index(facts.name, results)[0]["results"] if results else []
+    return entries | {"model-index": model_index(there.get("model-index"), facts.name, ours)}
 
 
-def _replace_section(text: str, section: str) -> str:
-    begin, end = text.find(BEGIN), text.find(END)
-    if begin < 0 or end < begin:
-        return f"{text.rstrip()}\n\n{section}" if text.strip() else f"\n{section}"
-    return text[:begin] + section.rstrip() + text[end + len(END) :]
-
-
-def _set_metadata(card: ModelCard, facts: CardFacts) -> None:
-    data: Any = card.data
-    data.library_name = "peft" if facts.kind == "adapter" else "transformers"
-    data.pipeline_tag = "text-generation"
-    data.tags = list(dict.fromkeys([*(data.tags or []), *TAGS]))
-    if facts.base_id is not None:
-        data.base_model = facts.base_id
-        data.base_model_relation = "adapter" if facts.kind == "adapter" else "finetune"
-    if facts.dataset_id is not None:
-        there = [data.datasets] if isinstance(data.datasets, str) else data.datasets or []
-        data.datasets = list(dict.fromkeys([*there, facts.dataset_id]))
-    others = [one for one in data.eval_results or [] if one.task_name != OUR_EVALUATION]
-    data.eval_results = (others + _eval_results(facts)) or None
-    data.model_name = None if data.eval_results is None else data.model_name or facts.name
+def _joined(there: Any, ours: Sequence[str]) -> list[Any]:
+    return list(dict.fromkeys([*(there if isinstance(there, list) else [there] if there else []), *ours]))
 
 
 def _eval_results(facts: CardFacts) -> list[EvalResult]:
@@ -145,7 +138,7 @@ def _eval_results(facts: CardFacts) -> list[EvalResult]:
         EvalResult(
             task_type="text-generation",
             task_name=OUR_EVALUATION,
-            dataset_type=facts.scored_id or facts.scored_name,
+            dataset_type=facts.sources.scored.id or facts.scored_name,
             dataset_name=facts.scored_name,
             dataset_config=scores["dataset_config"],
             dataset_split=scores["split"],
@@ -168,7 +161,11 @@ def _section(facts: CardFacts) -> str:
 
 def _what_it_is(facts: CardFacts) -> str:
     kind = {"adapter": "A PEFT adapter for", "model": "A causal language model made from"}[facts.kind]
-    base = _link(facts.base_model, facts.base_id) if facts.base_model else "a base that is not named"
+    base = (
+        _link(facts.sources.base.name, facts.sources.base.id)
+        if facts.sources.base.name
+        else "a base that is not named"
+    )
     environment = facts.record.environment
     versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
     commit = f" Trained at the toolkit's commit `{environment['commit']}`." if environment.get("commit") else ""
@@ -176,7 +173,7 @@ def _what_it_is(facts: CardFacts) -> str:
     origin = (
         f"\n\nThe base's weights in training: {environment['base_origin']}" if environment.get("base_origin") else ""
     )
-    recipe = " `recipe.yaml` has every setting." if facts.record.settings else ""
+    recipe = " `recipe.yaml` has every setting." if facts.has_recipe else ""
     return (
         f"{kind} {base}, fine-tuned with the LLM-JEPA toolkit and published by its version {facts.version}."
         f"{trained}{commit}{recipe}{origin}"
@@ -185,12 +182,12 @@ def _what_it_is(facts: CardFacts) -> str:
 
 def _data(facts: CardFacts) -> str:
     settings = facts.record.settings
-    if facts.dataset is None:
+    if facts.sources.data.name is None:
         return ""
     named = [(settings.get(f"{view}_column"), view) for view in ("source", "target")]
     columns = [f"`{column}` ({view})" for column, view in named if column is not None]
     split = settings.get("dataset_train_split", "train")
-    lines = [f"{_link(facts.dataset, facts.dataset_id, 'datasets/')}, split `{split}`."]
+    lines = [f"{_link(facts.sources.data.name, facts.sources.data.id, 'datasets/')}, split `{split}`."]
     lines += [f"Columns: {', '.join(columns)}."] if columns else []
     return "## Data\n\n" + " ".join(lines)
 
@@ -215,7 +212,7 @@ def _objective(facts: CardFacts) -> str:
         )
     shown = {} if values["jepa_weight"] == 0 else {name: value for name, value in values.items() if value is not None}
     if values["jepa_objective"] != "pair":
-        shown = {name: shown[name] for name in shown if name in settings or name.endswith(("objective", "weight"))}
+        shown = {name: value for name, value in shown.items() if name not in PAIR_OPTIONS}
     shown |= {name: settings[name] for name in TRAINING_OPTIONS if name in settings}
     rows = [f"| `{name}` | {_cell(value)} |" for name, value in shown.items()]
     return "\n".join(["## Objective and settings", "", text, "", "| setting | |", "|---|---|", *rows])
@@ -237,7 +234,7 @@ def _results(facts: CardFacts) -> str:
         lines.append(f"| {arm} | {' | '.join(shown)} | {rates[0].count} |")
     merged = " The adapter was measured before it was merged." if facts.kind == "model" and _is_adapter(facts) else ""
     text = (
-        f"In % ± standard error, on {_link(facts.scored_name, facts.scored_id, 'datasets/')}, "
+        f"In % ± standard error, on {_link(facts.scored_name, facts.sources.scored.id, 'datasets/')}, "
         f"split `{tuned['split']}`; {_conditions(tuned)}; {tuned['date']}.{merged}"
     )
     return "\n".join(["## Results", "", text, "", *lines])
@@ -275,8 +272,9 @@ def _loading(facts: CardFacts) -> str:
     if facts.kind == "model":
         served = f"```bash\nvllm serve {facts.repo_id}\n```"
     elif isinstance(facts.vllm_rank, int):
+        revision = f" --revision {facts.sources.base_revision}" if facts.sources.base_revision else ""
         served = (
-            f"```bash\nvllm serve {facts.base_id} --enable-lora --max-lora-rank {facts.vllm_rank} "
+            f"```bash\nvllm serve {facts.sources.base.id}{revision} --enable-lora --max-lora-rank {facts.vllm_rank} "
             f"--lora-modules {facts.name}={facts.repo_id}\n```"
         )
     else:

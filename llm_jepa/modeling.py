@@ -113,10 +113,9 @@ def resolve_model(name_or_path: str, revision: str | None = None) -> str:
 
 def model_origin(directory: str) -> str | None:
     """Where a fetched model's weights come from, in the words of its `SOURCE.md`; None for any other model."""
-    source = Path(directory) / SOURCE_FILE
-    if not source.is_file():
+    if fetched_model(directory) is None:
         return None
-    paragraphs = source.read_text(encoding="utf-8").split("\n\n")
+    paragraphs = (Path(directory) / SOURCE_FILE).read_text(encoding="utf-8").split("\n\n")
     return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else None
 
 
@@ -180,9 +179,14 @@ def find_known_model(name_or_path: str) -> KnownModel | None:
     return by_name_or_id.get(name_or_path)
 
 
+def fetched_model(directory: str) -> KnownModel | None:
+    """The known model that a directory was filled with by `fetch_model`."""
+    return next((known for known in KNOWN_MODELS.values() if _is_fetched(Path(directory), known)), None)
+
+
 def _is_fetched(directory: Path, known: KnownModel) -> bool:
     source = directory / SOURCE_FILE
-    return source.is_file() and source.read_text().startswith(f"# {known.hub_id}\n")
+    return source.is_file() and source.read_bytes().startswith(f"# {known.hub_id}\n".encode())
 
 
 @contextmanager

@@ -77,11 +77,11 @@ def embed_arms(
     arms: Sequence[Arm],
     sequences: tuple[list[list[int]], list[list[int]]],
     batch_size: int,
-    pad_token_id: int,
+    tokenizer: PreTrainedTokenizerBase,
     progress: Progress,
 ) -> Iterator[Embeddings]:
     """The embeddings of one arm after the other."""
-    for arm, _, model in load_arms(recipe, arms):
+    for arm, _, model in load_arms(recipe, arms, len(tokenizer)):
         model.eval()
         inner = model.get_base_model() if isinstance(model, PeftModel) else model
         assert isinstance(inner, PreTrainedModel)
@@ -89,7 +89,7 @@ def embed_arms(
         for ids in sequences:
             found = []
             for start in range(0, len(ids), batch_size):
-                found.append(encode(inner, ids[start : start + batch_size], pad_token_id))
+                found.append(encode(inner, ids[start : start + batch_size], tokenizer.pad_token_id))
                 progress(arm, len(found[-1]))
             views.append(torch.cat(found))
         yield Embeddings(arm, *views)

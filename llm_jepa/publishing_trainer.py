@@ -2,11 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainingArguments
 from trl import SFTTrainer
 
+from llm_jepa.config import JEPAConfig
 from llm_jepa.hub import push
+from llm_jepa.model_card import CARD_SETTINGS
 
 logger = logging.getLogger(__name__)
 
@@ -14,6 +17,28 @@ logger = logging.getLogger(__name__)
 def repository_name(args: TrainingArguments) -> str:
     """Where a run is published: `hub_model_id`, else the name of its output directory."""
     return args.hub_model_id or Path(str(args.output_dir)).absolute().name
+
+
+def publish(args: TrainingArguments, **options: Any) -> None:
+    """Publish what is saved in `output_dir`; private unless `hub_private_repo: false`. From the main process alone.
+
+    Args:
+        options: As for `push`, of those that are not None.
+
+    Raises:
+        ValueError: See `llm_jepa.hub.push`; the message says what is left to do.
+    """
+    output_dir, repo_id = Path(str(args.output_dir)), repository_name(args)
+    given: dict[str, Any] = {"private": args.hub_private_repo is not False, "token": args.hub_token}
+    given |= {name: value for name, value in options.items() if value is not None}
+    try:
+        done = push(output_dir, repo_id, **given)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} The run is complete in {output_dir}; what is left to do is `llm-jepa push {output_dir} "
+            f"--repo_id {repo_id}{'' if given['private'] else ' --public'}`."
+        ) from error
+    logger.info("Published: %s", done.url)
 
 
 class PublishingTrainer(SFTTrainer):
@@ -30,33 +55,49 @@ class PublishingTrainer(SFTTrainer):
         self.hub_model_id = repository_name(self.args)
         self.push_in_progress = None
 
-    def push_to_hub(  # type: ignore[override]  # always one commit on `main`, and waited for
-        self, token: str | None = None, private: bool | None = None
+    def push_to_hub(  # type: ignore[override]  # which gives what it waits for
+        self,
+        commit_message: str | None = None,
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Save model and state, and publish them as `llm-jepa push` does; private unless `hub_private_repo: false`.
+        """Save model and state, and publish them as `llm-jepa push` does, in one commit on `main`, waited for.
+
+        Args:
+            commit_message, token: Of that commit.
+            private: In place of `hub_private_repo`.
+            kwargs: `dataset_name`, by which the card names the data of a trainer without a recipe.
 
         Raises:
-            ValueError: See `llm_jepa.hub.push`.
+            ValueError: Another of transformers' arguments is given, which would have no effect. See also
+                `llm_jepa.hub.push`.
         """
+        dataset_name = kwargs.pop("dataset_name", None)
+        idle = [name for name, value in kwargs.items() if value is not None]
+        idle += ["blocking"] * (not blocking) + ["revision"] * (revision is not None)
+        if idle:
+            raise ValueError(
+                f"`{'`, `'.join(idle)}` has no effect: what is published is one commit on `main`, waited for, and a "
+                "card of its own. Leave it out."
+            )
         self.save_model()
         self.save_state()
-        self.publish(token, private)
+        settings = self._card_settings() | ({"dataset_name": dataset_name} if dataset_name else {})
+        self.publish(token=token, private=private, settings=settings, commit_message=commit_message)
 
-    def publish(self, token: str | None = None, private: bool | None = None) -> None:
-        """Publish what is saved in `output_dir`."""
+    def publish(self, **options: Any) -> None:
+        """Publish what is saved in `output_dir`, with options of `push`."""
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        if self.hub_model_id is None:
-            self.init_hf_repo()
-        if not self.is_world_process_zero():
-            return
-        assert self.hub_model_id is not None
-        is_private = self.args.hub_private_repo is not False if private is None else private
-        output_dir = Path(str(self.args.output_dir))
-        try:
-            done = push(output_dir, self.hub_model_id, is_private, token or self.args.hub_token)
-        except ValueError as error:
-            raise ValueError(
-                f"{error} The run is complete in {output_dir}; what is left to do is `llm-jepa push {output_dir} "
-                f"--repo_id {self.hub_model_id}{'' if is_private else ' --public'}`."
-            ) from error
-        logger.info("Published: %s", done.url)
+        if self.is_world_process_zero():
+            publish(self.args, **options)
+
+    def _card_settings(self) -> dict[str, Any]:
+        """What a recipe of this trainer would say, as far as a card shows it."""
+        fields = JEPAConfig.__dataclass_fields__
+        given = {name: value for name, value in self.args.to_dict().items() if name in CARD_SETTINGS}
+        settings = {name: value for name, value in given.items() if value != fields[name].default}
+        base = getattr(getattr(self.model, "config", None), "_name_or_path", None)
+        return ({"model_name_or_path": base} if base else {}) | settings

@@ -6,6 +6,7 @@ from typing import Any
 from accelerate import Accelerator
 from datasets import Dataset, IterableDataset
 from peft import PeftModel
+from peft.utils.other import TrainableTokensWrapper
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.integrations import get_available_reporting_integrations
@@ -104,6 +105,20 @@ def refuse_device(args: JEPAConfig, device_type: str) -> None:
     if device_type == "mps" and args.jepa_objective != "pair":
         raise ValueError(
             f"`jepa_objective: {args.jepa_objective}` draws in float64, which MPS lacks; set `use_cpu: true`."
+        )
+
+
+def refuse_trained_tokens(model: nn.Module) -> None:
+    """An output layer of which an adapter trains single tokens, which TRL's loss cannot be computed on.
+
+    Raises:
+        ValueError: There is one: the embeddings are tied, and tokens have been added or named.
+    """
+    if isinstance(model, PeftModel) and isinstance(model.get_output_embeddings(), TrainableTokensWrapper):
+        raise ValueError(
+            "An adapter cannot train single tokens of tied embeddings, which `trainable_token_indices` asks for, or a "
+            "model as `chat_template_path`, whose tokens are added. Give the template as a `.jinja` file, or leave "
+            "`use_peft` out."
         )
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
 }
 """A run may be taken up again with other values of these."""
 
+NAMING_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path")
+"""What they name is on the Hub or here."""
+
 logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parent
@@ -73,15 +77,19 @@ class RunRecord:
 
 
 def read_run(directory: Path) -> RunRecord:
-    """The record in a run's output directory or in a merged model's."""
+    """The record in a run's output directory or in a merged model's.
+
+    Raises:
+        ValueError: A file of it cannot be read.
+    """
     if (directory / RUN_FOLDER / RECIPE_FILE).is_file():
         directory = directory / RUN_FOLDER
     recipe, state = directory / RECIPE_FILE, directory / TRAINER_STATE_NAME
     return RunRecord(
         settings=read_settings(recipe) if recipe.is_file() else {},
-        state=TrainerState.load_from_json(str(state)) if state.is_file() else None,
-        environment=_read_json(directory / ENVIRONMENT_FILE),
-        scores={arm: _read_json(path) for arm, path in _scores_files(directory).items()},
+        state=_read_state(state),
+        environment=read_json(directory / ENVIRONMENT_FILE),
+        scores={arm: read_json(path) for arm, path in _scores_files(directory).items()},
     )
 
 
@@ -96,14 +104,20 @@ def copy_run(directory: Path, merged: Path) -> None:
             shutil.copyfile(path, merged / RUN_FOLDER / path.name)
 
 
-def write_environment(directory: Path, device: str, num_processes: int, base_origin: str | None) -> None:
-    """Write the versions, device and processes that train here, and where the base's weights come from if known."""
+def write_environment(
+    directory: Path, settings: Mapping[str, Any], device: str, num_processes: int, base_origin: str | None
+) -> None:
+    """Write the versions, device and processes that train here, and where the base's weights come from if known.
+
+    And which settings name a file or directory that is here: seen from elsewhere it could pass for a Hub id.
+    """
     content = {
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "commit": toolkit_commit(),
         "device": device,
         "num_processes": num_processes,
         "base_origin": base_origin,
+        "local": [key for key in NAMING_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()],
     }
     write_whole(json.dumps(content, indent=1) + "\n", directory / ENVIRONMENT_FILE)
 
@@ -133,5 +147,24 @@ def _scores_files(directory: Path) -> dict[str, Path]:
     return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _read_state(path: Path) -> TrainerState | None:
+    return TrainerState(**read_json(path)) if path.is_file() else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty if it is not there.
+
+    Raises:
+        ValueError: It is cut off, or no mapping.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of a character that was cut
+        raise ValueError(
+            f"`{path}` cannot be read ({error}). Restore it, or remove it if it is not needed."
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{path}` holds {type(content).__name__}, no mapping. Restore it, or remove it.")
+    return content

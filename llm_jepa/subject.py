@@ -1,12 +1,9 @@
 """What `llm-jepa eval` and `probe` are given: a recipe, the directory of a run, an adapter, or a model."""
 
-import json
 from pathlib import Path
 
-from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
-
+from llm_jepa.adapters import find_adapter
 from llm_jepa.arms import Arm, choose_arms
-from llm_jepa.merging import adapter_directory
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe, read_overrides
 from llm_jepa.run_record import RECIPE_FILE
 
@@ -23,7 +20,7 @@ def read_subject(name: str, overrides: list[str], arms: str | None) -> tuple[Rec
         arms: `base,tuned` or one of them; None for all that there are.
 
     Raises:
-        ValueError: The recipe is wrong, the data are not named, or an arm is not there.
+        ValueError: The recipe is wrong, the data are not named, an arm is not there, or the Hub does not give it.
     """
     wanted = None if arms is None else arms.split(",")
     path = Path(name)
@@ -33,11 +30,10 @@ def read_subject(name: str, overrides: list[str], arms: str | None) -> tuple[Rec
     if (path / RECIPE_FILE).is_file():
         recipe = parse_recipe([str(path / RECIPE_FILE), *overrides, f"--output_dir={path}"])
         return recipe, choose_arms(recipe, wanted)
-    adapter = adapter_directory(name)
+    adapter = find_adapter(name)
     if adapter is None:
         recipe = build_recipe(path, {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)})
         return recipe, choose_arms(recipe, wanted or ["base"])
-    base = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    settings = {"model_name_or_path": base, **read_overrides(overrides), "output_dir": str(adapter)}
+    settings = {**adapter.base_settings, **read_overrides(overrides), "output_dir": str(adapter.directory)}
     recipe = build_recipe(path, settings)
     return recipe, choose_arms(recipe, wanted)

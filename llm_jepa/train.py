@@ -24,7 +24,7 @@ from llm_jepa.hub import check_push
 from llm_jepa.interruption import Terminated, saved_at_sigterm
 from llm_jepa.loading import check_text_files, load_split
 from llm_jepa.modeling import model_origin, resolve_model
-from llm_jepa.publishing_trainer import repository_name
+from llm_jepa.publishing_trainer import publish, repository_name
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
 from llm_jepa.run_record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, SECRET_KEYS, write_environment
 from llm_jepa.trainer import JEPATrainer
@@ -47,7 +47,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     """Train a recipe, or take up where an interrupted run of it stopped; the model or adapter is in its `output_dir`.
 
     Returns:
-        The trainer, or None when the output directory already holds the complete run.
+        The trainer, or None when the output directory already holds the complete run, which `push_to_hub` publishes.
 
     Raises:
         ValueError: The output directory is another recipe's, the data cannot be loaded, or the launcher's settings
@@ -59,7 +59,10 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     check_deepspeed(recipe.training)
     check_output_directory(output_dir, recipe.settings)
     if is_complete(output_dir) and recipe.training.resume_from_checkpoint is None:
-        logger.info(f"{output_dir} already holds the complete run; nothing to do.")
+        rest = "it is published" if recipe.training.push_to_hub else "nothing to do"
+        logger.info(f"{output_dir} already holds the complete run; {rest}.")
+        if recipe.training.push_to_hub and recipe.training.process_index == 0:
+            publish(recipe.training)
         return None
     if recipe.training.resume_from_checkpoint is not None:
         check_checkpoint(Path(recipe.training.resume_from_checkpoint), recipe.settings)
@@ -81,7 +84,8 @@ def _run(trainer: JEPATrainer, recipe: Recipe, checkpoint: str | None) -> None:
     if trainer.is_world_process_zero():
         write_recipe(_without(SECRET_KEYS, recipe.settings), output_dir / RECIPE_FILE)
         origin = model_origin(resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision))
-        write_environment(output_dir, device_name(trainer.args.device), trainer.accelerator.num_processes, origin)
+        device, num_processes = device_name(trainer.args.device), trainer.accelerator.num_processes
+        write_environment(output_dir, recipe.settings, device, num_processes, origin)
         (output_dir / TRAINER_STATE_NAME).unlink(missing_ok=True)  # no longer complete
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")

@@ -48,6 +48,7 @@ from llm_jepa.refusals import (
     refuse_lonely_rows,
     refuse_model,
     refuse_parallelism,
+    refuse_trained_tokens,
 )
 from llm_jepa.resumable import ResumableTrainer
 from llm_jepa.rows import AnyDataset
@@ -110,6 +111,7 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
             model, processing_class = random_model(model, args, processing_class)
         super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
         refuse_parallelism(self.accelerator)
+        refuse_trained_tokens(self.model)
         refuse_few_rows(self.accelerator.num_processes, self.train_dataset)
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
         if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # which keeps fp32 copies of its own

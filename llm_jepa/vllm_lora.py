@@ -1,4 +1,4 @@
-"""Which adapters vLLM serves: LoRA up to rank 512, without DoRA, biases or whole modules."""
+"""Which adapters vLLM serves: LoRA up to rank 512, without DoRA, biases, whole modules or patterns."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ from peft import LoraConfig, PeftConfig
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as `max_lora_rank`."""
+NOT_TAKEN = ("use_dora", "modules_to_save", "trainable_token_indices", "rank_pattern", "alpha_pattern")
+"""Of the patterns vLLM knows nothing: it scales every module by the one `lora_alpha` and the one `r`."""
 
 
 def lora_rank(directory: Path) -> int:
@@ -17,11 +19,10 @@ def lora_rank(directory: Path) -> int:
     config = PeftConfig.from_pretrained(str(directory))
     if not isinstance(config, LoraConfig):
         raise ValueError(f"`{directory}` is an adapter of type {config.peft_type.value}; vLLM takes LoRA alone.")
-    refused = [name for name in ("use_dora", "modules_to_save", "trainable_token_indices") if getattr(config, name)]
+    refused = [name for name in NOT_TAKEN if getattr(config, name)]
     refused += [] if config.bias == "none" else ["bias"]
     if refused:
         raise ValueError(f"`{directory}` is an adapter with `{'`, `'.join(refused)}`, which vLLM does not take.")
-    rank = max([config.r, *(config.rank_pattern or {}).values()])
-    if rank > LORA_RANKS[-1]:
-        raise ValueError(f"`{directory}` is an adapter of rank {rank}; vLLM takes up to {LORA_RANKS[-1]}.")
-    return next(allowed for allowed in LORA_RANKS if allowed >= rank)
+    if config.r > LORA_RANKS[-1]:
+        raise ValueError(f"`{directory}` is an adapter of rank {config.r}; vLLM takes up to {LORA_RANKS[-1]}.")
+    return next(allowed for allowed in LORA_RANKS if allowed >= config.r)

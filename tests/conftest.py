@@ -3,7 +3,11 @@
 import os
 import tempfile
 
+import huggingface_hub.constants
+import pytest
 from hypothesis import settings
+
+from tests.hub_server import BASE, DATA, TOKEN, running_hub
 
 # trackio reads it when it is first imported, by whichever test that is.
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
@@ -11,3 +15,19 @@ os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
 # A deadline is a timed assertion, which a busy machine fails.
 settings.register_profile("llm_jepa", deadline=None)
 settings.load_profile("llm_jepa")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub that knows a base model and a data set; the client of this process talks to it."""
+    with running_hub() as server:
+        server.add(BASE, {"config.json": b"{}"})
+        server.add(DATA, {}, kind="datasets")
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
+        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server

@@ -20,6 +20,8 @@ import yaml
 
 TOKEN = "hf_loopback"
 USER = "team"
+BASE, DATA = "team/tiny-base", "team/pairs"
+"""What the Hub of the fixture has."""
 LFS_SUFFIXES = (".safetensors", ".bin")
 
 
@@ -69,6 +71,7 @@ class HubServer(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.calls: list[str] = []
         self.writable = {USER}
+        self.role = "write"
         self.before_commit: Callable[[], None] | None = None
 
     @property
@@ -179,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _may_write(self, repo_id: str) -> bool:
         if not self._is_known():
             self._error(401, "Invalid username or password.")
-        elif repo_id.split("/")[0] not in self.server.writable:
+        elif repo_id.split("/")[0] not in self.server.writable or self.server.role == "read":
             self._error(403, "You do not have the rights to write here.")
         else:
             return True
@@ -190,7 +193,9 @@ class _Handler(BaseHTTPRequestHandler):
     def whoami(self) -> None:
         if not self._is_known():
             return self._error(401, "Invalid username or password.")
-        return self._json({"type": "user", "name": USER, "orgs": []})
+        orgs = [{"name": name, "roleInOrg": "write"} for name in sorted(self.server.writable - {USER})]
+        token = {"displayName": "loopback", "role": self.server.role}
+        return self._json({"type": "user", "name": USER, "orgs": orgs, "auth": {"accessToken": token}})
 
     def create(self) -> None:
         asked = json.loads(self.body)

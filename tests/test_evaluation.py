@@ -155,7 +155,7 @@ def test_a_full_model_is_loaded_from_the_output_directory(trained, tmp_path):
     [(["--bf16", "true"], torch.bfloat16), ([], torch.float32), (["--dtype", "bfloat16"], torch.bfloat16)],
 )
 def test_weights_have_the_precision_that_training_computed_in(trained, overrides, dtype):
-    for arm, _, model in load_arms(parse_recipe([str(trained), *overrides]), ["base", "tuned"]):
+    for arm, _, model in load_arms(parse_recipe([str(trained), *overrides]), ["base", "tuned"], 0):
         weights = dict(model.named_parameters())
         adapter = {name for name in weights if "lora" in name}
         assert bool(adapter) == (arm == "tuned")

@@ -20,7 +20,9 @@ LAYERS = [
     {"publishing_trainer", "resumable"},
     {"hub"},
     {"model_card"},
+    {"sources"},
     {"publication"},
+    {"adapters"},
     {"run_record"},
     {"recipe", "vllm_lora"},
     {"preparation", "view_forward", "metrics", "layout_choice", "random_weights"},
@@ -45,6 +47,8 @@ LAYERS = [
         "fetched_files",
         "devices",
         "whole_files",
+        "hub_errors",
+        "owners_card",
     },
 ]
 LEAVES = {

@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
 def test_embeddings_are_the_plain_models_at_the_last_token_of_each_view(trained, source_view):
     recipe = parse_recipe([str(trained), "--jepa_source_view", source_view])
     sequences = view_sequences(recipe, tiny_tokenizer(), None)
-    base, tuned = embed_arms(recipe, ["base", "tuned"], sequences, 3, 2, lambda arm, rows: None)
+    base, tuned = embed_arms(recipe, ["base", "tuned"], sequences, 3, tiny_tokenizer(), lambda arm, rows: None)
     adapter = PeftModel.from_pretrained(tiny_llama(), recipe.output_dir)
     for embeddings, model in ((base, tiny_llama()), (tuned, adapter)):
         for ids, actual_ND in zip(sequences, (embeddings.source_ND, embeddings.target_ND), strict=True):

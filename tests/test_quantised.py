@@ -157,7 +157,7 @@ def test_the_adapter_loaded_on_the_quantised_base_is_the_trained_model(form, dir
     logits = {}
     with torch.no_grad():
         logits["trained"] = trainer.model.eval()(input_ids).logits
-        for arm, _, model in load_arms(recipe, ["base", "tuned"]):
+        for arm, _, model in load_arms(recipe, ["base", "tuned"], 0):
             logits[arm] = model.eval()(input_ids).logits
             weights = dict(model.named_parameters())
     assert torch.allclose(logits["tuned"], logits["trained"], atol=1e-5)

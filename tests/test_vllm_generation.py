@@ -82,7 +82,7 @@ def test_what_vllm_does_not_take_is_refused(settings, extra, named, tmp_path):
     ("change", "message"),
     [
         ({"r": 1000}, "of rank 1000; vLLM takes up to 512"),
-        ({"r": 4, "rank_pattern": {"q_proj": 600}}, "of rank 600"),
+        ({"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 4}}, "with `rank_pattern`, `alpha_pattern`"),
         ({"use_dora": True}, "with `use_dora`"),
         ({"peft_type": "IA3"}, "of type IA3"),
     ],

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="where to write predictions-ARM.jsonl and scores-ARM.json (default: output_dir, if it exists)",
+        help="where to write predictions-ARM.jsonl and scores-ARM.json (default: output_dir, if it is here)",
     )
 
 
@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     directory = args.predictions
-    # Made here, it would stand in the way of training; and a model's own directory is not ours to write to.
-    if directory is None and recipe.output_dir.is_dir() and "tuned" in arms:
+    # Made here, it would stand in the way of training; and a model's own directory is not ours to write to, nor is
+    # the cache that keeps what a Hub id names.
+    if directory is None and recipe.output_dir.is_dir() and "tuned" in arms and Path(args.recipe).exists():
         directory = recipe.output_dir
 
     console = Console()

@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
         def advance(arm: Arm, num_views: int) -> None:
             bar.advance(tasks[arm], num_views)
 
-        found = list(embed_arms(recipe, arms, sequences, args.eval_batch_size, tokenizer.pad_token_id, advance))
+        found = list(embed_arms(recipe, arms, sequences, args.eval_batch_size, tokenizer, advance))
     figures = {one.arm: describe(one.source_ND, one.target_ND) for one in found}
     console = Console(soft_wrap=True)
     console.print(_table(figures, len(sequences[0])))
     directory = args.report or recipe.output_dir
-    if directory.is_dir() or args.report is not None:
+    if args.report is not None or (directory.is_dir() and Path(args.recipe).exists()):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "probe.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         draw_maps(found, directory / "probe.svg")

@@ -1,0 +1,127 @@
+"""A card that is there already: our section and our metadata are written anew, every other character stays."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+BEGIN = "<!-- llm-jepa: `llm-jepa push` writes anew what stands from here to the end mark, and nothing else -->"
+END = "<!-- llm-jepa: end -->"
+HEADER = re.compile(r"[\s\ufeff]*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+OUR_EVALUATION = "llm-jepa eval"
+"""Tells the results in `model-index` that are ours to replace."""
+
+
+def with_section(card: str, section: str) -> str:
+    """A card with our section, in place of the one that stands between the marks, else at its end.
+
+    Raises:
+        ValueError: A mark is missing, or there are several.
+    """
+    header = HEADER.match(card)
+    start = header.end() if header else 0
+    text = card[start:]
+    if BEGIN not in text and END not in text:
+        return f"{card[:start]}{text.rstrip()}\n\n{section}" if text.strip() else f"{card[:start]}\n{section}"
+    begin, end = text.find(BEGIN), text.find(END)
+    if (text.count(BEGIN), text.count(END)) != (1, 1) or end < begin:
+        raise ValueError(
+            f"it has {text.count(BEGIN)} of the marks `{BEGIN[:22]}…` and {text.count(END)} of `{END}`; there must be "
+            "one of each, in this order, or none"
+        )
+    return card[:start] + text[:begin] + section.rstrip() + text[end + len(END) :]
+
+
+def with_metadata(card: str, entries: Mapping[str, Any]) -> str:
+    """A card with other values of some entries of its header; None takes one out. Other lines stay as they are.
+
+    Raises:
+        ValueError: The header is no YAML mapping.
+    """
+    header = HEADER.match(card)
+    if header is None:
+        return f"---\n{_edited('', entries)}---\n\n{card}"
+    return card[: header.start("yaml")] + _edited(header["yaml"], entries) + card[header.end("yaml") :]
+
+
+def read_metadata(card: str) -> dict[str, Any]:
+    """The header of a card; empty if there is none.
+
+    Raises:
+        ValueError: It is no YAML mapping.
+    """
+    header = HEADER.match(card)
+    try:
+        metadata = yaml.safe_load(header["yaml"]) if header else None
+    except yaml.YAMLError as error:
+        raise ValueError(f"the metadata at its top cannot be read ({error})") from error
+    if not isinstance(metadata, dict | None):
+        raise ValueError(f"the metadata at its top are {type(metadata).__name__}, no mapping")
+    return metadata or {}
+
+
+def model_index(there: Any, name: str, ours: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """`model-index` with our results in place of our earlier ones, under the model's name; None if none are left.
+
+    Raises:
+        ValueError: The one that is there has another form.
+    """
+    models = []
+    for model in there or []:
+        if not isinstance(model, dict) or not isinstance(model.get("results"), list):
+            raise ValueError("its `model-index` cannot be read: each model needs a list of `results`")
+        others = [result for result in model["results"] if not _is_ours(result)]
+        models.append(model if len(others) == len(model["results"]) else model | {"results": others})
+    own = next((model for model in models if model.get("name") == name), None)
+    if own is None:
+        own = {"name": name, "results": []}
+        models.append(own)
+    full = [model | {"results": model["results"] + ours} if model is own else model for model in models]
+    return [model for model in full if model["results"]] or None
+
+
+def _is_ours(result: Any) -> bool:
+    return isinstance(result, dict) and (result.get("task") or {}).get("name") == OUR_EVALUATION
+
+
+def _edited(text: str, entries: Mapping[str, Any]) -> str:
+    """The text of a YAML mapping with other values of some entries; written anew where they cannot be put in place."""
+    there = yaml.safe_load(text) or {}
+    wanted = {key: value for key, value in {**there, **entries}.items() if value is not None or key not in entries}
+    changed = {key: value for key, value in entries.items() if key not in there or there[key] != value}
+    try:
+        edited = _put_in_place(text, changed)
+        if (yaml.safe_load(edited) or {}) == wanted:
+            return edited
+    except yaml.YAMLError:  # a mapping in braces, an anchor that is gone
+        pass
+    return _dumped(wanted)
+
+
+def _put_in_place(text: str, changed: Mapping[str, Any]) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    spans = {key.value: (key.start_mark.index, _end(value)) for key, value in root.value} if root else {}
+    for name in sorted(spans.keys() & changed.keys(), key=lambda name: spans[name], reverse=True):  # from the last up
+        start, end = spans[name]
+        new, rest = _dumped({name: changed[name]}), text[end:].lstrip(" \t")
+        if changed[name] is None:
+            text = text[:start] + rest.removeprefix("\n")
+        else:
+            text = text[:start] + (new.rstrip("\n") if rest.startswith("\n") else new) + rest
+    added = "".join(
+        _dumped({name: value}) for name, value in changed.items() if name not in spans and value is not None
+    )
+    return text + ("" if not text or text.endswith("\n") else "\n") + added
+
+
+def _end(node: yaml.Node) -> int:
+    """Where a node's last character is; a block's own mark stands before what follows it, after any comment."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return node.end_mark.index
+
+
+def _dumped(entries: dict[str, Any]) -> str:
+    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
