@@ -102,6 +102,9 @@ def _load_base(settings: dict[str, Any], trust_remote_code: bool) -> PreTrainedM
         if getattr(base, "hf_quantizer", None) is not None:
             keep_4_bit_weights_unpacked(base)
             base = base.dequantize(base.dtype)
+            base._weight_conversions = (
+                None  # of a checkpoint quantised itself there is no way back, which saving tries
+            )
     except (OSError, ValueError, ImportError, NotImplementedError) as error:
         code = " Allow code of its own with `--trust_remote_code`." if "trust_remote_code" in str(error) else ""
         raise ValueError(f"The adapter's base {name!r} cannot be loaded: {error}{code}") from error

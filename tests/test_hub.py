@@ -32,6 +32,13 @@ SCORES = {
 }  # fmt: skip
 
 
+UNREADABLE = {
+    401: "does not accept your token", 403: "Your token may not write there", 404: "There is no such repository",
+    429: "The Hub asks for fewer requests", 500: "The Hub answered 500", 0: "The connection to the Hub broke",
+}  # fmt: skip
+"""Status of the call for the card that is there -> what is said."""
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """A run as `train` and `eval` leave it, made by hand, with all that must not be published beside it."""
@@ -126,6 +133,69 @@ def test_a_text_that_names_the_machine_is_not_published(hub, run, planted, monke
     with pytest.raises(ValueError, match=r"`chat_template.jinja` holds .* Nothing was published"):
         push(run, REPO, base_model=BASE)
     assert f"models/{REPO}" not in hub.repositories
+
+
+def edit_recipe(run: Path, **settings) -> None:
+    there = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(there | settings, sort_keys=False))
+
+
+def test_templates_and_tokens_that_look_like_paths_are_published_as_they_are(hub, run):
+    templates = {"source_column": "Q: {{ source }}", "system_prompt": "/no_think/ {{ q }}"}
+    edit_recipe(run, **templates)
+    config = json.loads((run / "tokenizer_config.json").read_text()) | {"additional_special_tokens": ["//", "A:"]}
+    (run / "tokenizer_config.json").write_text(json.dumps(config))
+    push(run, REPO, base_model=BASE)
+    assert hub.model(REPO).files["tokenizer_config.json"] == (run / "tokenizer_config.json").read_bytes()
+    published = yaml.safe_load(hub.model(REPO).files["recipe.yaml"])
+    assert {key: published[key] for key in templates} == templates
+
+
+def test_a_directory_is_no_hub_id_wherever_it_is_published_from(hub, run):
+    """`dataset_name: data/pairs` was a directory when the run was trained, and is somebody's data set on the Hub."""
+    hub.add("data/pairs", {}, kind="datasets")
+    edit_recipe(run, dataset_name="data/pairs")
+    environment = json.loads((run / "environment.json").read_text()) | {"local": ["dataset_name"]}
+    (run / "environment.json").write_text(json.dumps(environment))
+    push(run, REPO, base_model=BASE)
+    assert card(hub.model(REPO)).data.datasets is None
+    assert yaml.safe_load(hub.model(REPO).files["recipe.yaml"])["dataset_name"] == "pairs"
+
+
+def test_what_is_private_is_not_named_in_public(hub, run, capsys):
+    """A private base nobody could load; data stay unnamed, in recipe and card, unless they are given."""
+    hub.add("team/secret-customer", {}, private=True, kind="datasets")
+    hub.add("team/secret-base", {"config.json": b"{}"}, private=True)
+    edit_recipe(run, dataset_name="team/secret-customer")
+    arguments = run, "--repo_id", REPO, "--base_model", "team/secret-base"
+    assert "is private on the Hub" in refusal(hub, capsys, *arguments, "--public")
+    push(run, REPO, private=False, base_model=BASE)
+    assert not [name for name, content in hub.model(REPO).files.items() if b"secret" in content]
+    push(run, "team/named", private=False, base_model=BASE, dataset_id="team/secret-customer")
+    assert card(hub.model("team/named")).data.datasets == ["team/secret-customer"]
+    push(run, "team/private", base_model="team/secret-base")
+    assert card(hub.model("team/private")).data.datasets == ["team/secret-customer"]
+
+
+def test_the_revision_of_the_base_is_published_with_its_name(hub, run):
+    edit_recipe(run, model_name_or_path=BASE, model_revision="v1.0")
+    push(run, REPO)
+    assert json.loads(hub.model(REPO).files["adapter_config.json"])["revision"] == "v1.0"
+    assert f"vllm serve {BASE} --revision v1.0 " in card(hub.model(REPO)).text
+    hub.add("team/copy", {"config.json": b"{}"})
+    push(run, "team/other", base_model="team/copy")
+    assert json.loads(hub.model("team/other").files["adapter_config.json"])["revision"] is None
+    assert "model_revision" not in yaml.safe_load(hub.model("team/other").files["recipe.yaml"])
+
+
+def test_files_of_an_earlier_push_that_are_gone_are_removed(hub, run):
+    (run / "special_tokens_map.json").write_text("{}")
+    push(run, REPO, base_model=BASE)
+    for name in ("special_tokens_map.json", "recipe.yaml"):
+        assert name in hub.model(REPO).files
+        (run / name).unlink()
+    push(run, REPO, base_model=BASE)
+    assert set(hub.model(REPO).files) == PUSHED - {"recipe.yaml"}
 
 
 def test_the_card_tells_what_is_known(hub, run):
@@ -267,6 +337,14 @@ def test_a_name_that_is_none_and_a_card_that_cannot_be_read_are_named(hub, run, 
     assert "its README.md is left as it is: the metadata at its top cannot be read" in error
 
 
+def test_a_card_that_is_no_utf_8_and_a_record_that_was_cut_off_are_named(hub, run, capsys):
+    arguments = run, "--repo_id", REPO, "--base_model", BASE
+    hub.add(REPO, {"README.md": "---\nlicense: mit\n---\ncaf\xe9".encode("latin-1")}, private=True)
+    assert "its README.md is no UTF-8 at byte 24" in refusal(hub, capsys, *arguments)
+    (run / "environment.json").write_text("{")
+    assert "environment.json` cannot be read" in refusal(hub, capsys, *arguments)
+
+
 def test_an_expired_token_and_a_missing_one_are_told_apart(hub, run, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
     arguments = run, "--repo_id", REPO, "--base_model", BASE
@@ -276,9 +354,19 @@ def test_an_expired_token_and_a_missing_one_are_told_apart(hub, run, capsys, mon
     assert "You are not logged in." in refusal(hub, capsys, *arguments)
 
 
-def test_no_permission_is_said(hub, run, capsys):
+@pytest.mark.parametrize(("repo_id", "role"), [("others/adapter", "write"), (REPO, "read")])
+def test_no_permission_is_said(hub, run, capsys, repo_id, role):
+    hub.role = role
+    error = refusal(hub, capsys, run, "--repo_id", repo_id, "--base_model", BASE)
+    assert f"{repo_id}: Your token may not write there." in error
+    assert not any("create" in call for call in hub.calls)
+
+
+def test_what_a_fine_grained_token_may_do_is_left_to_the_hub(hub, run, capsys):
+    hub.role = "fineGrained"
     error = refusal(hub, capsys, run, "--repo_id", "others/adapter", "--base_model", BASE)
-    assert "others/adapter: Your token may not write there." in error
+    assert "may not write there" in error
+    assert "The Hub says: You do not have the rights to write here." in error
 
 
 @pytest.mark.parametrize(
@@ -292,10 +380,16 @@ def test_no_permission_is_said(hub, run, capsys):
         ("/commit/", 0, "The connection to the Hub broke"),
         ("^/objects/", 403, "Error while uploading 'adapter_model.safetensors'"),
         ("/repos/create", 500, "The Hub answered 500"),
+        ("/repos/create", 409, "a repository of this name that your token may not see"),
+        ("/preupload/", 403, "Your token may not write there"),
+        ("/info/lfs", 500, "The Hub answered 500"),
+        *(("/resolve/", status, message) for status, message in UNREADABLE.items()),
         ("/whoami-v2", 0, "The connection to the Hub broke"),
     ],
 )
 def test_a_failing_call_is_explained_and_publishes_nothing(hub, run, capsys, path, status, message):
+    if path == "/resolve/":
+        hub.add(REPO, {"README.md": b"Mine.\n"}, private=True)
     hub.faults.append(Fault(path, status))
     error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
     assert message in error

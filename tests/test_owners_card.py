@@ -40,9 +40,14 @@ def test_marks_that_do_not_enclose_one_section_are_refused(text):
 
 def test_entries_are_replaced_line_by_line_and_all_else_stays():
     card = with_metadata(f"\n{HEADER}\n# Mine\n", {"tags": ["mine", "ours"], "base_model": "a/b", "released": None})
-    assert card == "\n" + HEADER.replace("tags:   # ours come last\n- mine\n", "tags:\n- mine\n- ours\n").replace(
-        "released: 2026-11-23\n", ""
-    ).replace("  results: []\n", "  results: []\nbase_model: a/b\n") + "\n# Mine\n"
+    assert (
+        card
+        == "\n"
+        + HEADER.replace("tags:   # ours come last\n- mine\n", "tags:\n- mine\n- ours\n")
+        .replace("released: 2026-11-23\n", "")
+        .replace("  results: []\n", "  results: []\nbase_model: a/b\n")
+        + "\n# Mine\n"
+    )
     assert with_metadata(card, {"base_model": "a/b", "tags": ["mine", "ours"]}) == card
 
 
