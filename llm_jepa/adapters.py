@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from peft import PeftConfig, PeftModel
 from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from safetensors import SafetensorError
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.hub_errors import explained
-from llm_jepa.modeling import find_known_model
+from llm_jepa.modeling import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.run_record import read_json, read_run
 
 SAFE_KEYS = frozenset({"dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant", "use_peft"})
@@ -53,15 +53,17 @@ def find_adapter(name: str) -> Adapter | None:
 
 
 def _is_adapter_on_hub(name: str) -> bool:
+    """Whether the Hub has an adapter of this id, or, if it does not answer, whether the cache has."""
     try:
-        hf_hub_download(name, ADAPTER_CONFIG)
-    except LocalEntryNotFoundError:  # the Hub does not answer
-        if isinstance(try_to_load_from_cache(name, MODEL_CONFIG), str):
-            return False
+        info = HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    except HfHubHTTPError:
         raise
-    except EntryNotFoundError:
-        return False
-    return True
+    except (HTTPError, ConnectionError):
+        cached = {file: isinstance(try_to_load_from_cache(name, file), str) for file in (ADAPTER_CONFIG, MODEL_CONFIG)}
+        if not any(cached.values()):
+            raise
+        return cached[ADAPTER_CONFIG]
+    return ADAPTER_CONFIG in {sibling.rfilename for sibling in info.siblings or []}
 
 
 def base_of(directory: Path) -> dict[str, Any]:

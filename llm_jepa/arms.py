@@ -13,7 +13,7 @@ from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 from trl import get_quantization_config
 
 from llm_jepa.adapters import fit_embeddings, load_adapter
-from llm_jepa.modeling import resolve_model
+from llm_jepa.modeling import load_errors_explained, resolve_model
 from llm_jepa.recipe import Recipe, read_settings
 from llm_jepa.run_record import RECIPE_FILE
 from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked
@@ -111,6 +111,7 @@ def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
     quantization = get_quantization_config(model)
     if quantization is not None:  # None would hide that a checkpoint is quantised itself
         kwargs["quantization_config"] = quantization
-    weights = AutoModelForCausalLM.from_pretrained(location, **kwargs)
+    with load_errors_explained(f"The model {location!r}"):
+        weights = AutoModelForCausalLM.from_pretrained(location, **kwargs)
     keep_4_bit_weights_unpacked(weights)
     return weights

@@ -61,7 +61,7 @@ def explained(repo_id: str, purpose: Purpose = "publish") -> Iterator[None]:
 
 def _failed_call(repo_id: str, error: BaseException, purpose: Purpose) -> ValueError:
     kept, if_broken = ("", "") if purpose == "read" else (NOTHING, WHOLE_OR_NOT)
-    if isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError):
+    if isinstance(error, OfflineModeIsEnabled):
         return ValueError(f"{repo_id}: HF_HUB_OFFLINE is set, and this needs the Hub. {kept}".strip())
     if isinstance(error, HfHubHTTPError):
         status, said = error.response.status_code, error.server_message

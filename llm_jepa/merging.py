@@ -15,7 +15,7 @@ from trl import ModelConfig, get_quantization_config
 
 from llm_jepa.adapters import Adapter, find_adapter, fit_embeddings, load_adapter, read_adapter_config
 from llm_jepa.generation import stop_token_ids
-from llm_jepa.modeling import load_tokenizer, resolve_model
+from llm_jepa.modeling import load_errors_explained, load_tokenizer, resolve_model
 from llm_jepa.preparers.output import staged_directory
 from llm_jepa.run_record import copy_run
 from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked
@@ -97,7 +97,7 @@ def _load_base(settings: dict[str, Any], trust_remote_code: bool) -> PreTrainedM
     quantization = get_quantization_config(model_settings)
     if quantization is not None:  # None would hide that a checkpoint is quantised itself
         kwargs["quantization_config"] = quantization
-    try:
+    with load_errors_explained(f"The adapter's base {name!r}"):
         base = AutoModelForCausalLM.from_pretrained(resolve_model(name, model_settings.model_revision), **kwargs)
         if getattr(base, "hf_quantizer", None) is not None:
             keep_4_bit_weights_unpacked(base)
@@ -105,9 +105,6 @@ def _load_base(settings: dict[str, Any], trust_remote_code: bool) -> PreTrainedM
             base._weight_conversions = (
                 None  # of a checkpoint quantised itself there is no way back, which saving tries
             )
-    except (OSError, ValueError, ImportError, NotImplementedError) as error:
-        code = " Allow code of its own with `--trust_remote_code`." if "trust_remote_code" in str(error) else ""
-        raise ValueError(f"The adapter's base {name!r} cannot be loaded: {error}{code}") from error
     return base
 
 

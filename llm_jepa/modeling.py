@@ -137,6 +137,20 @@ def load_tokenizer(
         ) from error
 
 
+@contextmanager
+def load_errors_explained(what: str) -> Iterator[None]:
+    """Say which weights could not be loaded, from here or from the Hub.
+
+    Raises:
+        ValueError: In place of the error, which is its cause.
+    """
+    try:
+        yield
+    except (OSError, ValueError, ImportError, NotImplementedError, HTTPError) as error:
+        code = "Allow code of its own with `trust_remote_code`." if "trust_remote_code" in str(error) else ""
+        raise ValueError(f"{what} cannot be loaded: {error} {code}".rstrip()) from error
+
+
 def fetch_model(name: str, output_dir: Path | None = None) -> Path:
     """A plain safetensors directory of a known model: config, weights, tokenizer with its chat template.
 

@@ -2,8 +2,10 @@
 
 import os
 import tempfile
+from types import SimpleNamespace
 
 import huggingface_hub.constants
+import huggingface_hub.hf_api
 import pytest
 from hypothesis import settings
 
@@ -19,15 +21,18 @@ settings.load_profile("llm_jepa")
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A Hub that knows a base model and a data set; the client of this process talks to it."""
+    """A Hub that knows a base model and a data set; this process's client talks to it, and tries again at once."""
     with running_hub() as server:
         server.add(BASE, {"config.json": b"{}"})
         server.add(DATA, {}, kind="datasets")
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
+        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", server.endpoint)
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)
         template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server

@@ -31,6 +31,7 @@ class Repository:
 
     private: bool
     commits: list[dict[str, bytes]] = field(default_factory=lambda: [{".gitattributes": b"*.safetensors lfs\n"}])
+    messages: list[str] = field(default_factory=list)
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -282,12 +283,13 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if self.server.before_commit is not None:
             self.server.before_commit()
-        files = dict(repository.files)
+        files, message = dict(repository.files), ""
         for line in self.body.splitlines():
             operation = json.loads(line)
             value = operation["value"]
             match operation["key"]:
                 case "header":
+                    message = value["summary"]
                     if value.get("parentCommit", repository.sha) != repository.sha:
                         return self._error(412, "The parent commit is not the branch's head.")
                 case "file":
@@ -297,6 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
                 case "deletedFile":
                     del files[value["path"]]
         repository.commits.append(files)
+        repository.messages.append(message)
         return self._json(
             {"commitUrl": f"{self.server.endpoint}/{repo_id}/commit/{repository.sha}", "commitOid": repository.sha}
         )

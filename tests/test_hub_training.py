@@ -17,7 +17,7 @@ from llm_jepa.cli import main
 from llm_jepa.hub import push
 from llm_jepa.recipe import parse_recipe, read_settings
 from llm_jepa.train import train
-from tests.hub_server import BASE, TOKEN, Fault, running_hub
+from tests.hub_server import BASE, DATA, TOKEN, Fault, running_hub
 from tests.test_evaluation import save_recipe
 from tests.test_hub import PUSHED, card
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
@@ -53,6 +53,8 @@ def test_what_cannot_be_published_is_said_before_training(hub, tmp_path):
     recipe = training_recipe(tmp_path)
     with pytest.raises(ValueError, match=r"base is .*, which is not on the Hub"):
         train(parse_recipe([str(recipe)]))
+    with pytest.raises(ValueError, match=r"others/trained: Your token may not write there"):
+        train(parse_recipe([str(recipe), "--hub_model_id", "others/trained"]))
     assert not (tmp_path / "run").exists()
 
 
@@ -67,13 +69,31 @@ def test_a_failing_publication_leaves_a_complete_run_and_says_how_to_publish_it(
     assert main(["push", str(run), "--repo_id", "team/trained"]) == 0
 
 
+def test_the_same_command_again_publishes_a_run_that_is_complete(hub, tmp_path):
+    """And once more changes nothing; without `push_to_hub` there is nothing to do."""
+    recipe = training_recipe(tmp_path, use_peft=False)
+    hub.faults.append(Fault("/commit/", 500))
+    with pytest.raises(ValueError, match="Run the same command again"):
+        train(parse_recipe([str(recipe)]))
+    hub.faults.clear()
+    weights = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    for _ in range(2):
+        assert train(parse_recipe([str(recipe)])) is None
+        assert len(hub.model("team/trained").commits) == 2
+    assert hub.model("team/trained").files["recipe.yaml"]
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == weights
+    hub.calls.clear()
+    assert train(parse_recipe([str(recipe), "--push_to_hub", "false"])) is None
+    assert hub.calls == []
+
+
 def test_a_trainer_made_in_python_publishes_in_the_same_way(hub, tmp_path):
     """`training_args.bin`, TRL's card and the predictor vectors stay here."""
     trainer = JEPATrainer(
         tiny_llama(),
         JEPAConfig(
             str(tmp_path / "mine"), source_column="source", target_column="target", max_steps=1, bf16=False,
-            report_to="none", disable_tqdm=True, push_to_hub=True, hub_private_repo=False,
+            report_to="none", disable_tqdm=True, push_to_hub=True, hub_private_repo=False, jepa_weight=0.5,
         ),
         train_dataset=Dataset.from_list(PAIRS),
         processing_class=tiny_tokenizer(),
@@ -81,14 +101,23 @@ def test_a_trainer_made_in_python_publishes_in_the_same_way(hub, tmp_path):
     trainer.train()
     trainer.save_model()
     assert "models/team/mine" not in hub.repositories  # where transformers would have published already
-    trainer.push_to_hub()
+    for idle in ({"blocking": False}, {"revision": "v1"}, {"tags": ["mine"]}):
+        with pytest.raises(ValueError, match=f"`{next(iter(idle))}` has no effect"):
+            trainer.push_to_hub(**idle)
+    assert "models/team/mine" not in hub.repositories
+    trainer.push_to_hub("First", dataset_name=DATA)
     repository = hub.model("team/mine")
     assert not repository.private
     assert set(repository.files) == {
         ".gitattributes", "README.md", "chat_template.jinja", "config.json", "generation_config.json",
         "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
-    assert "| optimizer steps | 1 |" in card(repository).text
+    published = card(repository)
+    assert "| optimizer steps | 1 |" in published.text
+    assert "| `jepa_weight` | `0.5` |" in published.text
+    assert "recipe.yaml" not in published.text
+    assert published.data.datasets == [DATA]
+    assert repository.messages == ["First"]
 
 
 @pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])

@@ -206,7 +206,7 @@ def test_code_that_comes_with_a_base_runs_by_the_flag_alone(tmp_path, capsys, mo
     settings = {"model_name_or_path": str(base), "dataset_name": "d", "output_dir": "o", "use_peft": True}
     settings |= {"trust_remote_code": True, "model_init_kwargs": {"trust_remote_code": True}}
     (adapter / "recipe.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
-    assert "Allow code of its own with `--trust_remote_code`" in refusal(capsys, adapter, tmp_path / "out")
+    assert "Allow code of its own with `trust_remote_code`" in refusal(capsys, adapter, tmp_path / "out")
     assert not (tmp_path / "trace").exists()
     main(["merge", str(adapter), "--output_dir", str(tmp_path / "out"), "--trust_remote_code"])
     assert (tmp_path / "trace").exists()
