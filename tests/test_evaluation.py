@@ -1,3 +1,4 @@
+import copy
 import json
 import logging
 import re
@@ -8,6 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from llm_jepa.arms import choose_arms, load_arms
 from llm_jepa.cli import main
@@ -21,6 +23,7 @@ from llm_jepa.evaluation import (
     write_predictions,
 )
 from llm_jepa.generation import generate_completions
+from llm_jepa.merging import merge
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.scoring.tasks import Rate
 from llm_jepa.train import train
@@ -186,19 +189,64 @@ def test_template_arguments_of_a_row_are_kept(tmp_path):
     assert row.template_kwargs == {"tools": [{"name": "search"}], "enable_thinking": False}
 
 
+def tokenizer_with_turns() -> PreTrainedTokenizerFast:
+    """Another model's: a template with tokens that the tiny one lacks, the stop token among them."""
+    other = copy.deepcopy(tiny_tokenizer())
+    other.add_tokens(["<turn>", "<end>"], special_tokens=True)
+    other.eos_token = "<end>"
+    other.chat_template = (
+        "{% for turn in messages %}<turn>{{ turn['role'] }}\n{{ turn['content'] }}"
+        "{% if turn['role'] == 'assistant' %}<end>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
+    )
+    return other
+
+
 def test_before_a_run_the_tokenizer_is_the_one_that_it_would_save(trained, tmp_path):
     """With the recipe's template and stop token, so that the base model is asked the same before and after."""
     (tmp_path / "short.jinja").write_text("{% for turn in messages %}{{ turn['content'] }}{% endfor %}")
     before = [str(trained), "--output_dir", str(tmp_path / "absent"), "--eos_token", "<|endoftext|>"]
-    for template in (str(tmp_path / "short.jinja"), save_tiny_model(tmp_path / "other")):
-        tokenizer = load_run_tokenizer(parse_recipe([*before, "--chat_template_path", template]))
-        text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
-        assert text == (
-            "hi"
-            if template.endswith("jinja")
-            else tiny_tokenizer().apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
-        )
-        assert tokenizer.eos_token == "<|endoftext|>"
+    tokenizer = load_run_tokenizer(parse_recipe([*before, "--chat_template_path", str(tmp_path / "short.jinja")]))
+    assert tokenizer.apply_chat_template(CHATS[0], tokenize=False) == PAIRS[0]["source"]
+    assert tokenizer.eos_token == "<|endoftext|>"
+
+
+def test_a_run_with_another_models_template_is_evaluated_and_merged(tmp_path):
+    """TRL adds its tokens to the tokenizer and rows to the embeddings, which only the run has; before it and after."""
+    save_tiny_model(tmp_path / "model")
+    tokenizer_with_turns().save_pretrained(tmp_path / "other")
+    for split in ("train", "test"):
+        Dataset.from_list(PAIRS).to_json(tmp_path / "data" / f"{split}.jsonl")
+    recipe = parse_recipe([
+        str(save_recipe(
+            tmp_path, chat_template_path=str(tmp_path / "other"), use_peft=True, lora_target_modules="all-linear",
+            learning_rate=0.1, max_steps=2, save_strategy="no", report_to="none", disable_tqdm=True,
+        ))
+    ])  # fmt: skip
+    before = load_run_tokenizer(recipe)
+    [base] = results_of(recipe, ["base"])
+    trainer = train(recipe)
+    after = load_run_tokenizer(recipe)
+    texts = [tokenizer.apply_chat_template(CHATS[0], add_generation_prompt=True) for tokenizer in (before, after)]
+    assert texts[0] == texts[1]
+    assert before.eos_token == after.eos_token == "<end>"
+    [again, tuned] = results_of(recipe, ["base", "tuned"])
+    assert [row.prediction for row in again.predictions] == [row.prediction for row in base.predictions]
+    expected = generate_completions(trainer.model, after, CHATS, LIMIT, len(CHATS))
+    assert [row.prediction for row in tuned.predictions] == [completion.text for completion in expected]
+    merge(str(recipe.output_dir), tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert generate_completions(merged, after, CHATS, LIMIT, len(CHATS)) == expected
+
+
+def test_single_tokens_of_tied_embeddings_are_not_trained(tmp_path):
+    """TRL's loss cannot be computed on such a head; in place of its AttributeError in the first step."""
+    save_tiny_model(tmp_path / "model", tie_word_embeddings=True)
+    tokenizer_with_turns().save_pretrained(tmp_path / "other")
+    Dataset.from_list(PAIRS).to_json(tmp_path / "data" / "train.jsonl")
+    recipe = save_recipe(tmp_path, chat_template_path=str(tmp_path / "other"), use_peft=True, disable_tqdm=True)
+    with pytest.raises(ValueError, match="cannot train single tokens of tied embeddings"):
+        train(parse_recipe([str(recipe), "--report_to", "none"]))
 
 
 def test_the_task_of_the_recipe_decides_the_scores(trained, caplog):
