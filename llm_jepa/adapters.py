@@ -9,6 +9,7 @@ from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from peft import PeftConfig, PeftModel
 from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
+from peft.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
@@ -17,6 +18,7 @@ from llm_jepa.hub_errors import explained
 from llm_jepa.modeling import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.run_record import read_json, read_run
 
+ADAPTER_WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)
 SAFE_KEYS = frozenset({"dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant", "use_peft"})
 """What a pulled recipe may say of how its base is loaded (and `bnb_4bit_*`): nothing that could name or run code."""
 
@@ -83,6 +85,10 @@ def load_adapter(base: PreTrainedModel, directory: Path) -> PeftModel:
     Raises:
         ValueError: Its weights are missing or broken, or made for a base of another shape.
     """
+    if not any((directory / name).is_file() for name in ADAPTER_WEIGHTS):
+        raise ValueError(
+            f"The adapter in `{directory}` has no weights ({ADAPTER_WEIGHTS[0]}). Fetch or save it again."
+        )
     try:
         return PeftModel.from_pretrained(base, str(directory))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:

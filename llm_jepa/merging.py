@@ -10,19 +10,17 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, get_quantization_config
 
 from llm_jepa.adapters import Adapter, find_adapter, fit_embeddings, load_adapter, read_adapter_config
 from llm_jepa.generation import stop_token_ids
-from llm_jepa.modeling import load_errors_explained, load_tokenizer, resolve_model
+from llm_jepa.modeling import drop_idle_sampling, load_errors_explained, load_tokenizer, resolve_model
 from llm_jepa.preparers.output import staged_directory
 from llm_jepa.run_record import copy_run
 from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked
 
 logger = logging.getLogger(__name__)
-
-SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
 def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_code: bool = False) -> None:
@@ -53,13 +51,13 @@ def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_co
     config = read_adapter_config(adapter.directory)
     if config.is_prompt_learning:
         raise ValueError(
-            f"{name!r} is an adapter of type {config.peft_type}: its prompt is no part of any weight, so it cannot "
-            "be merged. Load it with PEFT, beside its base."
+            f"{name!r} is an adapter that learned a prompt, which is no part of any weight and cannot be merged. Load "
+            "it with PEFT, beside its base."
         )
     tokenizer = load_tokenizer(str(adapter.directory), None, trust_remote_code)
     model = _merged(adapter, len(tokenizer), dtype, trust_remote_code)
     _set_stop_tokens(model, tokenizer)
-    _drop_idle_sampling(model.generation_config)
+    drop_idle_sampling(model)
     with staged_directory(output_dir) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
@@ -84,7 +82,9 @@ def _merged(adapter: Adapter, num_tokens: int, dtype: str | None, trust_remote_c
 
 
 def _load_base(settings: dict[str, Any], trust_remote_code: bool) -> PreTrainedModel:
-    name = settings["model_name_or_path"]
+    name = settings.get("model_name_or_path")
+    if name is None:
+        raise ValueError(f"The adapter's {ADAPTER_CONFIG} names no base. Write its `base_model_name_or_path` there.")
     known = {field.name for field in dataclasses.fields(ModelConfig)}
     model_settings = ModelConfig(**{key: value for key, value in settings.items() if key in known})
     kwargs: dict[str, Any] = {"revision": model_settings.model_revision, "device_map": {"": "cpu"}}
@@ -138,10 +138,3 @@ def _set_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     model.generation_config.eos_token_id = stop_ids[0] if len(stop_ids) == 1 else stop_ids or None
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-
-
-def _drop_idle_sampling(config: GenerationConfig) -> None:
-    """Many models come with `do_sample: false` and a temperature, which transformers reads and refuses to write."""
-    if not config.do_sample:
-        for name in SAMPLING_FIELDS:
-            setattr(config, name, None)

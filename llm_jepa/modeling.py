@@ -18,7 +18,7 @@ import transformers
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 from tokenizers import pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.fetched_files import cache_directory, sha256_of
 
@@ -39,6 +39,7 @@ HUB_FILES = [
     "vocab.json",
     "merges.txt",
 ]
+SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 # How a Hub that cannot be used shows itself: no connection or an HTTP error, offline mode or a file that does not
 # come (both OSError), the Xet client's RuntimeError, a gateway that answers every address with a page of its own.
 HUB_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError)
@@ -135,6 +136,14 @@ def load_tokenizer(
             f"No tokenizer could be loaded from {path!r}. Give a directory with its files (tokenizer.json), a Hub "
             f"id, or a known model: {', '.join(KNOWN_MODELS)}. The reason was: {error}"
         ) from error
+
+
+def drop_idle_sampling(model: PreTrainedModel) -> None:
+    """Many models come with `do_sample: false` and a temperature, which transformers reads and refuses to write."""
+    config = model.generation_config
+    if config is not None and not config.do_sample:
+        for name in SAMPLING_FIELDS:
+            setattr(config, name, None)
 
 
 @contextmanager

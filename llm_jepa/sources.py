@@ -81,8 +81,8 @@ def _recorded(environment: Mapping[str, Any]) -> dict[str, bool]:
 def _check_base(name: str | None, base: Source, private: bool) -> None:
     if base.is_private and not private:
         raise ValueError(
-            f"The adapter's base {name!r} is private on the Hub: nobody else could load it. Publish the adapter as "
-            "private, or name the same model in public with `--base_model USER/NAME`."
+            f"The adapter's base {base.id or name} is private on the Hub: nobody else could load it. Publish the "
+            "adapter as private, or name the same model in public with `--base_model USER/NAME`."
         )
     if base.id is None:
         raise ValueError(

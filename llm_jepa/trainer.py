@@ -25,7 +25,7 @@ from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
 from llm_jepa.losses import SPAN_DRAWS, pair_loss, span_loss
 from llm_jepa.masks import MaskForm
 from llm_jepa.metrics import StepMetrics
-from llm_jepa.modeling import resolve_model
+from llm_jepa.modeling import drop_idle_sampling, resolve_model
 from llm_jepa.predictor import (
     PredictorTokens,
     gathered_vectors,
@@ -117,6 +117,7 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
         if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # which keeps fp32 copies of its own
             keep_fp32_master_weights(self.model)
         keep_4_bit_weights_unpacked(self.model)
+        drop_idle_sampling(self.base_causal_lm)
         self.predictor: PredictorTokens | None = None
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()

@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 
 def training_recipe(directory: Path, **settings) -> Path:
     save_tiny_model(directory / "model")
+    sampling = {"do_sample": False, "temperature": 0.6, "eos_token_id": 1}  # which transformers refuses to write
+    (directory / "model" / "generation_config.json").write_text(json.dumps(sampling))
     (directory / "data").mkdir()
     (directory / "data" / "train.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     options = {"use_peft": True, "max_steps": 1, "save_steps": 1, "disable_tqdm": True, "push_to_hub": True}

@@ -240,6 +240,8 @@ def broken(what: str, directory: Path) -> Path:
             save_tiny_model(Path(base), hidden_size=64)
         case "config":
             (adapter / "adapter_config.json").write_text('{"peft_type": "LO')
+        case "no base":
+            (adapter / "adapter_config.json").write_text('{"peft_type": "LORA"}')
         case "type":
             (adapter / "adapter_config.json").write_text('{"peft_type": "NEWEST"}')
         case "record":
@@ -250,11 +252,12 @@ def broken(what: str, directory: Path) -> Path:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("prompt", "its prompt is no part of any weight"),
+        ("prompt", "learned a prompt, which is no part of any weight"),
         ("weights", "cannot be put on"),
-        ("no weights", "cannot be put on"),
+        ("no weights", "has no weights (adapter_model.safetensors)"),
         ("shape", "it was trained on another base"),
         ("config", "adapter_config.json` cannot be read"),
+        ("no base", "adapter_config.json names no base"),
         ("type", "is no adapter's configuration"),
         ("record", "environment.json` cannot be read"),
     ],

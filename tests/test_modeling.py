@@ -17,11 +17,18 @@ import pytest
 import torch
 from huggingface_hub import constants as hub_constants
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from llm_jepa import modeling
 from llm_jepa.cli import fetch_model as fetch_model_command
-from llm_jepa.modeling import KNOWN_MODELS, KnownModel, fetch_model, load_tokenizer, resolve_model
+from llm_jepa.modeling import (
+    KNOWN_MODELS,
+    KnownModel,
+    drop_idle_sampling,
+    fetch_model,
+    load_tokenizer,
+    resolve_model,
+)
 from tests.tiny import save_tiny_model, tiny_llama, tiny_tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -377,3 +384,17 @@ def test_missing_tokenizer_is_a_clear_error(cache, tmp_path):
     tiny_llama().save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="No tokenizer could be loaded from"):
         load_tokenizer(str(tmp_path / "model"))
+
+
+def test_sampling_fields_that_are_idle_do_not_stand_in_the_way_of_saving(tmp_path):
+    """`do_sample: false` with a temperature, as many models have it: transformers reads it and refuses to write it."""
+    sampling = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "top_k": 20}
+    (tmp_path / "generation_config.json").write_text(json.dumps(sampling))
+    model = tiny_llama()
+    model.generation_config = GenerationConfig.from_pretrained(tmp_path)
+    model.generation_config.eos_token_id = 5
+    with pytest.raises(ValueError, match="temperature"):
+        model.save_pretrained(tmp_path)
+    drop_idle_sampling(model)
+    model.save_pretrained(tmp_path)
+    assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == 5
