@@ -47,6 +47,8 @@ def test_push_to_hub_publishes_the_same_at_the_end_of_training(hub, tmp_path):
     }  # fmt: skip
     assert not [name for name, content in pushed.items() if str(tmp_path).encode() in content]
     assert (tmp_path / "run" / "checkpoint-1").is_dir()
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["local"] == ["model_name_or_path", "dataset_name"]  # elsewhere they could pass for Hub ids
     push(tmp_path / "run", "team/trained")
     assert hub.model("team/trained").files == pushed
 
