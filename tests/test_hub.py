@@ -1,97 +1,32 @@
-"""`llm-jepa push` and `push_to_hub`, through the real huggingface_hub client, against a Hub on loopback."""
+"""What `llm-jepa push` publishes, through the real huggingface_hub client, on a Hub on loopback."""
 
 import json
 import os
 import shutil
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, snapshot_download
+from huggingface_hub import EvalResult, ModelCardData, snapshot_download
 from huggingface_hub import parse_eval_result_entries as parse_entries
 
-from llm_jepa.cli import main
-from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.hub import push
 from llm_jepa.model_card import BEGIN, END
 from llm_jepa.recipe import parse_recipe
-from tests.hub_server import BASE, DATA, TOKEN, Fault, Repository
+from tests.hub_run import PUSHED, REPO, card, make_run, refusal
+from tests.hub_server import BASE, DATA, TOKEN
 from tests.test_merging import save_adapter
-from tests.tiny import PAIRS, save_tiny_model
-
-ROOT = Path(__file__).parent.parent
-REPO = "team/adapter"
-PUSHED = {
-    ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
-    "recipe.yaml", "tokenizer.json", "tokenizer_config.json",
-}  # fmt: skip
-SCORES = {
-    "task": "regex", "dataset_config": None, "split": "test", "rows": 8, "max_new_tokens": 6,
-    "backend": "transformers", "date": "2026-11-23",
-}  # fmt: skip
-
-
-UNREADABLE = {
-    401: "does not accept your token", 403: "Your token may not write there", 404: "There is no such repository",
-    429: "The Hub asks for fewer requests", 500: "The Hub answered 500", 0: "The connection to the Hub broke",
-}  # fmt: skip
-"""Status of the call for the card that is there -> what is said."""
+from tests.tiny import save_tiny_model
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A run as `train` and `eval` leave it, made by hand, with all that must not be published beside it."""
-    directory = tmp_path_factory.mktemp("mira-machine")
-    run = save_adapter(directory / "run", save_tiny_model(directory / "model"))
-    settings = {
-        "model_name_or_path": str(directory / "model"),
-        "dataset_name": str(directory / "secret-project" / "data"),
-        "output_dir": str(run),
-        "source_column": "source",
-        "target_column": "target",
-        "task": "regex",
-        "chat_template_path": str(directory / "chat.jinja"),
-        "hub_model_id": "mira/elsewhere",
-        "run_name": "mira-1",
-        "jepa_weight": 0.5,
-        "learning_rate": 0.01,
-        "use_peft": True,
-        "bf16": False,
-    }
-    (run / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    state = {"global_step": 7, "epoch": 1.5, "log_history": [{"num_tokens": 1234.0, "train_runtime": 61.0, "step": 7}]}
-    (run / "trainer_state.json").write_text(json.dumps(state))
-    environment = {
-        "versions": {"trl": "1.16.0"},
-        "commit": "c0ffee",
-        "base_origin": "From a package.",
-        "device": "NVIDIA H100",
-        "num_processes": 2,
-    }
-    (run / "environment.json").write_text(json.dumps(environment))
-    for arm, hits in (("base", 1), ("tuned", 3)):
-        names = ("strict", "prefix", "contains", "stopped", "capped", "equivalent", "equivalent_nontrivial")
-        rates = {name: {"hits": hits, "count": 8} for name in names}
-        scores = {"arm": arm, "dataset": settings["dataset_name"], **SCORES, "scores": rates}
-        (run / f"scores-{arm}.json").write_text(json.dumps(scores))
-        (run / f"predictions-{arm}.jsonl").write_text(json.dumps(PAIRS[0]))
-    (run / "training_args.bin").write_bytes(str(run).encode())
-    (run / "checkpoint-7").mkdir()
-    (run / "checkpoint-7" / "optimizer.pt").write_bytes(b"optimizer")
-    return run
+    return make_run(tmp_path_factory.mktemp("mira-machine"))
 
 
 @pytest.fixture
 def run(original, tmp_path):
     return Path(shutil.copytree(original, tmp_path / "run"))
-
-
-def card(repository: Repository) -> ModelCard:
-    return ModelCard(repository.files["README.md"].decode())
-
-
-# --- what is published
 
 
 def test_a_push_is_one_private_commit_of_what_others_need(hub, run):
@@ -287,140 +222,3 @@ def test_what_vllm_does_not_serve_is_said(hub, tmp_path, caplog, options, reason
     assert reason in caplog.text
     assert "vllm serve" not in card(hub.model(REPO)).text
     assert reason in card(hub.model(REPO)).text
-
-
-# --- what is refused
-
-
-def refusal(hub, capsys, *arguments) -> str:
-    """The one line that a push ends with; no repository has been touched."""
-    before = {name: list(repository.commits) for name, repository in hub.repositories.items()}
-    with pytest.raises(SystemExit) as ended:
-        main(["push", *map(str, arguments)])
-    assert ended.value.code == MISTAKE_STATUS
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ")
-    assert {name: hub.repositories[name].commits for name in before} == before
-    new = [repository for name, repository in hub.repositories.items() if name not in before]
-    assert all(set(repository.files) == {".gitattributes"} for repository in new)
-    return error
-
-
-def test_a_base_that_nobody_else_has_is_refused(hub, run, capsys):
-    assert "Name the same model there with `--base_model USER/NAME`" in refusal(hub, capsys, run, "--repo_id", REPO)
-    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", "team/typo")
-    assert "`--base_model team/typo`: the Hub has no such model" in error
-    assert f"models/{REPO}" not in hub.repositories
-
-
-def test_a_directory_without_weights_is_refused(hub, tmp_path, capsys):
-    assert "holds no adapter" in refusal(hub, capsys, tmp_path, "--repo_id", REPO)
-
-
-@pytest.mark.parametrize(
-    ("private", "files", "arguments", "message"),
-    [
-        (False, {}, [], "exists and is public, and private was asked for"),
-        (True, {}, ["--public"], "exists and is private, and public was asked for"),
-        (True, {"model.safetensors": b"-"}, [], "exists and holds other weights (model.safetensors)"),
-    ],
-)
-def test_a_repository_of_another_kind_is_left_alone(hub, run, capsys, private, files, arguments, message):
-    hub.add(REPO, files, private)
-    assert message in refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE, *arguments)
-
-
-def test_a_name_that_is_none_and_a_card_that_cannot_be_read_are_named(hub, run, capsys):
-    assert "a/b/c: " in refusal(hub, capsys, run, "--repo_id", "a/b/c", "--base_model", BASE)
-    hub.add(REPO, {"README.md": b"---\nlicense: [mit\n---\n"}, private=True)
-    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
-    assert "its README.md is left as it is: the metadata at its top cannot be read" in error
-
-
-def test_a_card_that_is_no_utf_8_and_a_record_that_was_cut_off_are_named(hub, run, capsys):
-    arguments = run, "--repo_id", REPO, "--base_model", BASE
-    hub.add(REPO, {"README.md": "---\nlicense: mit\n---\ncaf\xe9".encode("latin-1")}, private=True)
-    assert "its README.md is no UTF-8 at byte 24" in refusal(hub, capsys, *arguments)
-    (run / "environment.json").write_text("{")
-    assert "environment.json` cannot be read" in refusal(hub, capsys, *arguments)
-
-
-def test_an_expired_token_and_a_missing_one_are_told_apart(hub, run, capsys, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_expired")
-    arguments = run, "--repo_id", REPO, "--base_model", BASE
-    assert "does not accept your token; it may have expired. Log in anew" in refusal(hub, capsys, *arguments)
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(run / "none"))
-    assert "You are not logged in." in refusal(hub, capsys, *arguments)
-
-
-@pytest.mark.parametrize(("repo_id", "role"), [("others/adapter", "write"), (REPO, "read")])
-def test_no_permission_is_said(hub, run, capsys, repo_id, role):
-    hub.role = role
-    error = refusal(hub, capsys, run, "--repo_id", repo_id, "--base_model", BASE)
-    assert f"{repo_id}: Your token may not write there." in error
-    assert not any("create" in call for call in hub.calls)
-
-
-def test_what_a_fine_grained_token_may_do_is_left_to_the_hub(hub, run, capsys):
-    hub.role = "fineGrained"
-    error = refusal(hub, capsys, run, "--repo_id", "others/adapter", "--base_model", BASE)
-    assert "may not write there" in error
-    assert "The Hub says: You do not have the rights to write here." in error
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "message"),
-    [
-        ("/commit/", 403, "Your token may not write there"),
-        ("/commit/", 409, "Somebody else changes it at this moment"),
-        ("/commit/", 412, "Somebody else has changed it meanwhile"),
-        ("/commit/", 429, "The Hub asks for fewer requests"),
-        ("/commit/", 500, "The Hub answered 500"),
-        ("/commit/", 0, "The connection to the Hub broke"),
-        ("^/objects/", 403, "Error while uploading 'adapter_model.safetensors'"),
-        ("/repos/create", 500, "The Hub answered 500"),
-        ("/repos/create", 409, "a repository of this name that your token may not see"),
-        ("/preupload/", 403, "Your token may not write there"),
-        ("/info/lfs", 500, "The Hub answered 500"),
-        *(("/resolve/", status, message) for status, message in UNREADABLE.items()),
-        ("/whoami-v2", 0, "The connection to the Hub broke"),
-    ],
-)
-def test_a_failing_call_is_explained_and_publishes_nothing(hub, run, capsys, path, status, message):
-    if path == "/resolve/":
-        hub.add(REPO, {"README.md": b"Mine.\n"}, private=True)
-    hub.faults.append(Fault(path, status))
-    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
-    assert message in error
-    assert ("Nothing was published" in error) == (0 < status < 500)
-    hub.faults.clear()
-    push(run, REPO, base_model=BASE)  # the same again, once the fault is gone
-    assert set(hub.model(REPO).files) == PUSHED
-
-
-def test_a_broken_upload_by_xet_is_explained_too(hub, run, capsys, monkeypatch):
-    """The Hub's newer storage, which the client reports by exceptions of its own; this server does not have it."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
-    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
-    assert "The connection to the Hub broke" in error
-
-
-@pytest.mark.parametrize("status", [429, 500, 0])
-def test_a_passing_fault_of_an_upload_is_tried_again_by_the_client(hub, run, status):
-    hub.faults.append(Fault("^/objects/", status, times=1))
-    push(run, REPO, base_model=BASE)
-    assert sum(call.startswith("PUT /objects/") for call in hub.calls) == 2
-    assert hub.model(REPO).files["adapter_model.safetensors"] == (run / "adapter_model.safetensors").read_bytes()
-
-
-def test_a_commit_of_somebody_else_in_between_is_not_written_over(hub, run, monkeypatch):
-    """It arrives after the card was read and before ours is sent."""
-    push(run, REPO, base_model=BASE)
-    (run / "chat_template.jinja").write_text("{{ messages }}")
-    repository = hub.model(REPO)
-    theirs = repository.files | {"README.md": b"---\nlicense: mit\n---\nTheirs.\n"}
-    hub.before_commit = lambda: repository.commits.append(theirs)
-    with pytest.raises(ValueError, match="Somebody else has changed it meanwhile"):
-        push(run, REPO, base_model=BASE)
-    assert repository.files == theirs

@@ -17,9 +17,9 @@ from llm_jepa.cli import main
 from llm_jepa.hub import push
 from llm_jepa.recipe import parse_recipe, read_settings
 from llm_jepa.train import train
+from tests.hub_run import PUSHED, card
 from tests.hub_server import BASE, DATA, TOKEN, Fault, running_hub
 from tests.test_evaluation import save_recipe
-from tests.test_hub import PUSHED, card
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
