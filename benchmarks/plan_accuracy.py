@@ -2,7 +2,8 @@
 
     python benchmarks/plan_accuracy.py RECIPE --steps 60 --arms SFT alone --output plan_accuracy.json [--key value ...]
 
-The first 20 steps of the recipe and of SFT calibrate; then each arm trains so many steps, whose mean is compared with the plan.
+The first 20 steps of the recipe and of SFT calibrate; then each arm trains so many steps, whose mean is compared with
+the plan.
 Nothing else should run on the machine.
 """
 
