@@ -102,9 +102,8 @@ def _load_base(settings: dict[str, Any], trust_remote_code: bool) -> PreTrainedM
         if getattr(base, "hf_quantizer", None) is not None:
             keep_4_bit_weights_unpacked(base)
             base = base.dequantize(base.dtype)
-            base._weight_conversions = (
-                None  # of a checkpoint quantised itself there is no way back, which saving tries
-            )
+            # Of a checkpoint that is quantised itself there is no way back, which saving would try.
+            base._weight_conversions = None
     return base
 
 
