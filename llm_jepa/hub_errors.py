@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from huggingface_hub import constants, is_offline_mode
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HTTPError,
@@ -48,6 +49,8 @@ def explained(repo_id: str, purpose: Purpose = "publish") -> Iterator[None]:
     try:
         yield
     except LocalTokenNotFoundError as error:
+        if is_offline_mode():
+            raise _failed_call(repo_id, OfflineModeIsEnabled(), purpose) from error
         raise ValueError(f"{repo_id}: You are not logged in. Run `hf auth login`, or set HF_TOKEN.") from error
     except LocalEntryNotFoundError as error:  # of a download: no copy here, and why the Hub gives none is the cause
         raise _failed_call(repo_id, error.__cause__ or error, purpose) from error
@@ -68,4 +71,5 @@ def _failed_call(repo_id: str, error: BaseException, purpose: Purpose) -> ValueE
         reason = REASONS_OF[purpose].get(status, f"The Hub answered {status}. {AGAIN}")
         said = f" The Hub says: {said.rstrip('.')}." if said else ""
         return ValueError(f"{repo_id}: {reason}{said} {kept if status < 500 else if_broken}".strip())
-    return ValueError(f"{repo_id}: The connection to the Hub broke ({error}). {AGAIN} {if_broken}".strip())
+    where = f"{constants.ENDPOINT}: {error}"
+    return ValueError(f"{repo_id}: The connection to the Hub broke ({where}). {AGAIN} {if_broken}".strip())

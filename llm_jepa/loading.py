@@ -55,7 +55,8 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
             dataset.data.validate(full=True)  # the JSON loader lets bytes through that are no UTF-8
     except (DatasetGenerationError, ValueError) as error:
         _raise_for_unreadable_line(files)
-        raise ValueError(f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}") from error
+        part = "" if "[" in split else " A part of a split is one too: `train[90%:]`."
+        raise ValueError(f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}{part}") from error
     except OSError as error:
         looked = "" if files else f"There is no file or directory `{name}` (looked in {Path.cwd()}). "
         raise ValueError(f"{looked}`{name}` cannot be loaded: {_reason(error)}") from error

@@ -64,7 +64,7 @@ def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
     first, *fields = path.split(".")
     if first not in columns or not all(part.isidentifier() for part in (first, *fields)):
         reason = f"no template can name `{path}`, whose turns would be the views; rename the column"
-        return Proposal({}, f"nothing is certain: {reason}", has_views=False, candidates=[path])
+        return Proposal({}, reason, has_views=False, candidates=[path])
     source, target = (TURN_TEMPLATE.format(path=path, roles=roles) for roles in (ASKERS, ANSWERERS))
     reason = f"the first question and the first answer in `{path}`; as `messages` all turns could be learned"
     return Proposal(_settings(source, target), reason)
@@ -95,8 +95,13 @@ def _of_texts(texts: list[str]) -> Proposal:
     if len(texts) == 1:
         settings = {"jepa_objective": "tube", "dataset_text_field": texts[0]}
         return Proposal(settings, "one text and no pair: `tube` and `patch` train on that", has_views=False)
-    reason = "name two of these texts, or make one of several: `{{ first }} {{ second }}`" if texts else "no texts"
-    return Proposal({}, f"nothing is certain: {reason}", has_views=False, candidates=texts)
+    if not texts:
+        return Proposal({}, "it has no texts", has_views=False)
+    reason = (
+        "of these texts, name two as `source_column` and `target_column`, several in one as "
+        "`{{ first }} {{ second }}`, or views of one thing as `view_columns: [first, second, third]`"
+    )
+    return Proposal({}, reason, has_views=False, candidates=texts)
 
 
 def _by_names(texts: list[str], num_named: int, settings: dict[str, Any], reason: str) -> Proposal:
@@ -111,4 +116,6 @@ def _settings(source: str, target: str) -> dict[str, Any]:
 
 
 def _name(path: str) -> str:
-    return path.rpartition(".")[2].lower()
+    """What a field is called; `question.text` is a question."""
+    *outer, name = path.lower().split(".")
+    return outer[-1] if outer and name in ("text", "value") else name

@@ -10,6 +10,7 @@ from peft.utils.other import TrainableTokensWrapper
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.config import JEPAConfig
@@ -49,6 +50,10 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
 
 
 def _refuse_trackers(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in (*INTEGRATION_TO_CALLBACK, "all", "none")]
+    if unknown:
+        allowed = ", ".join([*TRACKERS, *sorted(INTEGRATION_TO_CALLBACK.keys() - {*TRACKERS}), "none"])
+        raise ValueError(f"`report_to: {', '.join(unknown)}` names no tracker. Allowed are {allowed}.")
     available = get_available_reporting_integrations()
     missing = [name for name in names if name in TRACKERS and name not in available]
     if missing:

@@ -56,6 +56,9 @@ KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
 }
 """A run may be taken up again with other values of these."""
 
+SCORING_KEYS = frozenset({"task", "database_path", "choices_column"})
+"""What evaluation alone reads."""
+
 NAMING_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path")
 """What they name is on the Hub or here."""
 

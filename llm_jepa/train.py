@@ -26,7 +26,13 @@ from llm_jepa.loading import check_text_files, load_split
 from llm_jepa.modeling import model_origin, resolve_model
 from llm_jepa.publishing_trainer import publish, repository_name
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
-from llm_jepa.run_record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, SECRET_KEYS, write_environment
+from llm_jepa.run_record import (
+    KEYS_WITHOUT_EFFECT_ON_RESULT,
+    RECIPE_FILE,
+    SCORING_KEYS,
+    SECRET_KEYS,
+    write_environment,
+)
 from llm_jepa.trainer import JEPATrainer
 from llm_jepa.whole_files import partial_path
 
@@ -229,8 +235,10 @@ def check_checkpoint(checkpoint: Path, settings: dict[str, Any]) -> None:
 
 def _differences(run: Path, settings: dict[str, Any]) -> str:
     """Which settings of a run differ from these, of those that have an effect on its result."""
-    there = _without(KEYS_WITHOUT_EFFECT_ON_RESULT, read_settings(run / RECIPE_FILE))
-    here = _without(KEYS_WITHOUT_EFFECT_ON_RESULT, settings)
+    ignored = KEYS_WITHOUT_EFFECT_ON_RESULT | SCORING_KEYS
+    if settings.get("eval_strategy", "no") == "no":
+        ignored |= {"dataset_test_split"}
+    there, here = _without(ignored, read_settings(run / RECIPE_FILE)), _without(ignored, settings)
     return "; ".join(
         f"`{key}` is {_shown(there, key)} there and {_shown(here, key)} here"
         for key in here | there

@@ -51,7 +51,7 @@ class ViewField:
             value, path = self._item(value, key, path), f"{path}.{key}"
         kind = "field" if self.keys else "column"
         if value is None:
-            raise MissingViewError(f"{kind} {self.expression!r} holds NoneType, not a string.")
+            raise MissingViewError(f"{kind} {self.expression!r} is null or empty.")
         if not isinstance(value, str):
             advice = f" Write `{{{{ {self.expression} }}}}` to have it as text." if self._suits_template(value) else ""
             raise ValueError(f"{kind} {self.expression!r} holds {type(value).__name__}, not a string.{advice}")
@@ -199,7 +199,8 @@ def _rendered(expression: str, values: dict[str, Any]) -> str:
     try:
         return _template(expression).render({column: _with_nulls(value, column) for column, value in values.items()})
     except _NullError as error:
-        raise MissingViewError(f"{name} needs a value; null here: {str(error)!r}.") from error
+        remedy = f"`{{% if {error} %}}...{{% endif %}}` writes what is there"
+        raise MissingViewError(f"{name} needs a value; null here: {str(error)!r}; {remedy}.") from error
     except UndefinedError as error:
         raise MissingViewError(f"{name} cannot be rendered: {error}.") from error
     except (TemplateError, TypeError, ArithmeticError, LookupError) as error:

@@ -52,7 +52,7 @@ def _call(function: Callable[..., Any], args: tuple, log: str, directory: str, e
 
     os.environ.update(environment)
     os.chdir(directory)
-    datasets.config.HF_DATASETS_CACHE = Path(directory, "cache")
+    datasets.config.HF_DATASETS_CACHE = Path(log).parent / "cache"
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -88,7 +88,7 @@ def test_a_mapping_is_proposed_and_makes_rows(row, expected, is_certain, tmp_pat
 def test_when_nothing_is_certain_the_texts_are_candidates():
     proposal = propose_mapping(["a", "b", "c", "n"], {"a": "text", "b.d": "text", "c": "text", "n": "number"})
     assert (proposal.candidates, proposal.settings) == (["a", "b.d", "c"], {})
-    assert propose_mapping(["n"], {"n": "number"}).reason == "nothing is certain: no texts"
+    assert propose_mapping(["n"], {"n": "number"}).reason == "it has no texts"
 
 
 def test_another_text_leaves_a_doubt_and_the_texts_are_candidates():
@@ -128,7 +128,7 @@ def test_rows_without_a_view_and_duplicates_are_counted_and_named(tmp_path):
     again = [good[3] | {"id": -4}, good[0]]
     found = profile(write(tmp_path / "data.jsonl", [*good, *bad, *again]))
     assert found.num_rows == 1505
-    assert [(index, reason.partition(" holds")[0]) for index, reason in found.refusals] == [
+    assert [(index, reason.partition(" is null")[0].partition(" holds")[0]) for index, reason in found.refusals] == [
         (1500, "column 'answer'"), (1501, "the source is empty."), (1502, "column 'question'"),
     ]  # fmt: skip
     assert (found.num_refused, found.duplicate_rows.num_duplicates, found.duplicate_pairs.num_duplicates) == (3, 1, 2)
@@ -260,7 +260,7 @@ def test_the_command_prints_lines_that_a_recipe_takes(tmp_path, capsys):
     path = write(tmp_path / "data.jsonl", [*rows, {"question": {"text": "q"}, "answer": {"text": None}, "year": 7}])
     assert main(["inspect", str(path), "--rows", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "row 3: field 'answer.text' holds NoneType" in printed
+    assert "row 3: field 'answer.text' is null or empty" in printed
     assert "rows: 4" in printed
     pasted = yaml.safe_load(printed[printed.index("dataset_name:") :])
     assert pasted == {"dataset_name": str(path), "source_column": "question.text", "target_column": "answer.text"}

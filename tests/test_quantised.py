@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from llm_jepa.arms import load_arms
+from llm_jepa.cli import main
 from llm_jepa.predictor import FILE_NAME, new_predictor
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from llm_jepa.trainer import JEPATrainer
-from tests.test_launch_files import LOGGED, TRAIN, command, start
+from tests.forks import fork_ranks, said_by_ranks
+from tests.test_launch_files import LOGGED
 from tests.tiny import PAIRS, save_tiny_model
 
 pytest.importorskip("bitsandbytes")
@@ -167,16 +169,14 @@ def test_the_adapter_loaded_on_the_quantised_base_is_the_trained_model(form, dir
             assert torch.equal(weight, weights[name]), name
 
 
-def test_two_processes_train_nf4_as_one_does(directory):
-    """By the launch file for several GPUs, over gloo, with accumulation: losses, gradients and adapters."""
+def test_two_processes_train_nf4_as_one_does(directory, tmp_path, monkeypatch):
+    """Over gloo, with accumulation: losses, gradients and adapters."""
     settings = FORMS["nf4"] | {"max_steps": 3}
     one = trained(directory, "one", **settings)
-    halves = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    halves = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "ddp_backend": "gloo"}
     recipe = write(directory, "two", **settings, **halves)
-    launch = command("multi-gpu", directory, *TRAIN, str(recipe), "--ddp_backend", "gloo", "--use_cpu", "true")
-    process = start(launch)
-    output, _ = process.communicate(timeout=280)
-    assert process.returncode == 0, output
+    monkeypatch.chdir(tmp_path)
+    assert fork_ranks(2, main, ["train", str(recipe)]) == [0, 0], said_by_ranks()
     state = json.loads((directory / "two" / "trainer_state.json").read_text())
     two = [[entry[name] for name in LOGGED] for entry in state["log_history"] if "lm_loss" in entry]
     for actual, expected in zip(two, logged(one, *LOGGED), strict=True):

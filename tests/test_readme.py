@@ -91,7 +91,7 @@ def test_the_commands_run_in_their_order(clone):
             assert "base" in output
             assert "tuned" in output
         if "train" in command:
-            assert f"Model: {output_dir}" in output.splitlines()
+            assert f"Adapter: {output_dir}" in output.splitlines()
     assert len(alike) == 3
     assert len({path.read_bytes() for path in alike}) == 1
 

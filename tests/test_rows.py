@@ -221,8 +221,8 @@ GOOD = {"question": "digits", "answer": "[0-9]"}
 BAD_PAIRS = [
     ({"question": "", "answer": "7"}, "Row 1: the source is empty."),
     ({"question": "digits", "answer": " \n\t"}, "Row 1: the target is empty."),
-    ({"question": None, "answer": "7"}, "Row 1: column 'question' holds NoneType, not a string."),
-    ({"question": "digits", "answer": None}, "Row 1: column 'answer' holds NoneType, not a string."),
+    ({"question": None, "answer": "7"}, "Row 1: column 'question' is null or empty."),
+    ({"question": "digits", "answer": None}, "Row 1: column 'answer' is null or empty."),
 ]
 
 

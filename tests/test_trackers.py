@@ -151,3 +151,9 @@ def test_a_tracker_that_is_not_installed_is_named_with_what_to_do(monkeypatch):
             ValueError, match=r"`report_to: wandb` .* not installed.*pip install 'llm-jepa\[trackers\]'"
         ):
             refuse_arguments(args, None, {})
+
+
+def test_a_name_that_is_no_trackers_is_refused_with_those_that_are():
+    args = JEPAConfig("out", report_to="trackoi", use_cpu=True, bf16=False)
+    with pytest.raises(ValueError, match=r"`report_to: trackoi` names no tracker\. Allowed are trackio, "):
+        refuse_arguments(args, None, {})

@@ -179,14 +179,17 @@ def test_an_output_directory_that_holds_something_else_is_refused(tmp_path):
         check_output_directory(tmp_path / "thesis.tex", {})
 
 
-def test_an_output_directory_may_be_absent_empty_or_differ_in_logging_only(tmp_path):
+def test_an_output_directory_may_be_absent_empty_or_differ_in_what_training_does_not_read(tmp_path):
     settings = {"seed": 1, "logging_steps": 5.0}
     check_output_directory(tmp_path / "absent", settings)
     check_output_directory(tmp_path, settings)
     (tmp_path / RECIPE_FILE).write_text("seed: 1\nreport_to: trackio\nrun_name: first\n")
     check_output_directory(tmp_path, settings)
+    check_output_directory(tmp_path, settings | {"task": "regex", "dataset_test_split": "train[90%:]"})
     with pytest.raises(ValueError, match="`seed` is 1 there and 2 here"):
         check_output_directory(tmp_path, {"seed": 2})
+    with pytest.raises(ValueError, match="`dataset_test_split` is not given there and 'dev' here"):
+        check_output_directory(tmp_path, settings | {"eval_strategy": "epoch", "dataset_test_split": "dev"})
 
 
 def test_a_complete_run_is_not_run_again(inputs, caplog):

@@ -64,20 +64,20 @@ def test_a_path_into_a_column_whose_own_name_has_a_dot():
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("schema", "column 'schema' holds NoneType, not a string."),
+        ("schema", "column 'schema' is null or empty."),
         ("example.question.txt", "there is no field 'example.question.txt': 'example.question' has the fields"),
         ("example.questions.text", "'example' has the fields ['question', 'answers', 'label']."),
         ("example.answers.2", "there is no field 'example.answers.2': 'example.answers' has 2 items."),
-        ("turns.1.value", "field 'turns.1.value' holds NoneType, not a string."),
-        ("{{ question }} {{ schema }}", "needs a value; null here: 'schema'."),
-        ("{{ turns[1].value }}", "null here: 'turns.1.value'."),
-        ("{{ question ~ schema }}", "null here: 'schema'."),
-        ("{{ schema | trim }}", "null here: 'schema'."),
-        ("{{ [question, schema] | join(' ') }}", "null here: 'schema'."),
-        ("{{ question }}{% for item in schema %}{{ item }}{% endfor %}", "null here: 'schema'."),
-        ("{{ '%s' % schema }}", "null here: 'schema'."),
-        ("{{ order | tojson }}", "null here: 'order.answers.1'."),
-        ("{{ order.answers | string }}", "null here: 'order.answers.1'."),
+        ("turns.1.value", "field 'turns.1.value' is null or empty."),
+        ("{{ question }} {{ schema }}", "needs a value; null here: 'schema';"),
+        ("{{ turns[1].value }}", "null here: 'turns.1.value';"),
+        ("{{ question ~ schema }}", "null here: 'schema';"),
+        ("{{ schema | trim }}", "null here: 'schema';"),
+        ("{{ [question, schema] | join(' ') }}", "null here: 'schema';"),
+        ("{{ question }}{% for item in schema %}{{ item }}{% endfor %}", "null here: 'schema';"),
+        ("{{ '%s' % schema }}", "null here: 'schema';"),
+        ("{{ order | tojson }}", "null here: 'order.answers.1';"),
+        ("{{ order.answers | string }}", "null here: 'order.answers.1';"),
         ("{{ example.question.txt }}", "has no attribute 'txt'"),
     ],
 )
@@ -140,5 +140,5 @@ def test_rows_are_made_of_fields_and_templates_and_bad_ones_are_named(streaming)
             "prompt": "q0\nSchema: t\n", "completion": "a0", "source": "q0\nSchema: t", "target": "a0", "row_index": 0,
         }  # fmt: skip
         assert next(rows)["row_index"] == 1
-    with pytest.raises(ValueError, match=r"Row 2: the template .* null here: 'q\.text'\."):
+    with pytest.raises(ValueError, match=r"Row 2: the template .* null here: 'q\.text';"):
         next(rows) if rows is not None else to_rows(dataset, mapping, False)

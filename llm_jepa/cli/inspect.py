@@ -93,12 +93,16 @@ def _show_rows_found(console: Console, profile: DataProfile) -> None:
     if profile.num_refused > len(profile.refusals):
         console.print(f"  and {profile.num_refused - len(profile.refusals)} more")
     if profile.num_refused and "source_column" in profile.proposal.settings:
-        console.print("(the first of them stops training; `view_columns` with `missing_views: skip` leaves them out)")
+        console.print(
+            "(counted from 0; the first of them stops training; in place of both columns, "
+            "`view_columns: [SOURCE, TARGET]` with `missing_views: skip` leaves them out)"
+        )
 
 
 def _show_proposal(console: Console, profile: DataProfile, data: dict[str, str]) -> None:
     proposal = profile.proposal
-    console.print(f"\n[bold]{'for a recipe' if proposal.is_certain else 'not certain'}[/]: {escape(proposal.reason)}")
+    doubt = "not certain" if proposal.settings else "not known"
+    console.print(f"\n[bold]{'for a recipe' if proposal.is_certain else doubt}[/]: {escape(proposal.reason)}")
     for path in proposal.candidates:
         console.print(f"  candidate: {escape(path)}")
     lines = yaml.safe_dump(data | proposal.settings, sort_keys=False, allow_unicode=True, width=10_000)

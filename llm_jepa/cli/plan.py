@@ -143,7 +143,9 @@ def _show(
             "no change of micro-batch, sharding, checkpointing, view or LoRA is enough: take more or larger GPUs"
         )
     hours = plan.arms[RECIPE].hours
-    if hours is not None:
+    if hours is None:
+        console.print("for hours: `--gpu NAME`, or `--calibrate` on this machine")
+    else:
         console.print(f"hours of {RECIPE}: {_range(hours, '.3g')} (low / expected / high)")
     for name, estimate in money.items():
         console.print(f"{name.replace('_', ' ')}: {_range(estimate, ',.2f' if 'cost' in name else ',.0f')}")

@@ -95,5 +95,5 @@ def _summary(split: str, counts: SplitCounts, keep_duplicates: bool) -> str:
     if counts.num_incomplete:
         shown = ", ".join(counts.incomplete) + (", ..." if counts.num_incomplete > len(counts.incomplete) else "")
         parts.append(f"{counts.num_incomplete} incomplete ({shown})")
-    parts += [f"{number} {reason}" for reason, number in counts.left_out.items()]
+    parts += [f"{number} {reason} left out" for reason, number in counts.left_out.items()]
     return ", ".join(parts)

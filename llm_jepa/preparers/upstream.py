@@ -135,9 +135,9 @@ def _fetch(file: UpstreamFile, set_name: str, unchecked: bool) -> Path:
             return Path(hf_hub_download(f"{owner}/{name}", path, repo_type="dataset"))
         return _download(file, cache_directory() / "data" / set_name, unchecked)
     except FETCH_ERRORS as error:
-        reason = re.sub(r"\s+", " ", str(error)).strip()
+        reason = re.sub(r"\s+", " ", str(error)).strip()[:300].rstrip(".")
         raise ValueError(
-            f"`{file.name}` cannot be fetched from {file.location}: {reason:.300} {_how_to_provide(file)}"
+            f"`{file.name}` cannot be fetched from {file.location}: {reason}. {_how_to_provide(file)}"
         ) from error
 
 

@@ -61,7 +61,7 @@ def test_what_is_no_row_is_left_out_and_counted(tmp_path):
     assert rows[0]["target"].endswith("\n+\0 begins a line")
     assert "3 without a message or without a change" in said[0]
     assert "2 that are no UTF-8" in said[0]
-    assert "2 with a diff of more than 1000 bytes" in said[0]
+    assert "2 with a diff of more than 1000 bytes left out" in said[0]
 
 
 def test_a_message_with_equal_words_is_held_out_with_all_its_diffs(tmp_path):
