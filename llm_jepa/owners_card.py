@@ -124,4 +124,6 @@ def _end(node: yaml.Node) -> int:
 
 
 def _dumped(entries: dict[str, Any]) -> str:
-    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+    """Legible, but where PyYAML writes what it does not read again, such as the line break U+0085."""
+    text = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+    return text if yaml.safe_load(text) == entries else yaml.safe_dump(entries, sort_keys=False)

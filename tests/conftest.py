@@ -14,6 +14,9 @@ from tests.hub_server import BASE, DATA, TOKEN, running_hub
 # trackio reads it when it is first imported, by whichever test that is.
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
 
+# transformers reads it then too; code that comes with models is one package, imported once from one place.
+os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules")
+
 # A deadline is a timed assertion, which a busy machine fails.
 settings.register_profile("llm_jepa", deadline=None)
 settings.load_profile("llm_jepa")

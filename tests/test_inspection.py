@@ -24,9 +24,8 @@ class OwnForCausalLM(LlamaForCausalLM):
 
 
 @pytest.fixture
-def inspected(tmp_path, monkeypatch):
+def inspected(tmp_path):
     """Inspects a recipe of a tiny model, of which only the config and the tokenizer are there, and given lines."""
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     model = tmp_path / "model"
     save_tiny_model(model)
     (model / "model.safetensors").unlink()

@@ -198,9 +198,8 @@ def with_code_of_its_own(directory: Path, trace: Path) -> Path:
     return base
 
 
-def test_code_that_comes_with_a_base_runs_by_the_flag_alone(tmp_path, capsys, monkeypatch):
+def test_code_that_comes_with_a_base_runs_by_the_flag_alone(tmp_path, capsys):
     """No recipe, which may have come with an adapter, decides that."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     base = with_code_of_its_own(tmp_path / "base", tmp_path / "trace")
     adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "plain"))
     settings = {"model_name_or_path": str(base), "dataset_name": "d", "output_dir": "o", "use_peft": True}

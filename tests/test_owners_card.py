@@ -64,7 +64,7 @@ styles = st.fixed_dictionaries({"default_flow_style": st.sampled_from([True, Fal
 
 @given(mappings, mappings, styles)
 def test_what_is_read_after_the_edit_is_what_was_asked_for(there, entries, style):
-    text = yaml.safe_dump(there, allow_unicode=True, **style) if there else ""
+    text = yaml.safe_dump(there, **style) if there else ""
     wanted = {key: value for key, value in {**there, **entries}.items() if value is not None or key not in entries}
     assert read_metadata(with_metadata(f"---\n{text}---\nMine.\n", entries)) == wanted
 
