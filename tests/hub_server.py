@@ -238,17 +238,22 @@ class _Handler(BaseHTTPRequestHandler):
              "tags": [], "downloads": 0, "likes": 0}
         )  # fmt: skip
 
-    def tree(self, kind: str, repo_id: str, revision: str) -> None:
+    def tree(self, kind: str, repo_id: str, revision: str, folder: str | None) -> None:
         repository = self._find(kind, repo_id)
         if repository is None:
             return None
-        files = repository.at(revision) or {}
-        return self._json(
-            [
-                {"type": "file", "path": name, "size": len(content), "oid": _blob_oid(content)}
-                for name, content in sorted(files.items())
-            ]
-        )
+        prefix = f"{folder}/" if folder else ""
+        under = {name: file for name, file in (repository.at(revision) or {}).items() if name.startswith(prefix)}
+        if not under:
+            return self._not_there("EntryNotFound")
+        folders = {prefix + name.removeprefix(prefix).split("/")[0] for name in under} - under.keys()
+        if "recursive=true" in self.path.lower():
+            folders = set()
+        entries = [{"type": "directory", "path": name, "size": 0, "oid": ""} for name in sorted(folders)]
+        for name, content in sorted(under.items()):
+            if not any(name.startswith(f"{one}/") for one in folders):
+                entries.append({"type": "file", "path": name, "size": len(content), "oid": _blob_oid(content)})
+        return self._json(entries)
 
     def preupload(self, kind: str, repo_id: str, revision: str) -> None:
         repository = self._find(kind, repo_id)
@@ -304,8 +309,8 @@ class _Handler(BaseHTTPRequestHandler):
             {"commitUrl": f"{self.server.endpoint}/{repo_id}/commit/{repository.sha}", "commitOid": repository.sha}
         )
 
-    def resolve(self, repo_id: str, revision: str, name: str) -> None:
-        repository = self._find("models", repo_id)
+    def resolve(self, repo_id: str, revision: str, name: str, kind: str | None) -> None:
+        repository = self._find(kind or "models", repo_id)
         if repository is None:
             return None
         files = repository.at(revision)
@@ -327,11 +332,11 @@ _ROUTES = [
     (rf"{_API}/preupload/(?P<revision>[\w.-]+)", _Handler.preupload),
     (rf"{_API}/commit/(?P<revision>[\w.-]+)", _Handler.commit),
     (rf"{_API}/revision/(?P<revision>[\w.-]+)", _Handler.info),
-    (rf"{_API}/tree/(?P<revision>[\w.-]+)/?", _Handler.tree),
+    (rf"{_API}/tree/(?P<revision>[\w.-]+)(?:/(?P<folder>.+))?", _Handler.tree),
     (_API, _Handler.info),
     (rf"/{_ID}\.git/info/lfs/objects/batch", _Handler.lfs_batch),
     (r"/objects/(?P<oid>\w+)", _Handler.upload),
-    (rf"/{_ID}/resolve/(?P<revision>[\w.-]+)/(?P<name>.+)", _Handler.resolve),
+    (rf"/(?:(?P<kind>datasets)/)?{_ID}/resolve/(?P<revision>[\w.-]+)/(?P<name>.+)", _Handler.resolve),
 ]
 
 

@@ -23,7 +23,7 @@ from llm_jepa.recipe import parse_recipe
 from llm_jepa.rows import ColumnMapping, to_rows
 from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES
 from llm_jepa.train import train
-from tests.tiny import save_tiny_model
+from tests.tiny import PAIRS, save_tiny_model
 
 CHAT = [{"role": "user", "content": "digits"}, {"role": "assistant", "content": "[0-9]"}]
 SHARE = [{"from": "human", "value": "digits"}, {"from": "gpt", "value": "[0-9]"}]
@@ -253,6 +253,19 @@ def test_a_document_may_have_longer_lines_than_a_file_of_lines(first, tmp_path, 
 
 
 # --- the command
+
+
+def test_a_data_set_of_the_hub_is_inspected_by_its_id(hub, capsys, monkeypatch, tmp_path):
+    rows = [{"id": i, "question": pair["source"], "answer": pair["target"]} for i, pair in enumerate(PAIRS)]
+    files = {"data/train.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()}
+    hub.add("team/pairs", files, kind="datasets")
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", "team/pairs", "--rows", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert f"rows: {len(PAIRS)}" in printed
+    assert "dataset_name: team/pairs\nsource_column: question\ntarget_column: answer\n" in printed
 
 
 def test_the_command_prints_lines_that_a_recipe_takes(tmp_path, capsys):
