@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -45,10 +46,12 @@ class Strike:
         if isinstance(self.by, int):
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.by, self.by))
         elif self.by == "launcher":
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            passed_on: list[bool] = []
+            handler = signal.signal(signal.SIGTERM, lambda *_: passed_on.append(True))
             os.kill(os.getppid(), signal.SIGTERM)
-            signal.sigwait({signal.SIGTERM})
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            while not passed_on:  # whichever thread the signal came to, its handler runs in this one
+                time.sleep(0.01)
+            signal.signal(signal.SIGTERM, handler)
             os.kill(os.getpid(), signal.SIGTERM)
         else:
             os.kill(os.getpid(), signal.SIGKILL if self.by == "kill" else signal.SIGTERM)
