@@ -1,6 +1,7 @@
 """data/*.py: every set, from inputs in their published form, to splits that the trainer and the scorers take."""
 
 import functools
+import itertools
 import json
 import re
 import subprocess
@@ -22,7 +23,7 @@ from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.sql_execution import same_result
 from llm_jepa.scoring.tasks import score_row
 from tests.data.scripts import load_script, traced_peak_bytes
-from tests.data.upstream_files import SAMPLES, SENTENCES, WRITERS, sample, write_jsonl
+from tests.data.upstream_files import SAMPLES, SENTENCES, WRITERS, sample, sample_lines, write_jsonl
 from tests.tiny import save_tiny_model, tiny_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
@@ -156,12 +157,18 @@ def test_nq_open_is_learnt_by_its_first_answer_and_tested_by_all(prepared):
 
 
 def test_hellaswag_takes_the_ending_that_the_label_names(prepared):
+    """Shown on a row whose context ends within a sentence, and whose endings begin with a comma."""
     output, said = prepared("hellaswag")
-    row = read(output, "test")[0]
-    assert (row["source"], row["target"]) == ("A man opens oven 39. He", "takes out the pan 39.")
-    assert row["choices"][1] == row["target"]
+    rows = read(output, "train") + read(output, "validation")
+    row = next(row for row in rows if row["source"].startswith("Then, the man writes over the snow"))
+    assert row["source"].endswith("smiles. then")
+    assert row["target"] == ", the man continues removing the snow on his car."
+    assert row["choices"].index(row["target"]) == 3
     assert len(row["choices"]) == 4
+    assert len(rows) == 23
     assert sum(map(int, re.findall(r"(\d+) left out that share with test", said))) == 1
+    labels = [row["choices"].index(row["target"]) for row in read(output, "test")]
+    assert labels == [row["label"] for row in sample("hellaswag")[23:]]
 
 
 def test_rotten_tomatoes_has_a_validation_split_of_its_own(prepared):
@@ -182,12 +189,18 @@ def test_yelp_says_the_stars_in_words(prepared):
 def test_paraphrases_are_a_chain_and_their_groups_stay_together(prepared):
     output, _ = prepared("paraphrase")
     rows = [(split, row) for split in SPLITS for row in read(output, split)]
-    assert len(rows) == 60, "two pairs in each of 30 groups"
-    for _, row in rows:
-        first, second = (int(row[view].split()[1]) for view in ("source", "target"))
-        assert second == first + 1
+    tapaco = [(row["source"], row["target"]) for _, row in rows if row["group"] == "1"]
+    assert tapaco == [
+        ("I ate the cheese.", "I eat cheese."),
+        ("I eat cheese.", "I'm eating a yogurt."),
+        ("I'm eating a yogurt.", "I'm eating cheese."),
+        ("I'm eating cheese.", "I'm having some cheese."),
+    ]
+    tatoeba = sample_lines("tatoeba")
+    follow = {(one[1], other[1]) for one, other in itertools.pairwise(tatoeba) if one[0] == other[0]}
+    assert {(row["source"], row["target"]) for _, row in rows if row["group"] != "1"} == follow
     groups = [{row["group"] for where, row in rows if where == split} for split in SPLITS]
-    assert sum(map(len, groups)) == 30
+    assert sum(map(len, groups)) == len(set.union(*groups))
 
 
 GROUPS = 'id,text\n1,a one\n1,a two\n,alone\n,"unrelated"\n  ,either\n2,b one\n1,a three\n2,b two\n'
@@ -237,23 +250,32 @@ def test_of_a_group_nothing_stays_in_pythons_memory():
 
 
 def test_spiders_queries_run_on_the_databases_that_came_with_them(prepared):
+    """Each real query, on a database of the real schema: 20 and 40 are above 10, and no country is France."""
     output, _ = prepared("spider")
-    row = read(output, "test")[0]
-    assert row["source"] == "How many doors has house_7?"
-    assert same_result("SELECT 2", row["target"], Path(row["database"])).outcome == "equal"
+    for row in [row for split in SPLITS for row in read(output, split)]:
+        assert same_result(row["target"], row["target"], Path(row["database"])).outcome == "equal"
+    answers = {row["source"]: (row["target"], Path(row["database"])) for row in read(output, "test")}
+    heavy = answers["Find the number of pets whose weight is heavier than 10."]
+    assert same_result("SELECT 2", *heavy).outcome == "equal"
+    abroad = answers['List the name of singers whose citizenship is not "France".']
+    assert same_result("SELECT 'a' UNION SELECT 'b'", *abroad).outcome == "equal"
     splits = [{row["db_id"] for row in read(output, split)} for split in SPLITS]
     assert sum(map(len, splits)) == 9
-    assert splits[2] == {"house_7", "house_8"}
+    assert splits[2] == {"pets_1", "singer"}
 
 
 def test_spiders_schema_comes_before_the_question(tmp_path):
     output, _ = prepare("spider", tmp_path, "--schema")
     schema = (
-        "house_7(id number primary key, doors number, walls number, stairs number)\n"
-        "owner(house number)\n"
-        "owner.house = house_7.id"
+        "Student(StuID number primary key, LName text, Fname text, Age number, Sex text, Major number, "
+        "Advisor number, city_code text)\n"
+        "Has_Pet(StuID number, PetID number)\n"
+        "Pets(PetID number primary key, PetType text, pet_age number, weight number)\n"
+        "Has_Pet.StuID = Student.StuID\n"
+        "Has_Pet.PetID = Pets.PetID"
     )
-    assert read(output, "test")[0]["source"] == f"{schema}\n\nHow many doors has house_7?"
+    question = "Find the number of pets whose weight is heavier than 10."
+    assert read(output, "test")[0]["source"] == f"{schema}\n\n{question}"
     assert "--schema" in (output / "README.md").read_text(encoding="utf-8")
 
 
@@ -281,9 +303,8 @@ def test_nl_rx_keeps_its_training_rows_and_drops_test_rows_that_share_with_them(
 
 def test_a_translation_is_aligned_and_its_empty_lines_are_counted(prepared):
     output, said = prepared("translation")
-    rows = [row for split in SPLITS for row in read(output, split)]
-    assert len(rows) == 49
-    assert all(row["target"] == row["source"].replace("number", "nombre") for row in rows)
+    rows = [(row["source"], row["target"]) for split in SPLITS for row in read(output, split)]
+    assert sorted(rows) == sorted((english, french) for english, french, _ in sample_lines("tatoeba"))
     assert "1 empty on both sides" in said
 
 

@@ -1,10 +1,12 @@
-"""Small inputs for every preparer, in the form in which the sets are published: real rows where samples/ has them."""
+"""Small inputs for every preparer, in the form in which the sets are published: real rows, where samples/ has them."""
 
+import csv
 import json
 import sqlite3
 import subprocess
 import zipfile
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +18,12 @@ SENTENCES = [f"sentence {number}: {'good' if number % 2 else 'bad'} acting ." fo
 
 def sample(name: str) -> list[dict]:
     return [json.loads(line) for line in (SAMPLES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def sample_lines(name: str) -> list[list[str]]:
+    """The fields of a file whose columns have no names."""
+    with (SAMPLES / f"{name}.tsv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:
@@ -49,34 +57,16 @@ def nl_rx_synth(directory: Path) -> list[str]:
 
 
 def nl_rx_turk(directory: Path) -> list[str]:
-    """Made up, but for the regexes."""
     for split in ("train", "test"):
-        rows = sample(f"synth_{split}")
-        for number, row in enumerate(rows):
-            row["messages"][1]["content"] = f"Lines of the {number}th kind, for {split}"
-        write_jsonl(directory / f"turk_{split}.jsonl", rows)
+        write_jsonl(directory / f"turk_{split}.jsonl", sample(f"turk_{split}"))
     return []
 
 
 def hellaswag(directory: Path) -> list[str]:
-    """Made up; one beginning of the training rows is in the test rows."""
-    for name, numbers in (("train", range(40)), ("val", range(39, 45))):
-        rows = [
-            {
-                "ind": number,
-                "activity_label": "Baking",
-                "ctx_a": f"A man opens oven {number}.",
-                "ctx_b": "He",
-                "ctx": f"A man opens oven {number}. He",
-                "endings": [f"{verb} pan {number}." for verb in ("eats a", "takes out the", "paints a", "sings to a")],
-                "label": 1,
-                "split": name,
-                "split_type": "indomain",
-                "source_id": f"activitynet~{number}",
-            }
-            for number in numbers
-        ]
-        write_jsonl(directory / f"hellaswag_{name}.jsonl", rows)
+    """24 rows to train on, of which one is among the nine test rows."""
+    rows = sample("hellaswag")
+    write_jsonl(directory / "hellaswag_train.jsonl", rows[:24])
+    write_jsonl(directory / "hellaswag_val.jsonl", rows[23:])
     return []
 
 
@@ -97,22 +87,23 @@ def yelp(directory: Path) -> list[str]:
 
 
 def paraphrase(directory: Path) -> list[str]:
-    """Made up: 30 groups of three, the rows of two groups taking turns."""
-    rows = [
-        {"paraphrase_set_id": str(pair * 2 + which), "paraphrase": f"Text {text} of group {pair * 2 + which}."}
-        for pair in range(15)
-        for text in range(3)
-        for which in range(2)
-    ]
+    """TaPaCo's first group, and the French sentences that translate one English sentence, all groups taking turns."""
+    groups = {"1": [text for _, _, text, *_ in sample_lines("tapaco")]}
+    for number, (_, lines) in enumerate(groupby(sample_lines("tatoeba"), key=lambda line: line[0]), start=2):
+        groups[str(number)] = [text for _, text, _ in lines]
+    places = [(place, group) for group, texts in groups.items() for place in range(len(texts))]
+    rows = [{"paraphrase_set_id": group, "paraphrase": groups[group][place]} for place, group in sorted(places)]
     write_parquet(directory / "train-00000-of-00001.parquet", rows)
     return []
 
 
 def translation(directory: Path) -> list[str]:
-    """Made up; line 41 is empty in both files."""
-    for language, word in (("en", "number"), ("fr", "nombre")):
-        lines = [f"{word} {number}" if number != 40 else "" for number in range(50)]
-        (directory / f"text.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """Line 41 is empty in both files."""
+    lines = sample_lines("tatoeba")
+    for column, language in enumerate(("en", "fr")):
+        texts = [line[column] for line in lines]
+        texts.insert(40, "")
+        (directory / f"text.{language}").write_text("\n".join(texts) + "\n", encoding="utf-8")
     return ["--files", str(directory / "text.en"), str(directory / "text.fr")]
 
 
@@ -137,50 +128,37 @@ def git(path: Path, *arguments: str) -> None:
 
 
 def spider(directory: Path) -> list[str]:
-    """Made up: three questions to each of nine databases, seven of them to train on."""
-
-    def rows(names: list[str]) -> list[dict]:
-        return [
-            {
-                "db_id": name,
-                "question": f"How many {what} has {name}?",
-                "query": f"SELECT {what} FROM {name}",
-                "sql": {},
-            }
-            for name in names
-            for what in ("doors", "walls", "stairs")
-        ]
-
-    names = [f"house_{number}" for number in range(9)]
+    """Questions to nine databases, which are made of the real schemas: two of them to test on."""
+    train, tables = sample("spider_train"), sample("spider_tables")
     with zipfile.ZipFile(directory / "spider_data.zip", "w") as archive:
-        archive.writestr("spider_data/train_spider.json", json.dumps(rows(names[:6])))
-        archive.writestr("spider_data/train_others.json", json.dumps(rows(names[6:7])))
-        archive.writestr("spider_data/dev.json", json.dumps(rows(names[7:])))
-        archive.writestr("spider_data/tables.json", json.dumps([spider_tables(name) for name in names]))
+        archive.writestr("spider_data/train_spider.json", json.dumps(train[:-3]))
+        archive.writestr("spider_data/train_others.json", json.dumps(train[-3:]))
+        archive.writestr("spider_data/dev.json", json.dumps(sample("spider_dev")))
+        archive.writestr("spider_data/tables.json", json.dumps(tables))
         archive.writestr("__MACOSX/spider_data/dev.json", b"\0")
-        for name in names:
-            archive.writestr(
-                f"spider_data/database/{name}/{name}.sqlite", sqlite_bytes(directory / f"{name}.db", name)
-            )
+        for schema in tables:
+            name = schema["db_id"]
+            archive.writestr(f"spider_data/database/{name}/{name}.sqlite", sqlite_bytes(directory / "db", schema))
             archive.writestr(f"spider_data/test_database/{name}/{name}.sqlite", b"another")
     return []
 
 
-def spider_tables(name: str) -> dict:
-    return {
-        "db_id": name,
-        "table_names_original": [name, "owner"],
-        "column_names_original": [[-1, "*"], [0, "id"], [0, "doors"], [0, "walls"], [0, "stairs"], [1, "house"]],
-        "column_types": ["text", "number", "number", "number", "number", "number"],
-        "primary_keys": [1],
-        "foreign_keys": [[5, 1]],
-    }
-
-
-def sqlite_bytes(path: Path, table: str) -> bytes:
+def sqlite_bytes(path: Path, schema: dict) -> bytes:
+    """A database of a schema of Spider's `tables.json`; each table has the rows (20, "a", ...) and (40, "b", ...)."""
+    path.unlink(missing_ok=True)
     with sqlite3.connect(path) as database:
-        database.execute(f"create table {table} (id, doors, walls, stairs)")
-        database.execute(f"insert into {table} values (1, 2, 4, 1)")
+        for number, table in enumerate(schema["table_names_original"]):
+            columns = [
+                (name, kind)
+                for (of_table, name), kind in zip(schema["column_names_original"], schema["column_types"], strict=True)
+                if of_table == number
+            ]
+            database.execute(
+                f'create table "{table}" ({", ".join(f"{json.dumps(name)} {kind}" for name, kind in columns)})'
+            )
+            for row in ((20, "a"), (40, "b")):
+                values = [row[kind == "text"] for _, kind in columns]
+                database.execute(f'insert into "{table}" values ({", ".join("?" * len(values))})', values)
     database.close()
     return path.read_bytes()
 
