@@ -9,6 +9,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import datasets
+
 TIMEOUT_SECONDS = 240
 FORKS = multiprocessing.get_context("forkserver")
 # Installed modules alone: the server does not know where the tests lie, and says nothing of what it cannot import.
@@ -48,8 +50,6 @@ def said_by_ranks() -> str:
 
 
 def _call(function: Callable[..., Any], args: tuple, log: str, directory: str, environment: dict[str, str]) -> None:
-    import datasets
-
     os.environ.update(environment)
     os.chdir(directory)
     datasets.config.HF_DATASETS_CACHE = Path(log).parent / "cache"

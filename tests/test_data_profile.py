@@ -56,6 +56,7 @@ def profile(path: Path, **options) -> DataProfile:
         ({"id": "a", "question": "q", "answer": "a"}, ("question", "answer"), True),
         ({"Problem": "q", "level": 3, "Solution": "a"}, ("Problem", "Solution"), True),
         ({"x": {"question": "q"}, "answer": "a"}, ("x.question", "answer"), True),
+        ({"example": {"question": {"text": "q"}}, "sql": "a"}, ("example.question.text", "sql"), True),
         ({"translation": {"de": "q", "en": "a"}}, ("translation.de", "translation.en"), False),
         ({"question": "q", "answer": "a", "sql": "s"}, ("question", "answer"), False),
         ({"id": "1", "context": "c", "question": "q", "answer": "a"}, ("question", "answer"), False),

@@ -73,6 +73,8 @@ def test_an_expired_token_and_a_missing_one_are_told_apart(hub, run, capsys, mon
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(run / "none"))
     assert "You are not logged in." in refusal(hub, capsys, *arguments)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set, and this needs the Hub." in refusal(hub, capsys, *arguments)
 
 
 @pytest.mark.parametrize(("repo_id", "role"), [("others/adapter", "write"), (REPO, "read")])

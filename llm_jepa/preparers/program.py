@@ -10,7 +10,7 @@ from llm_jepa.preparers.card import write_card
 from llm_jepa.preparers.data_set import DataSet, Inputs
 from llm_jepa.preparers.output import staged_directory
 from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts, SplitWriter
-from llm_jepa.preparers.upstream import find_input
+from llm_jepa.preparers.upstream import find_inputs
 
 CHECK_SETTINGS = ("unchecked", "skip_incomplete")
 
@@ -75,12 +75,9 @@ def _parser(data_set: DataSet) -> argparse.ArgumentParser:
 
 
 def _find_inputs(data_set: DataSet, options: argparse.Namespace) -> Inputs:
-    own = data_set.find_own_inputs(options) if data_set.find_own_inputs is not None else {}
-    if not own:
-        return {
-            key: find_input(file, data_set.name, options.input_dir, options.unchecked)
-            for key, file in data_set.files.items()
-        }
+    own: Inputs = data_set.find_own_inputs(options) if data_set.find_own_inputs is not None else {}
+    if data_set.files and not own:
+        return find_inputs(data_set.files, data_set.name, options.input_dir, options.unchecked)
     idle = [f"--{name}" for name in ("input_dir", "unchecked") if getattr(options, name, None)]
     if idle:
         raise ValueError(f"`{'` and `'.join(idle)}` would have no effect on files of your own; leave it out.")

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -21,6 +21,10 @@ TIMEOUT_SECONDS = 30.0
 HUB_SCHEME = "hf://datasets/"
 # How a Hub that cannot be used shows itself: see `llm_jepa.modeling`.
 FETCH_ERRORS = (HTTPError, HTTPException, OSError, RuntimeError, json.JSONDecodeError)
+
+
+class _NotFetchedError(ValueError):
+    """A file did not come from where it was published."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +82,43 @@ def own_input(path: Path) -> Input:
     return Input(path, sha256_of(path))
 
 
-def find_input(file: UpstreamFile, set_name: str, input_dir: Path | None, unchecked: bool = False) -> Input:
-    """A published file, from a directory or from where it was published, with its checksum compared.
+def find_inputs(
+    files: Mapping[str, UpstreamFile], set_name: str, input_dir: Path | None, unchecked: bool = False
+) -> dict[str, Input]:
+    """The published files of a data set, from a directory or from where they were published, checksums compared.
 
     What is fetched is kept in `$LLM_JEPA_CACHE/data` (default: `~/.cache/llm_jepa/data`), or in the Hub's own cache.
 
     Args:
-        file: Which.
+        files: Key -> file.
         set_name: Of the data set: names the directory in the cache.
-        input_dir: Where the file is to be found; None to fetch it.
+        input_dir: Where the files are to be found; None to fetch them.
         unchecked: Whether another checksum or number of rows is taken too.
 
     Raises:
-        ValueError: The file is not there or cannot be fetched, or its checksum is another one.
+        ValueError: Files are not there or cannot be fetched, or the checksum of one is another.
     """
-    path = _fetch(file, set_name, unchecked) if input_dir is None else input_dir / file.name
-    if not path.is_file():
-        raise ValueError(f"There is no file `{path}`. {_how_to_provide(file)}")
+    if input_dir is not None:
+        missing = [file for file in files.values() if not (input_dir / file.name).is_file()]
+        if missing:
+            names = ", ".join(f"`{input_dir / file.name}`" for file in missing)
+            raise ValueError(f"There is no file {names}. {_how_to_provide(missing)}")
+        return {key: _checked(input_dir / file.name, file, unchecked) for key, file in files.items()}
+    try:
+        paths = {key: _fetch(file, set_name, unchecked) for key, file in files.items()}
+    except _NotFetchedError as error:
+        raise ValueError(f"{error} {_how_to_provide(files.values())}") from error
+    return {key: _checked(path, files[key], unchecked) for key, path in paths.items()}
+
+
+def _checked(path: Path, file: UpstreamFile, unchecked: bool) -> Input:
     sha256 = sha256_of(path)
     verdict = _compare(path, sha256, file.checksum)
     if verdict is None:
         if not unchecked:
             raise ValueError(
                 f"`{path}` is not the published file: its checksum is not {file.checksum}, its sha256 is {sha256}. "
-                f"{_how_to_provide(file)} {UNCHECKED_HINT}"
+                f"{_how_to_provide([file])} {UNCHECKED_HINT}"
             )
         verdict = f"**not the published file**, whose checksum is {file.checksum}"
     return Input(path, sha256, file.location, verdict, None if unchecked else file.num_rows)
@@ -136,9 +153,7 @@ def _fetch(file: UpstreamFile, set_name: str, unchecked: bool) -> Path:
         return _download(file, cache_directory() / "data" / set_name, unchecked)
     except FETCH_ERRORS as error:
         reason = re.sub(r"\s+", " ", str(error)).strip()[:300].rstrip(".")
-        raise ValueError(
-            f"`{file.name}` cannot be fetched from {file.location}: {reason}. {_how_to_provide(file)}"
-        ) from error
+        raise _NotFetchedError(f"`{file.name}` cannot be fetched from {file.location}: {reason}.") from error
 
 
 def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
@@ -165,11 +180,9 @@ def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
         return partial.replace(path)
 
 
-def _how_to_provide(file: UpstreamFile) -> str:
-    return (
-        f"Without a network: fetch {_web_address(file)} elsewhere, put it into a directory as `{file.name}`, and give "
-        "that directory as `--input_dir`."
-    )
+def _how_to_provide(files: Iterable[UpstreamFile]) -> str:
+    places = ", ".join(f"`{file.name}` from {_web_address(file)}" for file in files)
+    return f"Without a network: put into a directory {places}, and give that directory as `--input_dir`."
 
 
 def _web_address(file: UpstreamFile) -> str:

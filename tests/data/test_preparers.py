@@ -365,7 +365,7 @@ def test_other_files_than_the_published_ones_are_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "yelp", "spider"])
-def test_without_a_network_the_file_its_place_and_the_option_are_named(name, tmp_path):
+def test_without_a_network_the_files_their_places_and_the_option_are_named(name, tmp_path):
     environment = {"https_proxy": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
     environment |= {"LLM_JEPA_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(DATA.parent)}
     done = subprocess.run(
@@ -376,8 +376,10 @@ def test_without_a_network_the_file_its_place_and_the_option_are_named(name, tmp
         text=True,
     )
     assert done.returncode == 2
-    file = next(iter(SCRIPTS[name].DATA_SET.files.values()))
-    assert f"put it into a directory as `{file.name}`, and give that directory as `--input_dir`" in done.stderr
+    assert "put into a directory `" in done.stderr
+    assert "and give that directory as `--input_dir`" in done.stderr
+    for file in SCRIPTS[name].DATA_SET.files.values():
+        assert f"`{file.name}` from https://" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cache", "hub")) == []
 

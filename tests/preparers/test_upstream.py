@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from llm_jepa.preparers.upstream import UpstreamFile, find_input, git_blob_id, own_input
+from llm_jepa.preparers.upstream import UpstreamFile, find_inputs, git_blob_id, own_input
 
 CONTENT = b'{"source": "a", "target": "b"}\n' * 3
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -47,9 +47,13 @@ def upstream(server, path, checksum=SHA256, num_rows=3):
     return UpstreamFile("rows.jsonl", f"http://127.0.0.1:{server.server_port}{path}", checksum, num_rows)
 
 
+def find(file, set_name, input_dir, **options):
+    return find_inputs({"rows": file}, set_name, input_dir, **options)["rows"]
+
+
 def test_a_file_is_fetched_once(server, tmp_path):
     for _ in range(2):
-        found = find_input(upstream(server, "/whole"), "set", None)
+        found = find(upstream(server, "/whole"), "set", None)
         assert found.path == tmp_path / "cache" / "data" / "set" / "rows.jsonl"
         assert found.path.read_bytes() == CONTENT
         assert found.verdict == "as published"
@@ -68,8 +72,8 @@ def test_a_file_is_fetched_once(server, tmp_path):
 def test_what_does_not_come_whole_is_not_kept(server, tmp_path, path, checksum, message):
     file = upstream(server, path, checksum)
     with pytest.raises(ValueError, match=message) as raised:
-        find_input(file, "set", None)
-    assert f"fetch {file.location} elsewhere, put it into a directory as `rows.jsonl`" in str(raised.value)
+        find(file, "set", None)
+    assert f"put into a directory `rows.jsonl` from {file.location}, and give that" in str(raised.value)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -77,45 +81,59 @@ def test_another_file_than_the_published_one_is_fetched_on_demand_alone(server):
     """And what was fetched so is no published file for a later run that checks."""
     other = upstream(server, "/whole", "sha256:" + "0" * 64)
     with pytest.raises(ValueError, match=r"not the checksum sha256:000.*`--unchecked` takes it all the same"):
-        find_input(other, "set", None)
-    taken = find_input(other, "set", None, unchecked=True)
+        find(other, "set", None)
+    taken = find(other, "set", None, unchecked=True)
     assert taken.path.read_bytes() == CONTENT
     assert "not the published file" in taken.verdict
     with pytest.raises(ValueError, match="what came has the sha256"):
-        find_input(other, "set", None)
+        find(other, "set", None)
     taken.path.write_bytes(b"other")
-    assert find_input(upstream(server, "/whole"), "set", None).path.read_bytes() == CONTENT
+    assert find(upstream(server, "/whole"), "set", None).path.read_bytes() == CONTENT
 
 
 def test_a_file_of_a_directory_is_compared(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(CONTENT)
     file = UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl", SHA256, 3)
-    assert find_input(file, "set", tmp_path).verdict == "as published"
+    assert find(file, "set", tmp_path).verdict == "as published"
     (tmp_path / "rows.jsonl").write_bytes(CONTENT + b"\n")
     with pytest.raises(ValueError, match=f"rows.jsonl` is not the published file: its checksum is not {SHA256}"):
-        find_input(file, "set", tmp_path)
-    taken = find_input(file, "set", tmp_path, unchecked=True)
+        find(file, "set", tmp_path)
+    taken = find(file, "set", tmp_path, unchecked=True)
     assert "not the published file" in taken.verdict
 
 
 def test_another_number_of_rows_is_refused(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(CONTENT)
     file = UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl", None, 4)
-    found = find_input(file, "set", tmp_path)
+    found = find(file, "set", tmp_path)
     assert found.verdict == "no published checksum is known to this script"
     with pytest.raises(ValueError, match=r"rows.jsonl` has 3 rows, 4 were published. `--unchecked`"):
         list(found.records())
-    assert len(list(find_input(file, "set", tmp_path, unchecked=True).records())) == 3
+    assert len(list(find(file, "set", tmp_path, unchecked=True).records())) == 3
 
 
-def test_a_missing_file_is_named_with_where_it_comes_from(tmp_path):
-    file = UpstreamFile("train.parquet", "hf://datasets/owner/name/folder/train.parquet")
+def test_missing_files_are_all_named_with_where_they_come_from(tmp_path):
+    names = ("train", "test", "validation")
+    files = {
+        name: UpstreamFile(f"{name}.parquet", f"hf://datasets/owner/name/folder/{name}.parquet") for name in names
+    }
+    (tmp_path / "test.parquet").write_bytes(b"")
     with pytest.raises(ValueError, match="There is no file") as raised:
-        find_input(file, "set", tmp_path)
-    address = "https://huggingface.co/datasets/owner/name/resolve/main/folder/train.parquet"
-    assert f"fetch {address} elsewhere, put it into a directory as `train.parquet`" in str(raised.value)
+        find_inputs(files, "set", tmp_path)
+    address = "https://huggingface.co/datasets/owner/name/resolve/main/folder"
+    assert (
+        f"put into a directory `train.parquet` from {address}/train.parquet, "
+        f"`validation.parquet` from {address}/validation.parquet, and give that directory as `--input_dir`"
+    ) in str(raised.value)
     with pytest.raises(ValueError, match="There is no file"):
         own_input(tmp_path / "nothing")
+
+
+def test_where_one_file_cannot_be_fetched_the_directory_is_to_hold_all(server):
+    files = {"train": upstream(server, "/whole"), "test": UpstreamFile("more.jsonl", "http://127.0.0.1:9/more")}
+    with pytest.raises(ValueError, match=r"`more.jsonl` cannot be fetched from") as raised:
+        find_inputs(files, "set", None)
+    assert all(f"`{file.name}` from {file.location}" in str(raised.value) for file in files.values())
 
 
 def test_a_blob_id_is_gits(tmp_path):
@@ -123,4 +141,4 @@ def test_a_blob_id_is_gits(tmp_path):
     hashed = subprocess.run(["git", "hash-object", str(tmp_path / "file")], check=True, capture_output=True, text=True)
     assert git_blob_id(tmp_path / "file") == hashed.stdout.strip()
     file = UpstreamFile("file", "https://example.org/file", f"git:{hashed.stdout.strip()}")
-    assert find_input(file, "set", tmp_path).verdict.startswith("as published (git blob")
+    assert find(file, "set", tmp_path).verdict.startswith("as published (git blob")
