@@ -76,10 +76,11 @@ class JEPAConfig(SFTConfig):
         view_pairs: Which pairs: each view with the next (`chain`, the default) or with every later one (`all`).
         missing_views: Of `view_columns`, whether a view that is null or blank is an `error`, or its pairs are left out
             and counted (`skip`).
-        source_turn: Which user turn before the target is the source, of `messages` or of a chat's `prompt`.
-        target_turn: Which assistant turn of `messages` is the target: the one that ends the conversation (`last`), the
-            `first` after a user turn, or `all` after one, each in a row of its own. Such a row ends with its target,
-            whose turn alone has labels.
+        source_turn: Which user turn before the target is the source, of `messages`, ShareGPT's `conversations` or a
+            chat's `prompt`.
+        target_turn: Which assistant turn of `messages` or `conversations` is the target: the one that ends them
+            (`last`), the `first` after a user turn, or `all` after one, each in a row of its own. Such a row ends with
+            its target, whose turn alone has labels.
         system_prompt: System turn put before every conversation; views are encoded without it.
         chat_template_kwargs: What the chat template gets beside the turns of every row, in training as in evaluation:
             `enable_thinking: false` of Qwen3, `date_string` of Llama 3.2. A row's own column of this name goes before.

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llm_jepa.turns import turn_column
+
 Kind = Literal["text", "number", "chat messages", "ShareGPT turns", "list", "other"]
 
 PAIR_NAMES = (
@@ -51,8 +53,9 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind]) -> Propos
         return Proposal({}, "the rows are token ids already", is_certain=True, has_views=False)
     if {"prompt", "completion"} <= {*columns}:
         return Proposal({}, "`prompt` and `completion` are read as they are", is_certain=True)
-    if kinds.get("messages") == "chat messages":
-        return Proposal({}, "`messages` are read as they are: the last turns; see `target_turn`", is_certain=True)
+    column = turn_column(columns)
+    if column is not None and kinds.get(column) in ("chat messages", "ShareGPT turns"):
+        return Proposal({}, f"`{column}` are read as they are: the last turns; see `target_turn`", is_certain=True)
     turns = [path for path, kind in kinds.items() if kind == "ShareGPT turns"]
     if turns:
         return _of_turns(turns[0], columns)
@@ -66,7 +69,7 @@ def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
         reason = f"no template can name `{path}`, whose turns would be the views; rename the column"
         return Proposal({}, reason, has_views=False, candidates=[path])
     source, target = (TURN_TEMPLATE.format(path=path, roles=roles) for roles in (ASKERS, ANSWERERS))
-    reason = f"the first question and the first answer in `{path}`; as `messages` all turns could be learned"
+    reason = f"the first question and the first answer in `{path}`; in a column `messages` all turns could be learned"
     return Proposal(_settings(source, target), reason)
 
 

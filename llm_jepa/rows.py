@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from datasets import Dataset, IterableDataset
@@ -9,10 +10,10 @@ from trl.data_utils import get_dataset_column_names
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.spans import turn_of_source
+from llm_jepa.turns import Messages, last_content, target_turns, to_messages, turn_column
 from llm_jepa.view_fields import ViewField, find_fields
 
 AnyDataset: TypeAlias = Dataset | IterableDataset
-Messages = list[dict[str, Any]]
 
 ROW_COLUMNS = ("prompt", "completion", "source", "target")
 TOKENISED_COLUMNS = ("input_ids", "labels")
@@ -20,7 +21,7 @@ VIEW_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
 PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
 """The two views of one row, where a row of `view_columns` has become several."""
-PREPARATION_VERSION = 4
+PREPARATION_VERSION = 5
 """Raise it with every change of what a prepared row holds. `datasets` keys its cache by the code of the function that
 it maps, but by the name alone of what that function calls: without this number, rows of the old code would be reused.
 """
@@ -33,7 +34,7 @@ TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 class ColumnMapping:
     """Where the views are, the system turn to put before them, and what the template gets; see `JEPAConfig`.
 
-    Without names of columns the row is read as `prompt`/`completion` or `messages`.
+    Without names of columns the row is read as `prompt`/`completion`, `messages` or `conversations`.
     """
 
     source_column: str | None = None
@@ -72,8 +73,8 @@ def to_rows(
     """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`, `row_index`.
 
     Args:
-        dataset: Two named columns, or `prompt`/`completion`, or `messages`. Rows of several pairs must have been
-            expanded (`llm_jepa.view_pairs`).
+        dataset: Two named columns, or `prompt`/`completion`, or turns. Rows of several pairs must have been expanded
+            (`llm_jepa.view_pairs`).
         mapping: Names of the columns, the system prompt, and what the chat template gets beside the turns.
         has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
         num_proc: Processes that map it; a stream has none.
@@ -146,7 +147,7 @@ def is_prepared(dataset: AnyDataset, objective: str) -> bool:
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
     """Whether views can be made of the data set's columns."""
     columns = set(get_dataset_column_names(dataset))
-    return mapping.pair is not None or "messages" in columns or {"prompt", "completion"} <= columns
+    return mapping.pair is not None or turn_column(columns) is not None or {"prompt", "completion"} <= columns
 
 
 def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Callable[..., dict[str, Any]], list[str]]:
@@ -158,14 +159,16 @@ def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Calla
         if mapping.target_turn != "last":
             raise ValueError(
                 f"`target_turn: {mapping.target_turn}` has no effect on `prompt` and `completion`, which say "
-                "themselves what is learned; only on `messages`."
+                "themselves what is learned; only on turns."
             )
         return _row_from_prompt_completion, ["prompt", "completion"]
-    if "messages" in columns:
-        return _row_from_messages, ["messages"]
+    column = turn_column(columns)
+    if column is not None:
+        return partial(_row_from_turns, column), [column]
     raise ValueError(
         f"The data set has the columns {columns}. Name two of them as `source_column` and `target_column`, or give "
-        f"`messages`, `prompt` and `completion`, or pre-tokenised {[*TOKENISED_COLUMNS, *VIEW_COLUMNS]}."
+        f"`messages` or `conversations`, `prompt` and `completion`, or pre-tokenised "
+        f"{[*TOKENISED_COLUMNS, *VIEW_COLUMNS]}."
     )
 
 
@@ -205,53 +208,26 @@ def _row_from_prompt_completion(
             "target": completion,
         }
     _require_chat_template(has_chat_template)
-    _check_messages(prompt, "prompt")
-    _check_messages(completion, "completion")
+    prompt, completion = to_messages(prompt, "prompt"), to_messages(completion, "completion")
     return {
         "prompt": _with_system_prompt(prompt, mapping.system_prompt),
         "completion": completion,
         "source": prompt[turn_of_source(prompt, mapping.source_turn)]["content"],
-        "target": _last_content(completion, "assistant"),
+        "target": last_content(completion, "assistant"),
     }
 
 
-def _row_from_messages(example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
-    messages = example["messages"]
-    _check_messages(messages, "messages")
+def _row_from_turns(
+    column: str, example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool
+) -> dict[str, Any]:
+    messages = to_messages(example[column], column)
     if mapping.target_turn == "first":
         messages = messages[: target_turns(messages)[0] + 1]
     if not messages or messages[-1]["role"] != "assistant":
         last = messages[-1]["role"] if messages else "nothing"
-        raise ValueError(f"`messages` must end with the assistant turn to learn; it ends with {last}.")
+        raise ValueError(f"`{column}` must end with the assistant turn to learn; it ends with {last}.")
     split = {"prompt": messages[:-1], "completion": messages[-1:]}
     return _row_from_prompt_completion(split, mapping, has_chat_template)
-
-
-def target_turns(messages: Any) -> list[int]:
-    """The positions of the assistant turns that have a text and a user turn before them: what may be a target.
-
-    Raises:
-        ValueError: There is none, or these are no chat messages.
-    """
-    _check_messages(messages, "messages")
-    first_user = next((i for i, message in enumerate(messages) if message["role"] == "user"), len(messages))
-    found = [
-        i
-        for i, message in enumerate(messages)
-        if i > first_user and message["role"] == "assistant" and str(message["content"] or "").strip()
-    ]
-    if not found:
-        roles = [message["role"] for message in messages]
-        raise ValueError(f"no assistant turn with a text follows a user turn among the roles {roles}.")
-    return found
-
-
-def _check_messages(messages: Any, column: str) -> None:
-    if not isinstance(messages, list):
-        raise ValueError(f"`{column}` is {type(messages).__name__}, not a list of chat messages.")
-    for message in messages:
-        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            raise ValueError(f"`{column}` holds {message!r:.60}; a chat message has a `role` and a `content`.")
 
 
 def _require_chat_template(has_chat_template: bool) -> None:
@@ -279,13 +255,6 @@ def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping:
         raise ValueError("`chat_template_kwargs` has no effect on plain strings, which no chat template renders.")
     own = example.get("chat_template_kwargs") or {}
     return {**row, "chat_template_kwargs": {**(mapping.chat_template_kwargs or {}), **own}}
-
-
-def _last_content(messages: Messages, role: str) -> Any:
-    for message in reversed(messages):
-        if message["role"] == role:
-            return message["content"]
-    raise ValueError(f"there is no {role} turn among the roles {[message['role'] for message in messages]}.")
 
 
 def _check_view(text: Any, view: str) -> None:

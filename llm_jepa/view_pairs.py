@@ -9,14 +9,8 @@ from typing import Any, Literal
 from datasets import Dataset, Features, Value
 from trl.data_utils import get_dataset_column_names
 
-from llm_jepa.rows import (
-    PAIR_COLUMNS,
-    PREPARATION_VERSION,
-    TEMPLATE_COLUMNS,
-    AnyDataset,
-    ColumnMapping,
-    target_turns,
-)
+from llm_jepa.rows import PAIR_COLUMNS, PREPARATION_VERSION, TEMPLATE_COLUMNS, AnyDataset, ColumnMapping
+from llm_jepa.turns import target_turns, to_messages, turn_column
 from llm_jepa.view_fields import MissingViewError, ViewField, find_fields
 
 logger = logging.getLogger(__name__)
@@ -50,8 +44,8 @@ def expand_rows(
         fields = find_fields(mapping.view_columns, columns)
         read = {name for field in fields for name in field.columns}
         expand, added = partial(_pairs_of_views, fields, mapping.view_pairs, mapping.missing_views), PAIR_COLUMNS
-    elif mapping.target_turn == "all" and mapping.pair is None and "messages" in columns:
-        read, expand = {"messages"}, _pairs_of_turns
+    elif mapping.target_turn == "all" and mapping.pair is None and (column := turn_column(columns)) is not None:
+        read, expand = {column}, partial(_pairs_of_turns, column)
     else:
         return dataset
     if not keeps_columns:
@@ -120,8 +114,8 @@ def _pairs(views: list[Any], kind: Literal["chain", "all"] | None) -> list[tuple
     return list(combinations(views, 2) if kind == "all" else pairwise(views))
 
 
-def _pairs_of_turns(row: Row) -> list[Row]:
-    return [{"messages": row["messages"][: turn + 1]} for turn in target_turns(row["messages"])]
+def _pairs_of_turns(column: str, row: Row) -> list[Row]:
+    return [{column: row[column][: turn + 1]} for turn in target_turns(to_messages(row[column], column))]
 
 
 def _report_skipped(num_pairs: int, num_left: int) -> None:

@@ -28,8 +28,8 @@ from tests.tiny import PAIRS, save_tiny_model
 CHAT = [{"role": "user", "content": "digits"}, {"role": "assistant", "content": "[0-9]"}]
 SHARE = [{"from": "human", "value": "digits"}, {"from": "gpt", "value": "[0-9]"}]
 SHARE_VIEWS = (
-    "{{ (conversations | selectattr('from', 'in', ['human', 'user']) | first).value }}",
-    "{{ (conversations | selectattr('from', 'in', ['gpt', 'assistant', 'model']) | first).value }}",
+    "{{ (chat | selectattr('from', 'in', ['human', 'user']) | first).value }}",
+    "{{ (chat | selectattr('from', 'in', ['gpt', 'assistant', 'model']) | first).value }}",
 )
 
 
@@ -60,8 +60,10 @@ def profile(path: Path, **options) -> DataProfile:
         ({"translation": {"de": "q", "en": "a"}}, ("translation.de", "translation.en"), False),
         ({"question": "q", "answer": "a", "sql": "s"}, ("question", "answer"), False),
         ({"id": "1", "context": "c", "question": "q", "answer": "a"}, ("question", "answer"), False),
-        ({"conversations": SHARE}, SHARE_VIEWS, False),
-        ({"conversations": [{"from": "system", "value": "You are brief."}, *SHARE]}, SHARE_VIEWS, False),
+        ({"chat": SHARE}, SHARE_VIEWS, False),
+        ({"chat": [{"from": "system", "value": "You are brief."}, *SHARE]}, SHARE_VIEWS, False),
+        ({"conversations": SHARE}, {}, True),
+        ({"conversations": CHAT, "id": "a"}, {}, True),
         ({"messages": CHAT}, {}, True),
         ({"prompt": "q", "completion": "a"}, {}, True),
         ({"text": "t", "label": 1}, {"jepa_objective": "tube", "dataset_text_field": "text"}, False),
@@ -81,7 +83,7 @@ def test_a_mapping_is_proposed_and_makes_rows(row, expected, is_certain, tmp_pat
     if found.proposal.has_views:
         dataset = load_split(ScriptArguments(dataset_name=str(path)), "train")
         made = to_rows(dataset, ColumnMapping.from_args(args), True)
-        is_chat = "messages" in row or "conversations" in row
+        is_chat = not {"messages", "conversations", "chat"}.isdisjoint(row)
         assert (len(made), made[0]["source"], made[0]["target"]) == (2, *(("digits", "[0-9]") if is_chat else "qa"))
         assert found.duplicate_pairs.num_duplicates == 1
 

@@ -50,6 +50,7 @@ LAYERS = [
         "hub_errors",
         "owners_card",
     },
+    {"turns"},
 ]
 LEAVES = {
     "losses",
@@ -63,6 +64,7 @@ LEAVES = {
     "statistics",
     "view_fields",
     "devices",
+    "turns",
 }
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -246,7 +246,7 @@ BAD_CHATS = [
     ({"messages": CHAT[:3]}, "must end with the assistant turn to learn; it ends with user"),
     ({"messages": None}, "`messages` is NoneType, not a list of chat messages"),
     ({"messages": "hello"}, "`messages` is str, not a list of chat messages"),
-    ({"messages": [{"from": "gpt", "value": "x"}]}, "a chat message has a `role` and a `content`"),
+    ({"messages": [{"speaker": "gpt", "text": "x"}]}, "a chat message has a `role` and a `content`"),
     ({"messages": CHAT[1:2]}, "there is no user turn among the roles []"),
     ({"messages": [{"role": "system", "content": "s"}, CHAT[1]]}, "no user turn among the roles ['system']"),
     ({"messages": [CHAT[0], {"role": "assistant", "content": " "}]}, "the target is empty"),

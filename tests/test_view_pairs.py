@@ -132,6 +132,17 @@ def test_every_turn_that_answers_may_be_a_target_in_a_row_of_its_own(streaming):
     assert pairs(chats, streaming, target_turn="all") == [*both, *both, ("again?", "7")]
 
 
+def test_share_gpts_turns_are_conversations():
+    """As chat messages of the same roles, in whichever of the two columns."""
+    roles = {"system": "system", "user": "human", "assistant": "gpt"}
+    turns = [{"from": roles[message["role"]], "value": message["content"]} for message in CHAT]
+    for options in ({"target_turn": "all"}, {"target_turn": "first"}, {"source_turn": "first"}):
+        assert pairs([{"conversations": turns[:5]}], **options) == pairs([{"messages": CHAT[:5]}], **options)
+    assert pairs([{"messages": turns[:5], "conversations": []}]) == pairs([{"messages": CHAT[:5]}])
+    shared = prepared([{"conversations": turns[:5]}], target_turn="all")
+    assert shared == prepared([{"messages": CHAT[:5]}], target_turn="all")
+
+
 def test_the_first_target_and_the_first_source():
     chats = [{"messages": CHAT[1:5]}, {"messages": [{"role": "user", "content": "hm"}, *CHAT[1:5]]}]
     assert pairs(chats, target_turn="first") == [("letters", "[a-z]")] * 2
