@@ -1,34 +1,58 @@
 """What surrounds the work of every program of the package: its log, and how a user's mistake ends it."""
 
+import errno
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 PACKAGE = Path(__file__).resolve().parent
 MISTAKE_STATUS = 2
+INTERRUPTED_STATUS = 128 + signal.SIGINT
+USERS_ERRNOS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBUSY, errno.ENAMETOOLONG}
+)
+"""What of the machine's state only its user can change: permissions, space, mounts."""
 
 
 @contextmanager
 def entry_point() -> Iterator[None]:
     """Run a program's body: log to standard error, and end with one line there when this package raises an error.
 
-    A ValueError or RuntimeError that comes out of another library is no message for the user: it keeps its traceback.
+    So do errors of the user's files and directories, wherever they are met, and Ctrl-C. A ValueError or RuntimeError
+    that comes out of another library is no message for the user: it keeps its traceback.
     """
-    logging.basicConfig(format="%(message)s")
     # Of arguments that TRL still names in the old way; whoever runs a recipe can do nothing about it.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+    logger, handler = logging.getLogger("llm_jepa"), logging.StreamHandler()  # not the root: libraries have their own
+    logger.addHandler(handler)
     is_main_process = os.environ.get("RANK", "0") == "0"
-    logging.getLogger("llm_jepa").setLevel(logging.INFO if is_main_process else logging.WARNING)
+    logger.setLevel(logging.INFO if is_main_process else logging.WARNING)
     try:
         yield
     except (ValueError, RuntimeError, FloatingPointError) as error:
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
         if not raised_in.is_relative_to(PACKAGE):
             raise
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        raise SystemExit(MISTAKE_STATUS) from None
+        _end(str(error))
+    except OSError as error:
+        if error.errno not in USERS_ERRNOS:
+            raise
+        names = " -> ".join(f"`{name}`" for name in (error.filename, error.filename2) if name is not None)
+        _end(f"{names}: {error.strerror}." if names else f"{error.strerror}.")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(INTERRUPTED_STATUS) from None
+    finally:
+        logger.removeHandler(handler)
+
+
+def _end(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    raise SystemExit(MISTAKE_STATUS) from None

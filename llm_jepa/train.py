@@ -21,7 +21,7 @@ from llm_jepa.checkpoints import checkpoint_to_resume, is_complete, remove_torn,
 from llm_jepa.config import JEPAConfig
 from llm_jepa.entry import entry_point
 from llm_jepa.hub import check_push
-from llm_jepa.interruption import Terminated, saved_at_sigterm
+from llm_jepa.interruption import Terminated, saved_when_asked_to_end
 from llm_jepa.loading import check_text_files, load_split
 from llm_jepa.modeling import model_origin, resolve_model
 from llm_jepa.publishing_trainer import publish, repository_name
@@ -59,7 +59,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
         ValueError: The output directory is another recipe's, the data cannot be loaded, or the launcher's settings
             were not followed; nothing has been written then. Or a stream has come to a line that cannot be read.
         WriteError: A checkpoint or the model could not be written.
-        Terminated: SIGTERM came, and a checkpoint has been saved.
+        Terminated: SIGTERM or Ctrl-C came, and a checkpoint has been saved.
     """
     output_dir = recipe.output_dir
     check_deepspeed(recipe.training)
@@ -96,7 +96,7 @@ def _run(trainer: JEPATrainer, recipe: Recipe, checkpoint: str | None) -> None:
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
     try:
-        with saved_at_sigterm(trainer):
+        with saved_when_asked_to_end(trainer):
             trainer.train(resume_from_checkpoint=checkpoint)
             with write_errors_explained("The model", output_dir):
                 trainer.save_model(str(output_dir))

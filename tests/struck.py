@@ -34,12 +34,13 @@ class Strike:
     Args:
         at: So many steps done and the next under way, or the end of a path: half of that file, or of what is to be
             deleted there, is written or gone.
-        by: SIGKILL; SIGTERM, also one that the launcher passes on; or no file may grow beyond so many bytes.
+        by: SIGKILL; SIGTERM, also one that the launcher passes on; SIGINT, once or twice; or no file may grow beyond so
+            many bytes.
         rank: The process, if there are several.
     """
 
     at: int | str
-    by: Literal["kill", "term", "launcher"] | int = "kill"
+    by: Literal["kill", "term", "int", "int twice", "launcher"] | int = "kill"
     rank: int = 0
 
     def fall(self) -> None:
@@ -54,7 +55,9 @@ class Strike:
             signal.signal(signal.SIGTERM, handler)
             os.kill(os.getpid(), signal.SIGTERM)
         else:
-            os.kill(os.getpid(), signal.SIGKILL if self.by == "kill" else signal.SIGTERM)
+            number = {"kill": signal.SIGKILL, "term": signal.SIGTERM}.get(self.by, signal.SIGINT)
+            for _ in range(2 if self.by == "int twice" else 1):
+                os.kill(os.getpid(), number)
 
 
 def train(strike: Strike | None, arguments: list[str]) -> int:

@@ -279,17 +279,30 @@ def test_predictions_are_one_json_object_a_line(tmp_path):
     assert [Prediction(**json.loads(line)) for line in lines] == predictions
 
 
-def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, capsys):
+def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, capsys, monkeypatch):
+    """A table that fits a pipe, or a terminal of 80 characters, with all seven scores of a regex."""
+    monkeypatch.setenv("COLUMNS", "80")
     status = main([
         *("eval", str(trained), "--max_rows", "2", "--max_new_tokens", str(LIMIT)),
-        *("--predictions", str(tmp_path), "--eval_batch_size", "2", "--seed", "7"),
+        *("--predictions", str(tmp_path), "--eval_batch_size", "2", "--seed", "7", "--task", "regex"),
     ])  # fmt: skip
     assert status == 0
     printed = capsys.readouterr().out
-    [base, tuned] = [line for line in printed.splitlines() if " %" in line]
-    cells = [cell.strip() for cell in base.replace("┃", "│").split("│")[1:-1]]
-    assert cells == ["base", "100.0 % ± 0.0", "100.0 %", "100.0 %", "0.0 %", "100.0 %", "2"]
-    assert "tuned" in tuned
+    lines = [line.replace("┃", "│").split("│")[1:-1] for line in printed.splitlines() if line[:1] in "┃│"]
+    table = {name.strip(): [cell.strip() for cell in cells] for name, *cells in lines}
+    assert table[""] == ["base", "tuned"]
+    assert list(table)[1:] == [
+        "strict",
+        "prefix",
+        "contains",
+        "stop rate",
+        "cap rate",
+        "equivalent",
+        "nontrivial",
+        "rows",
+    ]
+    base = [table[name][0] for name in ("strict", "prefix", "contains", "stop rate", "cap rate", "rows")]
+    assert base == ["100.0 % ± 0.0", "100.0 %", "100.0 %", "0.0 %", "100.0 %", "2"]
     assert f"tuned: {trained.parent / 'run'}" in printed
     for arm in ("base", "tuned"):
         assert len((tmp_path / f"predictions-{arm}.jsonl").read_text().splitlines()) == 2

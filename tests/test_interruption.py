@@ -11,14 +11,13 @@ import pytest
 import yaml
 
 from llm_jepa.checkpoints import MANIFEST_FILE, is_whole, last_whole, write_manifest
-from llm_jepa.entry import MISTAKE_STATUS
+from llm_jepa.entry import INTERRUPTED_STATUS, MISTAKE_STATUS
 from llm_jepa.predictor import FILE_NAME
 from tests.forks import TIMEOUT_SECONDS, fork, fork_ranks, said_by_ranks
 from tests.struck import Strike, as_argument, train
 from tests.tiny import PAIRS, save_tiny_model
 
 TESTS = Path(__file__).parent
-TERMINATED_STATUS = 143
 SETTINGS = {
     "source_column": "source",
     "target_column": "target",
@@ -178,17 +177,29 @@ def test_the_last_checkpoint_is_the_one_of_most_steps(tmp_path):
     assert last_whole(tmp_path) == tmp_path / "checkpoint-10"
 
 
-# --- SIGTERM
+# --- SIGTERM and Ctrl-C
 
 
-@pytest.mark.parametrize("step", [5, 8], ids=["within-an-epoch", "at-its-end"])
-def test_sigterm_saves_the_step_under_way_and_the_run_goes_on_from_it(step, place, undisturbed):
-    assert run(place, Strike(step - 1, by="term")) == TERMINATED_STATUS, said()
-    assert f"SIGTERM: checkpoint-{step} is saved; the same command goes on from it." in said()
+@pytest.mark.parametrize(
+    ("step", "by"), [(5, "term"), (8, "term"), (6, "int")], ids=["within-an-epoch", "at-its-end", "Ctrl-C"]
+)
+def test_a_signal_saves_the_step_under_way_and_the_run_goes_on_from_it(step, by, place, undisturbed):
+    number = {"term": signal.SIGTERM, "int": signal.SIGINT}[by]
+    assert run(place, Strike(step - 1, by=by)) == 128 + number, said()
+    assert f"{number.name}: checkpoint-{step} is saved; the same command goes on from it." in said()
     assert max(steps_there()) == step
     assert not Path("out/model.safetensors").exists()
     assert run(place) == 0, said()
     assert f"Resuming from out/checkpoint-{step}." in said()
+    assert_same_run(Path("out"), undisturbed)
+
+
+def test_a_second_ctrl_c_ends_at_once(place, undisturbed):
+    """The same command then goes on from the last checkpoint that was due."""
+    assert run(place, Strike(5, by="int twice")) == INTERRUPTED_STATUS, said()
+    assert said().splitlines()[-1] == "interrupted"
+    assert max(steps_there()) == 4
+    assert run(place) == 0, said()
     assert_same_run(Path("out"), undisturbed)
 
 

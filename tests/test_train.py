@@ -1,6 +1,10 @@
 """A run goes where nothing is lost, stops and goes on exactly, and starts in every form that is promised."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -228,6 +232,37 @@ def test_a_mistake_ends_in_one_line(inputs, capsys):
 def test_an_error_of_another_library_keeps_its_traceback():
     with pytest.raises(ValueError, match="Expecting value"), entry_point():
         json.loads("nonsense")
+
+
+def test_what_only_the_user_can_change_of_the_machine_ends_in_one_line(tmp_path, capsys):
+    """Also where another library meets it; a file that is not there may be a mistake of the program."""
+    with pytest.raises(SystemExit) as ended, entry_point():
+        tmp_path.joinpath("x" * 300).read_text()
+    assert ended.value.code == MISTAKE_STATUS
+    assert capsys.readouterr().err == f"error: `{tmp_path / ('x' * 300)}`: File name too long.\n"
+    with pytest.raises(SystemExit), entry_point():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert capsys.readouterr().err == "error: No space left on device.\n"
+    with pytest.raises(FileNotFoundError), entry_point():
+        tmp_path.joinpath("nothing").read_text()
+
+
+def test_ctrl_c_ends_in_one_line(capsys):
+    with pytest.raises(SystemExit) as ended, entry_point():
+        raise KeyboardInterrupt
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
+def test_a_librarys_own_log_is_not_written_twice():
+    """`huggingface_hub` writes by a handler of its own; what a program of the package logs goes to standard error."""
+    code = (
+        "import logging\nfrom huggingface_hub.utils import logging as hub_logging\n"
+        "from llm_jepa.entry import entry_point\n"
+        "with entry_point():\n    hub_logging.get_logger('huggingface_hub').warning('theirs')\n"
+        "    logging.getLogger('llm_jepa.train').info('ours')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert sorted(done.stderr.splitlines()) == ["ours", "theirs"]
 
 
 # --- launchers ---

@@ -29,7 +29,11 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    with entry_point():
+        return _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="llm-jepa", description="Fine-tune causal LMs with LLM-JEPA.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = None
@@ -42,8 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             run = module.run
     args = _parse(parser, argv)
     assert run is not None, "argparse ends the program when there is no command"
-    with entry_point():
-        return run(args)
+    return run(args)
 
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

@@ -95,15 +95,18 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def _table(results: Sequence[ArmResult], names: Sequence[str]) -> Table:
-    table = Table(caption="± standard error in percentage points; n rows")
-    table.add_column("model")
-    for name in (*(HEADINGS.get(name, name) for name in names), "n"):
-        table.add_column(name, justify="right", no_wrap=True)
+    """A column for each model, so that it fits a terminal of 80 characters however many scores the task has."""
+    table = Table(caption="± standard error in percentage points")
+    table.add_column("")
     for result in results:
-        strict = result.scores["strict"]
-        shown = [_percent(result.scores[name]) for name in names]
-        shown[0] += f" ± {100 * strict.standard_error:.1f}"
-        table.add_row(result.arm, *shown, str(strict.count))
+        table.add_column(result.arm, justify="right", no_wrap=True)
+    for name in names:
+        shown = [_percent(result.scores[name]) for result in results]
+        if name == "strict":
+            errors = [100 * result.scores[name].standard_error for result in results]
+            shown = [f"{share} ± {error:.1f}" for share, error in zip(shown, errors, strict=True)]
+        table.add_row(HEADINGS.get(name, name), *shown)
+    table.add_row("rows", *(str(result.scores["strict"].count) for result in results))
     return table
 
 
