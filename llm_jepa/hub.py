@@ -11,9 +11,10 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, get_token
 from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 
 from llm_jepa.adapters import base_of
-from llm_jepa.hub_errors import NOTHING, REASONS, explained
+from llm_jepa.hub_errors import NO_HUB, NOTHING, REASONS, explained
 from llm_jepa.model_card import CardFacts, results_yaml, write_card
 from llm_jepa.publication import CARD_FILE, RESULTS_FILE, Kind, gather, is_ours, kind_of, refuse_leaks
 from llm_jepa.run_record import RunRecord, read_run
@@ -115,7 +116,10 @@ def log_in(api: HfApi, repo_id: str) -> str:
         ValueError: The token has expired, or may not write there. Of a fine-grained one that is not told.
     """
     with explained(repo_id):
+        validate_repo_id(repo_id)
         user = api.whoami()
+    if "name" not in user:
+        raise ValueError(f"{repo_id}: {api.endpoint}: {NO_HUB} {NOTHING}")
     repo_id = repo_id if "/" in repo_id else f"{user['name']}/{repo_id}"
     role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
     writable = {user["name"], *(org["name"] for org in user.get("orgs") or [] if org.get("roleInOrg") != "read")}

@@ -28,6 +28,7 @@ from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
 from llm_jepa.sources import Sources
 
 TAGS = ("llm-jepa", "trl", "sft")
+LIBRARIES: dict[Kind, str] = {"adapter": "peft", "model": "transformers"}
 JEPA_OPTIONS = (
     "jepa_objective", "jepa_weight", "lm_weight", "jepa_loss", "info_nce_temperature", "jepa_direction",
     "jepa_source_view", "jepa_target", "num_predictor_tokens", "predictor_position", "span_sampler", "jepa_dropout",
@@ -92,6 +93,17 @@ def write_card(facts: CardFacts, existing: str | None) -> str:
     return card.replace("\n", line_break)
 
 
+def draft_card(name: str, kind: Kind) -> str:
+    """The card of a run that is not published: in place of TRL's and PEFT's, whose base may be a path."""
+    text = (
+        f"# {name}\n\nTrained with the toolkit for LLM-JEPA; `recipe.yaml`, where there is one, says how. "
+        "`llm-jepa push` publishes this directory, and in place of this card writes one with data, objective, "
+        "measured results and cost.\n"
+    )
+    metadata = {"library_name": LIBRARIES[kind], "pipeline_tag": "text-generation", "tags": [*TAGS]}
+    return with_metadata(text, metadata)
+
+
 def results_yaml(facts: CardFacts) -> str | None:
     """The headline score in the form of `.eval_results/*.yaml`; None without one, or for data that no Hub has."""
     scores = facts.record.scores.get("tuned")
@@ -113,7 +125,7 @@ def _metadata(facts: CardFacts, there: dict[str, Any]) -> dict[str, Any]:
     """Our entries of a card's metadata, those that are lists with what they hold already."""
     base, data = facts.sources.base.id, facts.sources.data.id
     entries: dict[str, Any] = {
-        "library_name": "peft" if facts.kind == "adapter" else "transformers",
+        "library_name": LIBRARIES[facts.kind],
         "pipeline_tag": "text-generation",
         "tags": _joined(there.get("tags"), TAGS),
     }

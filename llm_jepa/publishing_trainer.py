@@ -4,12 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import TrainingArguments
 from trl import SFTTrainer
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.hub import push
-from llm_jepa.model_card import CARD_SETTINGS
+from llm_jepa.model_card import CARD_SETTINGS, draft_card
+from llm_jepa.publication import CARD_FILE, Kind
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,17 @@ class PublishingTrainer(SFTTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model; transformers would also publish here, before the run is recorded."""
         super().save_model(output_dir, True)
+        self._write_card(Path(output_dir or str(self.args.output_dir)))  # in place of PEFT's
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Say what the output directory holds, without a path of this machine; `push` writes the card that tells."""
+        self._write_card(Path(str(self.args.output_dir)))
+
+    def _write_card(self, directory: Path) -> None:
+        if self.is_world_process_zero():
+            kind: Kind = "adapter" if isinstance(self.model, PeftModel) else "model"
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / CARD_FILE).write_text(draft_card(repository_name(self.args), kind), encoding="utf-8")
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Note the repository's name; it is made when there is something to publish."""

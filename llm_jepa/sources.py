@@ -113,7 +113,7 @@ def _find(
     public_id = given_id or (hub_id(name, is_local) if name else None)
     if public_id is None:
         return unpublished
-    with explained(public_id):
+    with explained(f"`{option} {public_id}`" if given_id else public_id):
         try:
             info = api.repo_info(public_id, repo_type=repo_type)
         except RepositoryNotFoundError:

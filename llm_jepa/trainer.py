@@ -84,7 +84,6 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
     """
 
     _tag_names = ["trl", "sft", "llm-jepa"]  # noqa: RUF012 (as TRL declares it)
-    _name = "LLM-JEPA"
 
     args: JEPAConfig
     model: PreTrainedModel | PeftModel  # transformers allows None, before there is a model

@@ -34,8 +34,8 @@ class Strike:
     Args:
         at: So many steps done and the next under way, or the end of a path: half of that file, or of what is to be
             deleted there, is written or gone.
-        by: SIGKILL; SIGTERM, also one that the launcher passes on; SIGINT, once or twice; or no file may grow beyond so
-            many bytes.
+        by: SIGKILL; SIGTERM, also one that the launcher passes on; SIGINT, once or twice; or no file may grow beyond
+            so many bytes.
         rank: The process, if there are several.
     """
 

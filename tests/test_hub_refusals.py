@@ -1,6 +1,8 @@
 """What `llm-jepa push` refuses, and how a call that fails is told, on a Hub on loopback."""
 
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -52,7 +54,10 @@ def test_a_repository_of_another_kind_is_left_alone(hub, run, capsys, private, f
 
 
 def test_a_name_that_is_none_and_a_card_that_cannot_be_read_are_named(hub, run, capsys):
-    assert "a/b/c: " in refusal(hub, capsys, run, "--repo_id", "a/b/c", "--base_model", BASE)
+    error = refusal(hub, capsys, run, "--repo_id", "a/b/c", "--base_model", BASE)
+    assert "a/b/c: Repo id must be in the form 'repo_name' or 'namespace/repo_name'" in error
+    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", "../tiny")
+    assert error.startswith("error: `--base_model ../tiny`: Repo id must")
     hub.add(REPO, {"README.md": b"---\nlicense: [mit\n---\n"}, private=True)
     error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
     assert "its README.md is left as it is: the metadata at its top cannot be read" in error
@@ -64,6 +69,39 @@ def test_a_card_that_is_no_utf_8_and_a_record_that_was_cut_off_are_named(hub, ru
     assert "its README.md is no UTF-8 at byte 24" in refusal(hub, capsys, *arguments)
     (run / "environment.json").write_text("{")
     assert "environment.json` cannot be read" in refusal(hub, capsys, *arguments)
+
+
+class NoHub(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize("answer", [b"<html>Log in to the proxy</html>", b'{"error": "no"}'])
+def test_what_answers_but_is_no_hub_is_said(hub, run, capsys, monkeypatch, answer):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), NoHub)
+    server.answer = answer
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    try:
+        error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert f"{REPO}: {endpoint}: What answers there does not answer as a Hub does: look at HF_ENDPOINT" in error
+
+
+def test_an_endpoint_without_a_scheme_is_named(hub, run, capsys, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "127.0.0.1:9")
+    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
+    assert "HF_ENDPOINT is '127.0.0.1:9'; it must begin with https:// or http://." in error
 
 
 def test_an_expired_token_and_a_missing_one_are_told_apart(hub, run, capsys, monkeypatch):

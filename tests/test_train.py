@@ -123,6 +123,18 @@ def test_lora_leaves_a_plain_adapter(inputs):
     assert (tuned(ids).logits - plain_logits).abs().max() > 1e-3
 
 
+def test_the_card_beside_the_weights_names_no_path_of_the_machine(inputs):
+    """PEFT's and TRL's name the base's directory; somebody may upload this one by hand. Checkpoints have the same."""
+    train(read(inputs, use_peft=True, save_strategy="steps", save_steps=1))
+    cards = sorted(Path("out").rglob("README.md"))
+    assert [str(card.parent) for card in cards] == ["out", "out/checkpoint-1", "out/checkpoint-2"]
+    for card in cards:
+        text = card.read_text(encoding="utf-8")
+        assert text.startswith("---\nlibrary_name: peft\n")
+        assert "`llm-jepa push` publishes this directory" in text
+        assert str(inputs) not in text
+
+
 def test_evaluation_takes_the_test_split(inputs):
     trainer = train(read(inputs, eval_strategy="steps", eval_steps=2))
     assert len(trainer.eval_dataset) == 2

@@ -102,7 +102,6 @@ class Watched(SFTTrainer):
     """Keeps what `compute_loss`, `training_step` and `log` were given and gave."""
 
     _tag_names = ["ours"]  # noqa: RUF012 (as TRL declares it)
-    _name = "Our method"
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -167,12 +166,9 @@ def test_the_trainer_holds_its_tokenizer_and_label_smoother(tmp_path):
     assert watched(tmp_path, label_smoothing_factor=0.1).label_smoother is not None
 
 
-def test_the_tags_and_the_name_of_a_subclass_reach_the_model_and_its_card(tmp_path):
-    """They are class attributes that TRL reads."""
-    trainer = watched(tmp_path)
-    trainer.create_model_card()
-    assert trainer.model.model_tags == ["ours"]
-    assert "Our method" in (tmp_path / "README.md").read_text()
+def test_the_tags_of_a_subclass_reach_the_model(tmp_path):
+    """They are a class attribute that TRL reads."""
+    assert watched(tmp_path).model.model_tags == ["ours"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ from llm_jepa.modeling import KNOWN_MODELS, SOURCE_FILE, fetch_model
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(KNOWN_MODELS)}")
-    parser.add_argument("--output_dir", type=Path, help="where to put it (default: a directory in the cache)")
+    parser.add_argument(
+        "--output_dir",
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="where to put it (default: in $LLM_JEPA_CACHE, else in ~/.cache/llm_jepa)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
