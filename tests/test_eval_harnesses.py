@@ -214,6 +214,7 @@ def test_the_commands_of_the_readme_run(directory, tmp_path):
     base_alone = "--arms base --model_name_or_path MODEL --max_new_tokens 8"
     table = run(f"{commands[0]} {base_alone}", tmp_path)
     assert "stop rate" in table
-    assert re.search(r"base .* 8 ", table)
+    assert re.search(r"┃ +base ┃", table)
+    assert re.search(r"rows +│ +8 │", table)
     assert "equivalent_nontrivial" in run(f"{commands[1]} --gen_kwargs max_gen_toks=8", tmp_path)
     assert "'equivalent': 1.0" in run(commands[2], tmp_path)
