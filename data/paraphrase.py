@@ -79,10 +79,10 @@ DATA_SET = DataSet(
     name="paraphrase",
     title="Paraphrases",
     description="Texts of one meaning, in pairs that follow one another through a group.",
-    source="unless the table of files names your own: Scherrer 2020, TaPaCo: A Corpus of Sentential Paraphrases for "
-    "73 Languages (LREC 2020), its English part; on the Hub as community-datasets/tapaco",
+    source="Scherrer 2020, TaPaCo: A Corpus of Sentential Paraphrases for 73 Languages (LREC 2020), its English part; "
+    "on the Hub as community-datasets/tapaco",
     licence="cc-by-2.0",
-    licence_text="TaPaCo: CC BY 2.0, name the source. Of files of your own: theirs; correct this line and the header.",
+    licence_text="CC BY 2.0: name the source.",
     columns={"source": "text i of a group", "target": "text i + 1", "group": "which group"},
     files={
         "groups": UpstreamFile(

@@ -10,7 +10,15 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm_jepa.preparers.data_set import DataSet, Inputs, add_share_arguments, split_at_random
+from llm_jepa.preparers.data_set import (
+    OWN_LICENCE,
+    OWN_LICENCE_TEXT,
+    OWN_SOURCE,
+    DataSet,
+    Inputs,
+    add_share_arguments,
+    split_at_random,
+)
 from llm_jepa.preparers.program import run
 from llm_jepa.preparers.records import Record, read_aligned_lines, read_records
 from llm_jepa.preparers.splits import LeftOut, Row, Rows, Splits, by_either_view, convert
@@ -59,9 +67,9 @@ DATA_SET = DataSet(
     name="translation",
     title="Translation pairs",
     description="Texts and their translations.",
-    source="files of your own, named below.",
-    licence="unknown",
-    licence_text="that of your files; correct this line and the header.",
+    source=OWN_SOURCE,
+    licence=OWN_LICENCE,
+    licence_text=OWN_LICENCE_TEXT,
     columns={"source": "a text", "target": "its translation"},
     make_splits=make_splits,
     overlap=by_either_view,

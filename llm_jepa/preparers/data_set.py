@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llm_jepa.preparers.records import Record
@@ -10,6 +10,10 @@ from llm_jepa.preparers.splits import Overlap, Row, Rows, Splits, by_source, con
 from llm_jepa.preparers.upstream import Input, UpstreamFile
 
 Inputs = Mapping[str, Input]
+
+OWN_LICENCE = "unknown"
+OWN_LICENCE_TEXT = "that of your files; correct this line and the header."
+OWN_SOURCE = "files of your own, named below."
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class DataSet:
     find_own_inputs: Callable[[argparse.Namespace], Inputs] | None = None
     write_more: Callable[[Path, Inputs, argparse.Namespace], None] | None = None
     settings: Sequence[str] = ()
+
+
+def of_own_files(data_set: DataSet) -> DataSet:
+    """The same made of files of the user's own: of what was published, source, licence and languages do not hold."""
+    return replace(data_set, source=OWN_SOURCE, licence=OWN_LICENCE, licence_text=OWN_LICENCE_TEXT, languages=())
 
 
 def published_splits(

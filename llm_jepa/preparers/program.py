@@ -7,7 +7,7 @@ from pathlib import Path
 from llm_jepa.entry import entry_point
 from llm_jepa.fetched_files import sha256_of
 from llm_jepa.preparers.card import write_card
-from llm_jepa.preparers.data_set import DataSet, Inputs
+from llm_jepa.preparers.data_set import DataSet, Inputs, of_own_files
 from llm_jepa.preparers.output import staged_directory
 from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts, SplitWriter
 from llm_jepa.preparers.upstream import find_inputs
@@ -34,6 +34,8 @@ def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
     """
     with staged_directory(options.output_dir) as staging:
         inputs = _find_inputs(data_set, options)
+        if inputs and all(one.location is None for one in inputs.values()):
+            data_set = of_own_files(data_set)
         writer = SplitWriter(staging, data_set.overlap, data_set.keep_duplicates, options.skip_incomplete)
         splits = data_set.make_splits(inputs, options)
         counts = {

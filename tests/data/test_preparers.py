@@ -212,6 +212,18 @@ def prepare_groups(path: Path, *options: str) -> str:
     return "\n".join(run(SCRIPTS["paraphrase"].DATA_SET, [*arguments, *options]))
 
 
+def test_the_card_claims_nothing_of_tapaco_for_groups_of_ones_own(tmp_path, prepared):
+    (tmp_path / "groups.csv").write_text(GROUPS)
+    prepare_groups(tmp_path / "groups.csv", "--skip_incomplete")
+    cards = [(output / "README.md").read_text() for output in (prepared("paraphrase")[0], tmp_path / "out")]
+    published, own = (yaml.safe_load(card.split("---\n")[1]) for card in cards)
+    assert (published["license"], published["language"]) == ("cc-by-2.0", ["en"])
+    assert own["license"] == "unknown"
+    assert "language" not in own
+    assert ["TaPaCo" in card for card in cards] == [True, False]
+    assert "Source: files of your own, named below.\n\nLicence: that of your files; correct this line" in cards[1]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_texts_without_a_group_are_no_group(suffix, tmp_path, capsys):
     path = tmp_path / f"groups.{suffix}"
