@@ -22,6 +22,7 @@ from typing import NamedTuple
 from llm_jepa.preparers.card import card_header
 from llm_jepa.preparers.output import staged_directory
 
+FILES = ("train.jsonl", "test.jsonl", "README.md")
 FILLER_WORDS = ("dog", "truck", "ring", "lake")  # the first WORD of a tree is dog, the second truck, ...
 REPEATS = range(2, 8)  # n of "n or more times"
 MAX_PAIRS = 20_000  # a quarter of a minute; beyond it new pairs become rare
@@ -322,18 +323,7 @@ def make_files(num_train: int, num_test: int, seed: int) -> tuple[dict[str, str]
         second_prompts=drawn.second_prompts,
         ambiguous=drawn.ambiguous,
     )
-    return {"train.jsonl": train, "test.jsonl": test, "README.md": card}, drawn
-
-
-def write_files(files: dict[str, str], output_dir: Path) -> None:
-    """Write the files, unless the directory holds anything else.
-
-    Raises:
-        ValueError: `output_dir` is a file, or holds other files or other contents; nothing is changed then.
-    """
-    with staged_directory(output_dir) as staging:
-        for name, text in files.items():
-            (staging / name).write_text(text, encoding="utf-8")
+    return dict(zip(FILES, (train, test, card), strict=True)), drawn
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -344,8 +334,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
-        files, drawn = make_files(options.num_train, options.num_test, options.seed)
-        write_files(files, options.output_dir)
+        with staged_directory(options.output_dir, FILES) as staging:
+            files, drawn = make_files(options.num_train, options.num_test, options.seed)
+            for name, text in files.items():
+                (staging / name).write_text(text, encoding="utf-8")
     except ValueError as error:
         parser.error(str(error))
     num_train, num_test, output_dir = options.num_train, options.num_test, options.output_dir

@@ -146,6 +146,7 @@ DATA_SET = DataSet(
     task_categories=("text-generation",),
     add_arguments=add_arguments,
     write_more=write_databases,
+    more_files=("database/*/*.sqlite",),
     settings=("schema",),
 )
 

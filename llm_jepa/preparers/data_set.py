@@ -36,7 +36,7 @@ class DataSet:
         task_categories: The Hub's identifiers.
         add_arguments: Adds options of its own to the command.
         find_own_inputs: The options -> inputs of the user's own.
-        write_more: Writes further files into the directory.
+        write_more: Writes further files into the directory; `more_files` are patterns of their names.
         settings: Names of the options that decided what the rows are, for the card.
     """
 
@@ -57,6 +57,7 @@ class DataSet:
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
     find_own_inputs: Callable[[argparse.Namespace], Inputs] | None = None
     write_more: Callable[[Path, Inputs, argparse.Namespace], None] | None = None
+    more_files: Sequence[str] = ()
     settings: Sequence[str] = ()
 
 

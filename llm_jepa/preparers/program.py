@@ -12,6 +12,7 @@ from llm_jepa.preparers.output import staged_directory
 from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts, SplitWriter
 from llm_jepa.preparers.upstream import find_inputs
 
+FILES = (*(f"{name}.jsonl" for name in SPLIT_NAMES), "README.md")
 CHECK_SETTINGS = ("unchecked", "skip_incomplete")
 
 
@@ -32,7 +33,7 @@ def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
         ValueError: An input is missing or another one than was published, a row is incomplete, a split is empty, or
             the output directory holds other data.
     """
-    with staged_directory(options.output_dir) as staging:
+    with staged_directory(options.output_dir, (*FILES, *data_set.more_files)) as staging:
         inputs = _find_inputs(data_set, options)
         if inputs and all(one.location is None for one in inputs.values()):
             data_set = of_own_files(data_set)

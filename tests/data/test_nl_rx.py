@@ -327,12 +327,19 @@ def test_a_run_is_repeated_and_completed_in_place(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == contents
 
 
-@pytest.mark.parametrize("name", ["train.jsonl", "notes.txt", ".hidden"])
-def test_other_data_is_not_overwritten(tmp_path, capsys, name):
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("train.jsonl", "other contents than this run wrote"),
+        ("notes.txt", "what this run would not write"),
+        (".hidden", "what this run would not write"),
+    ],
+)
+def test_other_data_is_not_overwritten(tmp_path, capsys, name, what):
     (tmp_path / name).write_text("mine\n")
     with pytest.raises(SystemExit):
         nl_rx.main(arguments(tmp_path, 20, 5))
-    assert f"holds what this run would not write: {name}." in capsys.readouterr().err
+    assert f"holds {what}: {name}." in capsys.readouterr().err
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine\n"]
 
 

@@ -367,6 +367,22 @@ def test_incomplete_rows_are_skipped_on_demand_and_named(tmp_path):
     assert "--unchecked --skip_incomplete" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_finished_set_is_prepared_again_in_its_place(tmp_path):
+    """Of all preparers this one writes the most."""
+    output, said = prepare("spider", tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    arguments = ["--output_dir", str(output), "--input_dir", str(tmp_path / "in"), "--unchecked"]
+    assert "\n".join(run(SCRIPTS["spider"].DATA_SET, arguments)) == said
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_a_directory_with_other_files_is_refused_before_the_inputs_are_looked_for(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        run(SCRIPTS["gsm8k"].DATA_SET, ["--input_dir", "nowhere", "--output_dir", str(tmp_path)])
+    assert f"output_dir {tmp_path} holds what this run would not write: notes.txt." in capsys.readouterr().err
+
+
 def test_other_files_than_the_published_ones_are_refused(tmp_path, capsys):
     arguments = ["--input_dir", str(SAMPLES), "--output_dir", str(tmp_path / "out")]
     with pytest.raises(SystemExit):
