@@ -66,13 +66,19 @@ def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, help="groups of your own, instead of TaPaCo")
-    parser.add_argument("--group_column", default="paraphrase_set_id")
-    parser.add_argument("--text_column", default="paraphrase")
+    for name, default, meaning in (
+        ("group", "paraphrase_set_id", "names the group"),
+        ("text", "paraphrase", "holds the text"),
+    ):
+        parser.add_argument(
+            f"--{name}_column", default=default, help=f"the column that {meaning} (default {default}, TaPaCo's)"
+        )
     add_share_arguments(parser)
 
 
 def find_own_inputs(options: argparse.Namespace) -> Inputs:
-    return {} if options.file is None else {"groups": own_input(options.file)}
+    hint = "Name the columns that are there by `--group_column` and `--text_column`."
+    return {} if options.file is None else {"groups": own_input(options.file, hint)}
 
 
 DATA_SET = DataSet(

@@ -16,7 +16,7 @@ from typing import Any
 from llm_jepa.preparers.archive import extract_member, read_member
 from llm_jepa.preparers.data_set import DataSet, Inputs
 from llm_jepa.preparers.program import run
-from llm_jepa.preparers.records import IncompleteRecordError, Record, counted, json_records
+from llm_jepa.preparers.records import IncompleteRecordError, Record, checked_records, json_records
 from llm_jepa.preparers.splits import LeftOut, Row, Rows, Splits, convert, routed
 from llm_jepa.preparers.upstream import UpstreamFile
 
@@ -34,7 +34,7 @@ def records(archive: Path, files: Mapping[str, int], unchecked: bool) -> Iterato
     """The records of some JSON files of the archive, their published numbers checked."""
     for name, num_rows in files.items():
         found = json_records(read_member(archive, name), f"`{name}`")
-        yield from counted(found, f"`{name}`", None if unchecked else num_rows)
+        yield from checked_records(found, f"`{name}`", None if unchecked else num_rows)
 
 
 def database_id(record: Record) -> str:

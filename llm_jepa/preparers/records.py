@@ -6,7 +6,7 @@ Only a `.json` document is held whole, and its size is limited for that.
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 PARQUET_BATCH_ROWS = 256
 UNCHECKED_HINT = "`--unchecked` takes it all the same, and the card then says so."
 
+NOT_AS_PUBLISHED = "The file has not the form in which it was published."
+
 
 class IncompleteRecordError(ValueError):
     """A record lacks a view, or what it holds is no text."""
@@ -26,10 +28,18 @@ class IncompleteRecordError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a file; `place` names the file and the line."""
+    """One record of a file.
+
+    Attributes:
+        values: Column -> value.
+        place: The file and the line.
+        column_hint: Of a file's first record, what it means that a column is missing: the file or an option is wrong,
+            not this record. None for the others.
+    """
 
     values: dict[str, Any]
     place: str
+    column_hint: str | None = None
 
     def text(self, name: str) -> str:
         """A column's text, without white space around it.
@@ -64,10 +74,14 @@ class Record:
 
         Raises:
             IncompleteRecordError: There is no such column.
+            ValueError: The same of a file's first record.
         """
-        if name not in self.values:
-            raise IncompleteRecordError(f"there is no column {name!r} among {list(self.values)}.")
-        return self.values[name]
+        if name in self.values:
+            return self.values[name]
+        message = f"there is no column {name!r} among {list(self.values)}."
+        if self.column_hint is not None:
+            raise ValueError(f"{self.place}: {message} {self.column_hint}")
+        raise IncompleteRecordError(message)
 
 
 def checked_text(value: Any, name: str) -> str:
@@ -146,8 +160,10 @@ def json_records(document: str, name: str) -> Iterator[Record]:
         yield Record(item, f"{name}, item {number}")
 
 
-def counted(records: Iterable[Record], name: str, num_rows: int | None) -> Iterator[Record]:
-    """The records as they are.
+def checked_records(
+    records: Iterable[Record], name: str, num_rows: int | None, column_hint: str = NOT_AS_PUBLISHED
+) -> Iterator[Record]:
+    """The records as they are, the first with its `column_hint`.
 
     Raises:
         ValueError: Once all have come, there are not `num_rows` of them (None: any number will do).
@@ -155,7 +171,7 @@ def counted(records: Iterable[Record], name: str, num_rows: int | None) -> Itera
     number = 0
     for record in records:
         number += 1
-        yield record
+        yield record if number > 1 else replace(record, column_hint=column_hint)
     if num_rows not in (None, number):
         raise ValueError(f"{name} has {number} rows, {num_rows} were published. {UNCHECKED_HINT}")
 

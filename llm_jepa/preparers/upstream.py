@@ -15,7 +15,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HTTPError
 
 from llm_jepa.fetched_files import cache_directory, sha256_of
-from llm_jepa.preparers.records import UNCHECKED_HINT, Record, counted, read_records
+from llm_jepa.preparers.records import NOT_AS_PUBLISHED, UNCHECKED_HINT, Record, checked_records, read_records
 
 TIMEOUT_SECONDS = 30.0
 HUB_SCHEME = "hf://datasets/"
@@ -54,6 +54,7 @@ class Input:
         location: Where it was published; None for a file of the user's own.
         verdict: What its checksum was compared with, in words.
         num_rows: How many rows it must have; None if that is not to be checked.
+        column_hint: What to do when its first record lacks a column.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Input:
     location: str | None = None
     verdict: str = "a file of your own"
     num_rows: int | None = None
+    column_hint: str = NOT_AS_PUBLISHED
 
     def records(self) -> Iterator[Record]:
         """Its records.
@@ -68,18 +70,18 @@ class Input:
         Raises:
             ValueError: It cannot be read, or (once all are read) it has not the published number of rows.
         """
-        return counted(read_records(self.path), f"`{self.path}`", self.num_rows)
+        return checked_records(read_records(self.path), f"`{self.path}`", self.num_rows, self.column_hint)
 
 
-def own_input(path: Path) -> Input:
-    """A file of the user's own.
+def own_input(path: Path, column_hint: str = "") -> Input:
+    """A file of the user's own; `column_hint` says how to name its columns.
 
     Raises:
         ValueError: There is none.
     """
     if not path.is_file():
         raise ValueError(f"There is no file `{path}` (looked in {Path.cwd()}).")
-    return Input(path, sha256_of(path))
+    return Input(path, sha256_of(path), column_hint=column_hint)
 
 
 def find_inputs(

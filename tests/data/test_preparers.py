@@ -23,7 +23,7 @@ from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.sql_execution import same_result
 from llm_jepa.scoring.tasks import score_row
 from tests.data.scripts import load_script, traced_peak_bytes
-from tests.data.upstream_files import SAMPLES, SENTENCES, WRITERS, sample, sample_lines, write_jsonl
+from tests.data.upstream_files import SAMPLES, SENTENCES, WRITERS, sample, sample_lines, write_jsonl, write_parquet
 from tests.tiny import save_tiny_model, tiny_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
@@ -240,6 +240,33 @@ def test_texts_without_a_group_are_no_group(suffix, tmp_path, capsys):
     assert "3 incomplete" in said
     pairs = [(row["source"], row["target"]) for row in read(tmp_path / "out", "train")]
     assert pairs == [("a one", "a two"), ("a two", "a three"), ("b one", "b two")]
+
+
+@pytest.mark.parametrize("skips", [[], ["--skip_incomplete"]])
+def test_a_column_that_the_first_row_lacks_is_a_wrong_option_or_a_wrong_file(skips, tmp_path, capsys):
+    own = tmp_path / "groups.jsonl"
+    write_jsonl(own, [{"id": 1, "txt": "one"}, {"id": 1, "txt": "two"}])
+    with pytest.raises(SystemExit):
+        prepare_groups(own, *skips)
+    missing = "there is no column 'text' among ['id', 'txt']."
+    hint = "Name the columns that are there by `--group_column` and `--text_column`."
+    assert capsys.readouterr().err == f"error: `{own}`, line 1: {missing} {hint}\n"
+    published = tmp_path / "train-00000-of-00001.parquet"
+    write_parquet(published, [{"id": 1, "txt": "one"}])
+    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked", *skips]
+    with pytest.raises(SystemExit):
+        run(SCRIPTS["paraphrase"].DATA_SET, arguments)
+    missing = "there is no column 'paraphrase_set_id' among ['id', 'txt']."
+    form = "The file has not the form in which it was published."
+    assert capsys.readouterr().err == f"error: `{published}`, row 1: {missing} {form}\n"
+
+
+def test_the_help_names_the_columns_that_are_taken_for_group_and_text(capsys):
+    with pytest.raises(SystemExit):
+        run(SCRIPTS["paraphrase"].DATA_SET, ["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the column that names the group (default paraphrase_set_id, TaPaCo's)" in said
+    assert "the column that holds the text (default paraphrase, TaPaCo's)" in said
 
 
 def test_options_for_published_files_are_refused_with_files_of_ones_own(tmp_path, capsys):
