@@ -64,6 +64,7 @@ def write_card(
         + "\n".join(table for table in tables if table)
         + f"\n{_precedence(list(counts), data_set.overlap_text)}"
         + f"Repeated rows of one split {'stay' if data_set.keep_duplicates else 'were left out'}.\n"
+        + _of_no_split(counts)
     )
     (directory / "README.md").write_text(text, encoding="utf-8")
 
@@ -81,7 +82,15 @@ def _counts_row(split: str, counts: Mapping[str, SplitCounts]) -> tuple[object, 
     one = counts[split]
     overlaps = ", ".join(f"{number} with {other}" for other, number in one.overlaps.items()) or 0
     others = ", ".join(f"{number} {reason}" for reason, number in one.left_out.items()) or 0
-    return split, one.read, one.written, one.duplicates, overlaps, one.num_incomplete, others
+    return split, one.came, one.written, one.duplicates, overlaps, one.num_incomplete, others
+
+
+def _of_no_split(counts: Mapping[str, SplitCounts]) -> str:
+    numbers = {split: one.of_no_split for split, one in counts.items() if one.of_no_split}
+    return "".join(
+        f"{number} rows left out before rows were dealt to splits are counted with `{split}`.\n"
+        for split, number in numbers.items()
+    )
 
 
 def _precedence(order: Sequence[str], overlap_text: str) -> str:

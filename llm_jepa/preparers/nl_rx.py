@@ -3,6 +3,7 @@
 import argparse
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 from llm_jepa.preparers.data_set import DataSet, Inputs
 from llm_jepa.preparers.records import IncompleteRecordError, Record, checked_text
@@ -56,7 +57,7 @@ def nl_rx_data_set(kind: str, descriptions: str, sha256: Mapping[str, str]) -> D
 def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
     """Training rows take precedence; `validation` is cut from a shuffle of them, VALIDATION_ROWS or a sixteenth."""
     rows = list(convert(inputs["train"].records(), to_row))
-    incomplete = [row for row in rows if isinstance(row, LeftOut)]
+    incomplete = [replace(row, is_of_no_split=True) for row in rows if isinstance(row, LeftOut)]
     complete = [row for row in rows if not isinstance(row, LeftOut)]
     shuffled = random.Random(SPLIT_SEED).sample(complete, len(complete))
     num_validation = min(VALIDATION_ROWS, len(complete) // 16)

@@ -88,7 +88,7 @@ def _find_inputs(data_set: DataSet, options: argparse.Namespace) -> Inputs:
 
 
 def _summary(split: str, counts: SplitCounts, keep_duplicates: bool) -> str:
-    parts = [f"{split}: {counts.written} of {counts.read} rows"]
+    parts = [f"{split}: {counts.written} of {counts.came} rows"]
     parts += [f"{number} left out that share with {other}" for other, number in counts.overlaps.items()]
     if counts.duplicates:
         parts.append(f"{counts.duplicates} repeated and {'kept' if keep_duplicates else 'left out'}")
@@ -96,4 +96,6 @@ def _summary(split: str, counts: SplitCounts, keep_duplicates: bool) -> str:
         shown = ", ".join(counts.incomplete) + (", ..." if counts.num_incomplete > len(counts.incomplete) else "")
         parts.append(f"{counts.num_incomplete} incomplete ({shown})")
     parts += [f"{number} {reason} left out" for reason, number in counts.left_out.items()]
+    if counts.of_no_split:
+        parts.append(f"{counts.of_no_split} of these before rows were dealt to splits")
     return ", ".join(parts)

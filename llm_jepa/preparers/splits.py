@@ -9,7 +9,7 @@ as `DigestSet` says.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,10 +29,12 @@ class LeftOut:
         reason: Why, in words that fit after a number of rows.
         place: File and line of a mistake in the data, which ends the run unless it is to be skipped; None for what
             is left out as a rule.
+        is_of_no_split: Whether it was left out of rows that came for several splits together. It is counted once.
     """
 
     reason: str
     place: str | None = None
+    is_of_no_split: bool = False
 
 
 Rows: TypeAlias = Iterable[Row | LeftOut]
@@ -79,7 +81,7 @@ def routed(rows: Rows, shares: Mapping[str, float], split: str, key: Callable[[R
     for row in rows:
         if isinstance(row, LeftOut):
             if split == "train":
-                yield row
+                yield replace(row, is_of_no_split=any(shares.values()))
         elif _split_of(key(row), shares) == split:
             yield row
 
@@ -98,22 +100,24 @@ class SplitCounts:
     """What became of the rows of one split.
 
     Attributes:
-        read: Rows that came.
+        came: Rows that came, with those left out. Each is written, or in one of the other numbers.
         written: Rows that are there now.
-        duplicates: Rows that equal an earlier one of their split.
+        duplicates: Rows that equal an earlier one of their split; written too where they stay.
         overlaps: Other split -> rows left out since it has a text of theirs.
         left_out: Reason -> how many were no rows, as a rule.
         incomplete: Places of the first incomplete ones.
         num_incomplete: How many there were.
+        of_no_split: Of those left out as a rule or as incomplete, how many came for several splits together.
     """
 
-    read: int = 0
+    came: int = 0
     written: int = 0
     duplicates: int = 0
     overlaps: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     incomplete: list[str] = field(default_factory=list)
     num_incomplete: int = 0
+    of_no_split: int = 0
 
 
 class SplitWriter:
@@ -152,10 +156,10 @@ class SplitWriter:
     def _kept(self, rows: Rows, counts: SplitCounts, own_keys: DigestSet | None) -> Iterator[Row]:
         own_rows = DigestSet()
         for row in rows:
+            counts.came += 1
             if isinstance(row, LeftOut):
                 self._count(row, counts)
                 continue
-            counts.read += 1
             keys = [digest(key) for key in self.overlap(row)]
             other = next((name for name, there in self._keys.items() if any(key in there for key in keys)), None)
             if other is not None:
@@ -171,6 +175,7 @@ class SplitWriter:
             yield row
 
     def _count(self, row: LeftOut, counts: SplitCounts) -> None:
+        counts.of_no_split += row.is_of_no_split
         if row.place is None:
             counts.left_out[row.reason] += 1
             return

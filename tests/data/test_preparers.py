@@ -410,6 +410,26 @@ def test_a_directory_with_other_files_is_refused_before_the_inputs_are_looked_fo
     assert f"output_dir {tmp_path} holds what this run would not write: notes.txt." in capsys.readouterr().err
 
 
+def test_the_numbers_of_what_came_and_what_was_left_out_add_up(tmp_path):
+    """29 rows: 24 to learn from, one that came twice, one that is tested, and three incomplete."""
+    rows = sample("gsm8k")
+    write_jsonl(tmp_path / "train.jsonl", [*rows[:24], rows[0], rows[24], *[{"question": "Why?"}] * 3])
+    write_jsonl(tmp_path / "test.jsonl", rows[24:])
+    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked"]
+    train, *_ = [
+        line for line in run(SCRIPTS["gsm8k"].DATA_SET, [*arguments, "--skip_incomplete"]) if "train:" in line
+    ]
+    validated = len(read(tmp_path / "out", "validation"))
+    assert train.startswith(
+        f"train: {24 - validated} of {29 - validated} rows, 1 left out that share with test, 1 rep"
+    )
+    assert "3 incomplete" in train
+    assert "3 of these before rows were dealt to splits; sha256" in train
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"| train | {29 - validated} | {24 - validated} | 1 | 1 with test | 3 | 0 |" in card
+    assert "3 rows left out before rows were dealt to splits are counted with `train`." in card
+
+
 def test_other_files_than_the_published_ones_are_refused(tmp_path, capsys):
     arguments = ["--input_dir", str(SAMPLES), "--output_dir", str(tmp_path / "out")]
     with pytest.raises(SystemExit):

@@ -1,6 +1,8 @@
 """Rows go to splits by their keys; duplicates and overlaps are left out and counted, as counted by hand."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -50,9 +52,9 @@ def test_overlap_and_duplicates_are_counted(tmp_path, overlap, kept, overlapping
     writer = SplitWriter(tmp_path, overlap, keep_duplicates=False, skip_incomplete=False)
     tested = writer.write("test", TEST, is_last=False)
     trained = writer.write("train", TRAIN, is_last=True)
-    assert (tested.read, tested.written, tested.duplicates) == (4, 3, 1)
+    assert (tested.came, tested.written, tested.duplicates) == (4, 3, 1)
     assert written(tmp_path, "test") == [("a", "1"), ("b", "2"), ("b", "3")]
-    assert (trained.read, trained.written, trained.duplicates) == (6, len(kept), 1)
+    assert (trained.came, trained.written, trained.duplicates) == (6, len(kept), 1)
     assert trained.overlaps == {"test": overlapping}
     assert written(tmp_path, "train") == kept
 
@@ -97,7 +99,7 @@ def test_an_incomplete_row_ends_the_run_with_its_place(tmp_path):
 def test_incomplete_rows_are_skipped_on_demand_and_counted(tmp_path):
     writer = SplitWriter(tmp_path, by_source, keep_duplicates=False, skip_incomplete=True)
     counts = writer.write("train", convert(INCOMPLETE, to_row), is_last=True)
-    assert (counts.read, counts.written, counts.num_incomplete) == (2, 2, 4)
+    assert (counts.came, counts.written, counts.num_incomplete) == (6, 2, 4)
     assert counts.incomplete == ["`f`, line 2", "`f`, line 3", "`f`, line 4"]
 
 
@@ -126,6 +128,24 @@ def test_shares_are_about_what_was_asked_for():
     assert len(split_of(rows, "validation")) / 2000 == pytest.approx(0.1, abs=0.027)
 
 
-def test_what_is_left_out_comes_once():
+def test_what_is_left_out_before_rows_are_dealt_to_splits_comes_once_and_is_of_none():
     rows = [LeftOut("empty"), pair("a", "1")]
-    assert sum(LeftOut("empty") in split_of(rows, split) for split in ("test", "validation", "train")) == 1
+    left_out = [row for split in ("test", "validation", "train") for row in split_of(rows, split) if row != rows[1]]
+    assert left_out == [LeftOut("empty", is_of_no_split=True)]
+    assert next(routed(rows, {"test": 0.0}, "train", key=str)) == rows[0], "all rows are for one split"
+
+
+LEFT_OUT = [LeftOut("empty"), LeftOut("long"), LeftOut("incomplete", "`f`, line 1")]
+SOME_ROWS = st.lists(st.builds(pair, st.sampled_from("abcd"), st.sampled_from("1234")) | st.sampled_from(LEFT_OUT))
+
+
+@given(st.lists(SOME_ROWS, min_size=1, max_size=3), st.booleans())
+def test_what_came_is_written_or_left_out_for_one_reason(splits, keep_duplicates):
+    with tempfile.TemporaryDirectory() as directory:
+        writer = SplitWriter(Path(directory), by_source, keep_duplicates, skip_incomplete=True)
+        for number, rows in enumerate(splits):
+            counts = writer.write(str(number), rows, is_last=False)
+            left_out = counts.overlaps.total() + counts.left_out.total() + counts.num_incomplete
+            left_out += 0 if keep_duplicates else counts.duplicates
+            assert counts.came == len(rows) == counts.written + left_out
+            assert counts.written == len(written(Path(directory), str(number)))
