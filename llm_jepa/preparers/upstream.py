@@ -98,9 +98,13 @@ def find_inputs(
         unchecked: Whether another checksum or number of rows is taken too.
 
     Raises:
-        ValueError: Files are not there or cannot be fetched, or the checksum of one is another.
+        ValueError: There is no such directory, files are not there or cannot be fetched, or the checksum of one is
+            another.
     """
     if input_dir is not None:
+        if not input_dir.is_dir():
+            what = "is a file; give the directory in which it lies" if input_dir.exists() else "is not there"
+            raise ValueError(f"The directory `--input_dir {input_dir}` {what} (looked in {Path.cwd()}).")
         missing = [file for file in files.values() if not (input_dir / file.name).is_file()]
         if missing:
             names = ", ".join(f"`{input_dir / file.name}`" for file in missing)
@@ -115,14 +119,18 @@ def find_inputs(
 
 def _checked(path: Path, file: UpstreamFile, unchecked: bool) -> Input:
     sha256 = sha256_of(path)
-    verdict = _compare(path, sha256, file.checksum)
-    if verdict is None:
-        if not unchecked:
-            raise ValueError(
-                f"`{path}` is not the published file: its checksum is not {file.checksum}, its sha256 is {sha256}. "
-                f"{_how_to_provide([file])} {UNCHECKED_HINT}"
-            )
-        verdict = f"**not the published file**, whose checksum is {file.checksum}"
+    found = _checksum(path, file.checksum)
+    if found != file.checksum and not unchecked:
+        raise ValueError(
+            f"`{path}` is not the published file: its checksum is {found}, not {file.checksum}. "
+            f"{_how_to_provide([file])} {UNCHECKED_HINT}"
+        )
+    if found is None:
+        verdict = "no published checksum is known to this script"
+    elif found == file.checksum:
+        verdict = "as published" if found == f"sha256:{sha256}" else f"as published ({found})"
+    else:
+        verdict = f"**not the published file**: {found}, not {file.checksum}"
     return Input(path, sha256, file.location, verdict, None if unchecked else file.num_rows)
 
 
@@ -136,15 +144,13 @@ def git_blob_id(path: Path) -> str:
         return hashlib.file_digest(file, begin).hexdigest()
 
 
-def _compare(path: Path, sha256: str, checksum: str | None) -> str | None:
-    """What the checksum was found to be, in words; None if it is another one than was published."""
-    if checksum is None:
-        return "no published checksum is known to this script"
-    kind, _, expected = checksum.partition(":")
-    found = {"sha256": lambda: sha256, "git": lambda: git_blob_id(path)}[kind]()
-    if found != expected:
+def _checksum(path: Path, published: str | None) -> str | None:
+    """A file's checksum of the kind that was published; None if none was."""
+    if published is None:
         return None
-    return "as published" if kind == "sha256" else f"as published (git blob {expected})"
+    kind = published.partition(":")[0]
+    found = {"sha256": sha256_of, "git": git_blob_id}[kind](path)
+    return f"{kind}:{found}"
 
 
 def _fetch(file: UpstreamFile, set_name: str, unchecked: bool) -> Path:
@@ -161,11 +167,8 @@ def _fetch(file: UpstreamFile, set_name: str, unchecked: bool) -> Path:
 def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
     """The file in the cache, moved there only once it is whole and, unless `unchecked`, its checksum right."""
     path = directory / file.name
-
-    def is_taken(found: Path) -> bool:
-        return unchecked or _compare(found, sha256_of(found), file.checksum) is not None
-
-    if path.is_file() and is_taken(path):  # one that was fetched unchecked is fetched again
+    # One that was fetched unchecked is fetched again.
+    if path.is_file() and (unchecked or _checksum(path, file.checksum) == file.checksum):
         return path
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".partial-") as staging:
@@ -175,10 +178,9 @@ def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
         expected_bytes = response.headers.get("Content-Length")
         if expected_bytes is not None and partial.stat().st_size != int(expected_bytes):
             raise OSError(f"{partial.stat().st_size} of {expected_bytes} bytes came")
-        if not is_taken(partial):
-            raise OSError(
-                f"what came has the sha256 {sha256_of(partial)}, not the checksum {file.checksum}. {UNCHECKED_HINT}"
-            )
+        found = _checksum(partial, file.checksum)
+        if found != file.checksum and not unchecked:
+            raise OSError(f"what came has the checksum {found}, not {file.checksum}. {UNCHECKED_HINT}")
         return partial.replace(path)
 
 

@@ -65,7 +65,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     ("path", "checksum", "message"),
     [
         ("/half", SHA256, "40 of 93 bytes came|IncompleteRead"),
-        ("/whole", "sha256:" + "0" * 64, "what came has the sha256"),
+        ("/whole", "sha256:" + "0" * 64, "what came has the checksum sha256:"),
         ("/nothing", SHA256, "404"),
     ],
 )
@@ -80,12 +80,12 @@ def test_what_does_not_come_whole_is_not_kept(server, tmp_path, path, checksum, 
 def test_another_file_than_the_published_one_is_fetched_on_demand_alone(server):
     """And what was fetched so is no published file for a later run that checks."""
     other = upstream(server, "/whole", "sha256:" + "0" * 64)
-    with pytest.raises(ValueError, match=r"not the checksum sha256:000.*`--unchecked` takes it all the same"):
+    with pytest.raises(ValueError, match=r"not sha256:000.*`--unchecked` takes it all the same"):
         find(other, "set", None)
     taken = find(other, "set", None, unchecked=True)
     assert taken.path.read_bytes() == CONTENT
     assert "not the published file" in taken.verdict
-    with pytest.raises(ValueError, match="what came has the sha256"):
+    with pytest.raises(ValueError, match="what came has the checksum sha256:"):
         find(other, "set", None)
     taken.path.write_bytes(b"other")
     assert find(upstream(server, "/whole"), "set", None).path.read_bytes() == CONTENT
@@ -96,7 +96,9 @@ def test_a_file_of_a_directory_is_compared(tmp_path):
     file = UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl", SHA256, 3)
     assert find(file, "set", tmp_path).verdict == "as published"
     (tmp_path / "rows.jsonl").write_bytes(CONTENT + b"\n")
-    with pytest.raises(ValueError, match=f"rows.jsonl` is not the published file: its checksum is not {SHA256}"):
+    with pytest.raises(
+        ValueError, match=f"is not the published file: its checksum is sha256:[0-9a-f]*, not {SHA256}"
+    ):
         find(file, "set", tmp_path)
     taken = find(file, "set", tmp_path, unchecked=True)
     assert "not the published file" in taken.verdict
@@ -141,4 +143,18 @@ def test_a_blob_id_is_gits(tmp_path):
     hashed = subprocess.run(["git", "hash-object", str(tmp_path / "file")], check=True, capture_output=True, text=True)
     assert git_blob_id(tmp_path / "file") == hashed.stdout.strip()
     file = UpstreamFile("file", "https://example.org/file", f"git:{hashed.stdout.strip()}")
-    assert find(file, "set", tmp_path).verdict.startswith("as published (git blob")
+    assert find(file, "set", tmp_path).verdict.startswith("as published (git:")
+    (tmp_path / "file").write_bytes(b"")
+    empty_blob = "git:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    with pytest.raises(ValueError, match=f"its checksum is {empty_blob}, not {file.checksum}. "):
+        find(file, "set", tmp_path)
+    assert find(file, "set", tmp_path, unchecked=True).verdict.endswith(f": {empty_blob}, not {file.checksum}")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("nothing", "is not there"), ("file", "is a file; give the directory in which it lies")]
+)
+def test_a_directory_of_inputs_that_is_none_is_named(tmp_path, name, what):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=f"The directory `--input_dir {tmp_path / name}` {what} "):
+        find(UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl"), "set", tmp_path / name)
