@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -171,17 +172,30 @@ def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
     if path.is_file() and (unchecked or _checksum(path, file.checksum) == file.checksum):
         return path
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".partial-") as staging:
-        partial = Path(staging) / file.name
-        with urllib.request.urlopen(file.location, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as copy:
-            shutil.copyfileobj(response, copy)
-        expected_bytes = response.headers.get("Content-Length")
-        if expected_bytes is not None and partial.stat().st_size != int(expected_bytes):
-            raise OSError(f"{partial.stat().st_size} of {expected_bytes} bytes came")
-        found = _checksum(partial, file.checksum)
-        if found != file.checksum and not unchecked:
-            raise OSError(f"what came has the checksum {found}, not {file.checksum}. {UNCHECKED_HINT}")
-        return partial.replace(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".partial-") as staging:
+            return _fetched(file, Path(staging) / file.name, unchecked).replace(path)
+    finally:
+        for left in (directory, directory.parent):
+            with suppress(OSError):  # it is not empty
+                left.rmdir()
+
+
+def _fetched(file: UpstreamFile, copy: Path, unchecked: bool) -> Path:
+    """The file, written to `copy`.
+
+    Raises:
+        OSError: It did not come, or not whole, or (unless `unchecked`) has another checksum.
+    """
+    with urllib.request.urlopen(file.location, timeout=TIMEOUT_SECONDS) as response, copy.open("wb") as written:
+        shutil.copyfileobj(response, written)
+    expected_bytes = response.headers.get("Content-Length")
+    if expected_bytes is not None and copy.stat().st_size != int(expected_bytes):
+        raise OSError(f"{copy.stat().st_size} of {expected_bytes} bytes came")
+    found = _checksum(copy, file.checksum)
+    if found != file.checksum and not unchecked:
+        raise OSError(f"what came has the checksum {found}, not {file.checksum}. {UNCHECKED_HINT}")
+    return copy
 
 
 def _how_to_provide(files: Iterable[UpstreamFile]) -> str:
