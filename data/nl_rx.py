@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from llm_jepa.preparers.card import card_header
 from llm_jepa.preparers.output import staged_directory
+from llm_jepa.preparers.program import cleaned_up_at_sigterm
 
 FILES = ("train.jsonl", "test.jsonl", "README.md")
 FILLER_WORDS = ("dog", "truck", "ring", "lake")  # the first WORD of a tree is dog, the second truck, ...
@@ -334,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
-        with staged_directory(options.output_dir, FILES) as staging:
+        with cleaned_up_at_sigterm(), staged_directory(options.output_dir, FILES) as staging:
             files, drawn = make_files(options.num_train, options.num_test, options.seed)
             for name, text in files.items():
                 (staging / name).write_text(text, encoding="utf-8")

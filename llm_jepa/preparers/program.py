@@ -1,7 +1,9 @@
 """The program that every script in data/ is: its options, its order of work, what it reports."""
 
 import argparse
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from llm_jepa.entry import entry_point
@@ -22,8 +24,22 @@ def run(data_set: DataSet, arguments: Sequence[str] | None = None) -> list[str]:
     Nothing is written unless everything is: the files appear in `--output_dir` once all of them are whole.
     """
     options = _parser(data_set).parse_args(arguments)
-    with entry_point():
+    with entry_point(), cleaned_up_at_sigterm():
         return prepare(data_set, options)
+
+
+@contextmanager
+def cleaned_up_at_sigterm() -> Iterator[None]:
+    """While it lasts, SIGTERM ends the program as Ctrl-C does: what is not whole is removed."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
