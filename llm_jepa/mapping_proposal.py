@@ -60,7 +60,7 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind]) -> Propos
     if turns:
         return _of_turns(turns[0], columns)
     texts = [path for path, kind in kinds.items() if kind == "text" and _name(path) not in ID_NAMES]
-    return _of_texts(texts)
+    return _of_texts(texts, columns)
 
 
 def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
@@ -73,7 +73,7 @@ def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
     return Proposal(_settings(source, target), reason)
 
 
-def _of_texts(texts: list[str]) -> Proposal:
+def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
     if set(ALPACA) <= {*texts}:
         settings = {
             "source_column": "{{ instruction }}{% if input %}\n{{ input }}{% endif %}",
@@ -95,6 +95,12 @@ def _of_texts(texts: list[str]) -> Proposal:
         return Proposal(
             _settings(*texts), "the only two texts; which of them is the source is a guess", candidates=texts
         )
+    if len(texts) == 1 and texts[0] not in columns:
+        reason = (
+            "one text and no pair: `tube` and `patch` train on a column of texts, not on a field in one; write it to "
+            "a file of its own, as a column `text`"
+        )
+        return Proposal({}, reason, has_views=False, candidates=texts)
     if len(texts) == 1:
         settings = {"jepa_objective": "tube", "dataset_text_field": texts[0]}
         return Proposal(settings, "one text and no pair: `tube` and `patch` train on that", has_views=False)

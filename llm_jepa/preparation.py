@@ -68,7 +68,7 @@ def prepare_dataset(
         for option in mapping.set_options():
             raise ValueError(f"`{option}` has no effect on text, which has no turns; leave it out.")
         with global_then_local_main_first():
-            dataset = map_rows(dataset, lambda row: {}, args.dataset_num_proc)
+            dataset = _check_text(dataset, args)
         dataset = tokenise(dataset)
         if args.jepa_objective != "pair":
             with global_then_local_main_first():
@@ -91,6 +91,24 @@ def _check_text_field(args: JEPAConfig) -> None:
             f"`dataset_text_field: {args.dataset_text_field}` has no effect on these data, whose rows are no plain "
             "text. Leave it out."
         )
+
+
+def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
+    """Rows of plain text, numbered. TRL takes the text from a column alone, no field in one and no template."""
+    columns, name = get_dataset_column_names(dataset), args.dataset_text_field
+    if name not in columns:
+        raise ValueError(
+            f"`dataset_text_field: {name}` names no column, and neither a field in a column nor a template is read "
+            f"there. The data set has the columns {columns}: name the one that holds the text, or, for pairs, "
+            "`source_column` and `target_column`."
+        )
+
+    def check(row: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(row[name], str):
+            raise ValueError(f"`dataset_text_field: {name}` holds {type(row[name]).__name__}, not a string.")
+        return {}
+
+    return map_rows(dataset, check, args.dataset_num_proc)
 
 
 def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDataset], name: str) -> AnyDataset:

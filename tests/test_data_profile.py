@@ -102,6 +102,14 @@ def test_another_text_leaves_a_doubt_and_the_texts_are_candidates():
         assert proposal.settings["target_column"] == names[2]
 
 
+def test_a_single_text_is_proposed_only_where_it_is_a_column():
+    """TRL's `dataset_text_field` takes no field in a column."""
+    proposal = propose_mapping(["id", "example"], {"id": "number", "example.q.text": "text"})
+    assert (proposal.settings, proposal.has_views, proposal.candidates) == ({}, False, ["example.q.text"])
+    assert "not on a field in one" in proposal.reason
+    assert propose_mapping(["q.text"], {"q.text": "text"}).settings["dataset_text_field"] == "q.text"
+
+
 def test_turns_that_no_template_can_name_are_candidates():
     proposal = propose_mapping(["chat-turns"], {"chat-turns": "ShareGPT turns"})
     assert (proposal.settings, proposal.has_views, proposal.candidates) == ({}, False, ["chat-turns"])

@@ -243,6 +243,22 @@ def test_the_name_of_a_text_column_has_no_effect_on_other_rows(rows, prepare):
     assert len(prepare([{"body": "a"}], jepa_weight=0.0, dataset_text_field="body")) == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "field", "message"),
+    [
+        ({"id": 1, "q": {"text": "a"}}, "q.text", r"`dataset_text_field: q\.text` names no column.*\['id', 'q'\]"),
+        ({"body": "a"}, "text", r"`dataset_text_field: text` names no column.*\['body'\]"),
+        ({"body": ["a"]}, "body", "Row 0: `dataset_text_field: body` holds list, not a string"),
+        ({"body": None}, "body", "Row 0: `dataset_text_field: body` holds NoneType, not a string"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"jepa_weight": 0.0}, {"jepa_objective": "tube"}], ids=["sft", "tube"])
+def test_a_text_must_be_a_column_of_strings(row, field, message, options, prepare):
+    """TRL reads a text by the name of a column alone, and ends in a KeyError otherwise."""
+    with pytest.raises(ValueError, match=message):
+        prepare([row], dataset_text_field=field, **options)
+
+
 # --- rows that are too long
 
 
