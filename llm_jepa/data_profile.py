@@ -21,6 +21,11 @@ MAX_COLUMNS = 200
 MAX_SHOWN_REFUSALS = 5
 MAX_HASHES = 2**18
 VALUE_CHARACTERS = 60
+TURN_KEYS: dict[frozenset[str], Kind] = {
+    frozenset({"role", "content"}): "chat messages",
+    frozenset({"from", "value"}): "ShareGPT turns",
+}
+"""What every turn of a conversation has -> what a list of such turns is."""
 
 
 @dataclass
@@ -176,13 +181,20 @@ def _add_fields(fields: dict[str, FieldProfile], row: Mapping[str, Any], num_exa
 
 
 def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The paths of a row and what stands there: fields inside fields have paths of their own, lists are one value."""
+    """The paths of a row and what stands there.
+
+    Fields inside fields have paths of their own. A list is one value, and its first item, or the fields in that, has
+    a path too, `answers.0.text`, unless the list holds turns.
+    """
     for key, item in value.items():
         path = f"{prefix}{key}"
         if isinstance(item, Mapping) and item:
             yield from leaves(item, f"{path}.")
-        else:
-            yield path, item
+            continue
+        yield path, item
+        first = item[0] if isinstance(item, list) and item else None
+        if isinstance(first, str) or (isinstance(first, Mapping) and not _is_turn(first)):
+            yield from leaves({"0": first}, f"{path}.")
 
 
 def kind_of(value: Any) -> Kind:
@@ -193,12 +205,14 @@ def kind_of(value: Any) -> Kind:
         return "number"
     if not isinstance(value, list):
         return "other"
-    keys = [set(item) if isinstance(item, Mapping) else set() for item in value]
-    if keys and all({"role", "content"} <= names for names in keys):
-        return "chat messages"
-    if keys and all({"from", "value"} <= names for names in keys):
-        return "ShareGPT turns"
+    for keys, kind in TURN_KEYS.items():
+        if value and all(isinstance(item, Mapping) and keys <= item.keys() for item in value):
+            return kind
     return "list"
+
+
+def _is_turn(item: Mapping[str, Any]) -> bool:
+    return any(keys <= item.keys() for keys in TURN_KEYS)
 
 
 def shortened(value: Any) -> str:

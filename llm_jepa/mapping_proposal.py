@@ -13,7 +13,7 @@ PAIR_NAMES = (
     ("prompt", "answer"), ("instruction", "output"), ("instruction", "response"), ("input", "output"),
     ("problem", "solution"), ("problem", "answer"), ("description", "code"), ("docstring", "code"), ("nl", "code"),
     ("text", "code"), ("document", "summary"), ("article", "highlights"), ("dialogue", "summary"),
-    ("text", "summary"), ("message", "diff"), ("sentence1", "sentence2"),
+    ("text", "summary"), ("message", "diff"), ("sentence1", "sentence2"), ("question", "answers"), ("q", "a"),
 )  # fmt: skip
 """What sources and targets are commonly called."""
 ID_NAMES = frozenset({"id", "_id", "idx", "index", "uuid", "guid", "url", "hash", "sha", "lang", "language", "split"})
@@ -115,9 +115,10 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
 
 def _by_names(texts: list[str], num_named: int, settings: dict[str, Any], reason: str) -> Proposal:
     """In doubt where there are other texts than those named: one may belong to the source."""
-    if len(texts) == num_named:
-        return Proposal(settings, reason, is_certain=True)
-    return Proposal(settings, f"{reason}; there are other texts", candidates=texts)
+    doubts = ["there are other texts"] if len(texts) > num_named else []
+    if any(_is_item(path) for path in settings.values()):
+        doubts.append("of a list the first item is taken")
+    return Proposal(settings, "; ".join([reason, *doubts]), not doubts, candidates=texts if doubts else [])
 
 
 def _settings(source: str, target: str) -> dict[str, Any]:
@@ -125,6 +126,12 @@ def _settings(source: str, target: str) -> dict[str, Any]:
 
 
 def _name(path: str) -> str:
-    """What a field is called; `question.text` is a question."""
-    *outer, name = path.lower().split(".")
+    """What a field is called; `question.text` is a question, and so is `question.0.text`."""
+    first, *inner = path.lower().split(".")
+    *outer, name = [first, *(part for part in inner if not part.isdecimal())]
     return outer[-1] if outer and name in ("text", "value") else name
+
+
+def _is_item(path: str) -> bool:
+    """Whether a path leads into a list."""
+    return any(part.isdecimal() for part in path.split(".")[1:])

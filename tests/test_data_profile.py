@@ -15,7 +15,7 @@ from trl import ScriptArguments
 
 from llm_jepa import JEPAConfig
 from llm_jepa.cli import main
-from llm_jepa.data_profile import DataProfile, DuplicateCounter, kind_of, profile_data
+from llm_jepa.data_profile import DataProfile, DuplicateCounter, kind_of, leaves, profile_data
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.loading import load_split
 from llm_jepa.mapping_proposal import propose_mapping
@@ -57,6 +57,8 @@ def profile(path: Path, **options) -> DataProfile:
         ({"Problem": "q", "level": 3, "Solution": "a"}, ("Problem", "Solution"), True),
         ({"x": {"question": "q"}, "answer": "a"}, ("x.question", "answer"), True),
         ({"example": {"question": {"text": "q"}}, "sql": "a"}, ("example.question.text", "sql"), True),
+        ({"id": 1, "example": {"q": {"text": "q"}, "a": [{"text": "a"}]}}, ("example.q.text", "example.a.0.text"), False),
+        ({"question": "q", "answers": {"text": ["a", "b"], "start": [1]}}, ("question", "answers.text.0"), False),
         ({"translation": {"de": "q", "en": "a"}}, ("translation.de", "translation.en"), False),
         ({"question": "q", "answer": "a", "sql": "s"}, ("question", "answer"), False),
         ({"id": "1", "context": "c", "question": "q", "answer": "a"}, ("question", "answer"), False),
@@ -86,6 +88,19 @@ def test_a_mapping_is_proposed_and_makes_rows(row, expected, is_certain, tmp_pat
         is_chat = not {"messages", "conversations", "chat"}.isdisjoint(row)
         assert (len(made), made[0]["source"], made[0]["target"]) == (2, *(("digits", "[0-9]") if is_chat else "qa"))
         assert found.duplicate_pairs.num_duplicates == 1
+
+
+def test_of_lists_the_first_item_has_a_path_and_turns_have_none():
+    row = {
+        "a": [{"b": "x", "c": [{"d": 1}]}, {"e": 2}],
+        "tags": ["y", "z"], "n": [1, 2], "none": [], "m": [[{"b": "x"}]],
+        "chat": CHAT, "share": SHARE, "odd": [*CHAT, "x"],
+    }  # fmt: skip
+    found = dict(leaves(row))
+    assert {path: value for path, value in found.items() if path not in row} == {
+        "a.0.b": "x", "a.0.c": [{"d": 1}], "a.0.c.0.d": 1, "tags.0": "y",
+    }  # fmt: skip
+    assert found.keys() >= row.keys()
 
 
 def test_when_nothing_is_certain_the_texts_are_candidates():
