@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, get_args
 
 from trl import ScriptArguments
 
 from llm_jepa.loading import stream_rows
-from llm_jepa.mapping_proposal import Kind, Proposal, propose_mapping
+from llm_jepa.mapping_proposal import Kind, Proposal, propose_for_document, propose_mapping
 from llm_jepa.rows import ColumnMapping, row_maker
 
 HEAD_ROWS = 100
@@ -34,7 +35,7 @@ class FieldProfile:
 
     Attributes:
         types: Type -> rows that hold it; the others are null, blank, empty or have no such field.
-        num_texts: Rows that hold a text; of these `total_characters` and `max_characters`.
+        num_texts: Rows that hold a text of any kind; of these `total_characters` and `max_characters`.
         examples: The first values that differ, shortened.
     """
 
@@ -50,7 +51,7 @@ class FieldProfile:
         if value is None or value in ([], {}) or (kind == "text" and not value.strip()):
             return
         self.types[kind if kind not in ("other", "number") else type(value).__name__] += 1
-        if kind == "text":
+        if isinstance(value, str):
             self.num_texts += 1
             self.total_characters += len(value)
             self.max_characters = max(self.max_characters, len(value))
@@ -61,10 +62,11 @@ class FieldProfile:
 
     @property
     def kind(self) -> Kind:
-        """The one kind of all values, else `other`."""
+        """The one kind of all values; else `text and others`, or `other` if there is no text."""
         if self.types and self.types.keys() <= {"int", "float", "bool"}:
             return "number"
-        return next((kind for kind in get_args(Kind) if self.types.keys() == {kind}), "other")
+        mixed: Kind = "text and others" if "text" in self.types else "other"
+        return next((kind for kind in get_args(Kind) if self.types.keys() == {kind}), mixed)
 
 
 class DuplicateCounter:
@@ -143,7 +145,8 @@ def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examp
     head = list(islice(rows, HEAD_ROWS))
     columns = list(dict.fromkeys(name for row in head for name in row))
     kinds = {path: profile.kind for path, profile in _fields(head, num_examples).items()}
-    profile = DataProfile(propose_mapping(columns, kinds))
+    document = _document_proposal(script, head)
+    profile = DataProfile(document if document is not None else propose_mapping(columns, kinds))
     to_row = _maker(columns, profile.proposal)
     for row in chain(head, rows):
         _add_fields(profile.fields, row, num_examples)
@@ -159,6 +162,11 @@ def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examp
         profile.num_rows += 1
     profile.is_partial = profile.num_rows == max_rows
     return profile
+
+
+def _document_proposal(script: ScriptArguments, head: list[dict[str, Any]]) -> Proposal | None:
+    file = Path(str(script.dataset_name))
+    return propose_for_document(head[0], file) if len(head) == 1 and file.suffix == ".json" else None
 
 
 def _maker(columns: list[str], proposal: Proposal) -> Any:
@@ -200,7 +208,7 @@ def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def kind_of(value: Any) -> Kind:
     """What a value is, as far as a mapping asks."""
     if isinstance(value, str):
-        return "text"
+        return "JSON text of turns" if _holds_turns(value) else "text"
     if isinstance(value, bool | int | float):
         return "number"
     if not isinstance(value, list):
@@ -209,6 +217,16 @@ def kind_of(value: Any) -> Kind:
         if value and all(isinstance(item, Mapping) and keys <= item.keys() for item in value):
             return kind
     return "list"
+
+
+def _holds_turns(text: str) -> bool:
+    if not text.lstrip().startswith("["):
+        return False
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, list) and kind_of(value) in TURN_KEYS.values()
 
 
 def _is_turn(item: Mapping[str, Any]) -> bool:

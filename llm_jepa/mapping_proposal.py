@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from llm_jepa.turns import turn_column
 
-Kind = Literal["text", "number", "chat messages", "ShareGPT turns", "list", "other"]
+Kind = Literal[
+    "text", "number", "chat messages", "ShareGPT turns", "JSON text of turns", "list", "text and others", "other"
+]
 
 PAIR_NAMES = (
     ("source", "target"), ("question", "answer"), ("question", "query"), ("question", "sql"), ("prompt", "response"),
@@ -60,7 +63,13 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind]) -> Propos
     if turns:
         return _of_turns(turns[0], columns)
     texts = [path for path, kind in kinds.items() if kind == "text" and _name(path) not in ID_NAMES]
-    return _of_texts(texts, columns)
+    proposal = _of_texts(texts, columns)
+    written = [path for path, kind in kinds.items() if kind == "JSON text of turns"]
+    if written and (column in written or not proposal.has_views):
+        reason = f"`{written[0]}` is a text that holds turns as JSON; parse it, and call the column `messages`"
+        return Proposal({}, reason, has_views=False, candidates=written)
+    mixed = [path for path, kind in kinds.items() if kind == "text and others"]
+    return _with_mixed(proposal, texts, mixed) if mixed else proposal
 
 
 def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
@@ -111,6 +120,36 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
         "`{{ first }} {{ second }}`, or views of one thing as `view_columns: [first, second, third]`"
     )
     return Proposal({}, reason, has_views=False, candidates=texts)
+
+
+def _with_mixed(proposal: Proposal, texts: list[str], mixed: list[str]) -> Proposal:
+    """In doubt where a field may be a view that is no text in some rows."""
+    reason = (
+        f"`{'`, `'.join(mixed)}` hold texts in some rows and other types in others, which training refuses: make "
+        f"texts of all, or write `{{{{ {mixed[0]} }}}}` for one, which makes texts of numbers"
+    )
+    if not proposal.has_views:
+        return Proposal({}, reason, has_views=False, candidates=[*texts, *mixed])
+    return Proposal(proposal.settings, f"{proposal.reason}; {reason}", candidates=[*texts, *mixed])
+
+
+def propose_for_document(row: Mapping[str, Any], file: Path) -> Proposal | None:
+    """What to do with the one row of a `.json` file that is one object: where the rows stand in it, if they do."""
+    lists = {name: value for name, value in row.items() if isinstance(value, list) and len(value) > 1}
+    inner = [name for name, value in lists.items() if all(isinstance(item, Mapping) for item in value)]
+    if inner and turn_column(row) is None:
+        where = f"`{inner[0]}` holds the rows, a list of {len(lists[inner[0]])} objects"
+        write = f"[print(json.dumps(row)) for row in json.load(open({str(file)!r}, encoding='utf-8'))[{inner[0]!r}]]"
+    elif len(lists) == len(row) and len({len(value) for value in lists.values()}) == 1 and not inner:
+        where = "lists hold the rows, each those of one column"
+        write = (
+            f"data = json.load(open({str(file)!r}, encoding='utf-8')); "
+            "[print(json.dumps(dict(zip(data, row)))) for row in zip(*data.values())]"
+        )
+    else:
+        return None
+    reason = f'the file is one object, whose {where}; write them as JSON Lines: `python -c "import json; {write}" > '
+    return Proposal({}, f"{reason}{file.stem}.jsonl`", has_views=False)
 
 
 def _by_names(texts: list[str], num_named: int, settings: dict[str, Any], reason: str) -> Proposal:

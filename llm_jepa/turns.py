@@ -23,7 +23,8 @@ def to_messages(turns: Any, column: str) -> Messages:
         ValueError: These are no turns.
     """
     if not isinstance(turns, list):
-        raise ValueError(f"`{column}` is {type(turns).__name__}, not a list of chat messages.")
+        advice = " If it is JSON, write the list itself." if isinstance(turns, str) else ""
+        raise ValueError(f"`{column}` is {type(turns).__name__}, not a list of chat messages.{advice}")
     return [_to_message(turn, column) for turn in turns]
 
 

@@ -57,7 +57,11 @@ def profile(path: Path, **options) -> DataProfile:
         ({"Problem": "q", "level": 3, "Solution": "a"}, ("Problem", "Solution"), True),
         ({"x": {"question": "q"}, "answer": "a"}, ("x.question", "answer"), True),
         ({"example": {"question": {"text": "q"}}, "sql": "a"}, ("example.question.text", "sql"), True),
-        ({"id": 1, "example": {"q": {"text": "q"}, "a": [{"text": "a"}]}}, ("example.q.text", "example.a.0.text"), False),
+        (
+            {"id": 1, "example": {"q": {"text": "q"}, "a": [{"text": "a"}]}},
+            ("example.q.text", "example.a.0.text"),
+            False,
+        ),
         ({"question": "q", "answers": {"text": ["a", "b"], "start": [1]}}, ("question", "answers.text.0"), False),
         ({"translation": {"de": "q", "en": "a"}}, ("translation.de", "translation.en"), False),
         ({"question": "q", "answer": "a", "sql": "s"}, ("question", "answer"), False),
@@ -123,6 +127,58 @@ def test_a_single_text_is_proposed_only_where_it_is_a_column():
     assert (proposal.settings, proposal.has_views, proposal.candidates) == ({}, False, ["example.q.text"])
     assert "not on a field in one" in proposal.reason
     assert propose_mapping(["q.text"], {"q.text": "text"}).settings["dataset_text_field"] == "q.text"
+
+
+@pytest.mark.parametrize("turns", [CHAT, SHARE])
+@pytest.mark.parametrize("column", ["messages", "history"])
+def test_turns_written_as_json_are_no_text_to_train_on(column, turns, tmp_path):
+    found = profile(write(tmp_path / "data.jsonl", [{column: json.dumps(turns)}] * 2))
+    assert (found.proposal.settings, found.proposal.has_views) == ({}, False)
+    assert f"`{column}` is a text that holds turns as JSON; parse it" in found.proposal.reason
+
+
+def test_a_text_that_is_json_or_like_it_stays_a_text():
+    for text in ('{"a": 1}', "[1]", "[0-9]+", "[not json", '[{"role": 1}]', "[]"):
+        assert kind_of(text) == "text"
+    pair = {"question": "text", "answer": "text", "history": "JSON text of turns"}
+    assert propose_mapping([*pair], pair).settings == {"source_column": "question", "target_column": "answer"}
+
+
+def test_fields_of_mixed_types_are_named(tmp_path):
+    rows = [{"question": "q", "answer": "a", "n": 1}, {"question": "q", "answer": 3, "n": 1.5}]
+    proposal = profile(write(tmp_path / "data.jsonl", rows)).proposal
+    assert (proposal.settings, proposal.has_views, proposal.candidates) == ({}, False, ["question", "answer"])
+    assert "`answer` hold texts in some rows and other types in others" in proposal.reason
+    rows = [row | {"sql": "s"} for row in rows]
+    proposal = profile(write(tmp_path / "more.jsonl", rows)).proposal
+    assert (proposal.settings["target_column"], proposal.is_certain) == ("sql", False)
+    assert proposal.candidates == ["question", "sql", "answer"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        ({"version": "1", "data": [{"q": "a", "a": "b"}, {"q": "c", "a": "d"}]}, "`data` holds the rows, a list of 2"),
+        ({"q": ["a", "c"], "a": ["b", "d"]}, "lists hold the rows, each those of one column"),
+    ],
+)
+def test_an_object_that_holds_the_rows_is_none(document, where, indent, tmp_path, monkeypatch):
+    """What is said makes a file of the rows."""
+    monkeypatch.chdir(tmp_path)
+    Path("data.json").write_text(json.dumps(document, indent=indent))
+    proposal = profile(Path("data.json")).proposal
+    assert (proposal.settings, proposal.has_views) == ({}, False)
+    assert where in proposal.reason
+    command = proposal.reason.split("`")[-2].replace("python", sys.executable, 1)
+    subprocess.run(command, shell=True, check=True)
+    rows = [json.loads(line) for line in Path("data.jsonl").read_text().splitlines()]
+    assert rows == [{"q": "a", "a": "b"}, {"q": "c", "a": "d"}]
+
+
+def test_one_row_of_turns_is_a_row(tmp_path):
+    (tmp_path / "data.json").write_text(json.dumps({"messages": CHAT}))
+    assert profile(tmp_path / "data.json").proposal.is_certain
 
 
 def test_turns_that_no_template_can_name_are_candidates():
