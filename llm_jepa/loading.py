@@ -1,9 +1,11 @@
-"""Loads a recipe's data: a Hub id, a local JSON Lines, JSON, CSV or Parquet file, or a directory of such files."""
+"""Loads a recipe's data: a Hub id, a local JSON Lines, JSON, CSV, TSV, Parquet or text file, or a directory."""
 
 import dataclasses
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,20 @@ from typing import Any
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import CsvConfig
+from pandas.errors import ParserError
 from trl import ScriptArguments
 
 from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 
-LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-"""File name suffix -> the loader of `datasets`. A local file is one split, `train`."""
+LOADERS = {
+    ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
+}  # fmt: skip
+"""File name suffix -> the loader of `datasets`. A local file is one split, `train`. A line of `.txt` is a row."""
 
-TEXT_SUFFIXES = (".jsonl", ".json", ".csv")
+TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+SEPARATOR_NAMES = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
+"""What fields may be separated by -> what it is called."""
 CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
 """An empty field is missing; `None`, `NA` and `null` are texts, which pandas would take for missing too."""
 
@@ -49,19 +57,24 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
         if file.stat().st_size == 0:
             raise ValueError(f"`{file}` is empty.")
     try:
-        dataset = _load(script, name, split, path)
-        has_rows = next(iter(dataset), None) is not None
+        with _quiet_loaders():
+            dataset = _load(script, name, split, path)
+            first = next(iter(dataset), None)
         if isinstance(dataset, Dataset):
             dataset.data.validate(full=True)  # the JSON loader lets bytes through that are no UTF-8
     except (DatasetGenerationError, ValueError) as error:
         _raise_for_unreadable_line(files)
-        part = "" if "[" in split else " A part of a split is one too: `train[90%:]`."
-        raise ValueError(f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}{part}") from error
+        _raise_for_other_separator(files)
+        raise ValueError(
+            f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}{_advice(error, split, path)}"
+        ) from error
     except OSError as error:
         looked = "" if files else f"There is no file or directory `{name}` (looked in {Path.cwd()}). "
         raise ValueError(f"{looked}`{name}` cannot be loaded: {_reason(error)}") from error
-    if not has_rows:
+    if first is None:
         raise ValueError(f"Split `{split}` of `{name}` has no rows.")
+    if not set(SEPARATOR_NAMES).isdisjoint("".join(first)):
+        _raise_for_other_separator(files)
     return dataset
 
 
@@ -87,7 +100,8 @@ def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None
                 pass
     dataset = load_split(script, split)
     try:
-        yield from islice(dataset, max_rows)
+        with _quiet_loaders():
+            yield from islice(dataset, max_rows)
     except (DatasetGenerationError, ValueError, OSError) as error:
         _raise_for_unreadable_line(files)
         raise ValueError(f"`{script.dataset_name}` cannot be read further: {_reason(error)}") from error
@@ -107,7 +121,7 @@ def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset
     if path.is_file():
         if script.dataset_config is not None:
             raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
-        options = CSV_OPTIONS if path.suffix == ".csv" else {}
+        options = CSV_OPTIONS | {"sep": SEPARATORS[path.suffix]} if path.suffix in SEPARATORS else {}
         return load_dataset(
             LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming, **options
         )
@@ -135,7 +149,7 @@ def _local_files(path: Path) -> list[Path]:
         files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
         if not files:
             raise ValueError(f"The directory `{path}` holds no file that ends in {', '.join(LOADERS)}.")
-        return files
+        return [file for file in files if file.suffix != ".txt"] or files  # beside data, `.txt` are notes
     if path.is_file():
         if path.suffix not in LOADERS:
             raise ValueError(f"`{path}` must end in one of {', '.join(LOADERS)}.")
@@ -147,9 +161,53 @@ def _local_files(path: Path) -> list[Path]:
 
 
 def _reason(error: Exception) -> str:
-    """What a loader said, in one line. `datasets` keeps the reason for a failed generation in the cause."""
+    """What a loader said, as a sentence. `datasets` keeps the reason for a failed generation in the cause."""
     cause = error.__cause__ if type(error) is DatasetGenerationError and error.__cause__ else error
-    return " ".join(str(cause).split())
+    advice = " A field that holds a separator stands between double quotes." if isinstance(cause, ParserError) else ""
+    return " ".join(str(cause).split()).removesuffix(".") + f".{advice}"
+
+
+def _advice(error: Exception, split: str, path: Path) -> str:
+    """What to do about a split that is not there, or that has another format than the next."""
+    if str(error).startswith(("Unknown split", "Bad split")) and "[" not in split:
+        return " A part of a split is one too: `train[90%:]`."
+    if str(error).startswith("Couldn't infer the same data file format"):
+        suffixes = sorted({file.suffix for file in path.rglob("*")} & {*LOADERS}) if path.is_dir() else []
+        held = f"; `{path}` holds {', '.join(suffixes)}" if suffixes else ""
+        return f" The files of one directory must have one format{held}."
+    return ""
+
+
+@contextmanager
+def _quiet_loaders() -> Iterator[None]:
+    """Without the log of the loaders of `datasets`, who log what they raise."""
+    log = logging.getLogger("datasets.packaged_modules")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _raise_for_other_separator(files: Iterable[Path]) -> None:
+    """Name the first CSV or TSV file whose first line holds no separator of its own, but another."""
+    for file in files:
+        if file.suffix not in SEPARATORS:
+            continue
+        own = SEPARATORS[file.suffix]
+        lines = (line.strip("\r\n") for line in read_lines(file, MAX_LINE_BYTES))
+        header = next(filter(None, lines), "")
+        other = next((sign for sign in SEPARATOR_NAMES if sign != own and sign in header), None)
+        if own in header or other is None:
+            continue
+        suffix = next((suffix for suffix, sign in SEPARATORS.items() if sign == other), None)
+        convert = f"pandas.read_csv(FILE, sep={other!r}, dtype=str, keep_default_na=False).to_csv(NEW, index=False)"
+        remedy = f"call it `{file.stem}{suffix}`" if suffix else f"`{convert}` writes a `.csv`"
+        raise ValueError(
+            f"`{file}` looks separated by {SEPARATOR_NAMES[other]}: its first line is {header!r:.60}. The fields of a "
+            f"`{file.suffix}` are separated by {SEPARATOR_NAMES[own]}; {remedy}."
+        )
 
 
 def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
