@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain, islice
@@ -14,6 +14,8 @@ from trl import ScriptArguments
 from llm_jepa.loading import stream_rows
 from llm_jepa.mapping_proposal import Kind, Proposal, propose_for_document, propose_mapping
 from llm_jepa.rows import ColumnMapping, row_maker
+from llm_jepa.turns import target_turns, to_messages, turn_column
+from llm_jepa.view_pairs import pairs_of_turns
 
 HEAD_ROWS = 100
 """Rows by which the mapping is proposed."""
@@ -127,6 +129,11 @@ class DataProfile:
     duplicate_rows: DuplicateCounter = field(default_factory=DuplicateCounter)
     duplicate_pairs: DuplicateCounter = field(default_factory=DuplicateCounter)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether training would refuse every row."""
+        return 0 < self.num_refused == self.num_rows
+
 
 def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examples: int = 2) -> DataProfile:
     """Read the training split and say what it holds.
@@ -146,15 +153,15 @@ def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examp
     columns = list(dict.fromkeys(name for row in head for name in row))
     kinds = {path: profile.kind for path, profile in _fields(head, num_examples).items()}
     document = _document_proposal(script, head)
-    profile = DataProfile(document if document is not None else propose_mapping(columns, kinds))
-    to_row = _maker(columns, profile.proposal)
+    profile = DataProfile(document or propose_mapping(columns, kinds, any(map(_ends_unanswered, head))))
+    to_rows = _maker(columns, profile.proposal)
     for row in chain(head, rows):
         _add_fields(profile.fields, row, num_examples)
         profile.duplicate_rows.add(row)
-        if to_row is not None:
+        if to_rows is not None:
             try:
-                made = to_row({name: row.get(name) for name in columns})
-                profile.duplicate_pairs.add([made["source"], made["target"]])
+                for made in to_rows({name: row.get(name) for name in columns}):
+                    profile.duplicate_pairs.add([made["source"], made["target"]])
             except ValueError as error:
                 profile.num_refused += 1
                 if len(profile.refusals) < MAX_SHOWN_REFUSALS:
@@ -169,10 +176,26 @@ def _document_proposal(script: ScriptArguments, head: list[dict[str, Any]]) -> P
     return propose_for_document(head[0], file) if len(head) == 1 and file.suffix == ".json" else None
 
 
-def _maker(columns: list[str], proposal: Proposal) -> Any:
+def _ends_unanswered(row: Mapping[str, Any]) -> bool:
+    """Whether a row's turns go on after an answer that could be learned."""
+    column = turn_column(row)
+    try:
+        messages = to_messages(row[column], column) if column is not None else []
+        return bool(messages) and target_turns(messages)[-1] < len(messages) - 1
+    except ValueError:
+        return False
+
+
+def _maker(columns: list[str], proposal: Proposal) -> Callable[[dict[str, Any]], Iterable[dict[str, Any]]] | None:
+    """What makes the rows of training of a row of the data, if that has two views."""
     if not proposal.has_views:
         return None
-    return row_maker(columns, ColumnMapping(**proposal.settings), has_chat_template=True)[0]
+    mapping = ColumnMapping(**proposal.settings)
+    to_row = row_maker(columns, mapping, has_chat_template=True)[0]
+    column = turn_column(columns)
+    if mapping.target_turn == "all" and column is not None:
+        return lambda row: [to_row(row | pair) for pair in pairs_of_turns(column, row)]
+    return lambda row: [to_row(row)]
 
 
 def _fields(rows: list[dict[str, Any]], num_examples: int) -> dict[str, FieldProfile]:

@@ -45,12 +45,13 @@ class Proposal:
     candidates: list[str] = field(default_factory=list)
 
 
-def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind]) -> Proposal:
+def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind], ends_unanswered: bool = False) -> Proposal:
     """A proposal for a data set.
 
     Args:
         columns: Its columns.
         kinds: What stands at each path: a column, or a field in one such as `example.question.text`.
+        ends_unanswered: Whether conversations go on after their last answer, with a user's turn or another.
     """
     if {"input_ids", "labels"} <= {*columns}:
         return Proposal({}, "the rows are token ids already", is_certain=True, has_views=False)
@@ -58,6 +59,9 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind]) -> Propos
         return Proposal({}, "`prompt` and `completion` are read as they are", is_certain=True)
     column = turn_column(columns)
     if column is not None and kinds.get(column) in ("chat messages", "ShareGPT turns"):
+        if ends_unanswered:
+            reason = f"some `{column}` do not end with an answer: each answer before is learned, or the `first` alone"
+            return Proposal({"target_turn": "all"}, reason, is_certain=True)
         return Proposal({}, f"`{column}` are read as they are: the last turns; see `target_turn`", is_certain=True)
     turns = [path for path, kind in kinds.items() if kind == "ShareGPT turns"]
     if turns:

@@ -225,7 +225,9 @@ def _row_from_turns(
         messages = messages[: target_turns(messages)[0] + 1]
     if not messages or messages[-1]["role"] != "assistant":
         last = messages[-1]["role"] if messages else "nothing"
-        raise ValueError(f"`{column}` must end with the assistant turn to learn; it ends with {last}.")
+        has_answer = any(message["role"] == "assistant" for message in messages)
+        advice = " `target_turn: first` or `all` learn those before." if has_answer else ""
+        raise ValueError(f"`{column}` must end with the assistant turn to learn; it ends with {last}.{advice}")
     split = {"prompt": messages[:-1], "completion": messages[-1:]}
     return _row_from_prompt_completion(split, mapping, has_chat_template)
 
@@ -259,6 +261,7 @@ def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping:
 
 def _check_view(text: Any, view: str) -> None:
     if not isinstance(text, str):
-        raise ValueError(f"the {view} is {type(text).__name__}, not a string.")
+        advice = " Of contents in parts, join the texts into one." if isinstance(text, list) else ""
+        raise ValueError(f"the {view} is {type(text).__name__}, not a string.{advice}")
     if not text.strip():
         raise ValueError(f"the {view} is empty.")

@@ -45,7 +45,7 @@ def expand_rows(
         read = {name for field in fields for name in field.columns}
         expand, added = partial(_pairs_of_views, fields, mapping.view_pairs, mapping.missing_views), PAIR_COLUMNS
     elif mapping.target_turn == "all" and mapping.pair is None and (column := turn_column(columns)) is not None:
-        read, expand = {column}, partial(_pairs_of_turns, column)
+        read, expand = {column}, partial(pairs_of_turns, column)
     else:
         return dataset
     if not keeps_columns:
@@ -114,7 +114,8 @@ def _pairs(views: list[Any], kind: Literal["chain", "all"] | None) -> list[tuple
     return list(combinations(views, 2) if kind == "all" else pairwise(views))
 
 
-def _pairs_of_turns(column: str, row: Row) -> list[Row]:
+def pairs_of_turns(column: str, row: Row) -> list[Row]:
+    """A row for each turn that may be a target, up to that turn; ValueError if there is none."""
     return [{column: row[column][: turn + 1]} for turn in target_turns(to_messages(row[column], column))]
 
 

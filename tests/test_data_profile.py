@@ -23,6 +23,7 @@ from llm_jepa.recipe import parse_recipe
 from llm_jepa.rows import ColumnMapping, to_rows
 from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES
 from llm_jepa.train import train
+from llm_jepa.view_pairs import expand_rows
 from tests.tiny import PAIRS, save_tiny_model
 
 CHAT = [{"role": "user", "content": "digits"}, {"role": "assistant", "content": "[0-9]"}]
@@ -179,6 +180,22 @@ def test_an_object_that_holds_the_rows_is_none(document, where, indent, tmp_path
 def test_one_row_of_turns_is_a_row(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps({"messages": CHAT}))
     assert profile(tmp_path / "data.json").proposal.is_certain
+
+
+@pytest.mark.parametrize(("column", "turns"), [("messages", CHAT), ("conversations", SHARE)])
+def test_conversations_that_end_with_a_question_are_learned_up_to_the_last_answer(column, turns, tmp_path):
+    path = write(tmp_path / "data.jsonl", [{column: [*turns, turns[0]]}, {column: [*turns, *turns]}, {column: turns}])
+    found = profile(path)
+    assert (found.proposal.settings, found.num_refused) == ({"target_turn": "all"}, 0)
+    assert found.duplicate_pairs.num_duplicates == 3  # of four pairs
+    mapping = ColumnMapping(target_turn="all")
+    dataset = expand_rows(load_split(ScriptArguments(dataset_name=str(path)), "train"), mapping)
+    assert to_rows(dataset, mapping, True)["target"] == ["[0-9]"] * 4
+
+
+def test_a_conversation_without_an_answer_needs_no_option(tmp_path):
+    found = profile(write(tmp_path / "data.jsonl", [{"messages": CHAT[:1]}, {"messages": None}, {"messages": CHAT}]))
+    assert (found.proposal.settings, found.num_refused) == ({}, 2)
 
 
 def test_turns_that_no_template_can_name_are_candidates():
@@ -359,6 +376,19 @@ def test_the_command_prints_lines_that_a_recipe_takes(tmp_path, capsys):
     assert "rows: 4" in printed
     pasted = yaml.safe_load(printed[printed.index("dataset_name:") :])
     assert pasted == {"dataset_name": str(path), "source_column": "question.text", "target_column": "answer.text"}
+
+
+def test_when_every_row_is_refused_that_is_said_first(tmp_path, capsys):
+    parts = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in CHAT]
+    path = write(tmp_path / "data.jsonl", [{"messages": parts}] * 3)
+    assert main(["inspect", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("training would refuse every row: row 0: the source is list, not a string. Of contents")
+    assert "no proposal: every row is refused" in printed
+    assert "dataset_name:" not in printed
+    write(path, [{"messages": parts}, {"messages": CHAT}])
+    main(["inspect", str(path)])
+    assert "dataset_name:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_a_column_of_another_type_is_refused():
 
 BAD_CHATS = [
     ({"messages": []}, "ends with nothing"),
-    ({"messages": CHAT[:3]}, "must end with the assistant turn to learn; it ends with user"),
+    ({"messages": CHAT[:3]}, "it ends with user. `target_turn: first` or `all` learn"),
     ({"messages": None}, "`messages` is NoneType, not a list of chat messages"),
     ({"messages": "hello"}, "`messages` is str, not a list of chat messages"),
     ({"messages": [{"speaker": "gpt", "text": "x"}]}, "a chat message has a `role` and a `content`"),

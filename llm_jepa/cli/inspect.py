@@ -60,6 +60,8 @@ def _inspect_data(console: Console, args: argparse.Namespace) -> None:
     max_rows = args.max_rows if args.max_rows is not None or is_local else HUB_ROWS
     script = ScriptArguments(dataset_name=args.recipe, **settings)
     profile = profile_data(script, max_rows, args.rows)
+    if profile.is_refused:
+        console.print(f"[bold]training would refuse every row[/]: row 0: {escape(profile.refusals[0][1])}")
     _show_fields(console, profile)
     _show_rows_found(console, profile)
     _show_proposal(console, profile, {"dataset_name": args.recipe, **settings})
@@ -92,7 +94,7 @@ def _show_rows_found(console: Console, profile: DataProfile) -> None:
         console.print(f"  row {index}: {escape(reason)}")
     if profile.num_refused > len(profile.refusals):
         console.print(f"  and {profile.num_refused - len(profile.refusals)} more")
-    if profile.num_refused and "source_column" in profile.proposal.settings:
+    if profile.num_refused and not profile.is_refused and "source_column" in profile.proposal.settings:
         console.print(
             "(counted from 0; the first of them stops training; in place of both columns, "
             "`view_columns: [SOURCE, TARGET]` with `missing_views: skip` leaves them out)"
@@ -101,6 +103,9 @@ def _show_rows_found(console: Console, profile: DataProfile) -> None:
 
 def _show_proposal(console: Console, profile: DataProfile, data: dict[str, str]) -> None:
     proposal = profile.proposal
+    if profile.is_refused:
+        console.print(f"\n[bold]no proposal[/]: every row is refused, though {escape(proposal.reason)}")
+        return
     doubt = "not certain" if proposal.settings else "not known"
     console.print(f"\n[bold]{'for a recipe' if proposal.is_certain else doubt}[/]: {escape(proposal.reason)}")
     for path in proposal.candidates:
