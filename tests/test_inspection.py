@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from llm_jepa.cli import main
 from llm_jepa.inspection import inspect_recipe
 from llm_jepa.recipe import parse_recipe
 from tests.tiny import PAIRS, save_tiny_model
@@ -56,6 +57,20 @@ def test_rows_are_shown_without_the_models_weights(lines, inspected):
     assert inspection.num_rows == len(PAIRS)
     assert [row.index for row in inspection.rows] == [0, 1]
     assert inspection.rows[0].views[1].pieces[-len(PAIRS[0]["target"]) :][-1] in PAIRS[0]["target"]
+
+
+def test_a_recipe_without_an_output_dir_is_inspected(inspected, tmp_path, monkeypatch, capsys):
+    """Nothing is written; training demands it."""
+    inspected()
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("".join(line for line in recipe.open() if not line.startswith("output_dir")))
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["inspect", "recipe.yaml"]) == 0
+    assert f"rows: {len(PAIRS)}" in capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(ValueError, match="`output_dir` must be given"):
+        parse_recipe(["recipe.yaml"])
 
 
 def test_a_shuffled_row_is_shown_with_its_own_number(inspected):

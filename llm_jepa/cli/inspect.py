@@ -13,9 +13,11 @@ from trl import ScriptArguments
 
 from llm_jepa.data_profile import DataProfile, FieldProfile, profile_data
 from llm_jepa.inspection import InspectedRow, Inspection, inspect_recipe
-from llm_jepa.recipe import parse_recipe, read_overrides
+from llm_jepa.recipe import REQUIRED, parse_recipe, read_overrides
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
+REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")
+"""Of a recipe; nothing is written."""
 DATA_KEYS = ("dataset_config", "dataset_train_split")
 HUB_ROWS = 10_000
 """How much of a data set is read over a network, unless said otherwise."""
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.max_rows is not None:
         raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
-    inspection = inspect_recipe(parse_recipe([args.recipe, *args.overrides]), args.rows)
+    inspection = inspect_recipe(parse_recipe([args.recipe, *args.overrides], REQUIRED_TO_LOOK), args.rows)
     for row in inspection.rows:
         _show_row(console, row)
     _show_summary(console, inspection)
