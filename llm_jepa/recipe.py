@@ -13,7 +13,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -78,8 +78,8 @@ class _Entry(NamedTuple):
     where: str
 
 
-def parse_recipe(argv: list[str]) -> Recipe:
-    """Read `[RECIPE.yaml, --key value, --key=value, ...]`.
+def parse_recipe(argv: list[str], required: Sequence[str] = REQUIRED) -> Recipe:
+    """Read `[RECIPE.yaml, --key value, --key=value, ...]`; `required` are the keys without which nothing can be done.
 
     Raises:
         ValueError: The file is missing or no flat YAML mapping, a key is unknown, given twice or missing, a value is
@@ -88,12 +88,12 @@ def parse_recipe(argv: list[str]) -> Recipe:
     if not argv or argv[0].startswith("-"):
         raise ValueError("No recipe given. Name its YAML file first, then any overrides as `--key value`.")
     path = Path(argv[0])
-    return build_recipe(path, read_settings(path, argv[1:]))
+    return build_recipe(path, read_settings(path, argv[1:]), required)
 
 
-def build_recipe(path: Path, settings: dict[str, Any]) -> Recipe:
+def build_recipe(path: Path, settings: dict[str, Any], required: Sequence[str] = REQUIRED) -> Recipe:
     """Check typed settings against each other; `path` is what they are called in errors."""
-    missing = [key for key in REQUIRED if settings.get(key) is None]
+    missing = [key for key in required if settings.get(key) is None]
     if missing:
         raise ValueError(f"{path}: `{'`, `'.join(missing)}` must be given, in the recipe or as `--key value`.")
     _check_idle_settings(path, settings)
@@ -286,7 +286,7 @@ def _read_text(key: str, text: str, setting: _Setting) -> Any:
 
 
 def _command_line_entries(argv: Iterable[str]) -> Iterator[_Entry]:
-    """`--key value`, `--key=value`, `--key first second` (a list) and `--key` alone (true)."""
+    """`--key value`, `--key=value`, `--key` alone (true); a list as `--key one two` or `--key "[one, two]"`."""
     given: list[tuple[str, list[str]]] = []
     for token in argv:
         if token.startswith("--"):
@@ -300,7 +300,21 @@ def _command_line_entries(argv: Iterable[str]) -> Iterator[_Entry]:
         if not values and (setting := _known_settings().get(key)) and bool not in setting.kinds:
             raise ValueError(f"command line: `--{key}` needs a value: {_allowed(key, setting)}.")
         texts = [None if value == "null" else value for value in values or ["true"]]
-        yield _Entry(key, texts[0] if len(texts) == 1 else texts, "command line")
+        yield _Entry(key, _bracketed(key, texts[0]) if len(texts) == 1 else texts, "command line")
+
+
+def _bracketed(key: str, text: str | None) -> Any:
+    """The texts of a YAML list in brackets, where the key takes a list; any other text as it is."""
+    setting = _known_settings().get(key)
+    if text is None or setting is None or setting.item is None or not text.lstrip().startswith("["):
+        return text
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.YAMLError:  # `[qv]_proj` is a text
+        return text
+    assert node is not None, "a bracket opens a sequence"
+    return _written_value(loader, node)
 
 
 def _yaml_entries(path: Path) -> Iterator[_Entry]:

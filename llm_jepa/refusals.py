@@ -50,10 +50,13 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
 
 
 def _refuse_trackers(names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in (*INTEGRATION_TO_CALLBACK, "all", "none")]
+    unknown = [name for name in names if name not in INTEGRATION_TO_CALLBACK]  # `all` or `none` alone is resolved
     if unknown:
-        allowed = ", ".join([*TRACKERS, *sorted(INTEGRATION_TO_CALLBACK.keys() - {*TRACKERS}), "none"])
-        raise ValueError(f"`report_to: {', '.join(unknown)}` names no tracker. Allowed are {allowed}.")
+        allowed = ", ".join([*TRACKERS, *sorted(INTEGRATION_TO_CALLBACK.keys() - {*TRACKERS})])
+        raise ValueError(
+            f"`report_to: {', '.join(unknown)}` names no tracker. Allowed are {allowed}, several as `--report_to "
+            "trackio tensorboard` or in YAML `[trackio, tensorboard]`; and, alone, `all` (the installed) or `none`."
+        )
     available = get_available_reporting_integrations()
     missing = [name for name in names if name in TRACKERS and name not in available]
     if missing:

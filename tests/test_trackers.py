@@ -157,3 +157,11 @@ def test_a_name_that_is_no_trackers_is_refused_with_those_that_are():
     args = JEPAConfig("out", report_to="trackoi", use_cpu=True, bf16=False)
     with pytest.raises(ValueError, match=r"`report_to: trackoi` names no tracker\. Allowed are trackio, "):
         refuse_arguments(args, None, {})
+
+
+@pytest.mark.parametrize("names", ["trackio,tensorboard", ["all", "trackio"], ["none", "trackio"]])
+def test_several_trackers_are_a_list_and_all_stands_alone(names):
+    args = JEPAConfig("out", report_to=names, use_cpu=True, bf16=False)
+    message = r"names no tracker.* `--report_to trackio tensorboard` or in YAML `\[trackio, tensorboard\]`; and, alone"
+    with pytest.raises(ValueError, match=message):
+        refuse_arguments(args, None, {})
