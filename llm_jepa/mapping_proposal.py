@@ -143,17 +143,18 @@ def propose_for_document(row: Mapping[str, Any], file: Path) -> Proposal | None:
     inner = [name for name, value in lists.items() if all(isinstance(item, Mapping) for item in value)]
     if inner and turn_column(row) is None:
         where = f"`{inner[0]}` holds the rows, a list of {len(lists[inner[0]])} objects"
-        write = f"[print(json.dumps(row)) for row in json.load(open({str(file)!r}, encoding='utf-8'))[{inner[0]!r}]]"
+        rows = f"pandas.DataFrame(data[{inner[0]!r}], dtype=object)"
     elif len(lists) == len(row) and len({len(value) for value in lists.values()}) == 1 and not inner:
         where = "lists hold the rows, each those of one column"
-        write = (
-            f"data = json.load(open({str(file)!r}, encoding='utf-8')); "
-            "[print(json.dumps(dict(zip(data, row)))) for row in zip(*data.values())]"
-        )
+        rows = "pandas.DataFrame(data, dtype=object)"
     else:
         return None
-    reason = f'the file is one object, whose {where}; write them as JSON Lines: `python -c "import json; {write}" > '
-    return Proposal({}, f"{reason}{file.stem}.jsonl`", has_views=False)
+    reason = (
+        f'the file is one object, whose {where}; write them as JSON Lines: `python -c "import json, pandas; '
+        f"data = json.load(open({str(file)!r}, encoding='utf-8')); "
+        f"{rows}.to_json('{file.stem}.jsonl', orient='records', lines=True)\"`"
+    )
+    return Proposal({}, reason, has_views=False)
 
 
 def _by_names(texts: list[str], num_named: int, settings: dict[str, Any], reason: str) -> Proposal:

@@ -119,8 +119,9 @@ def find_inputs(
 
 
 def _checked(path: Path, file: UpstreamFile, unchecked: bool) -> Input:
-    sha256 = sha256_of(path)
     found = _checksum(path, file.checksum)
+    kind, _, digest = (found or "").partition(":")
+    sha256 = digest if kind == "sha256" else sha256_of(path)
     if found != file.checksum and not unchecked:
         raise ValueError(
             f"`{path}` is not the published file: its checksum is {found}, not {file.checksum}. "
@@ -129,7 +130,7 @@ def _checked(path: Path, file: UpstreamFile, unchecked: bool) -> Input:
     if found is None:
         verdict = "no published checksum is known to this script"
     elif found == file.checksum:
-        verdict = "as published" if found == f"sha256:{sha256}" else f"as published ({found})"
+        verdict = "as published" if kind == "sha256" else f"as published ({found})"
     else:
         verdict = f"**not the published file**: {found}, not {file.checksum}"
     return Input(path, sha256, file.location, verdict, None if unchecked else file.num_rows)
