@@ -20,8 +20,8 @@ from transformers import (
 from trl import ScriptArguments, SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer
-from llm_jepa.loading import load_split
-from llm_jepa.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.data.loading import load_split
+from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
 
 BASELINE = "sft"
 LABELLED = "sft_labelled"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_jepa.flops import ModelSize, StepCounts, step_flops
+from llm_jepa.compute.flops import ModelSize, StepCounts, step_flops
 
 IGNORED_LABEL = -100
 
@@ -22,7 +22,7 @@ def count_step(inputs: dict[str, Any], is_dropped: bool) -> BatchCounts:
 
     Args:
         inputs: TRL's padded `input_ids`, `labels` and `attention_mask`; of `JEPATrainer` also `views` or, without
-            views, `conversations`, as `llm_jepa.collator` makes them.
+            views, `conversations`, as `llm_jepa.layouts.collator` makes them.
         is_dropped: Whether the step drops the JEPA term, and with it the views.
     """
     conversation_tokens = int(inputs["attention_mask"].sum())

@@ -37,9 +37,10 @@ from step_cost_report import Round, commit, hardware, summarise, table, versions
 from transformers import PreTrainedModel, TrainerCallback
 from trl import SFTTrainer
 
-from llm_jepa.draws import is_dropped
-from llm_jepa.flops import model_size
-from llm_jepa.modeling import load_tokenizer, resolve_model
+from llm_jepa.compute.flops import model_size
+from llm_jepa.models.known import resolve_model
+from llm_jepa.models.loading import load_tokenizer
+from llm_jepa.objectives.draws import is_dropped
 
 SCALED = {
     "length": ("length", [64, 128, 256, 512, 1024, 2048, 4096]),

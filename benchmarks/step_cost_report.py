@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from counting import BatchCounts, floor
 
-from llm_jepa.flops import ModelSize
+from llm_jepa.compute.flops import ModelSize
 
 QUARTILES = (0.25, 0.5, 0.75)
 MIB = 2**20

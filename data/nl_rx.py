@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from llm_jepa.files.staged import staged_directory
 from llm_jepa.preparers.card import card_header
-from llm_jepa.preparers.output import staged_directory
 from llm_jepa.preparers.program import cleaned_up_at_sigterm
 
 FILES = ("train.jsonl", "test.jsonl", "README.md")

@@ -9,7 +9,7 @@ from transformers.trainer_utils import HubStrategy
 from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
-from llm_jepa.view_fields import check_expression
+from llm_jepa.settings.view_fields import check_expression
 
 MAX_PREDICTOR_TOKENS = 16
 SPAN_SAMPLERS: dict[str, tuple[Literal["ends", "start_first", "uniform"], ...]] = {

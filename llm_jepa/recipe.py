@@ -23,7 +23,7 @@ import yaml
 from trl import ModelConfig, ScriptArguments
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.whole_files import write_whole
+from llm_jepa.files.whole import write_whole
 
 REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 PATH_OR_MAPPING = frozenset({"accelerator_config", "deepspeed", "fsdp_config"})

@@ -13,20 +13,19 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock, Timeout
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import get_peft_config, get_quantization_config
 
-from llm_jepa.checkpoints import checkpoint_to_resume, is_complete, remove_torn, write_errors_explained
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.loading import check_text_files, load_split
 from llm_jepa.entry import entry_point
-from llm_jepa.hub import check_push
-from llm_jepa.interruption import Terminated, saved_when_asked_to_end
-from llm_jepa.loading import check_text_files, load_split
-from llm_jepa.modeling import model_origin, resolve_model
-from llm_jepa.publishing_trainer import publish, repository_name
+from llm_jepa.files.whole import partial_path
+from llm_jepa.hub.publishing_trainer import publish, repository_name
+from llm_jepa.hub.push import check_push
+from llm_jepa.models.known import model_origin, resolve_model
+from llm_jepa.models.loading import model_init_kwargs
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
-from llm_jepa.run_record import (
+from llm_jepa.runs.record import (
     KEYS_WITHOUT_EFFECT_ON_RESULT,
     RECIPE_FILE,
     SCORING_KEYS,
@@ -34,7 +33,8 @@ from llm_jepa.run_record import (
     write_environment,
 )
 from llm_jepa.trainer import JEPATrainer
-from llm_jepa.whole_files import partial_path
+from llm_jepa.training.checkpoints import checkpoint_to_resume, is_complete, remove_torn, write_errors_explained
+from llm_jepa.training.interruption import Terminated, saved_when_asked_to_end
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
 
@@ -171,30 +171,6 @@ def build_trainer(recipe: Recipe) -> JEPATrainer:
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     )
-
-
-def model_init_kwargs(recipe: Recipe) -> dict[str, Any]:
-    """What the model is loaded with: the recipe's model settings, then its `model_init_kwargs`."""
-    model = recipe.model
-    from_model_settings = {
-        "revision": model.model_revision,
-        "attn_implementation": model.attn_implementation,
-        "dtype": model.dtype,
-    }
-    return from_model_settings | (recipe.settings.get("model_init_kwargs") or {})
-
-
-def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
-    """The recipe's model by its config alone, on the meta device: names and shapes, no weights."""
-    settings = model_init_kwargs(recipe)
-    attention = settings.pop("attn_implementation")
-    trust_remote_code = recipe.training.trust_remote_code
-    config = AutoConfig.from_pretrained(model_path, trust_remote_code=trust_remote_code, **settings)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    if attention is not None:
-        model.config._attn_implementation = attention  # unchecked: its kernels need not be installed here
-    return model
 
 
 def check_output_directory(directory: Path, settings: dict[str, Any]) -> None:

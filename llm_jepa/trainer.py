@@ -14,19 +14,24 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from llm_jepa.collator import TENSOR_COLUMNS, JEPACollator
+from llm_jepa.compute.flops import model_size
 from llm_jepa.config import JEPAConfig
-from llm_jepa.diagnostics import paired_cosine
-from llm_jepa.draws import is_dropped, uniform_draws
-from llm_jepa.flops import model_size
-from llm_jepa.gathering import rows_of_others
-from llm_jepa.layout_choice import choose_layout
+from llm_jepa.data.preparation import prepare_dataset
+from llm_jepa.data.rows import AnyDataset
+from llm_jepa.hub.publishing_trainer import PublishingTrainer
 from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
-from llm_jepa.losses import SPAN_DRAWS, pair_loss, span_loss
-from llm_jepa.masks import MaskForm
-from llm_jepa.metrics import StepMetrics
-from llm_jepa.modeling import drop_idle_sampling, resolve_model
-from llm_jepa.predictor import (
+from llm_jepa.layouts.choice import choose_layout
+from llm_jepa.layouts.collator import TENSOR_COLUMNS, JEPACollator
+from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.models.known import resolve_model
+from llm_jepa.models.loading import drop_idle_sampling
+from llm_jepa.models.random_weights import init_revision, random_model
+from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
+from llm_jepa.objectives.diagnostics import paired_cosine
+from llm_jepa.objectives.draws import is_dropped, uniform_draws
+from llm_jepa.objectives.gathering import rows_of_others
+from llm_jepa.objectives.losses import SPAN_DRAWS, pair_loss, span_loss
+from llm_jepa.objectives.predictor import (
     PredictorTokens,
     gathered_vectors,
     load_vectors,
@@ -36,10 +41,8 @@ from llm_jepa.predictor import (
     unregistered,
     without_predictor,
 )
-from llm_jepa.preparation import prepare_dataset
-from llm_jepa.publishing_trainer import PublishingTrainer
-from llm_jepa.random_weights import init_revision, random_model
-from llm_jepa.refusals import (
+from llm_jepa.objectives.view_forward import ForwardRecorder, ViewForward
+from llm_jepa.training.refusals import (
     keep_batches_whole,
     refuse_arguments,
     refuse_attention,
@@ -50,11 +53,9 @@ from llm_jepa.refusals import (
     refuse_parallelism,
     refuse_trained_tokens,
 )
-from llm_jepa.resumable import ResumableTrainer
-from llm_jepa.rows import AnyDataset
-from llm_jepa.throughput import Throughput, known_peak
-from llm_jepa.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
-from llm_jepa.view_forward import ForwardRecorder, ViewForward
+from llm_jepa.training.resumable import ResumableTrainer
+from llm_jepa.training.step_metrics import StepMetrics
+from llm_jepa.training.throughput import Throughput, known_peak
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
 
     Args:
         model, train_dataset, eval_dataset, processing_class, peft_config, quantization_config, callbacks, optimizers,
-        ...: As for `SFTTrainer`. Rows are chats, plain pairs or pre-tokenised (`llm_jepa.rows`).
+        ...: As for `SFTTrainer`. Rows are chats, plain pairs or pre-tokenised (`llm_jepa.data.rows`).
         args: A `JEPAConfig`; its defaults are the paper's.
 
     Raises:

@@ -9,7 +9,7 @@ import huggingface_hub.hf_api
 import pytest
 from hypothesis import settings
 
-from tests.hub_server import BASE, DATA, TOKEN, running_hub
+from tests.hub.hub_server import BASE, DATA, TOKEN, running_hub
 
 # trackio reads it when it is first imported, by whichever test that is.
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")

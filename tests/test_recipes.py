@@ -15,11 +15,11 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from llm_jepa.evaluation import load_rows, load_run_tokenizer
-from llm_jepa.experiment import read_experiment
+from llm_jepa.data.views import IGNORED_LABEL
+from llm_jepa.evaluation.run import load_rows, load_run_tokenizer
+from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.layouts import PackedLayout
-from llm_jepa.layouts.base import IGNORED_LABEL
-from llm_jepa.predictor import new_predictor
+from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.train import train
 from llm_jepa.trainer import JEPATrainer
@@ -234,7 +234,7 @@ def test_what_trains_has_changed_and_nothing_else_is_saved(run):
     assert weights.keys() >= before.keys() - {"lm_head.weight"}
     for name in weights.keys() & before.keys():
         assert not weights[name].requires_grad
-        if weights[name].is_floating_point():  # quantised ones are in tests/test_quantised.py
+        if weights[name].is_floating_point():  # quantised ones are in tests/training/test_quantised.py
             assert torch.equal(weights[name], before[name].to(weights[name].dtype)), name
 
 

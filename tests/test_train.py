@@ -16,10 +16,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from llm_jepa.checkpoints import checkpoint_to_resume
 from llm_jepa.entry import MISTAKE_STATUS, entry_point
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings
-from llm_jepa.refusals import refuse_few_rows
 from llm_jepa.train import (
     RECIPE_FILE,
     alone_in,
@@ -29,6 +27,8 @@ from llm_jepa.train import (
     main,
     train,
 )
+from llm_jepa.training.checkpoints import checkpoint_to_resume
+from llm_jepa.training.refusals import refuse_few_rows
 from tests.tiny import PAIRS, save_tiny_model
 
 REPOSITORY = Path(__file__).parent.parent

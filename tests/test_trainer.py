@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer, NonFiniteLossError
-from llm_jepa.predictor import FILE_NAME
+from llm_jepa.objectives.predictor import FILE_NAME
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
 CHAT = [
@@ -435,7 +435,7 @@ def test_an_explicit_packed_layout_on_a_recurrent_model_is_an_error_and_auto_fal
 
     with pytest.raises(ValueError, match="packed"):
         jepa_trainer(tmp_path, model=mamba(), jepa_layout="packed")
-    with caplog.at_level(logging.WARNING, logger="llm_jepa.layout_choice"):
+    with caplog.at_level(logging.WARNING, logger="llm_jepa.layouts.choice"):
         trainer = jepa_trainer(tmp_path, model=mamba(), jepa_source_view="prefix", gradient_checkpointing=False)
     assert "Layout rows" in caplog.text
     trainer.train()

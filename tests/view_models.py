@@ -16,14 +16,14 @@ from transformers import PreTrainedModel
 from trl.trainer import sft_trainer
 from trl.trainer import utils as trl_utils
 
-from llm_jepa.collator import JEPACollator
 from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts import FlatLayout, Layout, PackedLayout, RowsLayout
-from llm_jepa.mask_probe import probe_mask_form
-from llm_jepa.masks import MaskForm
-from llm_jepa.predictor import PredictorTokens, new_predictor
-from llm_jepa.varlen_reference import FLASH_REFERENCE
-from llm_jepa.view_forward import ViewForward, ViewOutput
+from llm_jepa.layouts.collator import JEPACollator
+from llm_jepa.layouts.mask_probe import probe_mask_form
+from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.layouts.varlen_reference import FLASH_REFERENCE
+from llm_jepa.objectives.predictor import PredictorTokens, new_predictor
+from llm_jepa.objectives.view_forward import ViewForward, ViewOutput
 from tests.architectures import VOCABULARY_TOKENS
 
 PAD = 0

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from llm_jepa.cell import write_json
-from llm_jepa.comparison import CellError, Plan, chosen_points, compare, plan, run_cells
-from llm_jepa.experiment import Experiment, read_experiment, search_cells
-from llm_jepa.report import render_html, render_markdown
+from llm_jepa.experiments.cell import write_json
+from llm_jepa.experiments.comparison import CellError, Plan, chosen_points, compare, plan, run_cells
+from llm_jepa.experiments.report import render_html, render_markdown
+from llm_jepa.experiments.spec import Experiment, read_experiment, search_cells
 
 REPORT = "report"
 

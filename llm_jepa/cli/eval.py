@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from llm_jepa.arms import ARMS, Arm
-from llm_jepa.evaluation import (
+from llm_jepa.evaluation.run import (
     BACKENDS,
     ArmResult,
     evaluate,
@@ -22,8 +21,9 @@ from llm_jepa.evaluation import (
     write_predictions,
     write_scores,
 )
+from llm_jepa.evaluation.subject import read_subject
+from llm_jepa.models.compared import ARMS, Arm
 from llm_jepa.scoring.tasks import Rate, score_names
-from llm_jepa.subject import read_subject
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from torch import Tensor
 from trl import ScriptArguments
 
-from llm_jepa.data_profile import DataProfile, FieldProfile, profile_data
-from llm_jepa.inspection import InspectedRow, Inspection, inspect_recipe
+from llm_jepa.inspection.data_profile import DataProfile, FieldProfile, profile_data
+from llm_jepa.inspection.recipe_rows import InspectedRow, Inspection, inspect_recipe
 from llm_jepa.recipe import REQUIRED, parse_recipe, read_overrides
 
 RECIPE_SUFFIXES = (".yaml", ".yml")

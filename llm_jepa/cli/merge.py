@@ -5,7 +5,7 @@ from pathlib import Path
 
 import transformers
 
-from llm_jepa.merging import merge
+from llm_jepa.models.merging import merge
 
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -13,7 +13,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from llm_jepa.devices import GIB, GPU, GPUS, TERA, find_gpu, recognise_gpu
+from llm_jepa.compute.devices import GIB, GPU, GPUS, TERA, find_gpu, recognise_gpu
 from llm_jepa.planning.calibration import CALIBRATION_STEPS, calibrate
 from llm_jepa.planning.changes import Change, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests

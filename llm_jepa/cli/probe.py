@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from llm_jepa.arms import ARMS, Arm
-from llm_jepa.embedding_figures import draw_maps
-from llm_jepa.evaluation import load_run_tokenizer
-from llm_jepa.probe import describe, embed_arms, view_sequences
-from llm_jepa.subject import read_subject
+from llm_jepa.evaluation.embedding_figures import draw_maps
+from llm_jepa.evaluation.probe import describe, embed_arms, view_sequences
+from llm_jepa.evaluation.run import load_run_tokenizer
+from llm_jepa.evaluation.subject import read_subject
+from llm_jepa.models.compared import ARMS, Arm
 
 DEFAULT_ROWS = 500
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub.utils import disable_progress_bars
 
-from llm_jepa.hub import push
+from llm_jepa.hub.push import push
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from llm_jepa.masks import MaskForm
-from llm_jepa.views import TokenSequence
-
-IGNORED_LABEL = -100
+from llm_jepa.data.views import IGNORED_LABEL, TokenSequence
+from llm_jepa.layouts.masks import MaskForm
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Example:
 class StoredRow:
     """Tokens as they lie in one row of the batch.
 
-    Token j may attend to token i exactly if `i <= j < subtree_ends[i]` (see `llm_jepa.masks`).
+    Token j may attend to token i exactly if `i <= j < subtree_ends[i]` (see `llm_jepa.layouts.masks`).
     """
 
     token_ids: Sequence[int]

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from llm_jepa.layouts.base import Batch, Example
+from llm_jepa.layouts.masks import padding_mask
 from llm_jepa.layouts.rows import RowsLayout
-from llm_jepa.masks import padding_mask
 
 
 class FlatLayout(RowsLayout):

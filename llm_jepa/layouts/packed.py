@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 
 from trl.data_utils import common_prefix_length
 
+from llm_jepa.data.views import TokenSequence
 from llm_jepa.layouts.base import Batch, Example, Layout, StoredExample, StoredRow
 from llm_jepa.layouts.rows import RowsLayout
-from llm_jepa.views import TokenSequence
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Layout `rows`: every sequence is a row of its own. Slow, plain, right for every architecture: the reference."""
 
+from llm_jepa.data.views import TokenSequence
 from llm_jepa.layouts.base import Example, Layout, StoredExample, StoredRow
-from llm_jepa.views import TokenSequence
 
 
 class RowsLayout(Layout):

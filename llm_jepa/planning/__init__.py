@@ -1,1 +1,1 @@
-"""What a recipe costs before it runs: tokens, FLOPs, bytes, seconds, money."""
+"""What a recipe costs before it runs. Imports `inspection` and below; its arithmetic imports nothing."""

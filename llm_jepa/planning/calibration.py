@@ -9,10 +9,10 @@ from typing import Any
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from llm_jepa.draws import is_dropped
+from llm_jepa.objectives.draws import is_dropped
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.schedule import rows_per_step
 from llm_jepa.train import build_trainer
+from llm_jepa.training.schedule import rows_per_step
 
 CALIBRATION_STEPS = 20
 WARM_UP_STEPS = 3

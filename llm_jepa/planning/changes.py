@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from llm_jepa.devices import GPU
+from llm_jepa.compute.devices import GPU
 from llm_jepa.planning.memory import LAUNCHES, Launch
 from llm_jepa.planning.plan import peak_bytes, room_bytes
 from llm_jepa.planning.workload import Workload, draw_workload

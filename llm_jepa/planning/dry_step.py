@@ -20,15 +20,15 @@ from transformers import PreTrainedModel
 from trl import get_peft_config
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
 
-from llm_jepa.flops import active_share
-from llm_jepa.masks import MaskForm
+from llm_jepa.compute.flops import active_share
+from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.models.loading import meta_model
+from llm_jepa.models.trainable_weights import keep_fp32_master_weights
+from llm_jepa.objectives.predictor import PredictorTokens, registered
+from llm_jepa.objectives.view_forward import ViewForward
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
 from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Weights
-from llm_jepa.predictor import PredictorTokens, registered
 from llm_jepa.recipe import Recipe
-from llm_jepa.train import meta_model
-from llm_jepa.trainable_weights import keep_fp32_master_weights
-from llm_jepa.view_forward import ViewForward
 
 aten = torch.ops.aten
 UNCOUNTED: dict[Any, Callable[..., int]] = {

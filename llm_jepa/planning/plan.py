@@ -5,13 +5,13 @@ from typing import Any
 
 from transformers.training_args import OptimizerNames
 
-from llm_jepa.devices import GIB, GPU
+from llm_jepa.compute.devices import GIB, GPU
 from llm_jepa.planning.calibration import Calibration
 from llm_jepa.planning.estimate import Estimate, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import Launch, states
 from llm_jepa.planning.workload import SFT, Workload, arm_recipes, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.schedule import planned_steps, rows_per_step
+from llm_jepa.training.schedule import planned_steps, rows_per_step
 
 RESERVED_BYTES = 1.5 * GIB
 """Of a GPU's memory: the driver's context, and what an allocator loses to fragments."""

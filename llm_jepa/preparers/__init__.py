@@ -1,1 +1,1 @@
-"""What the scripts in data/ share: files found and checked, rows read, splits made disjoint, one directory written."""
+"""What the scripts of `data/` share: published files -> JSON Lines with a card. Imports `files` and `entry`."""

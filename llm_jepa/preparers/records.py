@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from llm_jepa.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
+from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 
 PARQUET_BATCH_ROWS = 256
 UNCHECKED_HINT = "`--unchecked` takes it all the same, and the card then says so."

@@ -15,12 +15,12 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HTTPError
 
-from llm_jepa.fetched_files import cache_directory, sha256_of
+from llm_jepa.files.fetched import cache_directory, sha256_of
 from llm_jepa.preparers.records import NOT_AS_PUBLISHED, UNCHECKED_HINT, Record, checked_records, read_records
 
 TIMEOUT_SECONDS = 30.0
 HUB_SCHEME = "hf://datasets/"
-# How a Hub that cannot be used shows itself: see `llm_jepa.modeling`.
+# How a Hub that cannot be used shows itself: see `llm_jepa.models.known`.
 FETCH_ERRORS = (HTTPError, HTTPException, OSError, RuntimeError, json.JSONDecodeError)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_jepa.flops import ModelSize, step_flops
+from llm_jepa.compute.flops import ModelSize, step_flops
 from tests.tiny import save_tiny_model, tiny_tokenizer
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -6,10 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_jepa.data.views import IGNORED_LABEL, TokenSequence, with_predictor_tokens
 from llm_jepa.layouts import Batch, Example, FlatLayout, RowsLayout
-from llm_jepa.layouts.base import IGNORED_LABEL
-from llm_jepa.masks import MaskForm
-from llm_jepa.views import TokenSequence, with_predictor_tokens
+from llm_jepa.layouts.masks import MaskForm
 from tests.layouts.test_rows import PAD, batches_of_examples, plain
 
 

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_jepa.data.views import TokenSequence, with_predictor_tokens
 from llm_jepa.layouts import Example, PackedLayout, RowsLayout
 from llm_jepa.layouts.base import StoredRow
-from llm_jepa.views import TokenSequence, with_predictor_tokens
 
 PLACEHOLDER = 0
 """Also a token of the small alphabet: only its slot tells a predictor token from that one."""

@@ -5,10 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_jepa.data.views import IGNORED_LABEL, TokenSequence, with_predictor_tokens
 from llm_jepa.layouts import Batch, Example, FlatLayout, Layout, PackedLayout, RowsLayout
-from llm_jepa.layouts.base import IGNORED_LABEL
-from llm_jepa.masks import tree_mask
-from llm_jepa.views import TokenSequence, with_predictor_tokens
+from llm_jepa.layouts.masks import tree_mask
 
 PAD = 9
 LAYOUTS = [RowsLayout(PAD), PackedLayout(PAD), FlatLayout(PAD), PackedLayout(PAD, break_even_tokens=0)]

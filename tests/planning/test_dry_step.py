@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.planning.dry_step import DryModel
-from llm_jepa.prepared_recipe import prepare_recipe
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.train import build_trainer
 

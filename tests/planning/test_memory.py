@@ -7,10 +7,10 @@ import torch
 from bitsandbytes.optim import GlobalOptimManager
 from transformers import TrainerCallback
 
+from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
 from llm_jepa.planning.memory import States, Weights, optimizer_bytes, states
-from llm_jepa.prepared_recipe import prepare_recipe
 from llm_jepa.recipe import build_recipe
 from llm_jepa.train import build_trainer
 from tests.planning.conftest import write_model

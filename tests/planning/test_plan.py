@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from llm_jepa.cli import main
-from llm_jepa.devices import GPU, find_gpu
+from llm_jepa.compute.devices import GPU, find_gpu
 from llm_jepa.planning.calibration import Calibration
 from llm_jepa.planning.changes import changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests, hours_at_peak, hours_at_rate

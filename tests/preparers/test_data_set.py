@@ -5,7 +5,7 @@ import argparse
 from llm_jepa.preparers.data_set import published_splits
 from llm_jepa.preparers.splits import LeftOut
 from llm_jepa.preparers.upstream import own_input
-from tests.data.upstream_files import write_jsonl
+from tests.preparers.upstream_files import write_jsonl
 
 NOTHING = argparse.Namespace()
 

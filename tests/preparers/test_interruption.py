@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from llm_jepa.entry import MISTAKE_STATUS
-from llm_jepa.preparers.output import staged_directory
+from llm_jepa.files.staged import staged_directory
 from llm_jepa.preparers.program import cleaned_up_at_sigterm, prepare
-from tests.data.scripts import load_script
 from tests.preparers.rights import without_roots_rights
+from tests.preparers.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 PREPARER = """

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_jepa.files.text_lines import MAX_LINE_BYTES
 from llm_jepa.preparers.records import IncompleteRecordError, Record, read_aligned_lines, read_records
-from llm_jepa.text_lines import MAX_LINE_BYTES
 
 ROWS = [{"a": "1", "b": "é"}, {"a": "2", "b": 'quoted "text"'}]
 CONTENTS = {

@@ -1,0 +1,1 @@
+"""A data set -> rows -> views. Imports `config`, `settings` and `files`."""

@@ -1,0 +1,252 @@
+"""Loads a recipe's data: a Hub id, a local JSON Lines, JSON, CSV, TSV, Parquet or text file, or a directory."""
+
+import dataclasses
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
+from datasets.exceptions import DatasetGenerationError
+from datasets.packaged_modules.csv.csv import CsvConfig
+from pandas.errors import ParserError
+from trl import ScriptArguments
+
+from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
+
+LOADERS = {
+    ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
+}  # fmt: skip
+"""File name suffix -> the loader of `datasets`. A local file is one split, `train`. A line of `.txt` is a row."""
+
+TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+SEPARATOR_NAMES = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
+"""What fields may be separated by -> what it is called."""
+CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
+"""An empty field is missing; `None`, `NA` and `null` are texts, which pandas would take for missing too."""
+
+
+def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset:
+    """Load one split of `script.dataset_name`.
+
+    Args:
+        script: TRL's `ScriptArguments`; `dataset_name`, `dataset_config` and `dataset_streaming` are used.
+        split: A split's name, e.g. `train`, or (not in streaming) a slice of it, e.g. `train[:1000]`.
+
+    Raises:
+        ValueError: Nothing is there, the split does not exist or has no rows, or a file cannot be read; a text file
+            that is no JSON or no UTF-8 is named with the line. Of a stream only the first rows are looked at; see
+            `check_text_files`.
+    """
+    name = script.dataset_name
+    if name is None:
+        raise ValueError("`dataset_name` must be given: a Hub id, a local file or a directory.")
+    if script.dataset_streaming and re.search(r"[\[+]", split):
+        raise ValueError(
+            f"Split `{split}` of `{name}` is a slice, and a stream has none. Name a whole split, or leave "
+            "`dataset_streaming` off."
+        )
+    path = Path(name).expanduser()
+    files = _local_files(path)
+    for file in files:
+        if file.stat().st_size == 0:
+            raise ValueError(f"`{file}` is empty.")
+    try:
+        with _quiet_loaders():
+            dataset = _load(script, name, split, path)
+            first = next(iter(dataset), None)
+        if isinstance(dataset, Dataset):
+            dataset.data.validate(full=True)  # the JSON loader lets bytes through that are no UTF-8
+    except (DatasetGenerationError, ValueError) as error:
+        _raise_for_unreadable_line(files)
+        _raise_for_other_separator(files)
+        raise ValueError(
+            f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}{_advice(error, split, path)}"
+        ) from error
+    except OSError as error:
+        looked = "" if files else f"There is no file or directory `{name}` (looked in {Path.cwd()}). "
+        raise ValueError(f"{looked}`{name}` cannot be loaded: {_reason(error)}") from error
+    if first is None:
+        raise ValueError(f"Split `{split}` of `{name}` has no rows.")
+    if not set(SEPARATOR_NAMES).isdisjoint("".join(first)):
+        _raise_for_other_separator(files)
+    return dataset
+
+
+def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a split, one after the other, in bounded memory.
+
+    Text files are read twice, at first for their encoding and the length of their lines.
+
+    Args:
+        script: As for `load_split`; it is streamed in any case.
+        split: A whole split.
+        max_rows: How many rows at most; so many lines of each text file are checked.
+
+    Raises:
+        ValueError: As by `load_split`, and wherever in a file; or what would be held whole is too large, a line or a
+            `.json` file that is one document.
+    """
+    script = dataclasses.replace(script, dataset_streaming=True)
+    files = _local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
+    for file in files:
+        if file.suffix in TEXT_SUFFIXES:
+            for _ in islice(_limited_lines(file), None if max_rows is None else max_rows + 1):
+                pass
+    dataset = load_split(script, split)
+    try:
+        with _quiet_loaders():
+            yield from islice(dataset, max_rows)
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        _raise_for_unreadable_line(files)
+        raise ValueError(f"`{script.dataset_name}` cannot be read further: {_reason(error)}") from error
+
+
+def check_text_files(script: ScriptArguments) -> None:
+    """Look for what made a stream of local files end in the middle.
+
+    Raises:
+        ValueError: A line is no UTF-8 or no JSON; the message names the file and the line.
+    """
+    assert script.dataset_name is not None
+    _raise_for_unreadable_line(_local_files(Path(script.dataset_name).expanduser()))
+
+
+def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset | IterableDataset:
+    if path.is_file():
+        if script.dataset_config is not None:
+            raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
+        options = CSV_OPTIONS | {"sep": SEPARATORS[path.suffix]} if path.suffix in SEPARATORS else {}
+        return load_dataset(
+            LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming, **options
+        )
+    source = str(path.resolve()) if path.is_dir() else name  # `datasets` takes no `.`
+    is_csv = isinstance(load_dataset_builder(source, script.dataset_config).config, CsvConfig)
+    options = CSV_OPTIONS if is_csv else {}
+    return load_dataset(source, script.dataset_config, split=split, streaming=script.dataset_streaming, **options)
+
+
+def _limited_lines(file: Path) -> Iterator[str]:
+    """The lines of a text file, nothing of which is larger than may be held whole."""
+    if not _is_document(file):
+        return read_lines(file, MAX_LINE_BYTES)
+    if file.stat().st_size > MAX_DOCUMENT_BYTES:
+        raise ValueError(
+            f"`{file}` is one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; give it as JSON Lines, which are "
+            "read line by line."
+        )
+    return read_lines(file, MAX_DOCUMENT_BYTES)
+
+
+def _local_files(path: Path) -> list[Path]:
+    """The data files of a local data set; none for a Hub id."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
+        if not files:
+            raise ValueError(f"The directory `{path}` holds no file that ends in {', '.join(LOADERS)}.")
+        return [file for file in files if file.suffix != ".txt"] or files  # beside data, `.txt` are notes
+    if path.is_file():
+        if path.suffix not in LOADERS:
+            raise ValueError(f"`{path}` must end in one of {', '.join(LOADERS)}.")
+        return [path]
+    looks_like_a_path = path.suffix in LOADERS or path.is_absolute() or len(path.parts) > 2
+    if looks_like_a_path:
+        raise ValueError(f"There is no file or directory `{path}` (looked in {Path.cwd()}).")
+    return []
+
+
+def _reason(error: Exception) -> str:
+    """What a loader said, as a sentence. `datasets` keeps the reason for a failed generation in the cause."""
+    cause = error.__cause__ if type(error) is DatasetGenerationError and error.__cause__ else error
+    advice = " A field that holds a separator stands between double quotes." if isinstance(cause, ParserError) else ""
+    return " ".join(str(cause).split()).removesuffix(".") + f".{advice}"
+
+
+def _advice(error: Exception, split: str, path: Path) -> str:
+    """What to do about a split that is not there, or that has another format than the next."""
+    if str(error).startswith(("Unknown split", "Bad split")) and "[" not in split:
+        return " A part of a split is one too: `train[90%:]`."
+    if str(error).startswith("Couldn't infer the same data file format"):
+        suffixes = sorted({file.suffix for file in path.rglob("*")} & {*LOADERS}) if path.is_dir() else []
+        held = f"; `{path}` holds {', '.join(suffixes)}" if suffixes else ""
+        return f" The files of one directory must have one format{held}."
+    return ""
+
+
+@contextmanager
+def _quiet_loaders() -> Iterator[None]:
+    """Without the log of the loaders of `datasets`, who log what they raise."""
+    log = logging.getLogger("datasets.packaged_modules")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _raise_for_other_separator(files: Iterable[Path]) -> None:
+    """Name the first CSV or TSV file whose first line holds no separator of its own, but another."""
+    for file in files:
+        if file.suffix not in SEPARATORS:
+            continue
+        own = SEPARATORS[file.suffix]
+        lines = (line.strip("\r\n") for line in read_lines(file, MAX_LINE_BYTES))
+        header = next(filter(None, lines), "")
+        other = next((sign for sign in SEPARATOR_NAMES if sign != own and sign in header), None)
+        if own in header or other is None:
+            continue
+        suffix = next((suffix for suffix, sign in SEPARATORS.items() if sign == other), None)
+        convert = f"pandas.read_csv(FILE, sep={other!r}, dtype=str, keep_default_na=False).to_csv(NEW, index=False)"
+        remedy = f"call it `{file.stem}{suffix}`" if suffix else f"`{convert}` writes a `.csv`"
+        raise ValueError(
+            f"`{file}` looks separated by {SEPARATOR_NAMES[other]}: its first line is {header!r:.60}. The fields of a "
+            f"`{file.suffix}` are separated by {SEPARATOR_NAMES[own]}; {remedy}."
+        )
+
+
+def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
+    """Name the first line of the text files that is no UTF-8 or no JSON, if there is one."""
+    for file in files:
+        if file.suffix in TEXT_SUFFIXES:
+            for _ in read_lines(file):
+                pass
+        if LOADERS[file.suffix] == "json":
+            _check_json(file)
+
+
+def _check_json(file: Path) -> None:
+    """Whether each line is an object of its own, or the whole file one document."""
+    if _is_document(file):
+        try:
+            json.loads(file.read_text(encoding="utf-8-sig"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"`{file}`, line {error.lineno}: no JSON: {error.msg}.") from error
+        return
+    with file.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"`{file}`, line {number}: no JSON: {error.msg} (column {error.colno}).") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"`{file}`, line {number}: a row must be an object, not {json.dumps(row)[:40]}.")
+
+
+def _is_document(file: Path) -> bool:
+    """Whether a file is one JSON document: called `.json`, and its first line is no object, so that it has no rows."""
+    if file.suffix != ".json":
+        return False
+    with file.open("rb") as lines:
+        line = lines.readline(MAX_LINE_BYTES)
+    try:
+        return not isinstance(json.loads(line), dict)
+    except ValueError:
+        return True

@@ -1,0 +1,263 @@
+"""A data set of any supported form -> tokenised rows with views, the too long ones dropped or refused."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from datasets import Dataset
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
+from trl import SFTConfig
+from trl.data_utils import get_dataset_column_names
+from trl.trainer.utils import global_then_local_main_first
+
+from llm_jepa.config import JEPAConfig
+from llm_jepa.data.rows import (
+    ROW_COLUMNS,
+    SPAN_COLUMNS,
+    TOKENISED_COLUMNS,
+    VIEW_COLUMNS,
+    AnyDataset,
+    ColumnMapping,
+    has_pairs,
+    is_prepared,
+    is_tokenised,
+    map_rows,
+    to_rows,
+)
+from llm_jepa.data.spans import SpanMaker, spans_of_text
+from llm_jepa.data.view_pairs import expand_rows
+from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, is_prefix, longest_sequence_tokens
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_dataset(
+    dataset: AnyDataset,
+    args: JEPAConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    tokenise: Callable[[AnyDataset], AnyDataset],
+    name: str,
+) -> AnyDataset:
+    """Rows with `input_ids`, `labels`, `row_index`, and what the objective needs.
+
+    That is, for `jepa_objective: pair`, `source_ids`, `source_start`, `target_ids` and `target_start`; for `tube` and
+    `patch`, `source_span` and `target_span`.
+
+    Args:
+        dataset: Rows of any form that `llm_jepa.data.rows` knows, or pre-tokenised ones.
+        args: Column mapping, kind of source view, `max_length` and `long_rows`.
+        tokenizer: The model's.
+        tokenise: TRL's preparation, which tokenises the conversations and labels their completions.
+        name: What to call the data set in messages.
+
+    Raises:
+        ValueError: A column is missing, a view is empty or cannot be rendered, a row is too long with
+            `long_rows: error`, or no row is left.
+    """
+    mapping = ColumnMapping.from_args(args)
+    if is_prepared(dataset, args.jepa_objective):
+        return dataset
+    if is_tokenised(dataset):
+        _check_text_field(args)
+        with global_then_local_main_first():
+            dataset = _check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
+        dataset = tokenise(dataset)
+    elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or args.jepa_objective != "pair"):
+        for option in mapping.set_options():
+            raise ValueError(f"`{option}` has no effect on text, which has no turns; leave it out.")
+        with global_then_local_main_first():
+            dataset = _check_text(dataset, args)
+        dataset = tokenise(dataset)
+        if args.jepa_objective != "pair":
+            with global_then_local_main_first():
+                dataset = _add_spans_of_text(dataset, tokenizer, args)
+    else:
+        _check_text_field(args)
+        with global_then_local_main_first():
+            dataset = expand_rows(dataset, mapping, args.dataset_num_proc)
+            dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None, args.dataset_num_proc)
+        dataset = _tokenise_turns(dataset, tokenise, name)
+        with global_then_local_main_first():
+            dataset = add_views(dataset, tokenizer, args)
+    with global_then_local_main_first():
+        return drop_long_rows(dataset, args, name)
+
+
+def _check_text_field(args: JEPAConfig) -> None:
+    if args.dataset_text_field != SFTConfig.dataset_text_field:
+        raise ValueError(
+            f"`dataset_text_field: {args.dataset_text_field}` has no effect on these data, whose rows are no plain "
+            "text. Leave it out."
+        )
+
+
+def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
+    """Rows of plain text, numbered. TRL takes the text from a column alone, no field in one and no template."""
+    columns, name = get_dataset_column_names(dataset), args.dataset_text_field
+    if name not in columns:
+        raise ValueError(
+            f"`dataset_text_field: {name}` names no column, and neither a field in a column nor a template is read "
+            f"there. The data set has the columns {columns}: name the one that holds the text, or, for pairs, "
+            "`source_column` and `target_column`."
+        )
+
+    def check(row: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(row[name], str):
+            raise ValueError(f"`dataset_text_field: {name}` holds {type(row[name]).__name__}, not a string.")
+        return {}
+
+    return map_rows(dataset, check, args.dataset_num_proc)
+
+
+def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDataset], name: str) -> AnyDataset:
+    try:
+        return tokenise(dataset)
+    except TemplateError as error:
+        raise ValueError(
+            f"The chat template cannot render the {name} data: {error}. Change the turns (`system_prompt` adds "
+            "one), or set another template with `chat_template_path`."
+        ) from error
+
+
+def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
+    """Add the views, or their spans in the conversation, to rows that TRL has tokenised, and perhaps shuffled."""
+    make: Callable[[dict[str, Any]], dict[str, Any]]
+    if args.jepa_objective == "pair":
+        make = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
+    else:
+        remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
+        make = SpanMaker(tokenizer, remedy, args.source_turn)
+    return map_rows(dataset, make, args.dataset_num_proc, remove_columns=ROW_COLUMNS, is_numbered=True)
+
+
+def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
+    special_ids = frozenset(tokenizer.all_special_ids)
+
+    def add(row: dict[str, Any]) -> dict[str, Any]:
+        return spans_of_text(row["input_ids"], special_ids)
+
+    return map_rows(dataset, add, args.dataset_num_proc, is_numbered=True)
+
+
+def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDataset:
+    """Keep the rows of which no sequence exceeds `max_length`; see `long_rows`."""
+    limit = args.max_length
+    if limit is None:
+        return dataset
+
+    num_predictor_tokens, refuses = args.num_predictor_tokens, args.long_rows == "error"
+
+    def fits(row: dict[str, Any]) -> bool:  # closes over no more than it needs: `datasets` caches by a hash of it
+        tokens = longest_sequence_tokens(row, num_predictor_tokens)
+        if tokens > limit and refuses:
+            raise ValueError(
+                f"Row {row['row_index']} of the {name} data has {tokens} tokens; `max_length` is {limit}. Raise it or "
+                "set `long_rows: drop`."
+            )
+        return tokens <= limit
+
+    if not isinstance(dataset, Dataset):
+        return dataset.filter(_FirstDropLogged(fits, args, name))
+    kept = dataset.filter(fits, num_proc=args.dataset_num_proc)
+    if len(kept) == 0:
+        raise ValueError(
+            f"All {len(dataset)} rows of the {name} data are longer than `max_length: {limit}`. Raise it."
+        )
+    if len(kept) < len(dataset):
+        logger.warning(
+            "Dropped %d of %d rows of the %s data: longer than max_length %d.",
+            len(dataset) - len(kept), len(dataset), name, limit,
+        )  # fmt: skip
+    return kept
+
+
+class _FirstDropLogged:
+    """A filter of a stream, whose dropped rows nobody can count before its end: it tells of the first."""
+
+    def __init__(self, fits: Callable[[dict[str, Any]], bool], args: JEPAConfig, name: str):
+        self.fits = fits
+        self.limit, self.num_predictor_tokens, self.name = args.max_length, args.num_predictor_tokens, name
+        self.has_dropped = False
+
+    def __call__(self, row: dict[str, Any]) -> bool:
+        is_kept = self.fits(row)
+        if not is_kept and not self.has_dropped:
+            self.has_dropped = True
+            logger.warning(
+                "Dropped row %d of the %s data: it has %d tokens, max_length is %d. Further rows of this stream that "
+                "are too long are dropped without a word.",
+                row["row_index"], self.name, longest_sequence_tokens(row, self.num_predictor_tokens), self.limit,
+            )  # fmt: skip
+        return is_kept
+
+
+def _check_tokenised(
+    dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMapping, special_ids: frozenset[int]
+) -> AnyDataset:
+    """Pre-tokenised rows with all columns, checked row by row."""
+    columns = get_dataset_column_names(dataset)
+    needed = _needed_columns(args, columns)
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise ValueError(f"Pre-tokenised rows need the columns {list(needed)}; {missing} missing among {columns}.")
+    if mapping.set_options():
+        raise ValueError(f"`{'`, `'.join(mapping.set_options())}` would have no effect on pre-tokenised rows.")
+
+    objective = args.jepa_objective
+    has_views = objective == "pair" and {*VIEW_COLUMNS} <= {*columns}
+    has_spans = objective != "pair" and {*SPAN_COLUMNS} <= {*columns}
+    is_prefix_view = args.jepa_source_view == "prefix"
+
+    def check(row: dict[str, Any]) -> dict[str, Any]:
+        _check_labels(row)
+        if has_views:
+            return _checked_views(row, is_prefix_view)
+        if has_spans:
+            return _checked_spans(row)
+        return spans_of_text(row["input_ids"], special_ids) if objective != "pair" else {}
+
+    return map_rows(dataset, check, args.dataset_num_proc)
+
+
+def _needed_columns(args: JEPAConfig, columns: list[str]) -> tuple[str, ...]:
+    """What pre-tokenised rows must have. Spans are needed where there are pairs; a text is one span."""
+    if args.jepa_weight == 0:
+        return TOKENISED_COLUMNS
+    if args.jepa_objective == "pair":
+        return (*TOKENISED_COLUMNS, *VIEW_COLUMNS)
+    has_pairs = {*VIEW_COLUMNS, *SPAN_COLUMNS} & {*columns}
+    return (*TOKENISED_COLUMNS, *SPAN_COLUMNS) if has_pairs else TOKENISED_COLUMNS
+
+
+def _check_labels(row: dict[str, Any]) -> None:
+    input_ids, labels = row["input_ids"] or [], row["labels"] or []
+    if len(input_ids) != len(labels):
+        raise ValueError(f"there are {len(input_ids)} `input_ids` and {len(labels)} `labels`; they must be as many.")
+    if all(label == IGNORED_LABEL for label in labels[1:]):
+        raise ValueError(f"no token is to be learned: all `labels` after the first are {IGNORED_LABEL}.")
+
+
+def _checked_views(row: dict[str, Any], is_prefix_view: bool) -> dict[str, Any]:
+    views: dict[str, Any] = {}
+    for name in ("source", "target"):
+        token_ids, start = row[f"{name}_ids"], row.get(f"{name}_start", 0)
+        if not token_ids:
+            raise ValueError(f"`{name}_ids` is empty.")
+        if not 0 <= start < len(token_ids):
+            raise ValueError(f"`{name}_start` is {start}; allowed are 0 to {len(token_ids) - 1}.")
+        views |= {f"{name}_ids": token_ids, f"{name}_start": start}
+    if is_prefix_view and not is_prefix(row["source_ids"], row["input_ids"]):
+        raise ValueError("with `jepa_source_view: prefix`, `source_ids` must be the first tokens of `input_ids`.")
+    return views
+
+
+def _checked_spans(row: dict[str, Any]) -> dict[str, Any]:
+    source, target, length = list(row["source_span"]), list(row["target_span"]), len(row["input_ids"])
+    bounds = [1, *source, *target, length]
+    if not len(source) == len(target) == 2 or bounds != sorted(bounds):
+        raise ValueError(
+            f"`source_span` is {source} and `target_span` {target}; both must be [start, end) with 1 <= source's "
+            f"start <= its end <= target's start <= its end <= {length}, the row's tokens."
+        )
+    return {"source_span": source, "target_span": target}

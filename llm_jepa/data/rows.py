@@ -1,0 +1,267 @@
+"""A data set and its column mapping -> rows: prompt, completion, and the text of the two views."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+from datasets import Dataset, IterableDataset
+from trl.data_utils import get_dataset_column_names
+
+from llm_jepa.config import JEPAConfig
+from llm_jepa.data.spans import turn_of_source
+from llm_jepa.data.turns import Messages, last_content, target_turns, to_messages, turn_column
+from llm_jepa.settings.view_fields import ViewField, find_fields
+
+AnyDataset: TypeAlias = Dataset | IterableDataset
+
+ROW_COLUMNS = ("prompt", "completion", "source", "target")
+TOKENISED_COLUMNS = ("input_ids", "labels")
+VIEW_COLUMNS = ("source_ids", "target_ids")
+SPAN_COLUMNS = ("source_span", "target_span")
+PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
+"""The two views of one row, where a row of `view_columns` has become several."""
+PREPARATION_VERSION = 5
+"""Raise it with every change of what a prepared row holds. `datasets` keys its cache by the code of the function that
+it maps, but by the name alone of what that function calls: without this number, rows of the old code would be reused.
+"""
+
+TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
+"""TRL hands them to the chat template, row by row."""
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """Where the views are, the system turn to put before them, and what the template gets; see `JEPAConfig`.
+
+    Without names of columns the row is read as `prompt`/`completion`, `messages` or `conversations`.
+    """
+
+    source_column: str | None = None
+    target_column: str | None = None
+    system_prompt: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    source_turn: Literal["last", "first"] = "last"
+    target_turn: Literal["last", "first", "all"] = "last"
+    view_columns: tuple[str, ...] | None = None
+    view_pairs: Literal["chain", "all"] | None = None
+    missing_views: Literal["error", "skip"] = "error"
+
+    @classmethod
+    def from_args(cls, args: JEPAConfig) -> "ColumnMapping":
+        """The mapping that a configuration states."""
+        stated = {field.name: getattr(args, field.name) for field in fields(cls)}
+        return cls(**stated | {"view_columns": tuple(args.view_columns) if args.view_columns else None})
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Where source and target are, if columns are named."""
+        if self.view_columns is not None:
+            return PAIR_COLUMNS
+        if self.source_column is None or self.target_column is None:
+            return None
+        return self.source_column, self.target_column
+
+    def set_options(self) -> list[str]:
+        """The names of the options that are not at their defaults."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+
+
+def to_rows(
+    dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool, num_proc: int | None = None
+) -> AnyDataset:
+    """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`, `row_index`.
+
+    Args:
+        dataset: Two named columns, or `prompt`/`completion`, or turns. Rows of several pairs must have been expanded
+            (`llm_jepa.data.view_pairs`).
+        mapping: Names of the columns, the system prompt, and what the chat template gets beside the turns.
+        has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
+        num_proc: Processes that map it; a stream has none.
+
+    Raises:
+        ValueError: A column is missing, a view is empty, a conversation has no last assistant turn, or a setting of
+            the chat template meets plain strings.
+    """
+    columns = get_dataset_column_names(dataset)
+    to_row, read = row_maker(columns, mapping, has_chat_template)
+    dataset = dataset.select_columns([name for name in columns if name in (*read, *TEMPLATE_COLUMNS)])
+    return map_rows(dataset, to_row, num_proc, remove_columns=read)
+
+
+def row_maker(
+    columns: list[str], mapping: ColumnMapping, has_chat_template: bool
+) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
+    """What makes a row of an example, and the columns that it reads; errors of both are those of `to_rows`."""
+    convert, read = _choose_converter(columns, mapping)
+
+    def to_row(example: dict[str, Any]) -> dict[str, Any]:
+        row = convert(example, mapping, has_chat_template)
+        for view in ("source", "target"):
+            _check_view(row[view], view)
+        return row if mapping.chat_template_kwargs is None else _with_template_kwargs(row, example, mapping)
+
+    return to_row, read
+
+
+def map_rows(
+    dataset: AnyDataset,
+    convert: Callable[[dict[str, Any]], dict[str, Any]],
+    num_proc: int | None,
+    remove_columns: Sequence[str] = (),
+    is_numbered: bool = False,
+) -> AnyDataset:
+    """Add to every row what `convert` makes of it, and its `row_index` unless the rows are numbered already.
+
+    Raises:
+        ValueError: `convert` did; the message begins with the row.
+    """
+
+    def convert_numbered(row: dict[str, Any], index: int, version: int) -> dict[str, Any]:
+        row_index = row["row_index"] if is_numbered else index
+        try:
+            return {**convert(row), "row_index": row_index}
+        except ValueError as error:
+            raise ValueError(f"Row {row_index}: {error}") from error
+
+    return dataset.map(
+        convert_numbered,
+        with_indices=True,
+        remove_columns=list(remove_columns),
+        fn_kwargs={"version": PREPARATION_VERSION},  # for the cache's key
+        **({"num_proc": num_proc} if isinstance(dataset, Dataset) else {}),  # which a stream does not take
+    )
+
+
+def is_tokenised(dataset: AnyDataset) -> bool:
+    """Whether the rows are token ids already."""
+    return "input_ids" in get_dataset_column_names(dataset)
+
+
+def is_prepared(dataset: AnyDataset, objective: str) -> bool:
+    """Whether the rows have what an objective needs already: TRL's `evaluate` hands prepared data in again."""
+    needed = SPAN_COLUMNS if objective != "pair" else (*VIEW_COLUMNS, "source_start", "target_start")
+    return {*TOKENISED_COLUMNS, *needed, "row_index"} <= {*get_dataset_column_names(dataset)}
+
+
+def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
+    """Whether views can be made of the data set's columns."""
+    columns = set(get_dataset_column_names(dataset))
+    return mapping.pair is not None or turn_column(columns) is not None or {"prompt", "completion"} <= columns
+
+
+def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Callable[..., dict[str, Any]], list[str]]:
+    """The function that makes a row, and the columns that it reads."""
+    if mapping.pair is not None:
+        source, target = find_fields(mapping.pair, columns)
+        return _RowFromFields(source, target), list(dict.fromkeys((*source.columns, *target.columns)))
+    if {"prompt", "completion"} <= set(columns):
+        if mapping.target_turn != "last":
+            raise ValueError(
+                f"`target_turn: {mapping.target_turn}` has no effect on `prompt` and `completion`, which say "
+                "themselves what is learned; only on turns."
+            )
+        return _row_from_prompt_completion, ["prompt", "completion"]
+    column = turn_column(columns)
+    if column is not None:
+        return partial(_row_from_turns, column), [column]
+    raise ValueError(
+        f"The data set has the columns {columns}. Name two of them as `source_column` and `target_column`, or give "
+        f"`messages` or `conversations`, `prompt` and `completion`, or pre-tokenised "
+        f"{[*TOKENISED_COLUMNS, *VIEW_COLUMNS]}."
+    )
+
+
+@dataclass(frozen=True)
+class _RowFromFields:
+    source: ViewField
+    target: ViewField
+
+    def __call__(self, example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool) -> dict[str, Any]:
+        source, target = self.source.text(example), self.target.text(example)
+        prompt: Messages | str
+        completion: Messages | str
+        if has_chat_template:
+            prompt = _with_system_prompt([{"role": "user", "content": source}], mapping.system_prompt)
+            completion = [{"role": "assistant", "content": target}]
+        else:
+            prompt, completion = _with_system_text(f"{source}\n", mapping.system_prompt), target
+        return {"prompt": prompt, "completion": completion, "source": source, "target": target}
+
+
+def _row_from_prompt_completion(
+    example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool
+) -> dict[str, Any]:
+    prompt, completion = example["prompt"], example["completion"]
+    if type(prompt) is not type(completion) or not isinstance(prompt, str | list):
+        raise ValueError(
+            f"`prompt` is {type(prompt).__name__} and `completion` {type(completion).__name__}; both must be strings, "
+            "or both lists of chat messages."
+        )
+    if isinstance(prompt, str):
+        if mapping.source_turn != "last":
+            raise ValueError(f"`source_turn: {mapping.source_turn}` has no effect on plain strings without turns.")
+        return {
+            "prompt": _with_system_text(prompt, mapping.system_prompt),
+            "completion": completion,
+            "source": prompt,
+            "target": completion,
+        }
+    _require_chat_template(has_chat_template)
+    prompt, completion = to_messages(prompt, "prompt"), to_messages(completion, "completion")
+    return {
+        "prompt": _with_system_prompt(prompt, mapping.system_prompt),
+        "completion": completion,
+        "source": prompt[turn_of_source(prompt, mapping.source_turn)]["content"],
+        "target": last_content(completion, "assistant"),
+    }
+
+
+def _row_from_turns(
+    column: str, example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool
+) -> dict[str, Any]:
+    messages = to_messages(example[column], column)
+    if mapping.target_turn == "first":
+        messages = messages[: target_turns(messages)[0] + 1]
+    if not messages or messages[-1]["role"] != "assistant":
+        last = messages[-1]["role"] if messages else "nothing"
+        has_answer = any(message["role"] == "assistant" for message in messages)
+        advice = " `target_turn: first` or `all` learn those before." if has_answer else ""
+        raise ValueError(f"`{column}` must end with the assistant turn to learn; it ends with {last}.{advice}")
+    split = {"prompt": messages[:-1], "completion": messages[-1:]}
+    return _row_from_prompt_completion(split, mapping, has_chat_template)
+
+
+def _require_chat_template(has_chat_template: bool) -> None:
+    if not has_chat_template:
+        raise ValueError(
+            "the row is a chat, but the tokenizer has no chat template. Set `chat_template_path`, or give plain "
+            "strings."
+        )
+
+
+def _with_system_prompt(messages: Messages, system_prompt: str | None) -> Messages:
+    if system_prompt is None:
+        return messages
+    if messages and messages[0]["role"] == "system":
+        raise ValueError("the row has a system turn of its own; leave `system_prompt` out.")
+    return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def _with_system_text(prompt: str, system_prompt: str | None) -> str:
+    return prompt if system_prompt is None else f"{system_prompt}\n{prompt}"
+
+
+def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping: ColumnMapping) -> dict[str, Any]:
+    if isinstance(row["prompt"], str):
+        raise ValueError("`chat_template_kwargs` has no effect on plain strings, which no chat template renders.")
+    own = example.get("chat_template_kwargs") or {}
+    return {**row, "chat_template_kwargs": {**(mapping.chat_template_kwargs or {}), **own}}
+
+
+def _check_view(text: Any, view: str) -> None:
+    if not isinstance(text, str):
+        advice = " Of contents in parts, join the texts into one." if isinstance(text, list) else ""
+        raise ValueError(f"the {view} is {type(text).__name__}, not a string.{advice}")
+    if not text.strip():
+        raise ValueError(f"the {view} is empty.")

@@ -1,0 +1,186 @@
+"""A row -> its views: token ids of the source and of the target, cut at the readout.
+
+A view ends with the last token of its content, so its readout is its last position: what a template puts after the
+content could not be attended to by it. Predictor tokens are added later (`with_predictor_tokens`), since they are no
+vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
+from trl.data_utils import common_prefix_length
+
+from llm_jepa.data.spans import SourceTurn, SpanMaker, render
+
+IGNORED_LABEL = -100
+_MARKERS = ("FIRSTVIEWMARKER", "SECONDVIEWMARKER", "THIRDVIEWMARKER", "FOURTHVIEWMARKER")
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """Token ids in order; `slots[i]` is 0 for a token of the vocabulary, j for the j-th predictor token (from 1)."""
+
+    token_ids: tuple[int, ...]
+    slots: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class View:
+    """A view without predictor tokens: its ids end with the content's last token; `start` is the content's first."""
+
+    token_ids: list[int]
+    start: int
+
+
+@dataclass(frozen=True)
+class TurnHeaders:
+    """What a chat template writes before the content of a conversation's first turn, without system prompt or date."""
+
+    user: str
+    assistant: str
+
+
+def with_predictor_tokens(
+    token_ids: list[int],
+    start: int,
+    num_tokens: int,
+    position: Literal["append", "prepend"],
+    placeholder_id: int,
+) -> TokenSequence:
+    """Put `num_tokens` predictor tokens after the content or before it.
+
+    Example: ids [5, 14, 28] with the content from 1 and two tokens, appended: ids [5, 14, 28, p, p], slots
+    [0, 0, 0, 1, 2]; prepended: ids [5, p, p, 14, 28], slots [0, 1, 2, 0, 0].
+    """
+    at = len(token_ids) if position == "append" else start
+    ids = (*token_ids[:at], *(placeholder_id,) * num_tokens, *token_ids[at:])
+    slots = (*(0,) * at, *range(1, num_tokens + 1), *(0,) * (len(token_ids) - at))
+    return TokenSequence(ids, slots)
+
+
+class ViewMaker:
+    """Makes the views of rows, for one tokenizer and one kind of source view.
+
+    Args:
+        tokenizer: Its chat template is used for chats; plain strings need none.
+        source_view: `alone` encodes the source by itself; `prefix` takes the conversation up to the source's end.
+        source_turn: Which user turn is the source.
+
+    Raises:
+        ValueError: The template cannot render a view, or the source cannot be located in the conversation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        source_view: Literal["alone", "prefix"],
+        source_turn: SourceTurn = "last",
+    ):
+        self.tokenizer = tokenizer
+        self.source_view = source_view
+        if source_view == "prefix":
+            self._spans = SpanMaker(tokenizer, "Use `jepa_source_view: alone`.", source_turn)
+        self._headers: TurnHeaders | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Add `source_ids`, `source_start`, `target_ids`, `target_start` to a row that TRL has tokenised."""
+        source = self._source_prefix(row) if self.source_view == "prefix" else self._alone(row, "source")
+        target = self._alone(row, "target")
+        return {
+            "source_ids": source.token_ids,
+            "source_start": source.start,
+            "target_ids": target.token_ids,
+            "target_start": target.start,
+        }
+
+    def _alone(self, row: dict[str, Any], view: Literal["source", "target"]) -> View:
+        content = row[view].strip()
+        if isinstance(row["prompt"], str):
+            return self._plain(content)
+        if self._headers is None:
+            self._headers = read_turn_headers(self.tokenizer)
+        header = self._headers.user if view == "source" else self._headers.assistant
+        # The whole is tokenised at once, as in a conversation: cutting a text before tokenising changes its tokens.
+        ids = self.tokenizer(header + content, add_special_tokens=False)["input_ids"]
+        header_ids = self.tokenizer(header, add_special_tokens=False)["input_ids"] if header else []
+        return View(ids, min(common_prefix_length(ids, header_ids), len(ids) - 1))
+
+    def _plain(self, content: str) -> View:
+        ids = self.tokenizer(content)["input_ids"]
+        bare_ids = self.tokenizer(content, add_special_tokens=False)["input_ids"]
+        starts = (i for i in range(len(ids)) if bare_ids and ids[i : i + len(bare_ids)] == bare_ids)
+        start = next(starts, None)
+        if start is None:
+            raise ValueError(
+                f"the tokenizer gives {content[:60]!r} the tokens {bare_ids[:20]}, which are not among those that it "
+                f"gives with its special tokens: {ids[:20]}. So the content has no place in a view. Use another "
+                "tokenizer, or chat messages."
+            )
+        return View(ids[: start + len(bare_ids)], start)
+
+    def _source_prefix(self, row: dict[str, Any]) -> View:
+        start, end = self._spans.locate(row, "source")
+        return View(row["input_ids"][:end], start)
+
+
+def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
+    """Read off a chat template what it writes before the content of a user turn and of an assistant turn.
+
+    Four marked turns are rendered; between the second and the third stand the end of an assistant turn and the
+    header of a user turn, and so on. With ChatML: `<|im_end|>\\n` + `<|im_start|>user\\n`. The end of a turn is what
+    follows the last marker of a conversation that stops there, so the header is what remains. No system turn, and so
+    no default prompt and no date, stands between two turns. If the conversation starts with BOS, so does a header.
+
+    Raises:
+        ValueError: The template fails, or does not render the turns in order.
+    """
+    roles = ("user", "assistant", "user", "assistant")
+    messages = [{"role": role, "content": marker} for role, marker in zip(roles, _MARKERS, strict=True)]
+    text = render(tokenizer, messages)
+    starts = [text.find(marker) for marker in _MARKERS]
+    if -1 in starts or starts != sorted(starts):
+        raise ValueError(
+            "the chat template cannot render a view: of the turns user, assistant, user, assistant it gives "
+            f"{text[:200]!r}. Set another with `chat_template_path`."
+        )
+    ends = [start + len(marker) for start, marker in zip(starts, _MARKERS, strict=True)]
+    user_end = render(tokenizer, messages[:3]).partition(_MARKERS[2])[2]
+    assistant_end = text[ends[3] :]
+    eos = tokenizer.eos_token or ""
+    user_header = _without_turn_end(text[ends[1] : starts[2]], (assistant_end, user_end), eos)
+    # A template may part the turns by a newline that the first turn does not have.
+    user_header = _common_suffix(user_header, text[: starts[0]])
+    assistant_header = _without_turn_end(text[ends[2] : starts[3]], (user_end,), eos)
+    bos = tokenizer.bos_token or ""
+    bos = bos if text.startswith(bos) else ""
+    user_header, assistant_header = (bos + header.removeprefix(bos) for header in (user_header, assistant_header))
+    return TurnHeaders(user_header, assistant_header)
+
+
+def longest_sequence_tokens(row: dict[str, Any], num_predictor_tokens: int) -> int:
+    """Length in tokens of a tokenised row's longest sequence, each view counted with its predictor tokens."""
+    views = [len(row[name]) + num_predictor_tokens for name in ("source_ids", "target_ids") if name in row]
+    return max([len(row["input_ids"]), *views])
+
+
+def is_prefix(token_ids: list[int], of: list[int]) -> bool:
+    """Whether `token_ids` are the first tokens of `of`."""
+    return of[: len(token_ids)] == token_ids
+
+
+def _without_turn_end(text: str, turn_ends: tuple[str, ...], eos: str) -> str:
+    """What follows the end of a turn, given how a conversation ends: as a turn does, or by one token more (Phi-3)."""
+    for end in (*turn_ends, *(end.removesuffix(eos) for end in turn_ends)):
+        if end and text.startswith(end):
+            return text.removeprefix(end)
+    return text
+
+
+def _common_suffix(one: str, other: str) -> str:
+    while not other.endswith(one):
+        one = one[1:]
+    return one

@@ -1,0 +1,49 @@
+"""Pictures of embeddings: where sources and targets lie, before and after training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from llm_jepa.evaluation.probe import Embeddings
+
+SOURCE_COLOUR, TARGET_COLOUR, PAIR_COLOUR = "#4a78b5", "#c2571a", "#bbbbbb"
+MAX_PERPLEXITY = 30
+JOINED_PAIRS = 50
+
+
+def draw_maps(embeddings: Sequence[Embeddings], path: Path) -> None:
+    """PCA above and t-SNE below, one column for each model; lines join the first pairs. Written as SVG."""
+    figure = Figure(figsize=(5 * len(embeddings), 9), layout="constrained")
+    grid = figure.subplots(2, len(embeddings), squeeze=False)
+    for column, one in enumerate(embeddings):
+        points = np.concatenate([one.source_ND.numpy(), one.target_ND.numpy()])
+        for row, (name, flat) in enumerate((("PCA", _pca(points)), ("t-SNE", _tsne(points)))):
+            _scatter(grid[row][column], flat, f"{name}, {one.arm}")
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _pca(points: NDArray) -> NDArray:
+    return PCA(n_components=2).fit_transform(points)
+
+
+def _tsne(points: NDArray) -> NDArray:
+    perplexity = min(MAX_PERPLEXITY, (len(points) - 1) / 3)
+    return TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
+
+
+def _scatter(axes: Axes, flat: NDArray, title: str) -> None:
+    half = len(flat) // 2
+    for start, end in zip(flat[:half][:JOINED_PAIRS], flat[half:][:JOINED_PAIRS], strict=True):
+        axes.plot(*zip(start, end, strict=True), color=PAIR_COLOUR, linewidth=0.6, zorder=1)
+    for points, colour, name in ((flat[:half], SOURCE_COLOUR, "source"), (flat[half:], TARGET_COLOUR, "target")):
+        axes.scatter(points[:, 0], points[:, 1], s=10, color=colour, label=name, zorder=2)
+    axes.set_title(title)
+    axes.set_xticks([])
+    axes.set_yticks([])

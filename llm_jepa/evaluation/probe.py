@@ -1,0 +1,135 @@
+"""A look inside: the embeddings of both views of held-out rows, before and after training.
+
+A view is encoded as in training, without predictor tokens, which are no part of a shipped model: its embedding is the
+last layer's hidden state at its last content token.
+
+Legend: N rows, D the model's width.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llm_jepa.data.loading import load_split
+from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.data.view_pairs import expand_rows
+from llm_jepa.data.views import TokenSequence, ViewMaker
+from llm_jepa.layouts import Batch, Example, RowsLayout
+from llm_jepa.layouts.masks import padding_mask
+from llm_jepa.models.compared import Arm, load_arms
+from llm_jepa.objectives.diagnostics import (
+    effective_rank,
+    linear_map_error,
+    paired_cosine,
+    retrieval_at_1,
+    singular_values_of_difference,
+    unpaired_cosine,
+)
+from llm_jepa.recipe import Recipe
+
+SHOWN_SINGULAR_VALUES = 20
+Progress = Callable[[Arm, int], None]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Both views of the same rows, by one model: float32 on the CPU."""
+
+    arm: Arm
+    source_ND: Tensor
+    target_ND: Tensor
+
+
+def view_sequences(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int | None
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of the sources and of the targets of the recipe's held-out rows.
+
+    Raises:
+        ValueError: `max_rows` is below 4, or the rows cannot be loaded or have no views.
+    """
+    if max_rows is not None and max_rows < 4:
+        raise ValueError(f"`max_rows` is {max_rows}; a look at the embeddings needs at least 4 rows.")
+    dataset = load_split(recipe.script, recipe.script.dataset_test_split)
+    if is_tokenised(dataset):
+        return _columns(dataset, max_rows)
+    args = recipe.training
+    mapping = ColumnMapping.from_args(args)
+    dataset = expand_rows(dataset, mapping)
+    if max_rows is not None:
+        dataset = dataset.take(max_rows)
+    make_views = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
+    sources, targets = [], []
+    for row in to_rows(dataset, mapping, tokenizer.chat_template is not None):
+        views = make_views({**row, "input_ids": _conversation_ids(row, tokenizer)})
+        sources.append(views["source_ids"])
+        targets.append(views["target_ids"])
+    return sources, targets
+
+
+def embed_arms(
+    recipe: Recipe,
+    arms: Sequence[Arm],
+    sequences: tuple[list[list[int]], list[list[int]]],
+    batch_size: int,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Progress,
+) -> Iterator[Embeddings]:
+    """The embeddings of one arm after the other."""
+    for arm, _, model in load_arms(recipe, arms, len(tokenizer)):
+        model.eval()
+        inner = model.get_base_model() if isinstance(model, PeftModel) else model
+        assert isinstance(inner, PreTrainedModel)
+        views = []
+        for ids in sequences:
+            found = []
+            for start in range(0, len(ids), batch_size):
+                found.append(encode(inner, ids[start : start + batch_size], tokenizer.pad_token_id))
+                progress(arm, len(found[-1]))
+            views.append(torch.cat(found))
+        yield Embeddings(arm, *views)
+
+
+@torch.no_grad()
+def encode(model: PreTrainedModel, token_ids: list[list[int]], pad_token_id: int) -> Tensor:
+    """Last layer's hidden state at the last token of each sequence: embedding_ND, float32 on the CPU."""
+    examples = [Example(TokenSequence(tuple(ids), (0,) * len(ids)), (), ()) for ids in token_ids]
+    batch: Batch = RowsLayout(pad_token_id).lay_out(examples)
+    input_ids_RL, ends_RL = batch.input_ids_RL.to(model.device), batch.subtree_ends_RL.to(model.device)
+    output = model.base_model(input_ids=input_ids_RL, attention_mask=padding_mask(ends_RL), use_cache=False)
+    last_N = ends_RL[:, 0] - 1
+    return output.last_hidden_state[torch.arange(len(last_N), device=last_N.device), last_N].float().cpu()
+
+
+def describe(source_ND: Tensor, target_ND: Tensor) -> dict[str, Any]:
+    """Figures of one model's embeddings; see `llm_jepa.objectives.diagnostics`."""
+    singular_values = singular_values_of_difference(source_ND, target_ND)
+    return {
+        "paired_cosine": paired_cosine(source_ND, target_ND).item(),
+        "unpaired_cosine": unpaired_cosine(source_ND, target_ND).item(),
+        "retrieval_at_1": retrieval_at_1(source_ND, target_ND).item(),
+        "effective_rank_source": effective_rank(source_ND).item(),
+        "effective_rank_target": effective_rank(target_ND).item(),
+        "linear_map_error": linear_map_error(source_ND, target_ND).item(),
+        "singular_values_of_difference": singular_values[:SHOWN_SINGULAR_VALUES].tolist(),
+    }
+
+
+def _columns(dataset: Any, max_rows: int | None) -> tuple[list[list[int]], list[list[int]]]:
+    rows = list(dataset.take(max_rows)) if max_rows is not None else list(dataset)
+    if not {"source_ids", "target_ids"} <= rows[0].keys():
+        raise ValueError("Pre-tokenised rows need the columns `source_ids` and `target_ids` to be looked at.")
+    return [row["source_ids"] for row in rows], [row["target_ids"] for row in rows]
+
+
+def _conversation_ids(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    if isinstance(row["prompt"], str):
+        encoded: Any = tokenizer(row["prompt"] + row["completion"])
+    else:
+        encoded = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)
+    return encoded["input_ids"]

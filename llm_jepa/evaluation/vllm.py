@@ -1,0 +1,115 @@
+"""Greedy generation by vLLM, where it is installed: prompts, stop tokens and limits as in `evaluation.generation`."""
+
+import gc
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+
+from llm_jepa.evaluation.generation import Engine, Write
+from llm_jepa.models.compared import Arm, is_adapter, weights_dtype
+from llm_jepa.models.known import resolve_model
+from llm_jepa.models.vllm_lora import lora_rank
+from llm_jepa.recipe import Recipe
+
+
+@dataclass
+class VLLMEngine(Engine):
+    """An engine of vLLM, `vllm.LLM`, and the adapter to put on it (`LoRARequest`) or None."""
+
+    llm: Any
+    generation_config: GenerationConfig
+    max_positions: int | None
+    adapter: Any = None
+
+    @contextmanager
+    def writing(self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int) -> Iterator[Write]:
+        """What vLLM computes at once it decides itself."""
+        from vllm import SamplingParams
+
+        sampling = SamplingParams(temperature=0, max_tokens=max_new_tokens, stop_token_ids=stop_ids, detokenize=False)
+
+        def write(prompt_ids: list[list[int]]) -> list[list[int]]:
+            prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
+            results = self.llm.generate(prompts, sampling, lora_request=self.adapter, use_tqdm=False)
+            return [list(result.outputs[0].token_ids) for result in results]
+
+        yield write
+
+
+def check_vllm(recipe: Recipe, arms: Sequence[Arm]) -> None:
+    """Raise unless vLLM is installed and can do what the recipe and its adapter ask for.
+
+    Raises:
+        ValueError: It is not, or it cannot.
+    """
+    idle = {
+        "task: choice": recipe.training.task == "choice",
+        "load_in_4bit": recipe.model.load_in_4bit,
+        "load_in_8bit": recipe.model.load_in_8bit,
+        "model_init_kwargs": recipe.settings.get("model_init_kwargs"),
+    }
+    refused = [name for name, is_set in idle.items() if is_set]
+    if refused:
+        raise ValueError(f"`{'`, `'.join(refused)}` is for `--backend transformers`; `vllm` does not take it.")
+    if "tuned" in arms and is_adapter(recipe.output_dir):
+        lora_rank(recipe.output_dir)
+    if importlib.util.find_spec("vllm") is None:
+        raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
+
+
+def load_vllm_arms(
+    recipe: Recipe, arms: Sequence[Arm], engine_options: Mapping[str, Any]
+) -> Iterator[tuple[Arm, str, VLLMEngine]]:
+    """The arms as `llm_jepa.models.compared.load_arms` gives them, on vLLM: base and adapter share one engine.
+
+    `engine_options` go to `vllm.LLM` as they are, over what is set here.
+    """
+    base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
+    has_adapter = "tuned" in arms and is_adapter(tuned)
+    if "base" in arms or has_adapter:
+        rank = lora_rank(tuned) if has_adapter else None
+        engine = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
+        if "base" in arms:
+            yield "base", base, engine
+        if has_adapter:
+            from vllm.lora.request import LoRARequest
+
+            yield "tuned", str(tuned), replace(engine, adapter=LoRARequest("tuned", 1, str(tuned)))
+        del engine
+        gc.collect()
+    if "tuned" in arms and not has_adapter:
+        yield "tuned", str(tuned), _load(recipe, str(tuned), None, None, engine_options)
+
+
+def _load(
+    recipe: Recipe, location: str, revision: str | None, max_lora_rank: int | None, engine_options: Mapping[str, Any]
+) -> VLLMEngine:
+    from vllm import LLM
+
+    options: dict[str, Any] = {
+        "model": location,
+        "revision": revision,
+        "dtype": str(weights_dtype(recipe) or "auto").removeprefix("torch."),
+        "trust_remote_code": recipe.training.trust_remote_code,
+        "generation_config": "vllm",  # its neutral defaults: sampling settings of the model are left aside
+        "seed": recipe.training.seed,
+    }
+    if max_lora_rank is not None:
+        options |= {"enable_lora": True, "max_lora_rank": max_lora_rank}
+    llm = LLM(**options | dict(engine_options))
+    config = AutoConfig.from_pretrained(
+        location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
+    )
+    max_positions = llm.llm_engine.model_config.max_model_len
+    return VLLMEngine(llm, _generation_config(location, revision, config), max_positions)
+
+
+def _generation_config(location: str, revision: str | None, config: Any) -> GenerationConfig:
+    try:
+        return GenerationConfig.from_pretrained(location, revision=revision or "main")
+    except OSError:  # a model without that file: transformers, too, then makes it of the config
+        return GenerationConfig.from_model_config(config)

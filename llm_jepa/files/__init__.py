@@ -1,0 +1,1 @@
+"""Files on disk and from the network: whole or not there, checked, staged. Imports nothing of the package."""

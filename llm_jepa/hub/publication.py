@@ -1,0 +1,182 @@
+"""What of a directory is published, and how it is made fit for others: no path, name or token of this machine."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PureWindowsPath
+from typing import Any, Literal
+
+from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
+from transformers.utils import CONFIG_NAME as MODEL_CONFIG
+
+from llm_jepa.models.known import fetched_model, find_known_model
+from llm_jepa.recipe import PATH_OR_MAPPING, recipe_text
+from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
+
+Kind = Literal["adapter", "model"]
+Content = Path | bytes
+
+WEIGHTS: dict[Kind, tuple[str, ...]] = {
+    "adapter": (ADAPTER_CONFIG, "adapter_model.safetensors"),
+    "model": (
+        MODEL_CONFIG,
+        "generation_config.json",
+        "model*.safetensors",
+        "model.safetensors.index.json",
+        "configuration_*.py",
+        "modeling_*.py",
+    ),
+}
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "tokenization_*.py",
+)
+CARD_FILE = "README.md"
+RESULTS_FILE = ".eval_results/llm-jepa.yaml"
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")
+"""Their words may look like a path."""
+
+HUB_ID = re.compile(r"[\w][\w.-]*(/[\w.-]+)?")
+CACHED_MODEL = re.compile(r"models--([\w.-]+)--([\w.-]+)")
+PATH_KEY = re.compile(r".*_(path|dir|file|folder)")
+"""Under a key of such a name stands a path, in recipes as in the configurations of models and tokenizers."""
+WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+PRIVATE_KEYS = KEYS_WITHOUT_EFFECT_ON_RESULT - {"output_dir"}
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Files by their names in the repository; texts made fit to be read by others are bytes, all else paths."""
+
+    kind: Kind
+    files: dict[str, Content]
+
+
+def kind_of(directory: Path) -> Kind:
+    """Whether a directory holds an adapter or a model.
+
+    Raises:
+        ValueError: Neither.
+    """
+    if (directory / ADAPTER_CONFIG).is_file():
+        return "adapter"
+    if (directory / MODEL_CONFIG).is_file():
+        return "model"
+    raise ValueError(
+        f"`{directory}` holds no adapter ({ADAPTER_CONFIG}) and no model ({MODEL_CONFIG}). Give the output directory "
+        "of a run, or what `llm-jepa merge` wrote."
+    )
+
+
+def hub_id(name: str, is_local: bool | None = None) -> str | None:
+    """The Hub id that a model or data set goes by, as far as its name tells; None for a file or directory.
+
+    `is_local` is whether it was a file or directory where it was used, None if only a look around here can tell.
+    """
+    known = find_known_model(name) or fetched_model(name)
+    if known is not None:
+        return known.hub_id
+    cached = CACHED_MODEL.search(name)
+    if cached:
+        return "/".join(cached.groups())
+    if is_local is None:
+        is_local = Path(name).expanduser().exists()
+    return name if HUB_ID.fullmatch(name) and not is_local else None
+
+
+def is_ours(name: str, kind: Kind) -> bool:
+    """Whether a push writes files of this name, so that one that is not written any more is out of date."""
+    written = (*WEIGHTS[kind], *TOKENIZER, RECIPE_FILE)
+    return name == RESULTS_FILE or ("/" not in name and any(fnmatch(name, pattern) for pattern in written))
+
+
+def gather(directory: Path, settings: Mapping[str, Any], replaced: Mapping[str, str | None]) -> Publication:
+    """The weights, tokenizer and recipe of a directory; neither checkpoints nor predictions nor optimizer states.
+
+    Args:
+        settings: The run's recipe; empty if there is none.
+        replaced: Recipe key -> its public value, None for none: of base and its revision, data and output directory.
+
+    Raises:
+        ValueError: The directory holds neither adapter nor model, or no weights, or a file that cannot be read.
+    """
+    kind = kind_of(directory)
+    found = {path.name: path for pattern in (*WEIGHTS[kind], *TOKENIZER) for path in directory.glob(pattern)}
+    if not any(name.endswith(".safetensors") for name in found):
+        raise ValueError(f"`{directory}` holds no weights (*.safetensors). Save the model as safetensors.")
+    files: dict[str, Content] = dict(found)
+    for name, path in found.items():
+        if path.suffix == ".json" and name not in VOCABULARIES:
+            content = read_json(path)
+            public = without_paths(content)
+            if name == ADAPTER_CONFIG:
+                public["base_model_name_or_path"] = replaced["model_name_or_path"]
+                public["revision"] = replaced["model_revision"]
+            if public != content:
+                files[name] = (json.dumps(public, indent=2, ensure_ascii=False) + "\n").encode()
+    if settings:
+        files[RECIPE_FILE] = recipe_text(public_settings(settings, replaced)).encode()
+    return Publication(kind, dict(sorted(files.items())))
+
+
+def public_settings(settings: Mapping[str, Any], replaced: Mapping[str, str | None]) -> dict[str, Any]:
+    """A recipe for others: no tokens, trackers, places to publish; a path keeps its last part alone."""
+    kept = {key: value for key, value in settings.items() if not key.startswith("hub_") and key not in PRIVATE_KEYS}
+    public = without_paths(kept) | {key: value for key, value in replaced.items() if key in settings}
+    return {key: value for key, value in public.items() if value is not None or key not in replaced}
+
+
+def without_paths(value: Any) -> Any:
+    """A value of JSON in which each text under a key that holds paths is a path's last part, or a Hub id.
+
+    No other text is touched, whatever it looks like: it may be a template, a prompt, a token or a pattern.
+    """
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _public_path(key, item)
+        if isinstance(item, str) and (PATH_KEY.fullmatch(key) or key in PATH_OR_MAPPING)
+        else without_paths(item)
+        for key, item in value.items()
+    }
+
+
+def _public_path(key: str, path: str) -> str:
+    public_id = hub_id(path) if key.endswith("name_or_path") else None
+    last_part = PureWindowsPath(path).name if WINDOWS_PATH.match(path) else Path(path).name
+    return public_id or last_part or path
+
+
+def refuse_leaks(files: Mapping[str, Content], directory: Path, token: str | None) -> None:
+    """A last look at every text before it is published.
+
+    A place directly under the root, such as `/data` or `/root`, tells nothing and is met in links and templates.
+
+    Raises:
+        ValueError: One holds the token, or the path of the home directory, of the published one or of the current.
+    """
+    places = {str(path) for path in (Path.home(), directory.resolve(), Path.cwd()) if len(path.parts) > 2}
+    named = re.compile("|".join(rf"(?<![\w.-]){re.escape(place)}(?![\w-])" for place in sorted(places)) or r"(?!)")
+    for name, content in files.items():
+        if isinstance(content, Path) and content.suffix == ".safetensors":
+            continue
+        text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
+        if token and token in text:
+            raise ValueError(f"`{name}` holds your Hub token. Nothing was published: take it out of the file.")
+        found = named.search(text) if name not in VOCABULARIES else None
+        if found:
+            raise ValueError(
+                f"`{name}` holds a path of this machine, {found[0]}. Nothing was published: take it out of the file."
+            )

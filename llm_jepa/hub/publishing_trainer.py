@@ -1,0 +1,116 @@
+"""TRL's `SFTTrainer`, publishing as `llm-jepa push` does: the end of a run, in one commit, private unless asked."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import TrainingArguments
+from trl import SFTTrainer
+
+from llm_jepa.config import JEPAConfig
+from llm_jepa.hub.model_card import CARD_SETTINGS, draft_card
+from llm_jepa.hub.publication import CARD_FILE, Kind
+from llm_jepa.hub.push import push
+
+logger = logging.getLogger(__name__)
+
+
+def repository_name(args: TrainingArguments) -> str:
+    """Where a run is published: `hub_model_id`, else the name of its output directory."""
+    return args.hub_model_id or Path(str(args.output_dir)).absolute().name
+
+
+def publish(args: TrainingArguments, **options: Any) -> None:
+    """Publish what is saved in `output_dir`; private unless `hub_private_repo: false`. From the main process alone.
+
+    Args:
+        options: As for `push`, of those that are not None.
+
+    Raises:
+        ValueError: See `llm_jepa.hub.push.push`; the message says what is left to do.
+    """
+    output_dir, repo_id = Path(str(args.output_dir)), repository_name(args)
+    given: dict[str, Any] = {"private": args.hub_private_repo is not False, "token": args.hub_token}
+    given |= {name: value for name, value in options.items() if value is not None}
+    try:
+        done = push(output_dir, repo_id, **given)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} The run is complete in {output_dir}; what is left to do is `llm-jepa push {output_dir} "
+            f"--repo_id {repo_id}{'' if given['private'] else ' --public'}`."
+        ) from error
+    logger.info("Published: %s", done.url)
+
+
+class PublishingTrainer(SFTTrainer):
+    """Replaces what transformers pushes: checkpoints, `training_args.bin`, a card that names directories."""
+
+    hub_model_id: str | None  # type: ignore[assignment]  # which transformers declares as None
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; transformers would also publish here, before the run is recorded."""
+        super().save_model(output_dir, True)
+        self._write_card(Path(output_dir or str(self.args.output_dir)))  # in place of PEFT's
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Say what the output directory holds, without a path of this machine; `push` writes the card that tells."""
+        self._write_card(Path(str(self.args.output_dir)))
+
+    def _write_card(self, directory: Path) -> None:
+        if self.is_world_process_zero():
+            kind: Kind = "adapter" if isinstance(self.model, PeftModel) else "model"
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / CARD_FILE).write_text(draft_card(repository_name(self.args), kind), encoding="utf-8")
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Note the repository's name; it is made when there is something to publish."""
+        self.hub_model_id = repository_name(self.args)
+        self.push_in_progress = None
+
+    def push_to_hub(  # type: ignore[override]  # which gives what it waits for
+        self,
+        commit_message: str | None = None,
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save model and state, and publish them as `llm-jepa push` does, in one commit on `main`, waited for.
+
+        Args:
+            commit_message, token: Of that commit.
+            private: In place of `hub_private_repo`.
+            kwargs: `dataset_name`, by which the card names the data of a trainer without a recipe.
+
+        Raises:
+            ValueError: Another of transformers' arguments is given, which would have no effect. See also
+                `llm_jepa.hub.push.push`.
+        """
+        dataset_name = kwargs.pop("dataset_name", None)
+        idle = [name for name, value in kwargs.items() if value is not None]
+        idle += ["blocking"] * (not blocking) + ["revision"] * (revision is not None)
+        if idle:
+            raise ValueError(
+                f"`{'`, `'.join(idle)}` has no effect: what is published is one commit on `main`, waited for, and a "
+                "card of its own. Leave it out."
+            )
+        self.save_model()
+        self.save_state()
+        settings = self._card_settings() | ({"dataset_name": dataset_name} if dataset_name else {})
+        self.publish(token=token, private=private, settings=settings, commit_message=commit_message)
+
+    def publish(self, **options: Any) -> None:
+        """Publish what is saved in `output_dir`, with options of `push`."""
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if self.is_world_process_zero():
+            publish(self.args, **options)
+
+    def _card_settings(self) -> dict[str, Any]:
+        """What a recipe of this trainer would say, as far as a card shows it."""
+        fields = JEPAConfig.__dataclass_fields__
+        given = {name: value for name, value in self.args.to_dict().items() if name in CARD_SETTINGS}
+        settings = {name: value for name, value in given.items() if value != fields[name].default}
+        base = getattr(getattr(self.model, "config", None), "_name_or_path", None)
+        return ({"model_name_or_path": base} if base else {}) | settings

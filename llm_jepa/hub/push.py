@@ -1,0 +1,186 @@
+"""`llm-jepa push` and `push_to_hub`: a directory published on the Hub, in one commit."""
+
+import dataclasses
+import importlib.metadata
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, get_token
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+from llm_jepa.files.hub_errors import NO_HUB, NOTHING, REASONS, explained
+from llm_jepa.hub.model_card import CardFacts, results_yaml, write_card
+from llm_jepa.hub.publication import CARD_FILE, RESULTS_FILE, Kind, gather, is_ours, kind_of, refuse_leaks
+from llm_jepa.hub.sources import find_sources
+from llm_jepa.models.adapters import base_of
+from llm_jepa.models.vllm_lora import lora_rank
+from llm_jepa.runs.record import RunRecord, read_run
+
+logger = logging.getLogger(__name__)
+
+COMMIT_MESSAGE = "Publish with llm-jepa push"
+OTHER_WEIGHTS: dict[Kind, tuple[str, ...]] = {
+    "adapter": ("model*.safetensors", "pytorch_model*.bin", "*.gguf"),
+    "model": ("adapter_*",),
+}
+"""Files that a repository of this kind cannot have beside its own."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where it is, and what: the files of the repository that this push wrote or left as they were."""
+
+    url: str
+    files: tuple[str, ...]
+
+
+def push(
+    directory: Path,
+    repo_id: str,
+    private: bool = True,
+    token: str | None = None,
+    base_model: str | None = None,
+    dataset_id: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    commit_message: str = COMMIT_MESSAGE,
+) -> Published:
+    """Publish the adapter or model of a directory, its tokenizer, its recipe, its card and its results, in one commit.
+
+    What the repository holds beside is kept, in its card too; files of an earlier push that are no longer there are
+    removed. Checkpoints, predictions and optimizer states stay here.
+
+    Args:
+        directory: A run's output directory, an adapter's, or a merged model's.
+        repo_id: `USER/NAME`, made if it is not there.
+        private: Whether only its owner may see it.
+        token: Of the Hub; None for the one that is logged in.
+        base_model, dataset_id: Hub ids to name instead of directories and files of this machine.
+        settings: For the card of a directory without a recipe: what is known of its training.
+
+    Raises:
+        ValueError: There is nothing to publish, nobody else could load it, a text names this machine, the repository
+            holds something else or has another visibility, or the Hub refuses or fails. No file is published then.
+    """
+    kind, record = kind_of(directory), read_run(directory)
+    has_recipe = bool(record.settings)
+    if not has_recipe:
+        record = dataclasses.replace(record, settings={**(settings or {}), **base_of(directory)})
+    api = HfApi(token=token)
+    repo_id = log_in(api, repo_id)
+    sources = find_sources(api, kind, record, private, base_model, dataset_id)
+    replaced = sources.replaced() | {"output_dir": f"outputs/{repo_id.split('/')[-1]}"}
+    publication = gather(directory, record.settings if has_recipe else {}, replaced)
+    vllm_rank = _vllm_rank(directory) if kind == "adapter" else None
+    version = importlib.metadata.version("llm-jepa")
+    facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version)
+    refuse_leaks(publication.files | {CARD_FILE: write_card(facts, None).encode()}, directory, token or get_token())
+    repository = find_repository(api, repo_id, kind, private) or _make_repository(api, repo_id, private)
+    results = results_yaml(facts)
+    files = publication.files | {CARD_FILE: write_card(facts, _existing_card(api, repository)).encode()}
+    files |= {} if results is None else {RESULTS_FILE: results.encode()}
+    there = {sibling.rfilename for sibling in repository.siblings or []}
+    stale = [name for name in there - files.keys() if is_ours(name, kind)]
+    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+    with explained(repo_id):
+        api.create_commit(
+            repo_id,
+            [*operations, *(CommitOperationDelete(name) for name in stale)],
+            commit_message=commit_message,
+            parent_commit=repository.sha,
+        )
+    return Published(f"{api.endpoint}/{repo_id}", tuple(sorted(files)))
+
+
+def check_push(settings: Mapping[str, Any], repo_id: str, private: bool, token: str | None) -> None:
+    """Find out before a recipe is trained whether what comes of it can be published; nothing is made on the Hub.
+
+    Raises:
+        ValueError: As far as that can be told now, `push` would.
+    """
+    kind: Kind = "adapter" if settings.get("use_peft") else "model"
+    api = HfApi(token=token)
+    repo_id = log_in(api, repo_id)
+    find_sources(api, kind, RunRecord(dict(settings), None, {}, {}), private)
+    find_repository(api, repo_id, kind, private)
+
+
+def log_in(api: HfApi, repo_id: str) -> str:
+    """The full id of a repository, its user's name before it; the one call that tells what a token is worth.
+
+    Raises:
+        ValueError: The token has expired, or may not write there. Of a fine-grained one that is not told.
+    """
+    with explained(repo_id):
+        validate_repo_id(repo_id)
+        user = api.whoami()
+    if "name" not in user:
+        raise ValueError(f"{repo_id}: {api.endpoint}: {NO_HUB} {NOTHING}")
+    repo_id = repo_id if "/" in repo_id else f"{user['name']}/{repo_id}"
+    role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
+    writable = {user["name"], *(org["name"] for org in user.get("orgs") or [] if org.get("roleInOrg") != "read")}
+    if role == "read" or (role != "fineGrained" and repo_id.split("/")[0] not in writable):
+        raise ValueError(f"{repo_id}: {REASONS[403]} {NOTHING}")
+    return repo_id
+
+
+def find_repository(api: HfApi, repo_id: str, kind: Kind, private: bool) -> ModelInfo | None:
+    """The repository to publish to; None if it is not there.
+
+    Raises:
+        ValueError: It has another visibility, or weights of another kind.
+    """
+    with explained(repo_id):
+        try:
+            found = api.model_info(repo_id)
+        except RepositoryNotFoundError:
+            return None
+    if bool(found.private) != private:
+        there, asked = ("private", "public") if found.private else ("public", "private")
+        advice = (
+            "change that in its settings on the Hub" if found.private else "say so (--public; hub_private_repo: false)"
+        )
+        raise ValueError(
+            f"{repo_id} exists and is {there}, and {asked} was asked for. Nothing was published: {advice}, or name "
+            "another repository."
+        )
+    names = [sibling.rfilename for sibling in found.siblings or []]
+    other = [name for name in names if any(fnmatch(name, pattern) for pattern in OTHER_WEIGHTS[kind])]
+    if other:
+        raise ValueError(
+            f"{repo_id} exists and holds other weights ({', '.join(sorted(other)[:3])}), beside which this {kind} "
+            "could not be told apart. Nothing was published: name another repository."
+        )
+    return found
+
+
+def _make_repository(api: HfApi, repo_id: str, private: bool) -> ModelInfo:
+    with explained(repo_id, "create"):
+        api.create_repo(repo_id, private=private)
+    with explained(repo_id):
+        return api.model_info(repo_id)
+
+
+def _existing_card(api: HfApi, repository: ModelInfo) -> str | None:
+    if CARD_FILE not in {sibling.rfilename for sibling in repository.siblings or []}:
+        return None
+    with explained(repository.id):
+        path = api.hf_hub_download(repository.id, CARD_FILE, revision=repository.sha)
+    try:
+        return Path(path).read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{repository.id}: its README.md is no UTF-8 at byte {error.start}. {NOTHING[:-1]}: mend it on the Hub."
+        ) from error
+
+
+def _vllm_rank(directory: Path) -> int | str:
+    try:
+        return lora_rank(directory)
+    except ValueError as error:
+        logger.warning("%s Merged into its base it is served (llm-jepa merge).", error)
+        return str(error).removeprefix(f"`{directory}` is ")

@@ -1,0 +1,128 @@
+"""By what names others find the base and the data of a run; what is private stays unnamed in public."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from llm_jepa.files.hub_errors import explained
+from llm_jepa.hub.publication import Kind, hub_id
+from llm_jepa.runs.record import NAMING_KEYS, RunRecord
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A name for texts, None for none, and the Hub id, if others find it there."""
+
+    name: str | None
+    id: str | None
+    is_private: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Of a run: its base at a revision, its data, what its template was taken from, and what it was scored on."""
+
+    base: Source
+    base_revision: str | None
+    data: Source
+    template: Source
+    scored: Source
+
+    def replaced(self) -> dict[str, str | None]:
+        """Recipe key -> its public value, None for none."""
+        names = {"model_name_or_path": self.base, "dataset_name": self.data, "chat_template_path": self.template}
+        return {key: source.name for key, source in names.items()} | {"model_revision": self.base_revision}
+
+
+def find_sources(
+    api: HfApi,
+    kind: Kind,
+    record: RunRecord,
+    private: bool,
+    base_model: str | None = None,
+    dataset_id: str | None = None,
+) -> Sources:
+    """Look up on the Hub what a recipe names.
+
+    Raises:
+        ValueError: An adapter's base is not on the Hub, or is private where the adapter is public; an id that was
+            given is not there.
+    """
+    settings = record.settings
+    local = dict.fromkeys(NAMING_KEYS) | _recorded(record.environment)
+    name, data = settings.get("model_name_or_path"), settings.get("dataset_name")
+    base = _find(api, name, "model", local["model_name_or_path"], private, ("--base_model", base_model))
+    if kind == "adapter":
+        _check_base(name, base, private)
+    found = _find(api, data, "dataset", local["dataset_name"], private, ("--dataset_id", dataset_id))
+    is_own_base = base.id is not None and base.id == hub_id(str(name), local["model_name_or_path"])
+    template = settings.get("chat_template_path")
+    return Sources(
+        base=base,
+        base_revision=settings.get("model_revision") if is_own_base else None,
+        data=found,
+        template=_find(api, template, "model", local["chat_template_path"], private),
+        scored=_scored(api, record, found, private),
+    )
+
+
+def _recorded(environment: Mapping[str, Any]) -> dict[str, bool]:
+    """Naming key -> whether it named something here when the run was trained; empty if nobody noted that."""
+    return {key: key in environment["local"] for key in NAMING_KEYS} if "local" in environment else {}
+
+
+def _check_base(name: str | None, base: Source, private: bool) -> None:
+    if base.is_private and not private:
+        raise ValueError(
+            f"The adapter's base {base.id or name} is private on the Hub: nobody else could load it. Publish the "
+            "adapter as private, or name the same model in public with `--base_model USER/NAME`."
+        )
+    if base.id is None:
+        raise ValueError(
+            f"The adapter's base is {name!r}, which is not on the Hub: nobody else could load it. Name the same model "
+            "there with `--base_model USER/NAME`, or publish the model that `llm-jepa merge` makes of both."
+        )
+
+
+def _scored(api: HfApi, record: RunRecord, data: Source, private: bool) -> Source:
+    scored = record.scores.get("tuned", {}).get("dataset")
+    if scored == record.settings.get("dataset_name"):
+        return data
+    found = _find(api, scored, "dataset", None, private)
+    return Source(found.name and Path(found.name).name, None)
+
+
+def _find(
+    api: HfApi,
+    name: str | None,
+    repo_type: Literal["model", "dataset"],
+    is_local: bool | None,
+    private: bool,
+    given: tuple[str, str | None] = ("", None),
+) -> Source:
+    """A source by the id that was given, else by its own if the Hub has it."""
+    option, given_id = given
+    unpublished = Source(Path(name).name if name else None, None)
+    public_id = given_id or (hub_id(name, is_local) if name else None)
+    if public_id is None:
+        return unpublished
+    with explained(f"`{option} {public_id}`" if given_id else public_id):
+        try:
+            info = api.repo_info(public_id, repo_type=repo_type)
+        except RepositoryNotFoundError:
+            info = None
+    if info is None:
+        if given_id is not None:
+            raise ValueError(f"`{option} {given_id}`: the Hub has no such {repo_type}, or your token may not see it.")
+        return unpublished
+    if info.private and not private and given_id is None:
+        logger.warning("The %s %s is private: it is not named.", repo_type, public_id)
+        return Source(None, None, is_private=True)
+    return Source(public_id, public_id, bool(info.private))

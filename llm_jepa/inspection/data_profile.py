@@ -1,0 +1,263 @@
+"""What a data set holds, read in bounded memory: its columns, its duplicates, and rows without a view."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, get_args
+
+from trl import ScriptArguments
+
+from llm_jepa.data.loading import stream_rows
+from llm_jepa.data.rows import ColumnMapping, row_maker
+from llm_jepa.data.turns import target_turns, to_messages, turn_column
+from llm_jepa.data.view_pairs import pairs_of_turns
+from llm_jepa.inspection.mapping_proposal import Kind, Proposal, propose_for_document, propose_mapping
+
+HEAD_ROWS = 100
+"""Rows by which the mapping is proposed."""
+MAX_COLUMNS = 200
+"""Fields that are looked at; a mapping from keys that differ from row to row has more."""
+MAX_SHOWN_REFUSALS = 5
+MAX_HASHES = 2**18
+VALUE_CHARACTERS = 60
+TURN_KEYS: dict[frozenset[str], Kind] = {
+    frozenset({"role", "content"}): "chat messages",
+    frozenset({"from", "value"}): "ShareGPT turns",
+}
+"""What every turn of a conversation has -> what a list of such turns is."""
+
+
+@dataclass
+class FieldProfile:
+    """What stands at one path of the rows.
+
+    Attributes:
+        types: Type -> rows that hold it; the others are null, blank, empty or have no such field.
+        num_texts: Rows that hold a text of any kind; of these `total_characters` and `max_characters`.
+        examples: The first values that differ, shortened.
+    """
+
+    types: Counter[str] = field(default_factory=Counter)
+    num_texts: int = 0
+    total_characters: int = 0
+    max_characters: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, value: Any, num_examples: int) -> None:
+        """Take in one row's value."""
+        kind = kind_of(value)
+        if value is None or value in ([], {}) or (kind == "text" and not value.strip()):
+            return
+        self.types[kind if kind not in ("other", "number") else type(value).__name__] += 1
+        if isinstance(value, str):
+            self.num_texts += 1
+            self.total_characters += len(value)
+            self.max_characters = max(self.max_characters, len(value))
+        if len(self.examples) < num_examples:
+            shown = shortened(value)
+            if shown not in self.examples:
+                self.examples.append(shown)
+
+    @property
+    def kind(self) -> Kind:
+        """The one kind of all values; else `text and others`, or `other` if there is no text."""
+        if self.types and self.types.keys() <= {"int", "float", "bool"}:
+            return "number"
+        mixed: Kind = "text and others" if "text" in self.types else "other"
+        return next((kind for kind in get_args(Kind) if self.types.keys() == {kind}), mixed)
+
+
+class DuplicateCounter:
+    """Counts what was there before, in bounded memory.
+
+    Exact up to `max_hashes` different items. Beyond that only the items whose hash ends in so and so many zero bits
+    are kept, which is a random share of the different ones, and the count is estimated from them (Wegman's adaptive
+    sampling).
+    """
+
+    def __init__(self, max_hashes: int = MAX_HASHES):
+        self.max_hashes = max_hashes
+        self._zero_bits = 0
+        self._counts: dict[int, int] = {}
+
+    def add(self, item: Any) -> None:
+        """Take in one item that can be written as JSON, or as text."""
+        text = json.dumps(item, sort_keys=True, default=str)
+        hashed = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+        if not self._is_kept(hashed):
+            return
+        self._counts[hashed] = self._counts.get(hashed, 0) + 1
+        while len(self._counts) > self.max_hashes:
+            self._zero_bits += 1
+            self._counts = {hashed: count for hashed, count in self._counts.items() if self._is_kept(hashed)}
+
+    def _is_kept(self, hashed: int) -> bool:
+        return hashed % (1 << self._zero_bits) == 0
+
+    @property
+    def is_estimate(self) -> bool:
+        return self._zero_bits > 0
+
+    @property
+    def num_duplicates(self) -> int:
+        """Items that equal an earlier one."""
+        return (sum(self._counts.values()) - len(self._counts)) << self._zero_bits
+
+
+@dataclass
+class DataProfile:
+    """A data set as far as it was read.
+
+    Attributes:
+        num_rows: Rows read; `is_partial` if that was all that was asked for.
+        fields: Path -> what stands there; a field inside a column has a path of its own.
+        proposal: How to name the views.
+        num_refused: Rows of which the proposed mapping makes no two views; of the first ones the number and why.
+        duplicate_rows, duplicate_pairs: Rows, or their two views, that were there before.
+    """
+
+    proposal: Proposal
+    num_rows: int = 0
+    is_partial: bool = False
+    fields: dict[str, FieldProfile] = field(default_factory=dict)
+    num_refused: int = 0
+    refusals: list[tuple[int, str]] = field(default_factory=list)
+    duplicate_rows: DuplicateCounter = field(default_factory=DuplicateCounter)
+    duplicate_pairs: DuplicateCounter = field(default_factory=DuplicateCounter)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether training would refuse every row."""
+        return 0 < self.num_refused == self.num_rows
+
+
+def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examples: int = 2) -> DataProfile:
+    """Read the training split and say what it holds.
+
+    Args:
+        script: `dataset_name`, `dataset_config` and `dataset_train_split` are used; the data are streamed.
+        max_rows: How many rows to read; None for all.
+        num_examples: Values to keep of each field.
+
+    Raises:
+        ValueError: The data cannot be read; a text file that is no UTF-8 or no JSON is named with the line.
+    """
+    if max_rows is not None and max_rows < 1:
+        raise ValueError(f"`max_rows` is {max_rows}; it must be at least 1.")
+    rows = stream_rows(script, script.dataset_train_split, max_rows)
+    head = list(islice(rows, HEAD_ROWS))
+    columns = list(dict.fromkeys(name for row in head for name in row))
+    kinds = {path: profile.kind for path, profile in _fields(head, num_examples).items()}
+    document = _document_proposal(script, head)
+    profile = DataProfile(document or propose_mapping(columns, kinds, any(map(_ends_unanswered, head))))
+    to_rows = _maker(columns, profile.proposal)
+    for row in chain(head, rows):
+        _add_fields(profile.fields, row, num_examples)
+        profile.duplicate_rows.add(row)
+        if to_rows is not None:
+            try:
+                for made in to_rows({name: row.get(name) for name in columns}):
+                    profile.duplicate_pairs.add([made["source"], made["target"]])
+            except ValueError as error:
+                profile.num_refused += 1
+                if len(profile.refusals) < MAX_SHOWN_REFUSALS:
+                    profile.refusals.append((profile.num_rows, str(error)))
+        profile.num_rows += 1
+    profile.is_partial = profile.num_rows == max_rows
+    return profile
+
+
+def _document_proposal(script: ScriptArguments, head: list[dict[str, Any]]) -> Proposal | None:
+    file = Path(str(script.dataset_name))
+    return propose_for_document(head[0], file) if len(head) == 1 and file.suffix == ".json" else None
+
+
+def _ends_unanswered(row: Mapping[str, Any]) -> bool:
+    """Whether a row's turns go on after an answer that could be learned."""
+    column = turn_column(row)
+    try:
+        messages = to_messages(row[column], column) if column is not None else []
+        return bool(messages) and target_turns(messages)[-1] < len(messages) - 1
+    except ValueError:
+        return False
+
+
+def _maker(columns: list[str], proposal: Proposal) -> Callable[[dict[str, Any]], Iterable[dict[str, Any]]] | None:
+    """What makes the rows of training of a row of the data, if that has two views."""
+    if not proposal.has_views:
+        return None
+    mapping = ColumnMapping(**proposal.settings)
+    to_row = row_maker(columns, mapping, has_chat_template=True)[0]
+    column = turn_column(columns)
+    if mapping.target_turn == "all" and column is not None:
+        return lambda row: [to_row(row | pair) for pair in pairs_of_turns(column, row)]
+    return lambda row: [to_row(row)]
+
+
+def _fields(rows: list[dict[str, Any]], num_examples: int) -> dict[str, FieldProfile]:
+    fields: dict[str, FieldProfile] = {}
+    for row in rows:
+        _add_fields(fields, row, num_examples)
+    return fields
+
+
+def _add_fields(fields: dict[str, FieldProfile], row: Mapping[str, Any], num_examples: int) -> None:
+    for path, value in leaves(row):
+        if path in fields or len(fields) < MAX_COLUMNS:
+            fields.setdefault(path, FieldProfile()).add(value, num_examples)
+
+
+def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The paths of a row and what stands there.
+
+    Fields inside fields have paths of their own. A list is one value, and its first item, or the fields in that, has
+    a path too, `answers.0.text`, unless the list holds turns.
+    """
+    for key, item in value.items():
+        path = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item:
+            yield from leaves(item, f"{path}.")
+            continue
+        yield path, item
+        first = item[0] if isinstance(item, list) and item else None
+        if isinstance(first, str) or (isinstance(first, Mapping) and not _is_turn(first)):
+            yield from leaves({"0": first}, f"{path}.")
+
+
+def kind_of(value: Any) -> Kind:
+    """What a value is, as far as a mapping asks."""
+    if isinstance(value, str):
+        return "JSON text of turns" if _holds_turns(value) else "text"
+    if isinstance(value, bool | int | float):
+        return "number"
+    if not isinstance(value, list):
+        return "other"
+    for keys, kind in TURN_KEYS.items():
+        if value and all(isinstance(item, Mapping) and keys <= item.keys() for item in value):
+            return kind
+    return "list"
+
+
+def _holds_turns(text: str) -> bool:
+    if not text.lstrip().startswith("["):
+        return False
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, list) and kind_of(value) in TURN_KEYS.values()
+
+
+def _is_turn(item: Mapping[str, Any]) -> bool:
+    return any(keys <= item.keys() for keys in TURN_KEYS)
+
+
+def shortened(value: Any) -> str:
+    """A value in one short line."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    text = " ".join(text[: 4 * VALUE_CHARACTERS].split())
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[: VALUE_CHARACTERS - 1]}…"

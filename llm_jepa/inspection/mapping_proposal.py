@@ -1,0 +1,181 @@
+"""Which columns of a data set are its source and its target: a proposal, by their names and types."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from llm_jepa.data.turns import turn_column
+
+Kind = Literal[
+    "text", "number", "chat messages", "ShareGPT turns", "JSON text of turns", "list", "text and others", "other"
+]
+
+PAIR_NAMES = (
+    ("source", "target"), ("question", "answer"), ("question", "query"), ("question", "sql"), ("prompt", "response"),
+    ("prompt", "answer"), ("instruction", "output"), ("instruction", "response"), ("input", "output"),
+    ("problem", "solution"), ("problem", "answer"), ("description", "code"), ("docstring", "code"), ("nl", "code"),
+    ("text", "code"), ("document", "summary"), ("article", "highlights"), ("dialogue", "summary"),
+    ("text", "summary"), ("message", "diff"), ("sentence1", "sentence2"), ("question", "answers"), ("q", "a"),
+)  # fmt: skip
+"""What sources and targets are commonly called."""
+ID_NAMES = frozenset({"id", "_id", "idx", "index", "uuid", "guid", "url", "hash", "sha", "lang", "language", "split"})
+ALPACA = ("instruction", "input", "output")
+TURN_TEMPLATE = "{{{{ ({path} | selectattr('from', 'in', {roles}) | first).value }}}}"
+ASKERS, ANSWERERS = ["human", "user"], ["gpt", "assistant", "model"]
+"""Who speaks in ShareGPT's turns, of which others, such as `system`, may be the first."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """How a recipe could name the views.
+
+    Attributes:
+        settings: The lines of a recipe; none where the columns need no naming, or nothing can be proposed.
+        reason: Why, in a sentence.
+        is_certain: Whether the columns leave no other choice; if not, look at them.
+        has_views: Whether rows of two views can be made so.
+        candidates: Texts that may be views.
+    """
+
+    settings: dict[str, Any]
+    reason: str
+    is_certain: bool = False
+    has_views: bool = True
+    candidates: list[str] = field(default_factory=list)
+
+
+def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind], ends_unanswered: bool = False) -> Proposal:
+    """A proposal for a data set.
+
+    Args:
+        columns: Its columns.
+        kinds: What stands at each path: a column, or a field in one such as `example.question.text`.
+        ends_unanswered: Whether conversations go on after their last answer, with a user's turn or another.
+    """
+    if {"input_ids", "labels"} <= {*columns}:
+        return Proposal({}, "the rows are token ids already", is_certain=True, has_views=False)
+    if {"prompt", "completion"} <= {*columns}:
+        return Proposal({}, "`prompt` and `completion` are read as they are", is_certain=True)
+    column = turn_column(columns)
+    if column is not None and kinds.get(column) in ("chat messages", "ShareGPT turns"):
+        if ends_unanswered:
+            reason = f"some `{column}` do not end with an answer: each answer before is learned, or the `first` alone"
+            return Proposal({"target_turn": "all"}, reason, is_certain=True)
+        return Proposal({}, f"`{column}` are read as they are: the last turns; see `target_turn`", is_certain=True)
+    turns = [path for path, kind in kinds.items() if kind == "ShareGPT turns"]
+    if turns:
+        return _of_turns(turns[0], columns)
+    texts = [path for path, kind in kinds.items() if kind == "text" and _name(path) not in ID_NAMES]
+    proposal = _of_texts(texts, columns)
+    written = [path for path, kind in kinds.items() if kind == "JSON text of turns"]
+    if written and (column in written or not proposal.has_views):
+        reason = f"`{written[0]}` is a text that holds turns as JSON; parse it, and call the column `messages`"
+        return Proposal({}, reason, has_views=False, candidates=written)
+    mixed = [path for path, kind in kinds.items() if kind == "text and others"]
+    return _with_mixed(proposal, texts, mixed) if mixed else proposal
+
+
+def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
+    first, *fields = path.split(".")
+    if first not in columns or not all(part.isidentifier() for part in (first, *fields)):
+        reason = f"no template can name `{path}`, whose turns would be the views; rename the column"
+        return Proposal({}, reason, has_views=False, candidates=[path])
+    source, target = (TURN_TEMPLATE.format(path=path, roles=roles) for roles in (ASKERS, ANSWERERS))
+    reason = f"the first question and the first answer in `{path}`; in a column `messages` all turns could be learned"
+    return Proposal(_settings(source, target), reason)
+
+
+def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
+    if set(ALPACA) <= {*texts}:
+        settings = {
+            "source_column": "{{ instruction }}{% if input %}\n{{ input }}{% endif %}",
+            "target_column": "output",
+        }
+        return _by_names(texts, 3, settings, "the columns are called as Alpaca's, whose `input` may be empty")
+    by_name: dict[str, list[str]] = {}
+    for path in texts:
+        by_name.setdefault(_name(path), []).append(path)
+    named = [
+        (source, target)
+        for names in PAIR_NAMES
+        for source in by_name.get(names[0], [])
+        for target in by_name.get(names[1], [])
+    ]
+    if named:
+        return _by_names(texts, 2, _settings(*named[0]), "so sources and targets are commonly called")
+    if len(texts) == 2:
+        return Proposal(
+            _settings(*texts), "the only two texts; which of them is the source is a guess", candidates=texts
+        )
+    if len(texts) == 1 and texts[0] not in columns:
+        reason = (
+            "one text and no pair: `tube` and `patch` train on a column of texts, not on a field in one; write it to "
+            "a file of its own, as a column `text`"
+        )
+        return Proposal({}, reason, has_views=False, candidates=texts)
+    if len(texts) == 1:
+        settings = {"jepa_objective": "tube", "dataset_text_field": texts[0]}
+        return Proposal(settings, "one text and no pair: `tube` and `patch` train on that", has_views=False)
+    if not texts:
+        return Proposal({}, "it has no texts", has_views=False)
+    reason = (
+        "of these texts, name two as `source_column` and `target_column`, several in one as "
+        "`{{ first }} {{ second }}`, or views of one thing as `view_columns: [first, second, third]`"
+    )
+    return Proposal({}, reason, has_views=False, candidates=texts)
+
+
+def _with_mixed(proposal: Proposal, texts: list[str], mixed: list[str]) -> Proposal:
+    """In doubt where a field may be a view that is no text in some rows."""
+    reason = (
+        f"`{'`, `'.join(mixed)}` hold texts in some rows and other types in others, which training refuses: make "
+        f"texts of all, or write `{{{{ {mixed[0]} }}}}` for one, which makes texts of numbers"
+    )
+    if not proposal.has_views:
+        return Proposal({}, reason, has_views=False, candidates=[*texts, *mixed])
+    return Proposal(proposal.settings, f"{proposal.reason}; {reason}", candidates=[*texts, *mixed])
+
+
+def propose_for_document(row: Mapping[str, Any], file: Path) -> Proposal | None:
+    """What to do with the one row of a `.json` file that is one object: where the rows stand in it, if they do."""
+    lists = {name: value for name, value in row.items() if isinstance(value, list) and len(value) > 1}
+    inner = [name for name, value in lists.items() if all(isinstance(item, Mapping) for item in value)]
+    if inner and turn_column(row) is None:
+        where = f"`{inner[0]}` holds the rows, a list of {len(lists[inner[0]])} objects"
+        rows = f"pandas.DataFrame(data[{inner[0]!r}], dtype=object)"
+    elif len(lists) == len(row) and len({len(value) for value in lists.values()}) == 1 and not inner:
+        where = "lists hold the rows, each those of one column"
+        rows = "pandas.DataFrame(data, dtype=object)"
+    else:
+        return None
+    reason = (
+        f'the file is one object, whose {where}; write them as JSON Lines: `python -c "import json, pandas; '
+        f"data = json.load(open({str(file)!r}, encoding='utf-8')); "
+        f"{rows}.to_json('{file.stem}.jsonl', orient='records', lines=True)\"`"
+    )
+    return Proposal({}, reason, has_views=False)
+
+
+def _by_names(texts: list[str], num_named: int, settings: dict[str, Any], reason: str) -> Proposal:
+    """In doubt where there are other texts than those named: one may belong to the source."""
+    doubts = ["there are other texts"] if len(texts) > num_named else []
+    if any(_is_item(path) for path in settings.values()):
+        doubts.append("of a list the first item is taken")
+    return Proposal(settings, "; ".join([reason, *doubts]), not doubts, candidates=texts if doubts else [])
+
+
+def _settings(source: str, target: str) -> dict[str, Any]:
+    return {"source_column": source, "target_column": target}
+
+
+def _name(path: str) -> str:
+    """What a field is called; `question.text` is a question, and so is `question.0.text`."""
+    first, *inner = path.lower().split(".")
+    *outer, name = [first, *(part for part in inner if not part.isdecimal())]
+    return outer[-1] if outer and name in ("text", "value") else name
+
+
+def _is_item(path: str) -> bool:
+    """Whether a path leads into a list."""
+    return any(part.isdecimal() for part in path.split(".")[1:])

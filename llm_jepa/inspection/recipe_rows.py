@@ -1,0 +1,196 @@
+"""What training would see of a recipe: rows, labels, views, readouts, mask and token counts, before any training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from llm_jepa.data.views import IGNORED_LABEL, TokenSequence, with_predictor_tokens
+from llm_jepa.inspection.prepared_recipe import prepare_recipe
+from llm_jepa.layouts import Batch, PackedLayout
+from llm_jepa.layouts.collator import JEPACollator
+from llm_jepa.layouts.masks import tree_mask
+from llm_jepa.recipe import Recipe
+
+PREDICTOR_PIECE = "[PRED]"
+
+
+@dataclass(frozen=True)
+class InspectedView:
+    """A view with its predictor tokens, read at its last token; or the content in which a path of tokens is drawn."""
+
+    name: str
+    role: str
+    pieces: list[str]
+
+
+@dataclass(frozen=True)
+class InspectedRow:
+    """One row as the model sees it.
+
+    Attributes:
+        index: Of the row in the data set.
+        pieces: Text of each token of the conversation.
+        learnt: Whether the token is a label.
+        views: The source's and the target's.
+        stored: Text of each token as it is stored: all sequences if they share a row, else the conversation.
+        mask_LL: Which stored token may attend to which.
+        stored_tokens: Tokens that this row adds to the forward with gradient.
+        detached_tokens: Tokens that it adds to the forward without.
+    """
+
+    index: int
+    pieces: list[str]
+    learnt: list[bool]
+    views: list[InspectedView]
+    stored: list[str]
+    mask_LL: Tensor
+    stored_tokens: int
+    detached_tokens: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A recipe's data, as far as it can be known before training.
+
+    Attributes:
+        layout: The layout's name and why.
+        dropout: Share of the steps that compute no view.
+        num_rows: Rows looked at, each of one pair of views; `is_partial` if a stream has more.
+        dropped: Index and tokens of each row longer than `max_length`.
+        counts: Name of a sequence -> its length in tokens in every kept row.
+    """
+
+    layout: str
+    dropout: float
+    num_rows: int
+    is_partial: bool
+    max_length: int | None
+    dropped: list[tuple[int, int]]
+    counts: dict[str, list[int]]
+    rows: list[InspectedRow]
+
+
+def inspect_recipe(recipe: Recipe, num_rows: int) -> Inspection:
+    """Prepare a recipe's training data and look at its first `num_rows` rows that training would keep.
+
+    Raises:
+        ValueError: As the trainer would raise it for these data and this model.
+    """
+    args = recipe.training
+    prepared = prepare_recipe(recipe)
+    tokenizer, kept, collator = prepared.tokenizer, prepared.rows, prepared.collator
+    if isinstance(collator.layout, PackedLayout):
+        # In one row, to be shown; a batch may take two in training.
+        collator = replace(collator, layout=PackedLayout(tokenizer.pad_token_id))
+    return Inspection(
+        layout=prepared.layout_reason,
+        dropout=args.jepa_dropout if args.jepa_weight > 0 else 0.0,
+        num_rows=len(kept) + len(prepared.dropped),
+        is_partial=prepared.is_partial,
+        max_length=args.max_length,
+        dropped=prepared.dropped,
+        counts=_counts(kept, collator),
+        rows=[_inspect_row(row, collator, tokenizer) for row in kept.select(range(min(num_rows, len(kept))))],
+    )
+
+
+def _inspect_row(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase) -> InspectedRow:
+    views = list(_views(row, collator, tokenizer))
+    pieces = _pieces(row["input_ids"], tokenizer)
+    batch, detached_tokens = _laid_out(row, collator)
+    if batch is not None and len(batch.input_ids_RL) == 1:
+        stored = _stored_pieces(batch, tokenizer)
+        mask_LL = tree_mask(batch.subtree_ends_RL)[0, 0]
+    else:
+        stored, mask_LL = pieces, torch.ones(len(pieces), len(pieces), dtype=torch.bool).tril()
+    return InspectedRow(
+        index=row["row_index"],
+        pieces=pieces,
+        learnt=[label != IGNORED_LABEL for label in row["labels"]],
+        views=views,
+        stored=stored,
+        mask_LL=mask_LL,
+        stored_tokens=len(pieces) if batch is None else batch.num_tokens,
+        detached_tokens=detached_tokens,
+    )
+
+
+def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase) -> Iterator[InspectedView]:
+    config = collator.config
+    if not _has_views(row):
+        return
+    if config.jepa_objective != "pair":
+        for name in ("source", "target"):
+            start, end = row[f"{name}_span"]
+            yield InspectedView(name, "content", _pieces(row["input_ids"][start:end], tokenizer))
+        return
+    predicting = config.jepa_direction.partition("_to_")[0]
+    for name in ("source", "target"):
+        is_predicting = name == predicting
+        sequence = with_predictor_tokens(
+            row[f"{name}_ids"],
+            row[f"{name}_start"],
+            config.num_predictor_tokens if is_predicting else 0,
+            config.predictor_position,
+            tokenizer.pad_token_id,
+        )
+        yield InspectedView(
+            name, "predicts" if is_predicting else "is predicted", _sequence_pieces(sequence, tokenizer)
+        )
+
+
+def _laid_out(row: dict, collator: JEPACollator) -> tuple[Batch | None, int]:
+    """The row's own batch, and the tokens that are encoded without gradient."""
+    batch = collator([row])
+    views = batch.get("views") or batch.get("conversations")
+    if views is None:
+        return None, 0
+    detached = views["detached"]
+    return Batch(**views["batch"]), 0 if detached is None else Batch(**detached).num_tokens
+
+
+def _counts(rows: Dataset, collator: JEPACollator) -> dict[str, list[int]]:
+    counts: dict[str, list[int]] = {
+        name: [] for name in ("conversation", "labels", "source", "target", "forward", "no-grad forward")
+    }
+    for row in rows:
+        batch, detached_tokens = _laid_out(row, collator)
+        counts["conversation"].append(len(row["input_ids"]))
+        counts["labels"].append(sum(label != IGNORED_LABEL for label in row["labels"]))
+        for name in ("source", "target"):
+            counts[name].append(_view_tokens(row, name))
+        counts["forward"].append(len(row["input_ids"]) if batch is None else batch.num_tokens)
+        counts["no-grad forward"].append(detached_tokens)
+    return counts
+
+
+def _has_views(row: dict) -> bool:
+    """Whether the row has views or spans; the LM-only arm does without, on a text or on pre-tokenised rows."""
+    return "source_ids" in row or "source_span" in row
+
+
+def _view_tokens(row: dict, name: str) -> int:
+    if not _has_views(row):
+        return 0
+    if f"{name}_ids" in row:
+        return len(row[f"{name}_ids"])
+    start, end = row[f"{name}_span"]
+    return end - start
+
+
+def _pieces(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    return [str(tokenizer.decode([token_id])) for token_id in token_ids]
+
+
+def _sequence_pieces(sequence: TokenSequence, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    pieces = _pieces(list(sequence.token_ids), tokenizer)
+    return [PREDICTOR_PIECE if slot else piece for piece, slot in zip(pieces, sequence.slots, strict=True)]
+
+
+def _stored_pieces(batch: Batch, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    sequence = TokenSequence(tuple(batch.input_ids_RL[0].tolist()), tuple(batch.slots_RL[0].tolist()))
+    return _sequence_pieces(sequence, tokenizer)

@@ -1,0 +1,94 @@
+"""Rows of a micro-batch -> tensors: the conversations as TRL pads them, and the laid-out views beside them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DataCollator
+
+from llm_jepa.config import JEPAConfig
+from llm_jepa.data.rows import SPAN_COLUMNS
+from llm_jepa.data.views import TokenSequence, with_predictor_tokens
+from llm_jepa.layouts import Example, Layout, RowsLayout
+
+TENSOR_COLUMNS = (
+    "input_ids",
+    "labels",
+    "source_ids",
+    "source_start",
+    "target_ids",
+    "target_start",
+    "source_span",
+    "target_span",
+    "row_index",
+)
+
+
+@dataclass
+class JEPACollator:
+    """Collates rows for the trainer.
+
+    Args:
+        conversation_collator: TRL's own, for `input_ids`, `labels` and `attention_mask` of the conversations.
+        layout: How the sequences of a row are laid out; None for the LM-only arm, which has no views.
+        config: Objective, direction, predictor tokens, stop-gradient and dropout.
+
+    Returns (when called):
+        TRL's batch with `row_index` and, unless the layout is None:
+        `views`: the fields of one `Batch`, and of a second one, `detached`, with the targets that are encoded without
+            gradient; for the objective `pair`.
+        `conversations`: the same without any view; for the other objectives and for steps that drop the JEPA term.
+        `spans`: `source_span_N2` and `target_span_N2` in the conversations, for the other objectives.
+    """
+
+    conversation_collator: DataCollator
+    layout: Layout | None
+    config: JEPAConfig
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Collate one micro-batch."""
+        batch = dict(self.conversation_collator([{k: row[k] for k in ("input_ids", "labels")} for row in rows]))
+        batch["row_index"] = torch.tensor([row["row_index"] for row in rows])
+        if self.layout is None:
+            return batch
+        is_pair = self.config.jepa_objective == "pair"
+        if is_pair:
+            batch["views"] = self._views(rows, self.layout)
+        else:
+            batch["spans"] = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
+        if self.config.jepa_dropout > 0 or not is_pair:
+            conversations = [Example(_plain(row["input_ids"]), row["labels"], ()) for row in rows]
+            batch["conversations"] = {"batch": vars(self.layout.unshared.lay_out(conversations)), "detached": None}
+        return batch
+
+    def _views(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
+        predicting, predicted = self._names()
+        k, position = self.config.num_predictor_tokens, self.config.predictor_position
+        targets = [_plain(row[f"{predicted}_ids"]) for row in rows]
+        encodes_apart = self._encodes_targets_apart()
+        examples = []
+        for row, target in zip(rows, targets, strict=True):
+            prediction = with_predictor_tokens(
+                row[f"{predicting}_ids"], row[f"{predicting}_start"], k, position, layout.pad_token_id
+            )
+            views = (prediction,) if encodes_apart else (prediction, target)
+            examples.append(Example(_plain(row["input_ids"]), row["labels"], views))
+        detached = None
+        if encodes_apart:
+            detached = vars(layout.unshared.lay_out([Example(target, (), ()) for target in targets]))
+        return {"batch": vars(layout.lay_out(examples)), "detached": detached}
+
+    def _names(self) -> tuple[str, str]:
+        """Column stems of the predicting view and the predicted one."""
+        return ("source", "target") if self.config.jepa_direction == "source_to_target" else ("target", "source")
+
+    def _encodes_targets_apart(self) -> bool:
+        """A target without gradient has a forward of its own, unless it is stored with the conversation anyway."""
+        if self.config.jepa_target == "online":
+            return False
+        is_stored = self.config.jepa_source_view == "prefix" and self._names()[1] == "source"
+        return not (is_stored and not isinstance(self.layout, RowsLayout))
+
+
+def _plain(token_ids: list[int]) -> TokenSequence:
+    return TokenSequence(tuple(token_ids), (0,) * len(token_ids))

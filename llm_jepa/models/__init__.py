@@ -1,0 +1,1 @@
+"""Models and tokenizers: found, loaded, merged. Imports `runs` and below."""

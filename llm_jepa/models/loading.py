@@ -1,0 +1,78 @@
+"""Models and tokenizers as transformers loads them, and what its errors mean to a user."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HTTPError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from llm_jepa.models.known import KNOWN_MODELS, resolve_model
+from llm_jepa.recipe import Recipe
+
+SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
+
+def load_tokenizer(
+    name_or_path: str, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a directory, a Hub id or a known model.
+
+    Raises:
+        ValueError: There is none.
+    """
+    path = resolve_model(name_or_path, revision)
+    try:
+        return AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"No tokenizer could be loaded from {path!r}. Give a directory with its files (tokenizer.json), a Hub "
+            f"id, or a known model: {', '.join(KNOWN_MODELS)}. The reason was: {error}"
+        ) from error
+
+
+def drop_idle_sampling(model: PreTrainedModel) -> None:
+    """Many models come with `do_sample: false` and a temperature, which transformers reads and refuses to write."""
+    config = model.generation_config
+    if config is not None and not config.do_sample:
+        for name in SAMPLING_FIELDS:
+            setattr(config, name, None)
+
+
+@contextmanager
+def load_errors_explained(what: str) -> Iterator[None]:
+    """Say which weights could not be loaded, from here or from the Hub.
+
+    Raises:
+        ValueError: In place of the error, which is its cause.
+    """
+    try:
+        yield
+    except (OSError, ValueError, ImportError, NotImplementedError, HTTPError) as error:
+        code = "Allow code of its own with `trust_remote_code`." if "trust_remote_code" in str(error) else ""
+        raise ValueError(f"{what} cannot be loaded: {error} {code}".rstrip()) from error
+
+
+def model_init_kwargs(recipe: Recipe) -> dict[str, Any]:
+    """What the model is loaded with: the recipe's model settings, then its `model_init_kwargs`."""
+    model = recipe.model
+    from_model_settings = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    }
+    return from_model_settings | (recipe.settings.get("model_init_kwargs") or {})
+
+
+def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
+    """The recipe's model by its config alone, on the meta device: names and shapes, no weights."""
+    settings = model_init_kwargs(recipe)
+    attention = settings.pop("attn_implementation")
+    trust_remote_code = recipe.training.trust_remote_code
+    config = AutoConfig.from_pretrained(model_path, trust_remote_code=trust_remote_code, **settings)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    if attention is not None:
+        model.config._attn_implementation = attention  # unchecked: its kernels need not be installed here
+    return model

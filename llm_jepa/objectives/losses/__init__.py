@@ -1,0 +1,63 @@
+"""Pure loss functions: tensors in, one loss per row out."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from llm_jepa.objectives.losses.info_nce import info_nce_loss
+from llm_jepa.objectives.losses.pairwise import cosine_loss, l2_loss, mse_loss
+from llm_jepa.objectives.losses.semantic_tube import content_tokens, patch_loss, tube_loss
+from llm_jepa.objectives.losses.span_sampling import (
+    MIN_PATCH_TOKENS,
+    MIN_TUBE_TOKENS,
+    SPAN_DRAWS,
+    SpanSampler,
+    sample_patch,
+    sample_tube,
+)
+
+__all__ = [
+    "SPAN_DRAWS",
+    "cosine_loss",
+    "info_nce_loss",
+    "l2_loss",
+    "mse_loss",
+    "pair_loss",
+    "patch_loss",
+    "span_loss",
+    "tube_loss",
+]
+
+_PAIRWISE = {"cosine": cosine_loss, "l2": l2_loss, "mse": mse_loss}
+
+
+def pair_loss(
+    kind: Literal["cosine", "l2", "mse", "info_nce"],
+    prediction_ND: Tensor,
+    target_ND: Tensor,
+    temperature: float | None = None,
+    negatives: tuple[Tensor, Tensor] | tuple[()] = (),
+) -> Tensor:
+    """The loss of a kind, by its name in a recipe: loss_N. What follows the embeddings is for `info_nce` alone."""
+    if kind == "info_nce":
+        assert temperature is not None, "JEPAConfig resolves the temperature"
+        return info_nce_loss(prediction_ND, target_ND, temperature, *negatives)
+    return _PAIRWISE[kind](prediction_ND, target_ND)
+
+
+def span_loss(
+    kind: Literal["tube", "patch"],
+    sampler: SpanSampler,
+    hidden_NSD: Tensor,
+    draw_NC: Tensor,
+    source_span_N2: Tensor,
+    target_span_N2: Tensor,
+) -> Tensor:
+    """Semantic Tube Prediction on spans that uniform numbers choose: loss_N, 0 for a row with too little content."""
+    tokens_N = content_tokens(source_span_N2, target_span_N2)
+    if kind == "tube":
+        tube_N3 = sample_tube(draw_NC, tokens_N, sampler)
+        loss_N = tube_loss(hidden_NSD, source_span_N2, target_span_N2, tube_N3)
+        return loss_N * (tokens_N >= MIN_TUBE_TOKENS)
+    patch_N2 = sample_patch(draw_NC, tokens_N, sampler)
+    return patch_loss(hidden_NSD, source_span_N2, target_span_N2, patch_N2) * (tokens_N >= MIN_PATCH_TOKENS)

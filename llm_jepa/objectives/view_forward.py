@@ -1,0 +1,162 @@
+"""One forward of a causal LM over a laid-out batch: the conversation's log-probabilities and the views' embeddings.
+
+TRL's fused LM head calls the backbone, then scores hidden states. Two hooks on the backbone put the batch in and take
+the hidden states out, so that the head sees the labelled positions alone, and no view token, and the router loss of a
+mixture of experts sees the conversation alone. A third, on the embedding layer, puts in the predictor's vectors: the
+backbone still gets token ids, which some models use for more than the embedding (Gemma 3n and 4 in every layer).
+
+Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, M labelled positions, D width, E experts.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from trl.trainer.utils import FusedCausalLMOutput
+
+from llm_jepa.layouts import Batch
+from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.objectives.predictor import PredictorTokens
+
+
+@dataclass
+class ViewOutput(FusedCausalLMOutput):
+    """TRL's output with all that the loss depends on, which a launcher's wrapper must see.
+
+    The views' embeddings; of a batch without views, perhaps the hidden states of its stored rows.
+    """
+
+    prediction_ND: Tensor | None = None
+    target_ND: Tensor | None = None
+    hidden_RLD: Tensor | None = None
+
+
+@dataclass
+class _Pass:
+    """What the hooks hand in and out during one pass of the backbone."""
+
+    inputs: dict[str, Any]
+    batch: Batch
+    hidden_PD: Tensor | None = None
+
+
+class ViewForward:
+    """Teaches a model `model(..., views=..., fused_lm_head=True)`; every other call is as it was.
+
+    Args:
+        model: A causal LM that TRL has given its fused LM head.
+        predictor: The predictor tokens, or None for k = 0.
+        mask_form: How the model takes the layout's mask.
+        stops_gradient: Whether no gradient flows through the target.
+        gives_hidden_states: Whether the output of a batch without views has the hidden states of its rows.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        predictor: PredictorTokens | None,
+        mask_form: MaskForm,
+        stops_gradient: bool,
+        gives_hidden_states: bool = False,
+    ):
+        self.gives_hidden_states = gives_hidden_states
+        self.predictor = predictor
+        self.mask_form = mask_form
+        self.stops_gradient = stops_gradient
+        self._pass: _Pass | None = None
+        self._fused_forward = model.forward
+        backbone = model.base_model
+        backbone.register_forward_pre_hook(self._put_in, with_kwargs=True)
+        backbone.register_forward_hook(self._take_out)
+        if predictor is not None:
+            embed = model.get_input_embeddings()
+            assert isinstance(embed, nn.Module)
+            embed.register_forward_hook(self._put_vectors_in)
+        model.forward = types.MethodType(self._bind(type(model)), model)
+
+    def _bind(self, model_class: type[PreTrainedModel]):
+        @functools.wraps(model_class.forward)  # `generate` and PEFT look at the signature
+        def forward(model: PreTrainedModel, *args: Any, views: dict[str, Any] | None = None, **kwargs: Any):
+            if views is None or not kwargs.get("fused_lm_head"):
+                return self._fused_forward(*args, **kwargs)
+            return self(model, **views, output_router_logits=kwargs.get("output_router_logits", False))
+
+        return forward
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        batch: dict[str, Any],
+        detached: dict[str, Any] | None,
+        output_router_logits: bool,
+    ) -> ViewOutput:
+        """Run a batch, then, without gradient, the targets that are encoded on their own, if there are views."""
+        laid_out = Batch(**batch)
+        has_views = len(laid_out.view_readouts_VN) > 0
+        form = self.mask_form if has_views else laid_out.unshared_form
+        self._pass = _Pass(laid_out.backbone_inputs(form), laid_out)
+        try:
+            router = {"output_router_logits": True} if output_router_logits else {}
+            outputs = self._fused_forward(fused_lm_head=True, shift_labels=laid_out.label_ids_M[None], **router)
+            hidden_PD = self._pass.hidden_PD
+        finally:
+            self._pass = None
+        assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
+        if not has_views:
+            hidden_RLD = hidden_PD.unflatten(0, laid_out.input_ids_RL.shape) if self.gives_hidden_states else None
+            return ViewOutput(**outputs, hidden_RLD=hidden_RLD)
+        view_ND = [hidden_PD.index_select(0, readouts_N) for readouts_N in laid_out.view_readouts_VN]
+        target_ND = view_ND[1] if detached is None else _encode(model.base_model, Batch(**detached))
+        if self.stops_gradient:
+            target_ND = target_ND.detach()
+        return ViewOutput(**outputs, prediction_ND=view_ND[0], target_ND=target_ND)
+
+    def _put_in(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
+        if self._pass is None:
+            return None
+        return args, kwargs | self._pass.inputs
+
+    def _put_vectors_in(self, embed: nn.Module, args: tuple, embeddings_RLD: Tensor):
+        if self._pass is None:
+            return None
+        assert self.predictor is not None
+        return self.predictor(embeddings_RLD, self._pass.batch.slots_RL)
+
+    def _take_out(self, backbone: nn.Module, args: tuple, output: Any):
+        if self._pass is None:
+            return None
+        batch = self._pass.batch
+        hidden_PD = output.last_hidden_state.flatten(0, 1)
+        self._pass.hidden_PD = hidden_PD
+        output.last_hidden_state = hidden_PD.index_select(0, batch.label_positions_M)[None]
+        if getattr(output, "router_logits", None) is not None:
+            output.router_logits = tuple(
+                logits_PE.index_select(0, batch.conversation_positions_C) for logits_PE in output.router_logits
+            )
+        return output
+
+
+class ForwardRecorder:
+    """Calls a model and keeps the output of its fused forward, which TRL's `compute_loss` does not return."""
+
+    def __init__(self, model: Callable[..., Any]):
+        self.model = model
+        self.fused_outputs: Any = None
+
+    def __call__(self, **inputs: Any) -> Any:
+        outputs = self.model(**inputs)
+        if inputs.get("fused_lm_head"):
+            self.fused_outputs = outputs
+        return outputs
+
+
+@torch.no_grad()
+def _encode(backbone: nn.Module, batch: Batch) -> Tensor:
+    """Embeddings of sequences laid out as rows or flat: the hidden state at each one's last token, embedding_ND."""
+    output = backbone(**batch.backbone_inputs(batch.unshared_form), use_cache=False)
+    return output.last_hidden_state.flatten(0, 1).index_select(0, batch.conversation_ends_N)

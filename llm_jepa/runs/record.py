@@ -1,0 +1,173 @@
+"""What a run leaves about itself in its output directory: recipe, trainer's state, environment, scores.
+
+A merged model has a copy of it in the folder `run`.
+"""
+
+import importlib.metadata
+import json
+import logging
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+
+from llm_jepa.files.whole import write_whole
+from llm_jepa.recipe import read_settings
+
+RECIPE_FILE = "recipe.yaml"
+"""The resolved settings of the run."""
+ENVIRONMENT_FILE = "environment.json"
+"""Versions, device and number of processes of its training."""
+SCORES_FILE = "scores-{arm}.json"
+"""What `llm-jepa eval` measured of an arm."""
+RUN_FOLDER = "run"
+"""In a merged model: the record of the run that it comes from."""
+
+SECRET_KEYS = frozenset({"hub_token"})
+
+KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
+    "output_dir",
+    "resume_from_checkpoint",
+    "save_steps",
+    "save_total_limit",
+    "dataloader_num_workers",
+    "disable_tqdm",
+    "logging_strategy",
+    "logging_steps",
+    "logging_first_step",
+    "logging_nan_inf_filter",
+    "log_level",
+    "log_level_replica",
+    "log_on_each_node",
+    "report_to",
+    "run_name",
+    "project",
+    "trackio_space_id",
+    "trackio_bucket_id",
+    "trackio_static_space_id",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
+}
+"""A run may be taken up again with other values of these."""
+
+SCORING_KEYS = frozenset({"task", "database_path", "choices_column"})
+"""What evaluation alone reads."""
+
+NAMING_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path")
+"""What they name is on the Hub or here."""
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).resolve().parents[1]
+LIBRARIES = ("llm-jepa", "torch", "transformers", "trl", "peft")
+SCORES_FILES = {arm: SCORES_FILE.format(arm=arm) for arm in ("base", "tuned")}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run; `scores` is arm -> the content of its scores file. What is not there is empty."""
+
+    settings: dict[str, Any]
+    state: TrainerState | None
+    environment: dict[str, Any]
+    scores: dict[str, dict[str, Any]]
+
+
+def read_run(directory: Path) -> RunRecord:
+    """The record in a run's output directory or in a merged model's.
+
+    Raises:
+        ValueError: A file of it cannot be read.
+    """
+    if (directory / RUN_FOLDER / RECIPE_FILE).is_file():
+        directory = directory / RUN_FOLDER
+    recipe, state = directory / RECIPE_FILE, directory / TRAINER_STATE_NAME
+    return RunRecord(
+        settings=read_settings(recipe) if recipe.is_file() else {},
+        state=_read_state(state),
+        environment=read_json(directory / ENVIRONMENT_FILE),
+        scores={arm: read_json(path) for arm, path in _scores_files(directory).items()},
+    )
+
+
+def copy_run(directory: Path, merged: Path) -> None:
+    """Put the record of a run beside the merged model; nothing if there is none."""
+    if not (directory / RECIPE_FILE).is_file():
+        return
+    (merged / RUN_FOLDER).mkdir()
+    paths = (directory / name for name in (RECIPE_FILE, TRAINER_STATE_NAME, ENVIRONMENT_FILE))
+    for path in (*paths, *_scores_files(directory).values()):
+        if path.is_file():
+            shutil.copyfile(path, merged / RUN_FOLDER / path.name)
+
+
+def write_environment(
+    directory: Path, settings: Mapping[str, Any], device: str, num_processes: int, base_origin: str | None
+) -> None:
+    """Write the versions, device and processes that train here, and where the base's weights come from if known.
+
+    And which settings name a file or directory that is here: seen from elsewhere it could pass for a Hub id.
+    """
+    content = {
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "commit": toolkit_commit(),
+        "device": device,
+        "num_processes": num_processes,
+        "base_origin": base_origin,
+        "local": [key for key in NAMING_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()],
+    }
+    write_whole(json.dumps(content, indent=1) + "\n", directory / ENVIRONMENT_FILE)
+
+
+def toolkit_commit() -> str | None:
+    """The commit that the package is of, with `+` if it was changed since; None outside of a git checkout."""
+    if not (PACKAGE.parent / ".git").exists() or shutil.which("git") is None:
+        return None
+    git = ["git", "-C", str(PACKAGE)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=False)
+    if commit.returncode or changed.returncode:
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _scores_files(directory: Path) -> dict[str, Path]:
+    """Arm -> its scores, those left out that are older than the weights in the directory."""
+    weights = max((path.stat().st_mtime_ns for path in directory.glob("*.safetensors")), default=0)
+    found = {}
+    for arm, name in SCORES_FILES.items():
+        path = directory / name
+        if path.is_file() and (arm == "base" or path.stat().st_mtime_ns >= weights):
+            found[arm] = path
+        elif path.is_file():
+            logger.warning("%s is older than the weights and not quoted. Evaluate again.", path)
+    return found
+
+
+def _read_state(path: Path) -> TrainerState | None:
+    return TrainerState(**read_json(path)) if path.is_file() else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty if it is not there.
+
+    Raises:
+        ValueError: It is cut off, or no mapping.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of a character that was cut
+        raise ValueError(
+            f"`{path}` cannot be read ({error}). Restore it, or remove it if it is not needed."
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{path}` holds {type(content).__name__}, no mapping. Restore it, or remove it.")
+    return content

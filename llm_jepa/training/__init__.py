@@ -1,0 +1,1 @@
+"""What a training run needs beside the loss: checkpoints, logs, refusals. Imports `objectives` and below."""

@@ -1,0 +1,68 @@
+"""`ResumableTrainer`: an `SFTTrainer` that goes on from a checkpoint as if it had never stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import SFTTrainer
+
+from llm_jepa.training.checkpoints import invalidate, write_errors_explained, write_manifest
+from llm_jepa.training.step_metrics import StepMetrics
+
+
+class ResumableTrainer(SFTTrainer):
+    """Adds to `SFTTrainer`'s checkpoints what a log's open window has seen, and what tells a whole one.
+
+    What lies between two logs is in no checkpoint of transformers and TRL: the running loss, TRL's metrics and its
+    count of tokens would begin anew in the middle of a window. A run whose last step is done is not trained further.
+    """
+
+    step_metrics: StepMetrics
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        output_dir = Path(str(self.args.output_dir))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            invalidate(output_dir / name)
+        with write_errors_explained(name, output_dir):
+            super()._save_checkpoint(model, trial)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Write each process's random and other state, the last of a checkpoint's files, and then the manifest."""
+        super()._save_rng_state(output_dir)
+        torch.save(self._log_window(), self._log_window_path(output_dir))
+        self.accelerator.wait_for_everyone()  # the main process goes on to what makes the checkpoint whole
+        if self.args.should_save:
+            write_manifest(Path(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None:
+            path = self._log_window_path(checkpoint)
+            self._restore_log_window(torch.load(path, map_location="cpu", weights_only=True))
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train an epoch, if there is a step left: transformers takes one more when it resumes after the last."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+
+    def _log_window_path(self, checkpoint: str) -> Path:
+        return Path(checkpoint) / f"log_window_{self.args.process_index}.pt"
+
+    def _log_window(self) -> dict[str, Any]:
+        return {
+            "loss": self._tr_loss,
+            "last_logged_step": self._globalstep_last_logged,
+            "trl_metrics": dict(self._metrics["train"]),
+            "num_tokens": self._total_train_tokens,
+            "step_metrics": self.step_metrics.state(),
+        }
+
+    def _restore_log_window(self, window: dict[str, Any]) -> None:
+        self._tr_loss = window["loss"].to(self.args.device)
+        self._globalstep_last_logged = window["last_logged_step"]
+        self._metrics["train"].update(window["trl_metrics"])
+        self._total_train_tokens = window["num_tokens"]
+        self.step_metrics.restore(window["step_metrics"], self.args.device)

@@ -1,0 +1,123 @@
+"""What the trainer logs of the JEPA objective: parts of the loss summed per step, and the pairs' diagnostics."""
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from llm_jepa.objectives.diagnostics import PairBuffer, collapse_message
+
+
+class StepMetrics:
+    """Collects during steps and evaluations, and summarises when it is time to log.
+
+    Values stay on the device as tensors until then. In training a value is a micro-batch's share of its step, so the
+    mean over steps is their sum divided by the steps since the last log that had such a value: those that dropped the
+    JEPA term have none of its parts. In evaluation it is a batch's mean over rows.
+    """
+
+    def __init__(self):
+        self._values: dict[str, dict[str, list[Tensor]]] = {
+            "train": defaultdict(list),
+            "eval": defaultdict(list),
+        }
+        self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
+        self._counts = {"train": Counter[str](), "eval": Counter[str]()}  # steps, or rows, that a name has values of
+        self._names_of_step: set[str] = set()
+        self._modes_with_new_pairs: set[str] = set()
+        self._has_warned = False
+
+    def begin_step(self) -> None:
+        """The training values that follow are of a new step. A step without any, as a stream ends, does not count."""
+        self._names_of_step.clear()
+
+    def begin_evaluation(self) -> None:
+        """The evaluation values that follow are of a new evaluation: forget those of one that was never logged."""
+        self._values["eval"].clear()
+        self._counts["eval"].clear()
+        self._pairs["eval"].clear()
+
+    def add(self, mode: str, values: dict[str, Tensor], num_rows: int) -> None:
+        """Add the values of one micro-batch of so many rows."""
+        counts, is_eval = self._counts[mode], mode == "eval"
+        for name, value in values.items():
+            self._values[mode][name].append(value.detach() * (num_rows if is_eval else 1))
+            counts[name] += num_rows if is_eval else name not in self._names_of_step
+            self._names_of_step.add(name)
+
+    def add_pairs(self, mode: str, prediction_ND: Tensor, target_ND: Tensor) -> None:
+        """Add the pairs of one micro-batch."""
+        self._pairs[mode].append(prediction_ND, target_ND)
+        self._modes_with_new_pairs.add(mode)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs of this process: what training has given since the last log, and the pairs."""
+        return {
+            "values": {name: torch.stack(seen) for name, seen in self._values["train"].items()},
+            "counts": dict(self._counts["train"]),
+            "pairs": self._pairs["train"].batches(),
+            "has_new_pairs": "train" in self._modes_with_new_pairs,
+            "has_warned": self._has_warned,
+        }
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from a `state`; each value is kept by itself, so that sums are rounded as if nothing had happened."""
+        for name, seen in state["values"].items():
+            self._values["train"][name] = list(seen.to(device))
+        self._counts["train"] = Counter(state["counts"])
+        self._pairs["train"].clear()
+        for prediction_ND, target_ND in state["pairs"]:
+            self._pairs["train"].append(prediction_ND.to(device), target_ND.to(device))
+        self._modes_with_new_pairs = {"train"} if state["has_new_pairs"] else set()
+        self._has_warned = state["has_warned"]
+
+    def summary(
+        self, mode: str, accelerator: Accelerator, prefix: str = "eval"
+    ) -> tuple[dict[str, float], str | None]:
+        """Metrics since the last summary and, on the main process, a warning the first time pairs collapse.
+
+        Every process must call this, with values or without: it is a collective operation, and all get the same
+        metrics. In training, where a value is scaled by the number of processes, they are means over steps and
+        processes; in evaluation, means over the rows of all processes. The diagnostics are of the pairs of the main
+        process. The names of an evaluation begin with `prefix`.
+        """
+        sums, counts, diagnostics = zip(*gather_object([self._taken(mode)]), strict=True)
+        names = dict.fromkeys(name for process_sums in sums for name in process_sums)
+        if not names:
+            return {}, None
+        metrics = {}
+        for name in names:
+            per_process = [process_counts[name] for process_counts in counts]
+            count = max(per_process) * accelerator.num_processes if mode == "train" else sum(per_process)
+            metrics[name] = sum(process_sums.get(name, 0.0) for process_sums in sums) / count
+        metrics |= diagnostics[0]
+        if mode == "eval":
+            return {f"{prefix}_{name}": value for name, value in metrics.items()}, None
+        return metrics, self._warning(metrics) if accelerator.is_main_process else None
+
+    def _taken(self, mode: str) -> tuple[dict[str, float], Counter[str], dict[str, float]]:
+        """This process's sums, the steps or rows that they are of, and diagnostics; only training's pairs are kept."""
+        values = self._values[mode]
+        totals = torch.stack([torch.stack(seen).sum() for seen in values.values()]).tolist() if values else []
+        sums = dict(zip(values, totals, strict=True))
+        counts = self._counts[mode].copy()
+        # Steps that dropped the JEPA term leave the pairs of older ones in the buffer, which were logged then.
+        diagnostics = self._pairs[mode].summary() if mode in self._modes_with_new_pairs else {}
+        self._modes_with_new_pairs.discard(mode)
+        if mode == "train":
+            values.clear()
+            self._counts[mode].clear()
+        else:
+            self.begin_evaluation()
+        return sums, counts, diagnostics
+
+    def _warning(self, metrics: dict[str, float]) -> str | None:
+        pairs = self._pairs["train"]
+        if self._has_warned or len(pairs) < pairs.min_pairs or "jepa_cosine_unpaired" not in metrics:
+            return None
+        warning = collapse_message(metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"])
+        self._has_warned = warning is not None
+        return warning

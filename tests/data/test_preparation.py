@@ -1,0 +1,473 @@
+"""A data set of any form -> tokenised rows with labels and views, as the trainer prepares them."""
+
+import contextlib
+import copy
+import logging
+
+import pytest
+from datasets import Dataset, load_dataset
+from trl import SFTConfig, SFTTrainer
+
+from llm_jepa import JEPAConfig, JEPATrainer
+from llm_jepa.data.rows import PREPARATION_VERSION
+from tests.templates import LITERAL, SHIPPED, with_template
+from tests.tiny import CHATML, PAIRS, tiny_llama, tiny_tokenizer
+
+PAIR_COLUMNS = {"source_column": "source", "target_column": "target"}
+IGNORED = -100
+CHAT = [
+    {"role": "user", "content": "letters"},
+    {"role": "assistant", "content": "[a-z]"},
+    {"role": "user", "content": "digits"},
+    {"role": "assistant", "content": "[0-9]"},
+]
+TOKENISED = {"input_ids": [5, 6, 7, 8], "labels": [-100, -100, 7, 8], "source_ids": [5, 6], "target_ids": [7, 8]}
+PREPARED_COLUMNS = {*TOKENISED, "source_start", "target_start", "row_index"}
+
+
+def config(**options) -> JEPAConfig:
+    return JEPAConfig("out", report_to="none", max_steps=1, use_cpu=True, bf16=False, **options)
+
+
+def new_trainer(rows: list[dict], **options) -> JEPATrainer:
+    return JEPATrainer(
+        tiny_llama(),
+        config(jepa_layout="rows", **options),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(rows[:2]),
+        processing_class=copy.deepcopy(tiny_tokenizer()),
+    )
+
+
+@pytest.fixture(scope="module")
+def trainer() -> JEPATrainer:
+    """One trainer, whose preparation the tests call with other data and options, as `evaluate` does."""
+    return new_trainer(PAIRS, **PAIR_COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def sft_trainer() -> SFTTrainer:
+    args = SFTConfig("out", report_to="none", use_cpu=True, bf16=False)
+    rows = Dataset.from_list([{"prompt": "a", "completion": "b"}])
+    return SFTTrainer(tiny_llama(), args, train_dataset=rows, processing_class=copy.deepcopy(tiny_tokenizer()))
+
+
+@pytest.fixture
+def prepare(trainer):
+    """prepare(rows or data set, tokenizer=..., option=value, ...) -> the prepared data set."""
+
+    def run(rows, tokenizer=None, **options):
+        dataset = Dataset.from_list(rows) if isinstance(rows, list) else rows
+        if "source" in dataset.column_names:
+            options = PAIR_COLUMNS | options
+        tokenizer = tokenizer or trainer.processing_class
+        return trainer._prepare_dataset(dataset, tokenizer, config(**options), False, None, "train")
+
+    return run
+
+
+def learned(row: dict) -> str:
+    return tiny_tokenizer().decode([label for label in row["labels"] if label != IGNORED])
+
+
+# --- labels
+
+
+CHAT_ROWS = [
+    {
+        "prompt": [{"role": "system", "content": "Write regexes."}, {"role": "user", "content": pair["source"]}],
+        "completion": [{"role": "assistant", "content": pair["target"]}],
+    }
+    for pair in PAIRS
+]
+PLAIN_ROWS = [{"prompt": pair["source"] + "\n", "completion": pair["target"]} for pair in PAIRS]
+MESSAGES_ROWS = [{"messages": [*row["prompt"], *row["completion"]]} for row in CHAT_ROWS]
+SAME_DATA = {
+    "chat": (CHAT_ROWS, CHAT_ROWS, {}, CHATML),
+    "messages": (MESSAGES_ROWS, CHAT_ROWS, {}, CHATML),
+    "columns": (PAIRS, CHAT_ROWS, {"system_prompt": "Write regexes."}, CHATML),
+    "plain": (PLAIN_ROWS, PLAIN_ROWS, {}, CHATML),
+    "plain columns": (PAIRS, PLAIN_ROWS, {}, None),
+    "llama": (PAIRS, CHAT_ROWS, {"system_prompt": "Write regexes."}, SHIPPED["llama3_2"]),
+    "gemma": (PAIRS, [row | {"prompt": row["prompt"][1:]} for row in CHAT_ROWS], {}, SHIPPED["gemma"]),
+}
+
+
+@pytest.mark.parametrize("form", SAME_DATA)
+@pytest.mark.parametrize("jepa_weight", [0.0, 1.0], ids=["lm-only", "jepa"])
+def test_conversations_and_labels_are_those_of_trl(form, jepa_weight, prepare, sft_trainer):
+    rows, trl_rows, options, template = SAME_DATA[form]
+    tokenizer = with_template(template)
+    ours = prepare(rows, tokenizer, jepa_weight=jepa_weight, **options)
+    theirs = sft_trainer._prepare_dataset(
+        Dataset.from_list(trl_rows), tokenizer, sft_trainer.args, False, None, "train"
+    )
+    assert len(ours) == len(theirs) == len(PAIRS)
+    for name in ("input_ids", "labels"):
+        assert ours[name] == theirs[name]
+
+
+@pytest.mark.parametrize(
+    "rows", [PAIRS, CHAT_ROWS, MESSAGES_ROWS, PLAIN_ROWS], ids=["pairs", "chat", "messages", "plain"]
+)
+def test_a_new_trainer_learns_the_completion_alone_and_its_stop_token(rows):
+    """Whatever the columns are called before the mapping; here pad == eos, which must not mask the stop token."""
+    trainer = new_trainer(rows, **(PAIR_COLUMNS if rows is PAIRS else {}))
+    tokenizer = trainer.processing_class
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    for row, pair in zip(trainer.train_dataset, PAIRS, strict=True):
+        assert learned(row).rstrip("\n") == pair["target"] + "<|im_end|>"
+    assert trainer.eval_dataset["labels"] == trainer.train_dataset["labels"][:2]
+    labels_BL = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])["labels"]
+    assert [(labels_L == tokenizer.eos_token_id).sum().item() for labels_L in labels_BL] == [1, 1, 1]
+
+
+def test_of_messages_the_last_assistant_turn_is_learned_given_all_before_it(prepare):
+    (row,) = prepare([{"messages": CHAT}])
+    assert learned(row) == "[0-9]<|im_end|>\n"
+    text = tiny_tokenizer().decode(row["input_ids"])
+    assert text.startswith("<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\nletters<|im_end|>\n")
+
+
+def test_tools_of_a_row_reach_the_conversation(prepare):
+    tool = '[{"type": "function", "function": {"name": "look_up", "description": "", "parameters": {}}}]'
+    tokenizer = with_template(SHIPPED["llama3_2"])
+    for source_view in ("alone", "prefix"):
+        (row,) = prepare([{"messages": CHAT, "tools": tool}], tokenizer, jepa_source_view=source_view)
+        assert "look_up" in tokenizer.decode(row["input_ids"])
+        assert ("look_up" in tokenizer.decode(row["source_ids"])) == (source_view == "prefix")
+
+
+# --- rows in, rows out
+
+
+@pytest.mark.parametrize("source_view", ["alone", "prefix"])
+@pytest.mark.parametrize("rows", [PAIRS, MESSAGES_ROWS, PLAIN_ROWS], ids=["pairs", "messages", "plain"])
+def test_a_stream_is_prepared_as_a_data_set_is(rows, source_view, prepare):
+    dataset = Dataset.from_list(rows)
+    options = {"jepa_source_view": source_view, "max_length": 60}
+    stream = list(prepare(dataset.to_iterable_dataset(), **options))
+    columns = ("input_ids", "labels", "source_ids", "source_start", "target_ids", "target_start", "row_index")
+    expected = prepare(dataset, **options)
+    assert [{name: row[name] for name in columns} for row in stream] == [
+        {name: row[name] for name in columns} for row in expected
+    ]
+
+
+def test_prepared_rows_have_what_the_collator_reads(prepare):
+    extra = [{**pair, "id": i, "text": "t", "labels": [1], "input": "x"} for i, pair in enumerate(PAIRS)]
+    assert prepare(extra).to_list() == prepare(PAIRS).to_list()
+    assert set(prepare(PAIRS).column_names) >= PREPARED_COLUMNS
+
+
+def test_a_data_set_that_is_prepared_stays_as_it_is(prepare):
+    """TRL's `evaluate` prepares a dict of data sets, and then each of them again."""
+    kept = prepare(PAIRS, max_length=54)
+    assert 0 < len(kept) < len(PAIRS)
+    assert prepare(kept, **PAIR_COLUMNS).to_list() == kept.to_list()
+    metrics = new_trainer(PAIRS, **PAIR_COLUMNS).evaluate({"held_out": Dataset.from_list(PAIRS[:2])})
+    assert "eval_held_out_loss" in metrics
+
+
+@pytest.mark.parametrize("options", [{}, {"jepa_source_view": "prefix"}])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_row_keeps_its_number_when_trl_shuffles(options, streaming, prepare):
+    dataset = Dataset.from_list(PAIRS)
+    expected = [row["target_ids"] for row in prepare(dataset, **options)]
+    dataset = dataset.to_iterable_dataset() if streaming else dataset
+    shuffled = list(prepare(dataset, shuffle_dataset=True, **options))
+    order = [row["row_index"] for row in shuffled]
+    assert order != sorted(order) == list(range(len(PAIRS)))
+    assert [row["target_ids"] for row in shuffled] == [expected[index] for index in order]
+
+
+LONG = [{"source": "a" * n, "target": "b" * m} for n, m in [(3, 3), (90, 3), (4, 4), (3, 90), (5, 5)]]
+FORMS = {"pairs": (PAIRS, {}), "tokenised": ([TOKENISED] * 4, {}), "text": ([{"text": "a"}] * 4, {"jepa_weight": 0.0})}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_pass_over_the_rows_has_the_processes_asked_for(form, prepare, monkeypatch):
+    rows, options = FORMS[form]
+    asked = []
+    for name in ("map", "filter"):
+        original = getattr(Dataset, name)
+
+        def counted(self, *args, original=original, **kwargs):
+            asked.append(kwargs.get("num_proc"))
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Dataset, name, counted)
+    prepared = prepare(rows, dataset_num_proc=2, max_length=200, **options)
+    assert set(asked) == {2}
+    monkeypatch.undo()
+    assert prepared.to_list() == prepare(rows, max_length=200, **options).to_list()
+
+
+def test_a_bad_row_is_named_from_another_process_too(prepare):
+    with pytest.raises(ValueError, match=r"^Row 3: the target is empty\.$"):
+        prepare([*PAIRS[:3], {"source": "digits", "target": " "}], dataset_num_proc=2)
+    with pytest.raises(ValueError, match="Row 3 of the train data has"):
+        prepare(LONG[-1:] * 3 + LONG[1:2], dataset_num_proc=2, max_length=80, long_rows="error")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_process_maps_and_the_others_read_its_cache(form, prepare, monkeypatch):
+    """Each pass stands in the guard of TRL, one guard at a time: nested ones would not keep the order."""
+    depth, depths = [0], []
+
+    @contextlib.contextmanager
+    def guard():
+        depth[0] += 1
+        yield
+        depth[0] -= 1
+
+    monkeypatch.setattr("llm_jepa.data.preparation.global_then_local_main_first", guard)
+    monkeypatch.setattr("trl.trainer.sft_trainer.global_then_local_main_first", guard)
+    for name in ("map", "filter"):
+        original = getattr(Dataset, name)
+
+        def seen(self, *args, original=original, **kwargs):
+            depths.append(depth[0])
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Dataset, name, seen)
+    rows, options = FORMS[form]
+    prepare(rows, max_length=200, **options)
+    assert set(depths) == {1}
+
+
+@pytest.mark.parametrize("rows", [MESSAGES_ROWS, [TOKENISED]], ids=["messages", "tokenised"])
+def test_the_name_of_a_text_column_has_no_effect_on_other_rows(rows, prepare):
+    with pytest.raises(ValueError, match="`dataset_text_field: body` has no effect"):
+        prepare(rows, jepa_weight=0.0, dataset_text_field="body")
+    assert len(prepare([{"body": "a"}], jepa_weight=0.0, dataset_text_field="body")) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "message"),
+    [
+        ({"id": 1, "q": {"text": "a"}}, "q.text", r"`dataset_text_field: q\.text` names no column.*\['id', 'q'\]"),
+        ({"body": "a"}, "text", r"`dataset_text_field: text` names no column.*\['body'\]"),
+        ({"body": ["a"]}, "body", "Row 0: `dataset_text_field: body` holds list, not a string"),
+        ({"body": None}, "body", "Row 0: `dataset_text_field: body` holds NoneType, not a string"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"jepa_weight": 0.0}, {"jepa_objective": "tube"}], ids=["sft", "tube"])
+def test_a_text_must_be_a_column_of_strings(row, field, message, options, prepare):
+    """TRL reads a text by the name of a column alone, and ends in a KeyError otherwise."""
+    with pytest.raises(ValueError, match=message):
+        prepare([row], dataset_text_field=field, **options)
+
+
+# --- rows that are too long
+
+
+@pytest.mark.parametrize("options", [{}, {"jepa_weight": 0.0}, {"jepa_source_view": "prefix"}])
+def test_long_rows_are_dropped_and_counted_the_same_in_every_arm(options, prepare, caplog):
+    with caplog.at_level(logging.WARNING, "llm_jepa"):
+        kept = prepare(LONG, max_length=80, **options)
+    assert kept["row_index"][:] == [0, 2, 4]
+    assert "Dropped 2 of 5 rows of the train data: longer than max_length 80." in caplog.text
+    assert [learned(row) for row in kept] == [f"{'b' * n}<|im_end|>\n" for n in (3, 4, 5)]
+
+
+def test_nothing_is_dropped_or_said_when_all_rows_fit(prepare, caplog):
+    with caplog.at_level(logging.WARNING, "llm_jepa"):
+        assert len(prepare(LONG, max_length=512)) == len(prepare(LONG, max_length=None)) == 5
+    assert "Dropped" not in caplog.text
+
+
+@pytest.mark.parametrize("extra", [0, -1])
+def test_a_row_may_be_as_long_as_max_length_and_no_longer(extra, prepare):
+    tokens = len(prepare(PAIRS[:1])[0]["input_ids"])
+    if extra == 0:
+        assert len(prepare(PAIRS[:1], max_length=tokens)) == 1
+        return
+    with pytest.raises(ValueError, match=f"All 1 rows of the train data are longer than `max_length: {tokens - 1}`"):
+        prepare(PAIRS[:1], max_length=tokens - 1)
+
+
+def test_a_view_is_counted_with_its_predictor_tokens(prepare):
+    rows = [TOKENISED | {"source_ids": [5] * 6}]
+    assert len(prepare(rows, max_length=8, num_predictor_tokens=2)) == 1
+    with pytest.raises(ValueError, match="All 1 rows"):
+        prepare(rows, max_length=8, num_predictor_tokens=3)
+
+
+def test_long_rows_error_names_the_row_and_its_tokens(prepare):
+    tokens = len(prepare(LONG)[1]["input_ids"])
+    with pytest.raises(ValueError, match=f"Row 1 of the train data has {tokens} tokens; `max_length` is 80. Raise it"):
+        prepare(LONG, max_length=80, long_rows="error")
+
+
+def test_a_stream_drops_long_rows_too_and_tells_of_the_first(prepare, caplog):
+    tokens = len(prepare(LONG)[1]["input_ids"])
+    stream = prepare(Dataset.from_list(LONG).to_iterable_dataset(), max_length=80)
+    for _ in range(2):
+        assert [row["row_index"] for row in stream] == [0, 2, 4]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "llm_jepa.data.preparation"]
+    assert said.startswith(f"Dropped row 1 of the train data: it has {tokens} tokens, max_length is 80. Further rows")
+
+
+# --- text, which only the LM-only arm takes
+
+
+def test_text_without_pairs_is_for_the_lm_only_arm(prepare, sft_trainer):
+    text = [{"text": pair["source"]} for pair in PAIRS]
+    ours = prepare(text, jepa_weight=0.0)
+    theirs = sft_trainer._prepare_dataset(
+        Dataset.from_list(text), sft_trainer.processing_class, sft_trainer.args, False, None, "train"
+    )
+    assert ours["input_ids"] == theirs["input_ids"]
+    assert ours["labels"] == theirs["labels"] == theirs["input_ids"]
+    with pytest.raises(ValueError, match=r"has the columns \['text'\]"):
+        prepare(text)
+
+
+def test_text_obeys_max_length_and_takes_no_system_prompt(prepare):
+    text = [{"text": "a" * n} for n in (5, 90, 6)]
+    assert prepare(text, jepa_weight=0.0, max_length=80)["row_index"][:] == [0, 2]
+    with pytest.raises(ValueError, match="Row 1 of the train data has 91 tokens"):
+        prepare(text, jepa_weight=0.0, max_length=80, long_rows="error")
+    for options in ({"system_prompt": "Be brief."}, {"chat_template_kwargs": {"date_string": "today"}}):
+        with pytest.raises(ValueError, match=f"`{next(iter(options))}` has no effect on text"):
+            prepare(text, jepa_weight=0.0, **options)
+
+
+# --- pre-tokenised rows
+
+
+def test_pre_tokenised_rows_stay_as_they_are(prepare):
+    (row,) = prepare([TOKENISED])
+    assert row == TOKENISED | {"source_start": 0, "target_start": 0, "row_index": 0}
+    (row,) = prepare([TOKENISED | {"target_start": 1}])
+    assert (row["source_start"], row["target_start"]) == (0, 1)
+
+
+@pytest.mark.parametrize("missing", ["labels", "source_ids", "target_ids"])
+def test_a_missing_column_of_pre_tokenised_rows_is_named(missing, prepare):
+    rows = [{name: ids for name, ids in TOKENISED.items() if name != missing}]
+    with pytest.raises(ValueError, match=rf"\['{missing}'\] missing among"):
+        prepare(rows)
+
+
+@pytest.mark.parametrize("source_view", ["alone", "prefix"])
+def test_the_lm_only_arm_needs_no_views_of_pre_tokenised_rows(source_view, prepare):
+    rows = [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}]
+    (row,) = prepare(rows, jepa_weight=0.0, jepa_source_view=source_view)
+    assert (row["input_ids"], row["labels"], row["row_index"]) == ([5, 6, 7], [-100, 6, 7], 0)
+    with pytest.raises(
+        ValueError, match=r"\['labels'\] missing among|\['labels', 'source_ids', 'target_ids'\] missing"
+    ):
+        prepare([{"input_ids": [5, 6, 7]}], jepa_weight=0.0)
+
+
+BAD_TOKENS = [
+    ({"source_ids": []}, {}, "`source_ids` is empty"),
+    ({"target_ids": []}, {}, "`target_ids` is empty"),
+    ({"target_ids": None}, {}, "`target_ids` is empty"),
+    ({"source_start": 2}, {}, "`source_start` is 2; allowed are 0 to 1"),
+    ({"target_start": -1}, {}, "`target_start` is -1; allowed are 0 to 1"),
+    ({"source_ids": [6, 5]}, {"jepa_source_view": "prefix"}, "`source_ids` must be the first tokens of `input_ids`"),
+    ({"source_ids": [5, 6, 7, 8, 9]}, {"jepa_source_view": "prefix"}, "must be the first tokens of `input_ids`"),
+    ({"labels": [7, 8]}, {}, "there are 4 `input_ids` and 2 `labels`; they must be as many"),
+    ({"labels": [5, -100, -100, -100]}, {}, "no token is to be learned"),
+    ({"input_ids": [], "labels": []}, {}, "no token is to be learned"),
+]
+
+
+@pytest.mark.parametrize(("change", "options", "message"), BAD_TOKENS, ids=lambda value: str(value)[:50])
+def test_a_bad_pre_tokenised_row_is_named(change, options, message, prepare):
+    columns = {"source_start": 0, "target_start": 0}
+    with pytest.raises(ValueError, match=f"Row 1: .*{message}"):
+        prepare([TOKENISED | columns, TOKENISED | columns | change], **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [PAIR_COLUMNS, {"system_prompt": "Be brief."}, {"chat_template_kwargs": {"enable_thinking": False}}],
+    ids=["columns", "system prompt", "template"],
+)
+def test_settings_of_text_have_no_effect_on_tokens(options, prepare):
+    with pytest.raises(ValueError, match="have no effect on pre-tokenised rows"):
+        prepare([TOKENISED], **options)
+
+
+def test_what_the_chat_template_is_given_is_in_the_conversation(prepare):
+    """Qwen3's empty thought: part of the prompt with `enable_thinking: false`, else learnt with the answer."""
+    tokenizer = with_template(SHIPPED["qwen3"])
+    thinking = prepare(PAIRS, tokenizer)[0]
+    plain = prepare(PAIRS, tokenizer, chat_template_kwargs={"enable_thinking": False})[0]
+    assert thinking["input_ids"] == plain["input_ids"]
+    assert learned(thinking) == "<think>\n\n</think>\n\n" + learned(plain)
+    assert learned(plain) == PAIRS[0]["target"] + "<|im_end|>\n"
+
+
+# --- templates that refuse
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_template_that_takes_no_system_turn_says_so(streaming, prepare):
+    dataset = Dataset.from_list(PAIRS)
+    dataset = dataset.to_iterable_dataset() if streaming else dataset
+    message = "The chat template cannot render the train data: System role not supported.*`system_prompt`"
+    with pytest.raises(ValueError, match=message):
+        prepare(dataset, with_template(SHIPPED["gemma"]), system_prompt="Be brief.")
+
+
+def test_a_view_that_cannot_be_made_names_its_row(prepare):
+    """A template that capitalises what begins with an x: only that row has no prefix view."""
+    content = "(message['content'] | upper if message['content'][0] == 'x' else message['content'])"
+    tokenizer = with_template(CHATML.replace("message['content']", content))
+    rows = [PAIRS[0], {"source": "xylophone", "target": "x"}]
+    with pytest.raises(ValueError, match=r"Row 1: the chat template rewrites the source.*'XYLOPHONE"):
+        prepare(rows, tokenizer, jepa_source_view="prefix")
+
+
+def test_a_chat_without_a_template_is_refused(prepare):
+    with pytest.raises(ValueError, match="Row 0: the row is a chat, but the tokenizer has no chat template"):
+        prepare([{"messages": CHAT}], with_template(None))
+
+
+# --- the cache of `datasets`
+
+
+def test_rows_of_older_code_are_not_taken_from_the_cache(prepare, tmp_path, monkeypatch):
+    """`datasets` does not look into the functions that a mapped one calls."""
+    file = tmp_path / "rows.parquet"
+    Dataset.from_list(PAIRS).to_parquet(file)
+
+    def fingerprint():
+        dataset = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
+        return prepare(dataset)._fingerprint
+
+    before = fingerprint()
+    monkeypatch.setattr("llm_jepa.data.rows.PREPARATION_VERSION", PREPARATION_VERSION + 1)
+    assert fingerprint() != before
+    monkeypatch.undo()
+    assert fingerprint() == before
+
+
+@pytest.mark.parametrize("form", ["pairs", "tokenised", "text"])
+def test_preparing_the_same_data_again_computes_nothing(form, prepare, tmp_path):
+    """Nor does it in another run with another learning rate: only what the rows depend on enters the cache's key."""
+    rows = {"pairs": PAIRS, "tokenised": [TOKENISED] * 3, "text": [{"text": "abc"}] * 3}[form]
+    options = {"jepa_weight": 0.0} if form == "text" else {}
+    file = tmp_path / "rows.parquet"
+    Dataset.from_list(rows).to_parquet(file)
+
+    def prepare_file(**more):
+        cache = tmp_path / "cache"
+        dataset = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(cache))
+        tokenizer = with_template(LITERAL["smollm2"])  # a new object each time, as in a new process
+        return prepare(dataset, tokenizer, **options | more), set(cache.rglob("cache-*.arrow"))
+
+    first, files = prepare_file()
+    again, files_again = prepare_file(learning_rate=0.5, seed=7, jepa_loss="mse")
+    assert files
+    assert files_again == files
+    assert again._fingerprint == first._fingerprint
+    if form == "pairs":
+        prefix, more_files = prepare_file(jepa_source_view="prefix")
+        assert more_files > files
+        assert prefix["source_ids"] != first["source_ids"]

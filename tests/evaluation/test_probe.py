@@ -1,0 +1,77 @@
+"""The embeddings that are looked at are those of the views, by each arm; figures and pictures are written."""
+
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import PeftModel
+
+from llm_jepa.cli import main
+from llm_jepa.evaluation.probe import describe, embed_arms, view_sequences
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.train import train
+from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A recipe and its run of two LoRA steps."""
+    directory = tmp_path_factory.mktemp("probe")
+    save_tiny_model(directory / "model")
+    (directory / "data").mkdir()
+    for split in ("train", "test"):
+        Dataset.from_list(PAIRS).to_json(directory / "data" / f"{split}.jsonl")
+    recipe = directory / "recipe.yaml"
+    settings = {
+        "model_name_or_path": str(directory / "model"), "dataset_name": str(directory / "data"),
+        "output_dir": str(directory / "run"), "source_column": "source", "target_column": "target", "bf16": False,
+        "use_peft": True, "lora_target_modules": "all-linear", "learning_rate": 0.1, "max_steps": 2,
+        "save_strategy": "no", "disable_tqdm": True, "report_to": "none",
+    }  # fmt: skip
+    recipe.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
+    train(parse_recipe([str(recipe)]))
+    return recipe
+
+
+@pytest.mark.parametrize("source_view", ["alone", "prefix"])
+def test_embeddings_are_the_plain_models_at_the_last_token_of_each_view(trained, source_view):
+    recipe = parse_recipe([str(trained), "--jepa_source_view", source_view])
+    sequences = view_sequences(recipe, tiny_tokenizer(), None)
+    base, tuned = embed_arms(recipe, ["base", "tuned"], sequences, 3, tiny_tokenizer(), lambda arm, rows: None)
+    adapter = PeftModel.from_pretrained(tiny_llama(), recipe.output_dir)
+    for embeddings, model in ((base, tiny_llama()), (tuned, adapter)):
+        for ids, actual_ND in zip(sequences, (embeddings.source_ND, embeddings.target_ND), strict=True):
+            expected = [
+                model(torch.tensor([one]), output_hidden_states=True).hidden_states[-1][0, -1].detach() for one in ids
+            ]
+            torch.testing.assert_close(actual_ND, torch.stack(expected), atol=1e-4, rtol=0)
+    assert not torch.allclose(base.source_ND, tuned.source_ND, atol=1e-3)
+    starts = {tuple(ids[:2]) for ids in sequences[0]}
+    assert len(starts) == 1  # each begins with the header, or with the system turn
+
+
+def test_figures_of_views_that_are_alike():
+    source_ND = torch.eye(8)
+    figures = describe(source_ND, source_ND)
+    assert figures["paired_cosine"] == pytest.approx(1)
+    assert figures["unpaired_cosine"] == pytest.approx(0)
+    assert figures["retrieval_at_1"] == 1
+    assert figures["effective_rank_source"] == pytest.approx(8, rel=1e-4)
+    assert figures["singular_values_of_difference"] == pytest.approx([0] * 8)
+
+
+def test_the_command_prints_both_arms_and_writes_figures_and_pictures(trained, tmp_path, capsys):
+    assert main(["probe", str(trained), "--report", str(tmp_path / "look")]) == 0
+    printed = capsys.readouterr().out
+    assert "retrieval_at_1" in printed
+    figures = json.loads((tmp_path / "look" / "probe.json").read_text())
+    assert list(figures) == ["base", "tuned"]
+    picture = (tmp_path / "look" / "probe.svg").read_text()
+    assert picture.startswith("<?xml")
+    assert "<svg" in picture
+
+
+def test_too_few_rows_are_refused(trained):
+    with pytest.raises(ValueError, match=r"`max_rows` is 3; .* at least 4 rows"):
+        view_sequences(parse_recipe([str(trained)]), tiny_tokenizer(), 3)

@@ -1,0 +1,396 @@
+import copy
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from llm_jepa.cli import main
+from llm_jepa.evaluation.generation import generate_completions
+from llm_jepa.evaluation.run import (
+    HeldOutRow,
+    Prediction,
+    evaluate,
+    load_rows,
+    load_run_tokenizer,
+    score,
+    write_predictions,
+)
+from llm_jepa.models.compared import choose_arms, load_arms
+from llm_jepa.models.merging import merge
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.scoring.tasks import Rate
+from llm_jepa.train import train
+from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
+
+LIMIT = 6
+CHATS = [[{"role": "user", "content": pair["source"]}] for pair in PAIRS]
+
+
+def written_by(model):
+    return generate_completions(model, tiny_tokenizer(), CHATS, LIMIT, len(CHATS))
+
+
+def save_recipe(directory, **settings):
+    settings = {
+        "model_name_or_path": str(directory / "model"),
+        "dataset_name": str(directory / "data"),
+        "output_dir": str(directory / "run"),
+        "source_column": "source",
+        "target_column": "target",
+        "bf16": False,
+    } | settings
+    path = directory / "recipe.yaml"
+    path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A recipe and its run: two LoRA steps on the tiny model, at a rate that changes what it writes.
+
+    The held-out golds are what the base model writes in six tokens: its scores are all strict, none stopped.
+    """
+    directory = tmp_path_factory.mktemp("trained")
+    save_tiny_model(directory / "model", seed=3)
+    (directory / "data").mkdir()
+    Dataset.from_list(PAIRS).to_json(directory / "data" / "train.jsonl")
+    golds = [completion.text for completion in written_by(tiny_llama(seed=3))]
+    rows = [{"source": pair["source"], "target": gold} for pair, gold in zip(PAIRS, golds, strict=True)]
+    Dataset.from_list(rows).to_json(directory / "data" / "test.jsonl")
+    recipe = save_recipe(
+        directory,
+        use_peft=True,
+        lora_target_modules="all-linear",
+        learning_rate=0.1,
+        max_steps=2,
+        per_device_train_batch_size=4,
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    train(parse_recipe([str(recipe)]))
+    return recipe
+
+
+def results_of(recipe, arms, **settings):
+    tokenizer = load_run_tokenizer(recipe)
+    rows = load_rows(recipe, tokenizer, settings.pop("max_rows", None))
+    return list(evaluate(recipe, arms, tokenizer, rows, LIMIT, batch_size=3, **settings))
+
+
+def test_base_and_adapter_are_scored_on_the_same_rows(trained):
+    recipe = parse_recipe([str(trained)])
+    finished = []
+    base, tuned = results_of(recipe, choose_arms(recipe), progress=lambda arm, rows: finished.append((arm, rows)))
+    assert (base.arm, base.location) == ("base", recipe.settings["model_name_or_path"])
+    assert [base.scores[name] for name in ("strict", "stopped", "capped")] == [Rate(8, 8), Rate(0, 8), Rate(8, 8)]
+    assert all(row.values["strict"] for row in base.rows)
+
+    adapter = PeftModel.from_pretrained(tiny_llama(seed=3), recipe.output_dir)
+    expected = written_by(adapter)
+    assert (tuned.arm, tuned.location) == ("tuned", str(recipe.output_dir))
+    assert [row.prediction for row in tuned.predictions] == [completion.text for completion in expected]
+    assert [row.stopped for row in tuned.predictions] == [completion.stopped for completion in expected]
+    assert tuned.scores["strict"].hits < 8
+    assert [row.gold for row in tuned.predictions] == [row.gold for row in base.predictions]
+    assert [row.source for row in tuned.predictions] == [pair["source"] for pair in PAIRS]
+    assert finished == [(arm, rows) for arm in ("base", "tuned") for rows in (0, 3, 3, 2)]
+
+
+def test_an_arm_alone_gives_what_it_gives_beside_the_other(trained):
+    recipe = parse_recipe([str(trained)])
+    both = results_of(recipe, ["base", "tuned"])
+    assert results_of(recipe, ["base"]) + results_of(recipe, ["tuned"]) == both
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
+    """A batch is on disk as soon as it is written; a torn last line costs one batch; other limits begin anew."""
+    recipe = parse_recipe([str(trained)])
+    (whole,) = results_of(recipe, ["tuned"])
+
+    class StopHereError(Exception):
+        pass
+
+    def interrupt(arm, num_rows):
+        calls.append(num_rows)
+        if len(calls) == 3:
+            raise StopHereError
+
+    calls = []
+    with pytest.raises(StopHereError):
+        results_of(recipe, ["tuned"], progress=interrupt, directory=tmp_path)
+    partial = tmp_path / "predictions-tuned.partial.jsonl"
+    assert len(partial.read_text().splitlines()) == 1 + 6
+    torn = "\n".join(partial.read_text().splitlines())[:-5]
+
+    for text, known in ((partial.read_text(), 6), (torn, 5)):
+        partial.write_text(text)
+        finished = []
+        (resumed,) = results_of(
+            recipe, ["tuned"], progress=lambda arm, rows, seen=finished: seen.append(rows), directory=tmp_path
+        )
+        assert resumed == whole
+        assert finished == ([known, 2] if known == 6 else [known, 3, 2])
+        assert not partial.exists()
+    partial.write_text(torn)
+    other = parse_recipe([str(trained), "--seed", "7"])
+    finished = []
+    results_of(other, ["tuned"], progress=lambda arm, rows: finished.append(rows), directory=tmp_path)
+    assert finished == [0, 3, 3, 2]
+
+
+def test_a_full_model_is_loaded_from_the_output_directory(trained, tmp_path):
+    save_tiny_model(tmp_path / "run", seed=5)
+    recipe = parse_recipe([str(trained), "--output_dir", str(tmp_path / "run")])
+    [tuned] = results_of(recipe, ["tuned"])
+    expected = [completion.text for completion in written_by(tiny_llama(seed=5))]
+    assert [row.prediction for row in tuned.predictions] == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dtype"),
+    [(["--bf16", "true"], torch.bfloat16), ([], torch.float32), (["--dtype", "bfloat16"], torch.bfloat16)],
+)
+def test_weights_have_the_precision_that_training_computed_in(trained, overrides, dtype):
+    for arm, _, model in load_arms(parse_recipe([str(trained), *overrides]), ["base", "tuned"], 0):
+        weights = dict(model.named_parameters())
+        adapter = {name for name in weights if "lora" in name}
+        assert bool(adapter) == (arm == "tuned")
+        assert {weights[name].dtype for name in weights.keys() - adapter} == {dtype}
+        assert {weights[name].dtype for name in adapter} <= {torch.float32}
+
+
+def test_rows_are_the_first_of_the_split_with_the_system_prompt(trained):
+    recipe = parse_recipe([str(trained), "--system_prompt", "Write a regex."])
+    rows = load_rows(recipe, tiny_tokenizer(), max_rows=2)
+    assert [row.source for row in rows] == [pair["source"] for pair in PAIRS[:2]]
+    assert rows[0].prompt == [
+        {"role": "system", "content": "Write a regex."},
+        {"role": "user", "content": "lines with a number"},
+    ]
+    assert len(load_rows(recipe, tiny_tokenizer(), max_rows=100)) == len(PAIRS)
+
+
+def test_template_arguments_of_a_row_are_kept(tmp_path):
+    chat = {"messages": [*CHATS[0], {"role": "assistant", "content": "a"}]}
+    chat |= {"tools": '[{"name": "search"}]', "chat_template_kwargs": {"enable_thinking": False}}
+    Dataset.from_list([chat]).to_json(tmp_path / "data.jsonl")
+    recipe = parse_recipe([
+        str(save_recipe(tmp_path, source_column=None, target_column=None)),
+        *("--dataset_name", str(tmp_path / "data.jsonl"), "--dataset_test_split", "train"),
+    ])  # fmt: skip
+    [row] = load_rows(recipe, tiny_tokenizer())
+    assert row.template_kwargs == {"tools": [{"name": "search"}], "enable_thinking": False}
+
+
+def tokenizer_with_turns() -> PreTrainedTokenizerFast:
+    """Another model's: a template with tokens that the tiny one lacks, the stop token among them."""
+    other = copy.deepcopy(tiny_tokenizer())
+    other.add_tokens(["<turn>", "<end>"], special_tokens=True)
+    other.eos_token = "<end>"
+    other.chat_template = (
+        "{% for turn in messages %}<turn>{{ turn['role'] }}\n{{ turn['content'] }}"
+        "{% if turn['role'] == 'assistant' %}<end>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
+    )
+    return other
+
+
+def test_before_a_run_the_tokenizer_is_the_one_that_it_would_save(trained, tmp_path):
+    """With the recipe's template and stop token, so that the base model is asked the same before and after."""
+    (tmp_path / "short.jinja").write_text("{% for turn in messages %}{{ turn['content'] }}{% endfor %}")
+    before = [str(trained), "--output_dir", str(tmp_path / "absent"), "--eos_token", "<|endoftext|>"]
+    tokenizer = load_run_tokenizer(parse_recipe([*before, "--chat_template_path", str(tmp_path / "short.jinja")]))
+    assert tokenizer.apply_chat_template(CHATS[0], tokenize=False) == PAIRS[0]["source"]
+    assert tokenizer.eos_token == "<|endoftext|>"
+
+
+def test_a_run_with_another_models_template_is_evaluated_and_merged(tmp_path):
+    """TRL adds its tokens to the tokenizer and rows to the embeddings, which only the run has; before it and after."""
+    save_tiny_model(tmp_path / "model")
+    tokenizer_with_turns().save_pretrained(tmp_path / "other")
+    for split in ("train", "test"):
+        Dataset.from_list(PAIRS).to_json(tmp_path / "data" / f"{split}.jsonl")
+    recipe = parse_recipe([
+        str(save_recipe(
+            tmp_path, chat_template_path=str(tmp_path / "other"), use_peft=True, lora_target_modules="all-linear",
+            learning_rate=0.1, max_steps=2, save_strategy="no", report_to="none", disable_tqdm=True,
+        ))
+    ])  # fmt: skip
+    before = load_run_tokenizer(recipe)
+    [base] = results_of(recipe, ["base"])
+    trainer = train(recipe)
+    after = load_run_tokenizer(recipe)
+    texts = [tokenizer.apply_chat_template(CHATS[0], add_generation_prompt=True) for tokenizer in (before, after)]
+    assert texts[0] == texts[1]
+    assert before.eos_token == after.eos_token == "<end>"
+    [again, tuned] = results_of(recipe, ["base", "tuned"])
+    assert [row.prediction for row in again.predictions] == [row.prediction for row in base.predictions]
+    expected = generate_completions(trainer.model, after, CHATS, LIMIT, len(CHATS))
+    assert [row.prediction for row in tuned.predictions] == [completion.text for completion in expected]
+    merge(str(recipe.output_dir), tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert generate_completions(merged, after, CHATS, LIMIT, len(CHATS)) == expected
+
+
+def test_single_tokens_of_tied_embeddings_are_not_trained(tmp_path):
+    """TRL's loss cannot be computed on such a head; in place of its AttributeError in the first step."""
+    save_tiny_model(tmp_path / "model", tie_word_embeddings=True)
+    tokenizer_with_turns().save_pretrained(tmp_path / "other")
+    Dataset.from_list(PAIRS).to_json(tmp_path / "data" / "train.jsonl")
+    recipe = save_recipe(tmp_path, chat_template_path=str(tmp_path / "other"), use_peft=True, disable_tqdm=True)
+    with pytest.raises(ValueError, match="cannot train single tokens of tied embeddings"):
+        train(parse_recipe([str(recipe), "--report_to", "none"]))
+
+
+def test_the_task_of_the_recipe_decides_the_scores(trained, caplog):
+    """A regex that cannot be read counts as wrong, and its row is named."""
+    recipe = parse_recipe([str(trained), "--task", "regex"])
+    rows = [HeldOutRow("", {}, "a", "a|b"), HeldOutRow("", {}, "b", "a*"), HeldOutRow("", {}, "c", "(a)&(b)")]
+    predictions = [Prediction("a", "a|b", "b|a", True), Prediction("b", "a*", "a**(", True)]
+    predictions.append(Prediction("c", "(a)&(b)", "(c)&(d)", True))
+    with caplog.at_level(logging.INFO, logger="llm_jepa.evaluation.run"):
+        scored = score(recipe.training.task, predictions, rows)
+    assert [row.values["equivalent"] for row in scored] == [True, False, True]
+    assert [row.values["equivalent_nontrivial"] for row in scored] == [True, False, None]
+    assert "Row 1 counts as wrong: the prediction cannot be read" in caplog.text
+
+
+def test_the_database_of_a_row_is_named_by_its_columns(tmp_path):
+    Dataset.from_list([{"source": "how many", "target": "SELECT 1", "db_id": "pets"}]).to_json(tmp_path / "data.jsonl")
+    path = save_recipe(tmp_path, task="sql", database_path="dbs/{db_id}/{db_id}.sqlite", dataset_test_split="train")
+    overrides = [str(path), "--dataset_name", str(tmp_path / "data.jsonl")]
+    [row] = load_rows(parse_recipe(overrides), tiny_tokenizer())
+    assert row.database == Path("dbs/pets/pets.sqlite")
+    with pytest.raises(ValueError, match=r"cannot be filled from the columns \['source', 'target', 'db_id'\]"):
+        load_rows(parse_recipe([*overrides, "--database_path", "{database}.sqlite"]), tiny_tokenizer())
+
+
+def test_predictions_are_one_json_object_a_line(tmp_path):
+    predictions = [Prediction("source", "gold", "two\nlines ≠", True), Prediction("b", "c", "", False)]
+    write_predictions(predictions, tmp_path / "new" / "predictions.jsonl")
+    lines = (tmp_path / "new" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [Prediction(**json.loads(line)) for line in lines] == predictions
+
+
+def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, capsys, monkeypatch):
+    """A table that fits a pipe, or a terminal of 80 characters, with all seven scores of a regex."""
+    monkeypatch.setenv("COLUMNS", "80")
+    status = main([
+        *("eval", str(trained), "--max_rows", "2", "--max_new_tokens", str(LIMIT)),
+        *("--predictions", str(tmp_path), "--eval_batch_size", "2", "--seed", "7", "--task", "regex"),
+    ])  # fmt: skip
+    assert status == 0
+    printed = capsys.readouterr().out
+    lines = [line.replace("┃", "│").split("│")[1:-1] for line in printed.splitlines() if line[:1] in "┃│"]
+    table = {name.strip(): [cell.strip() for cell in cells] for name, *cells in lines}
+    assert table[""] == ["base", "tuned"]
+    assert list(table)[1:] == [
+        "strict",
+        "prefix",
+        "contains",
+        "stop rate",
+        "cap rate",
+        "equivalent",
+        "nontrivial",
+        "rows",
+    ]
+    base = [table[name][0] for name in ("strict", "prefix", "contains", "stop rate", "cap rate", "rows")]
+    assert base == ["100.0 % ± 0.0", "100.0 %", "100.0 %", "0.0 %", "100.0 %", "2"]
+    assert f"tuned: {trained.parent / 'run'}" in printed
+    for arm in ("base", "tuned"):
+        assert len((tmp_path / f"predictions-{arm}.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("subject", ["run", "adapter", "model"])
+def test_a_run_an_adapter_and_a_model_are_evaluated_as_the_recipe_is(subject, trained, tmp_path, capsys):
+    """A run brings its recipe; an adapter its base; data and views are then named on the command line."""
+    run = trained.parent / "run"
+    limits = ["--max_rows", "4", "--max_new_tokens", str(LIMIT), "--predictions"]
+    assert main(["eval", str(trained), *limits, str(tmp_path / "recipe")]) == 0
+    columns = ["--source_column", "source", "--target_column", "target", "--bf16", "false"]
+    data = ["--dataset_name", str(trained.parent / "data"), *columns]
+    if subject == "run":
+        command, arms = [str(run)], ["base", "tuned"]
+    elif subject == "adapter":
+        adapter = tmp_path / "adapter"
+        shutil.copytree(run, adapter, ignore=shutil.ignore_patterns("recipe.yaml"))
+        command, arms = [str(adapter), *data], ["base", "tuned"]
+    else:
+        command, arms = [str(trained.parent / "model"), *data], ["base"]
+    assert main(["eval", *command, *limits, str(tmp_path / subject)]) == 0
+    for arm in arms:
+        name = f"predictions-{arm}.jsonl"
+        assert (tmp_path / subject / name).read_text() == (tmp_path / "recipe" / name).read_text()
+
+
+def test_a_model_without_data_is_told_what_is_missing(trained, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", str(trained.parent / "model")])
+    assert "`dataset_name` must be given" in capsys.readouterr().err
+
+
+def test_the_base_alone_is_evaluated_before_training_and_leaves_no_output_directory(trained, tmp_path, capsys):
+    output_dir = tmp_path / "run"
+    main(["eval", str(trained), "--arms", "base", "--max_rows", "1", "--output_dir", str(output_dir)])
+    assert "base" in capsys.readouterr().out
+    assert not output_dir.exists()
+
+
+def test_bad_input_is_named(trained, tmp_path):
+    path = str(trained)
+    recipe = parse_recipe([path])
+    for wanted in (["tuned", "tunde"], ["base", "base"], [""]):
+        with pytest.raises(ValueError, match="allowed are base, tuned, each once"):
+            choose_arms(recipe, wanted)
+    with pytest.raises(ValueError, match="holds no trained model or adapter"):
+        choose_arms(parse_recipe([path, "--output_dir", str(tmp_path)]))
+    with pytest.raises(ValueError, match="was trained from"):
+        choose_arms(parse_recipe([path, "--model_name_or_path", "another"]))
+    scratch = parse_recipe([str(save_recipe(tmp_path, output_dir=str(recipe.output_dir), from_scratch=True))])
+    with pytest.raises(ValueError, match="there is no base"):
+        choose_arms(scratch, ["base"])
+    with pytest.raises(ValueError, match="`max_rows` is 0"):
+        load_rows(recipe, tiny_tokenizer(), max_rows=0)
+    Dataset.from_list([{"input_ids": [1], "labels": [1]}]).to_json(tmp_path / "ids.jsonl")
+    with pytest.raises(ValueError, match="Pre-tokenised rows cannot be evaluated"):
+        load_rows(
+            parse_recipe([path, "--dataset_name", str(tmp_path / "ids.jsonl"), "--dataset_test_split", "train"]),
+            tiny_tokenizer(),
+        )
+
+
+def test_options_of_vllm_are_refused_without_it(trained, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", str(trained), "--vllm_options", '{"seed": 1}'])
+    assert "`vllm_options` have no effect with the backend 'transformers'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["eval", str(trained), "--backend", "vllm", "--vllm_options", "seed"])
+    assert "invalid json_object value: 'seed'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        (["a", " "], "Row 1: `choices_column: choices` holds"),
+        ("ab", "Row 1: `choices_column: choices` holds 'ab'"),
+        (["a", "b"], "Row 1: the target 'dog' is none of the choices"),
+    ],
+)
+def test_choices_are_checked_before_anything_is_generated(choices, message, tmp_path):
+    rows = [{"source": "s", "target": "dog", "choices": ["dog", "cat"]}, {"source": "s", "target": "dog"}]
+    if isinstance(choices, str):
+        rows[0]["choices"] = "ab"
+        message = message.replace("Row 1", "Row 0")
+    rows[1]["choices"] = choices
+    save_tiny_model(tmp_path / "model")
+    Dataset.from_list(rows).to_json(tmp_path / "data" / "test.jsonl")
+    recipe = parse_recipe([str(save_recipe(tmp_path, task="choice", choices_column="choices"))])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_rows(recipe, tiny_tokenizer())

@@ -1,0 +1,224 @@
+"""What `llm-jepa push` publishes, through the real huggingface_hub client, on a Hub on loopback."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import EvalResult, ModelCardData, snapshot_download
+from huggingface_hub import parse_eval_result_entries as parse_entries
+
+from llm_jepa.hub.model_card import BEGIN, END
+from llm_jepa.hub.push import push
+from llm_jepa.recipe import parse_recipe
+from tests.hub.hub_run import PUSHED, REPO, card, make_run, refusal
+from tests.hub.hub_server import BASE, DATA, TOKEN
+from tests.models.test_merging import save_adapter
+from tests.tiny import save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("mira-machine"))
+
+
+@pytest.fixture
+def run(original, tmp_path):
+    return Path(shutil.copytree(original, tmp_path / "run"))
+
+
+def test_a_push_is_one_private_commit_of_what_others_need(hub, run):
+    done = push(run, REPO, base_model=BASE)
+    repository = hub.model(REPO)
+    assert repository.private
+    assert len(repository.commits) == 2  # the Hub's own, and this one
+    assert set(repository.files) == PUSHED
+    assert {*done.files, ".gitattributes"} == PUSHED
+    for name in ("adapter_model.safetensors", "tokenizer.json", "chat_template.jinja"):
+        assert repository.files[name] == (run / name).read_bytes()
+    assert json.loads(repository.files["adapter_config.json"])["base_model_name_or_path"] == BASE
+
+
+def test_what_is_pulled_is_what_was_pushed(hub, run, tmp_path):
+    push(run, REPO, base_model=BASE)
+    pulled = Path(snapshot_download(REPO))
+    assert {path.name: path.read_bytes() for path in pulled.iterdir()} == hub.model(REPO).files
+    again = parse_recipe([str(pulled / "recipe.yaml")])
+    assert again.training.jepa_weight == 0.5
+
+
+def test_nothing_of_the_machine_is_published(hub, original, run):
+    push(run, REPO, base_model=BASE)
+    for name, content in hub.model(REPO).files.items():
+        for secret in (TOKEN, "mira", "secret-project", str(run.parent), str(original.parent)):
+            assert secret.encode() not in content, (name, secret)
+    published = yaml.safe_load(hub.model(REPO).files["recipe.yaml"])
+    assert published["dataset_name"] == "data"
+    assert published["chat_template_path"] == "chat.jinja"
+    assert published["output_dir"] == "outputs/adapter"
+    assert not {"hub_model_id", "run_name"} & set(published)
+
+
+@pytest.mark.parametrize("planted", [TOKEN, "/home/of-mira/notes"])
+def test_a_text_that_names_the_machine_is_not_published(hub, run, planted, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of-mira")
+    (run / "chat_template.jinja").write_text("{{ messages }}" + planted)
+    with pytest.raises(ValueError, match=r"`chat_template.jinja` holds .* Nothing was published"):
+        push(run, REPO, base_model=BASE)
+    assert f"models/{REPO}" not in hub.repositories
+
+
+def edit_recipe(run: Path, **settings) -> None:
+    there = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(there | settings, sort_keys=False))
+
+
+def test_templates_and_tokens_that_look_like_paths_are_published_as_they_are(hub, run):
+    templates = {"source_column": "Q: {{ source }}", "system_prompt": "/no_think/ {{ q }}"}
+    edit_recipe(run, **templates)
+    config = json.loads((run / "tokenizer_config.json").read_text()) | {"additional_special_tokens": ["//", "A:"]}
+    (run / "tokenizer_config.json").write_text(json.dumps(config))
+    push(run, REPO, base_model=BASE)
+    assert hub.model(REPO).files["tokenizer_config.json"] == (run / "tokenizer_config.json").read_bytes()
+    published = yaml.safe_load(hub.model(REPO).files["recipe.yaml"])
+    assert {key: published[key] for key in templates} == templates
+
+
+def test_a_directory_is_no_hub_id_wherever_it_is_published_from(hub, run):
+    """`dataset_name: data/pairs` was a directory when the run was trained, and is somebody's data set on the Hub."""
+    hub.add("data/pairs", {}, kind="datasets")
+    edit_recipe(run, dataset_name="data/pairs")
+    environment = json.loads((run / "environment.json").read_text()) | {"local": ["dataset_name"]}
+    (run / "environment.json").write_text(json.dumps(environment))
+    push(run, REPO, base_model=BASE)
+    assert card(hub.model(REPO)).data.datasets is None
+    assert yaml.safe_load(hub.model(REPO).files["recipe.yaml"])["dataset_name"] == "pairs"
+
+
+def test_what_is_private_is_not_named_in_public(hub, run, capsys):
+    """A private base nobody could load; data stay unnamed, in recipe and card, unless they are given."""
+    hub.add("team/secret-customer", {}, private=True, kind="datasets")
+    hub.add("team/secret-base", {"config.json": b"{}"}, private=True)
+    edit_recipe(run, dataset_name="team/secret-customer")
+    arguments = run, "--repo_id", REPO, "--base_model", "team/secret-base"
+    assert "is private on the Hub" in refusal(hub, capsys, *arguments, "--public")
+    push(run, REPO, private=False, base_model=BASE)
+    assert not [name for name, content in hub.model(REPO).files.items() if b"secret" in content]
+    push(run, "team/named", private=False, base_model=BASE, dataset_id="team/secret-customer")
+    assert card(hub.model("team/named")).data.datasets == ["team/secret-customer"]
+    push(run, "team/private", base_model="team/secret-base")
+    assert card(hub.model("team/private")).data.datasets == ["team/secret-customer"]
+
+
+def test_the_revision_of_the_base_is_published_with_its_name(hub, run):
+    edit_recipe(run, model_name_or_path=BASE, model_revision="v1.0")
+    push(run, REPO)
+    assert json.loads(hub.model(REPO).files["adapter_config.json"])["revision"] == "v1.0"
+    assert f"vllm serve {BASE} --revision v1.0 " in card(hub.model(REPO)).text
+    hub.add("team/copy", {"config.json": b"{}"})
+    push(run, "team/other", base_model="team/copy")
+    assert json.loads(hub.model("team/other").files["adapter_config.json"])["revision"] is None
+    assert "model_revision" not in yaml.safe_load(hub.model("team/other").files["recipe.yaml"])
+
+
+def test_files_of_an_earlier_push_that_are_gone_are_removed(hub, run):
+    (run / "special_tokens_map.json").write_text("{}")
+    push(run, REPO, base_model=BASE)
+    for name in ("special_tokens_map.json", "recipe.yaml"):
+        assert name in hub.model(REPO).files
+        (run / name).unlink()
+    push(run, REPO, base_model=BASE)
+    assert set(hub.model(REPO).files) == PUSHED - {"recipe.yaml"}
+
+
+def test_the_card_tells_what_is_known(hub, run):
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    published = card(hub.model(REPO))
+    data = published.data
+    assert (data.base_model, data.base_model_relation, data.library_name) == (BASE, "adapter", "peft")
+    assert data.datasets == [DATA]
+    text = published.text
+    assert "| `jepa_weight` | `0.5` |" in text
+    assert "| base | 12.5 ± 11.7 |" in text
+    assert "| tuned | 37.5 ± 17.1 |" in text
+    assert "commit `c0ffee`" in text
+    assert "The base's weights in training: From a package." in text
+    for row in ("steps | 7", "epochs | 1.5", "tokens | 1,234", "start) | 61", "device | 2 x NVIDIA H100"):
+        assert f"{row} |" in text
+    assert f'AutoPeftModelForCausalLM.from_pretrained("{REPO}")' in text
+    assert f"--max-lora-rank 8 --lora-modules adapter={REPO}" in text
+
+
+def test_results_are_in_both_of_the_hubs_forms(hub, run):
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    files = hub.model(REPO).files
+    by_metric = {result.metric_type: result for result in card(hub.model(REPO)).data.eval_results}
+    assert set(by_metric) == {
+        "strict", "prefix", "contains", "stopped", "capped", "equivalent", "equivalent_nontrivial",
+    }  # fmt: skip
+    assert by_metric["equivalent"].metric_value == 37.5
+    assert (by_metric["equivalent"].dataset_type, by_metric["equivalent"].dataset_split) == (DATA, "test")
+    (entry,) = parse_entries(yaml.safe_load(files[".eval_results/llm-jepa.yaml"]))
+    assert (entry.dataset_id, entry.task_id, entry.value) == (DATA, "default", 37.5)
+    assert entry.notes.startswith("equivalent, % of 8 rows of `test`")
+
+
+def test_scores_older_than_the_weights_are_not_quoted(hub, run):
+    os.utime(run / "adapter_model.safetensors")
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    assert "## Results" not in card(hub.model(REPO)).text
+    assert card(hub.model(REPO)).data.eval_results is None
+    assert ".eval_results/llm-jepa.yaml" not in hub.model(REPO).files
+
+
+def test_hand_written_text_and_metadata_are_kept(hub, run):
+    """The second push writes its own section anew, where the owner has moved it, and nothing else."""
+    written = "---\nlicense: mit\nlibrary_name: peft\ntags:\n- mine\n---\n\n# Mine\n\nBy hand.\n"
+    hub.add(REPO, {"README.md": written.encode(), "samples.txt": b"kept"}, private=True)
+    push(run, REPO, base_model=BASE)
+    first = card(hub.model(REPO))
+    assert first.text.startswith("\n# Mine\n\nBy hand.\n\n" + BEGIN)
+    moved = hub.model(REPO).files["README.md"].decode().replace("# Mine", "# Ours") + "\nAfterword.\n"
+    hub.model(REPO).commits.append(hub.model(REPO).files | {"README.md": moved.encode()})
+    (run / "scores-tuned.json").unlink()
+    push(run, REPO, base_model=BASE)
+    second = card(hub.model(REPO))
+    assert second.text.startswith("\n# Ours\n\nBy hand.\n\n" + BEGIN)
+    assert second.text.endswith(END + "\n\nAfterword.\n")
+    assert "## Results" in first.text
+    assert "## Results" not in second.text
+    assert second.data.license == "mit"
+    assert second.data.tags == ["mine", "llm-jepa", "trl", "sft"]
+    assert hub.model(REPO).files["samples.txt"] == b"kept"
+
+
+def test_a_second_push_of_the_same_changes_nothing(hub, run):
+    for _ in range(2):
+        push(run, REPO, base_model=BASE)
+    assert len(hub.model(REPO).commits) == 2
+
+
+def test_results_that_no_longer_hold_are_removed(hub, run):
+    """The owner's own entry in `model-index` stays."""
+    own = EvalResult("text-generation", "team/other", "other", "bleu", 12.0)
+    metadata = ModelCardData(model_name="adapter", eval_results=[own])
+    hub.add(REPO, {"README.md": f"---\n{metadata}\n---\n".encode()}, private=True)
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    assert len(card(hub.model(REPO)).data.eval_results) == 8
+    (run / "scores-tuned.json").unlink()
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    assert ".eval_results/llm-jepa.yaml" not in hub.model(REPO).files
+    assert [result.metric_type for result in card(hub.model(REPO)).data.eval_results] == ["bleu"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [({"r": 1024}, "rank 1024"), ({"use_dora": True}, "use_dora"), ({"bias": "all"}, "bias")]
+)
+def test_what_vllm_does_not_serve_is_said(hub, tmp_path, caplog, options, reason):
+    adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "base"), **options)
+    push(adapter, REPO, base_model=BASE)
+    assert reason in caplog.text
+    assert "vllm serve" not in card(hub.model(REPO)).text
+    assert reason in card(hub.model(REPO)).text

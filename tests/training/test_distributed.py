@@ -1,0 +1,81 @@
+"""Two real processes: the step is the one of a single process on the same global batch."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from llm_jepa.objectives.draws import is_dropped
+from llm_jepa.objectives.predictor import FILE_NAME
+from tests.forks import fork_ranks, said_by_ranks
+from tests.train_tiny import train_tiny
+
+
+def run(num_processes: int, output_dir: Path, **options) -> dict:
+    statuses = fork_ranks(num_processes, train_tiny, str(output_dir), options)
+    assert statuses == [0] * num_processes, said_by_ranks()
+    return json.loads((output_dir / "report.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_two_processes_take_the_steps_of_one(lora, tmp_path):
+    """Two processes of two micro-batches of two rows, and eight rows at once, give the same losses and weights."""
+    saves = {"lora": lora, "save_strategy": "steps", "save_steps": 3, "num_predictor_tokens": 2}
+    two = run(2, tmp_path / "two", per_device_train_batch_size=2, gradient_accumulation_steps=2, **saves)
+    one = run(1, tmp_path / "one", per_device_train_batch_size=8, **saves)
+
+    assert (two["num_processes"], one["num_processes"]) == (2, 1)
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "jepa_cosine", "grad_norm", "num_tokens"))
+    weights = "adapter_model.safetensors" if lora else "model.safetensors"
+    for file in (weights, f"checkpoint-3/{FILE_NAME}"):
+        assert_same_weights(tmp_path, file)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"jepa_dropout": 0.5, "jepa_dropout_rescale": True, "gradient_checkpointing": True},
+        {"jepa_objective": "tube", "span_sampler": "uniform"},
+    ],
+    ids=["dropout", "tube"],
+)
+def test_two_processes_drop_and_draw_as_one_does(options, tmp_path):
+    """Of four steps two drop the term, in both processes; a row's tokens do not depend on the process it is in."""
+    seed = next(seed for seed in range(100) if [is_dropped(seed, step, 0.5) for step in range(4)].count(True) == 2)
+    options = options | {"seed": seed, "max_steps": 4}
+    two = run(2, tmp_path / "two", per_device_train_batch_size=2, gradient_accumulation_steps=2, **options)
+    one = run(1, tmp_path / "one", per_device_train_batch_size=8, **options)
+    assert (two["num_processes"], one["num_processes"]) == (2, 1)
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "grad_norm"))
+    assert ["jepa_loss" in entry for entry in one["log"]].count(False) == (2 if "jepa_dropout" in options else 0)
+    assert_same_weights(tmp_path, "model.safetensors")
+
+
+@pytest.mark.parametrize("target", ["online", "stop_gradient"])
+def test_info_nce_takes_its_negatives_from_all_processes(target, tmp_path):
+    """Two processes of four rows compute what one of eight does: loss, gradient and weights."""
+    options = {"jepa_loss": "info_nce", "jepa_target": target, "info_nce_temperature": 0.5}
+    two = run(2, tmp_path / "two", per_device_train_batch_size=4, **options)
+    one = run(1, tmp_path / "one", per_device_train_batch_size=8, **options)
+    assert (two["num_processes"], one["num_processes"]) == (2, 1)
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "grad_norm"))
+    assert_same_weights(tmp_path, "model.safetensors")
+
+
+def assert_same_log(two: dict, one: dict, names: tuple[str, ...]) -> None:
+    for name in names:
+        expected = [entry.get(name, 0.0) for entry in one["log"]]
+        assert [entry.get(name, 0.0) for entry in two["log"]] == pytest.approx(expected, rel=1e-4)
+
+
+def assert_same_weights(directory: Path, file: str) -> None:
+    actual, expected = load_file(directory / "two" / file), load_file(directory / "one" / file)
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-4), name

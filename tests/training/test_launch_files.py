@@ -1,0 +1,144 @@
+"""Every launch file of `recipes/accelerate/` trains, on two processes, what one process trains.
+
+The launch files are for GPUs. Here each is run by the README's command, as it is but for `use_cpu`, over gloo.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.train import train
+from tests.tiny import PAIRS, save_tiny_model
+
+ROOT = Path(__file__).parents[2]
+FILES = ROOT / "recipes" / "accelerate"
+RECIPE = {
+    "source_column": "source",
+    "target_column": "target",
+    "max_steps": 3,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "num_predictor_tokens": 2,
+    "learning_rate": 0.01,
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "bf16": False,
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+LOGGED = ("loss", "lm_loss", "jepa_loss", "grad_norm")
+TRAIN = ("-m", "llm_jepa.train")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """Two recipes, full.yaml and lora.yaml, and what one process makes of each with the batch of two."""
+    directory = tmp_path_factory.mktemp("launched")
+    save_tiny_model(directory / "model")
+    (directory / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+    paths = {"model_name_or_path": str(directory / "model"), "dataset_name": str(directory / "rows.jsonl")}
+    adapters = {"full": {}, "lora": {"use_peft": True, "lora_target_modules": "all-linear", "lora_dropout": 0.0}}
+    for name, settings in adapters.items():
+        recipe = directory / f"{name}.yaml"
+        recipe.write_text(yaml.safe_dump(RECIPE | paths | settings | {"output_dir": str(directory / name)}))
+        whole_batch = ("--per_device_train_batch_size=8", "--gradient_accumulation_steps=1", "--use_cpu=true")
+        train(parse_recipe([str(recipe), *whole_batch]))
+    return directory
+
+
+def command(name: str, directory: Path, *options: str) -> list[str]:
+    """The README's command, up to the program that is launched."""
+    content = yaml.safe_load((FILES / f"{name}.yaml").read_text()) | {"use_cpu": True}
+    content.pop("gpu_ids", None)
+    config = directory / f"accelerate-{name}.yaml"
+    config.write_text(yaml.safe_dump(content))
+    launcher = (sys.executable, "-m", "accelerate.commands.launch")
+    return [*launcher, "--config_file", str(config), *options]
+
+
+def start(command: list[str]) -> subprocess.Popen:
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "CXX": str(ROOT / "tests" / "quick-c++"),
+    }
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def assert_trains_the_same(directory: Path, method: str, output_dir: Path) -> None:
+    logs = []
+    for run in (directory / method, output_dir):
+        state = json.loads((run / "trainer_state.json").read_text())
+        logs.append([[entry[name] for name in LOGGED] for entry in state["log_history"] if "lm_loss" in entry])
+    assert len(logs[0]) == 3
+    for expected, actual in zip(*logs, strict=True):
+        assert actual == pytest.approx(expected, rel=1e-4)
+    file = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
+    expected, actual = load_file(directory / method / file), load_file(output_dir / file)
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "program"),
+    [
+        ("multi-gpu", "lora", TRAIN),
+        ("zero1", "full", TRAIN),
+        ("zero2", "full", TRAIN),
+        ("zero2", "lora", TRAIN),
+        ("zero3", "full", TRAIN),
+        ("zero3", "lora", TRAIN),
+        ("zero3-offload", "full", TRAIN),
+        ("fsdp2", "full", ("-m", "tests.fsdp_on_cpu")),
+        ("fsdp2", "lora", ("-m", "tests.fsdp_on_cpu")),
+    ],
+)
+def test_a_launch_file_trains_what_one_process_does(name, method, program, directory):
+    """With accumulation, predictor vectors and the JEPA term; `check_launch` sees that the file is followed."""
+    output_dir = directory / f"{name}-{method}"
+    overrides = ("--output_dir", str(output_dir), "--ddp_backend", "gloo")
+    overrides += ("--use_cpu", "true") if name == "multi-gpu" else ()
+    process = start([*command(name, directory), *program, str(directory / f"{method}.yaml"), *overrides])
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, output
+    if program == TRAIN:
+        assert output.count(f" saved to {output_dir}.") == 1
+    assert_trains_the_same(directory, method, output_dir)
+
+
+def test_two_machines_train_what_one_process_does(directory):
+    """multi-node.yaml, with a process on each of two machines that meet at an address; here both are this one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    output_dir = directory / "multi-node"
+    meeting = ("--num_machines", "2", "--num_processes", "2", "--main_process_ip", "127.0.0.1")
+    overrides = ("--output_dir", str(output_dir), "--use_cpu", "true", "--ddp_backend", "gloo")
+    machines = []
+    for rank in ("0", "1"):
+        options = (*meeting, "--main_process_port", str(port), "--machine_rank", rank)
+        launch = command("multi-node", directory, *options)
+        machines.append(start([*launch, *TRAIN, str(directory / "full.yaml"), *overrides]))
+    outputs = [machine.communicate(timeout=280)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    assert_trains_the_same(directory, "full", output_dir)
+
+
+def test_every_launch_file_is_run():
+    """single.yaml is in tests/test_train.py. The README names files that are there."""
+    named = {*re.findall(r"recipes/accelerate/([\w-]+)\.yaml", (ROOT / "README.md").read_text())}
+    assert named <= {path.stem for path in FILES.glob("*.yaml")}
+    names = {path.stem for path in FILES.glob("*.yaml")}
+    assert names == {"single", "multi-gpu", "multi-node", "zero1", "zero2", "zero3", "zero3-offload", "fsdp2"}
