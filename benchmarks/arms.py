@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
@@ -52,11 +53,16 @@ LOGGING_STEPS = 5  # as in the recipes; what a log costs falls into one step of 
 
 
 def load_model(options: argparse.Namespace, method: str) -> PreTrainedModel:
-    """The model on the CPU: float32 to train every weight, bfloat16 as the frozen base of LoRA."""
-    dtype = torch.float32 if method == "full" else torch.bfloat16
-    return AutoModelForCausalLM.from_pretrained(
-        options.model_path, dtype=dtype, attn_implementation=options.attn_implementation
-    )
+    """The model, always with the same weights: float32 to train them all, bfloat16 as the frozen base of LoRA."""
+    settings = {
+        "dtype": torch.float32 if method == "full" else torch.bfloat16,
+        "attn_implementation": options.attn_implementation,
+    }
+    if not options.from_scratch:
+        return AutoModelForCausalLM.from_pretrained(options.model_path, **settings)
+    torch.manual_seed(options.seed)
+    with torch.device(options.device):  # a GPU draws a billion numbers in no time
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(options.model_path), **settings)
 
 
 def lora_of(method: str) -> LoraConfig | None:
