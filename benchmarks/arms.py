@@ -134,7 +134,7 @@ def _prepared(arm: str, options: argparse.Namespace, tokenizer: PreTrainedTokeni
     )
     settings: dict[str, Any] = {"output_dir": options.output_dir}
     if options.scaling:
-        rows = _synthetic_rows(options, len(tokenizer), shares_prefix=ARMS[arm].get("jepa_source_view") == "prefix")
+        rows = synthetic_rows(options, len(tokenizer), shares_prefix=ARMS[arm].get("jepa_source_view") == "prefix")
     else:
         rows, mapping = _pairs(options)
         if arm == BASELINE:
@@ -159,7 +159,7 @@ def _pairs(options: argparse.Namespace) -> tuple[Dataset, ColumnMapping]:
     return rows, ColumnMapping(options.source_column, options.target_column)
 
 
-def _synthetic_rows(options: argparse.Namespace, vocabulary_tokens: int, shares_prefix: bool) -> Dataset:
+def synthetic_rows(options: argparse.Namespace, vocabulary_tokens: int, shares_prefix: bool) -> Dataset:
     """Rows of `options.length` random tokens, the first half the source and the second the target.
 
     A view that is encoded alone has tokens of its own, from the first one on, as it has behind a chat template:

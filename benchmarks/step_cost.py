@@ -93,7 +93,9 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """The command line, its values checked against each other."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="smollm2-135m-instruct", help="known model, directory or Hub id")
-    parser.add_argument("--from_scratch", action="store_true", help="random weights; of the model, config and tokenizer")
+    parser.add_argument(
+        "--from_scratch", action="store_true", help="random weights; of the model, config and tokenizer"
+    )
     parser.add_argument("--data", help="JSONL with `messages`, or see --source_column; default: generated NL-RX")
     parser.add_argument("--source_column")
     parser.add_argument("--target_column")
@@ -195,9 +197,12 @@ def measure(options: argparse.Namespace, method: str, rows: dict[str, Dataset]) 
 def timed_rounds(
     options: argparse.Namespace, method: str, rows: dict[str, Dataset]
 ) -> tuple[dict[str, list[Round]], dict[str, str]]:
-    """Every arm once in every round, the one that begins changing from round to round; and the errors of those left out.
+    """Every arm once in every round, the one that begins changing from round to round.
 
     A few steps go before, which are not counted: the first ones of a process fetch its kernels and its memory.
+
+    Returns:
+        The rounds of each arm, and the errors of those that were left out.
     """
     num_steps = options.warmup + options.steps
     seeds = mixed_seeds(options.seed, range(options.warmup, num_steps))

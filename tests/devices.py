@@ -1,4 +1,4 @@
-"""The device that tests of training and of the layouts compute on: the CPU, unless LLM_JEPA_TEST_DEVICE names a GPU."""
+"""The device that tests of training and layouts compute on: the CPU, unless LLM_JEPA_TEST_DEVICE names a GPU."""
 
 import os
 from typing import Any

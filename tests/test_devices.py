@@ -25,9 +25,10 @@ RECIPES = {
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_run_logs_the_losses_of_the_same_run_on_the_cpu(recipe, tmp_path):
     """In float32: both parts of the loss and the gradient's norm in each of three steps."""
-    on_cpu = jepa_trainer(tmp_path, **RECIPES[recipe], use_cpu=True)
+    options = {"learning_rate": 1e-3} | RECIPES[recipe]
+    on_cpu = jepa_trainer(tmp_path, **options, use_cpu=True)
     on_cpu.train()
-    here = jepa_trainer(tmp_path, **RECIPES[recipe])  # from here on accelerate's shared state is this device's
+    here = jepa_trainer(tmp_path, **options)  # from here on accelerate's shared state is this device's
     here.train()
     assert here.model.device.type == DEVICE.type
     for name in ("lm_loss", "jepa_loss", "grad_norm"):

@@ -1,6 +1,6 @@
 """Packs wheels into one archive that unpacks to a directory for PYTHONPATH, without what no run needs.
 
-    python benchmarks/gpu/pack_wheels.py WHEELS OUTPUT.tar.xz
+python benchmarks/gpu/pack_wheels.py WHEELS OUTPUT.tar.xz
 """
 
 import io
