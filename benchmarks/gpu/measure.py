@@ -16,8 +16,8 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # where step_cost.py lies
 import step_cost  # noqa: E402
-from models import write_model  # noqa: E402
 from scenarios import GROUPS, Scenario, in_small  # noqa: E402
+from shapes import write_model  # noqa: E402
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # where step_cost.py lies
 import step_cost  # noqa: E402
 from arms import ARMS, BASELINE, synthetic_rows  # noqa: E402
-from models import SHAPES, write_model  # noqa: E402
 from scenarios import GROUPS, Scenario, in_small  # noqa: E402
+from shapes import SHAPES, write_model  # noqa: E402
 
 from llm_jepa.planning.plan import plan_memory  # noqa: E402
 from llm_jepa.planning.workload import draw_workload  # noqa: E402

@@ -30,7 +30,7 @@ deadline=$((SECONDS + minutes * 60))
 
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
-export HF_HOME=$scratch/hub HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1 PYTHONPYCACHEPREFIX=$scratch/pycache
+export HF_HOME=$scratch/hub HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} LLM_JEPA_TEST_DEVICE=$device PYTHONPATH=$PWD
 pack=${PACK:-$here/packed/site.tar.xz} site=()
 if [ -f "$pack" ]; then
@@ -80,9 +80,9 @@ fi
 
 failed=0
 rm -f "$out"/*.json "$out"/parts.jsonl "$out"/tests.xml "$out"/run.log "$out"/report.md
-part environment 60 "$python" "$here/environment.py" "$out/environment.json" "${site[@]}"
+part environment 45 "$python" "$here/environment.py" "$out/environment.json" "${site[@]}"
 part tests 110 "${pytest[@]}" "${tests[@]}"
-part step_cost 200 "$python" "$here/measure.py" step_cost "$out/step_cost.json" "${dry[@]}"
+part step_cost 240 "$python" "$here/measure.py" step_cost "$out/step_cost.json" "${dry[@]}"
 part features 50 "$python" "$here/measure.py" features "$out/features.json" "${dry[@]}"
 part compiled 70 "$python" "$here/measure.py" compiled "$out/compiled.json" "${dry[@]}"
 part plan 300 "$python" "$here/planned_memory.py" "$out/planned_memory.json" "${dry[@]}"

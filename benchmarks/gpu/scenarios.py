@@ -12,7 +12,7 @@ class Scenario:
 
     Attributes:
         name: Its heading.
-        shape: The model's, of `models.SHAPES`.
+        shape: The model's, of `shapes.SHAPES`.
         batch_size, length: Rows of a step, tokens of each.
         flags: Further arguments of step_cost.py.
         arms, steps, warmup, rounds, method, device: As step_cost.py takes them.
@@ -26,7 +26,7 @@ class Scenario:
     arms: tuple[str, ...] = ARMS
     steps: int = 8
     warmup: int = 3
-    rounds: int = 2
+    rounds: int = 1
     method: str = "full"
     device: str = "cuda"
 
@@ -48,7 +48,7 @@ FLASH_SCENARIOS = [
 ]
 GROUPS = {
     "step_cost": [
-        Scenario("135M, 16 x 512, sdpa", "135M", 16, 512, SDPA),
+        Scenario("135M, 16 x 512, sdpa", "135M", 16, 512, SDPA, rounds=2),
         Scenario("1B, 16 x 512, sdpa", "1B", 16, 512, SDPA),
         Scenario("1B, 4 x 2048, sdpa", "1B", 4, 2048, SDPA),
         Scenario("1B, 4 x 2048, FlexAttention", "1B", 4, 2048, FLEX),
@@ -58,9 +58,9 @@ GROUPS = {
         *(FLASH_SCENARIOS if importlib.util.find_spec("flash_attn") else []),
     ],
     "features": [
-        Scenario("gradient checkpointing: 1B, 16 x 512", "1B", 16, 512, (*SDPA, "--gradient_checkpointing"), rounds=1),
+        Scenario("gradient checkpointing: 1B, 16 x 512", "1B", 16, 512, (*SDPA, "--gradient_checkpointing")),
         # Last, for its kernels take the place of Llama's own in the whole process.
-        Scenario("Liger: 135M, 16 x 512", "135M", 16, 512, (*SDPA, "--use_liger_kernel"), rounds=1),
+        Scenario("Liger: 135M, 16 x 512", "135M", 16, 512, (*SDPA, "--use_liger_kernel")),
     ],
     # By itself, for nobody knows beforehand how long the compiler takes.
     "compiled": [
@@ -71,7 +71,6 @@ GROUPS = {
             512,
             COMPILED,
             arms=("sft", "prefix_sg", "tube", "alone"),
-            rounds=1,
         )
     ],
 }
@@ -83,5 +82,5 @@ def in_small(scenario: Scenario) -> Scenario:
     others = {"flex_attention": "sdpa", "flash_attention_2": "sdpa", "inductor": "eager"}
     flags = [others.get(word, word) for word in scenario.flags if word != "--use_liger_kernel"]
     arms = scenario.arms[:2] if "--torch_compile_backend" in flags else scenario.arms
-    small = replace(scenario, shape="tiny", batch_size=2, length=8, steps=2, warmup=1, rounds=1)
+    small = replace(scenario, shape="tiny", batch_size=2, length=8, steps=2, warmup=1)
     return replace(small, arms=arms, device="cpu", flags=(*flags, "--no_memory"))
