@@ -274,7 +274,8 @@ def run_round(
 
 
 def free_memory(device: str) -> None:
-    """Give back what trainers have left behind."""
+    """Give back what trainers have left behind, compiled code too: so much of it is kept, and no more is compiled."""
+    torch.compiler.reset()
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()

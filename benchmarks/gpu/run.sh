@@ -23,6 +23,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 if [ ${#only[@]} -eq 0 ]; then
+  rm -f "$out/parts.jsonl" "$out/run.log"
   only=(environment tests step_cost features compiled report)
   [ $device = cpu ] && only+=(plan)
 fi
@@ -41,11 +42,12 @@ if [ -f "$pack" ]; then
   site=(--site "$packed")
 fi
 
-# part NAME LIMIT_SECONDS COMMAND...: run it if it is wanted, and note its status and seconds.
+# part NAME LIMIT_SECONDS RESULT COMMAND...: run it if it is wanted, and note its status and seconds.
 part() {
   local name=$1 limit=$2 begin=$SECONDS left=$((deadline - SECONDS)) status
-  shift 2
   [[ " ${only[*]} " == *" $name "* ]] || return 0
+  rm -f "$3"
+  shift 3
   [ "$left" -lt "$limit" ] && limit=$left
   if [ "$limit" -le 0 ]; then
     status=124
@@ -79,13 +81,14 @@ elif "$python" -c 'import xdist' 2>/dev/null; then
 fi
 
 failed=0
-rm -f "$out"/*.json "$out"/parts.jsonl "$out"/tests.xml "$out"/run.log "$out"/report.md
-part environment 45 "$python" "$here/environment.py" "$out/environment.json" "${site[@]}"
-part tests 110 "${pytest[@]}" "${tests[@]}"
-part step_cost 240 "$python" "$here/measure.py" step_cost "$out/step_cost.json" "${dry[@]}"
-part features 50 "$python" "$here/measure.py" features "$out/features.json" "${dry[@]}"
-part compiled 70 "$python" "$here/measure.py" compiled "$out/compiled.json" "${dry[@]}"
-part plan 300 "$python" "$here/planned_memory.py" "$out/planned_memory.json" "${dry[@]}"
+measure() { part "$1" "$2" "$out/$1.json" "$python" "$here/measure.py" "$1" "$out/$1.json" "${dry[@]}"; }
+part environment 45 "$out/environment.json" "$python" "$here/environment.py" "$out/environment.json" "${site[@]}"
+part tests 110 "$out/tests.xml" "${pytest[@]}" "${tests[@]}"
+measure step_cost 240
+measure features 50
+measure compiled 70
+planned=$out/planned_memory.json
+part plan 300 "$planned" "$python" "$here/planned_memory.py" "$planned" "${dry[@]}"
 deadline=$((SECONDS + 20)) # the tables are written whatever has become of the rest
-part report 15 "$python" "$here/report.py" "$out"
+part report 15 "$out/report.md" "$python" "$here/report.py" "$out"
 exit $failed

@@ -78,9 +78,12 @@ GROUPS = {
 
 
 def in_small(scenario: Scenario) -> Scenario:
-    """The same on the CPU, in the least sizes and without what needs a GPU: FlexAttention, Liger and a compiler."""
+    """The same on the CPU, in the least sizes and without what needs a GPU: FlexAttention, Liger and a compiler.
+
+    All arms are tried in plain scenarios, two of them in the others.
+    """
     others = {"flex_attention": "sdpa", "flash_attention_2": "sdpa", "inductor": "eager"}
     flags = [others.get(word, word) for word in scenario.flags if word != "--use_liger_kernel"]
-    arms = scenario.arms[:2] if "--torch_compile_backend" in flags else scenario.arms
+    arms = scenario.arms if scenario.flags == SDPA and scenario.method == "full" else ("sft", "prefix_sg")
     small = replace(scenario, shape="tiny", batch_size=2, length=8, steps=2, warmup=1)
     return replace(small, arms=arms, device="cpu", flags=(*flags, "--no_memory"))
