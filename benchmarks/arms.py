@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
@@ -52,11 +53,16 @@ LOGGING_STEPS = 5  # as in the recipes; what a log costs falls into one step of 
 
 
 def load_model(options: argparse.Namespace, method: str) -> PreTrainedModel:
-    """The model on the CPU: float32 to train every weight, bfloat16 as the frozen base of LoRA."""
-    dtype = torch.float32 if method == "full" else torch.bfloat16
-    return AutoModelForCausalLM.from_pretrained(
-        options.model_path, dtype=dtype, attn_implementation=options.attn_implementation
-    )
+    """The model, always with the same weights: float32 to train them all, bfloat16 as the frozen base of LoRA."""
+    settings = {
+        "dtype": torch.float32 if method == "full" else torch.bfloat16,
+        "attn_implementation": options.attn_implementation,
+    }
+    if not options.from_scratch:
+        return AutoModelForCausalLM.from_pretrained(options.model_path, **settings)
+    torch.manual_seed(options.seed)
+    with torch.device(options.device):  # a GPU draws a billion numbers in no time
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(options.model_path), **settings)
 
 
 def lora_of(method: str) -> LoraConfig | None:
@@ -128,7 +134,7 @@ def _prepared(arm: str, options: argparse.Namespace, tokenizer: PreTrainedTokeni
     )
     settings: dict[str, Any] = {"output_dir": options.output_dir}
     if options.scaling:
-        rows = _synthetic_rows(options, len(tokenizer), shares_prefix=ARMS[arm].get("jepa_source_view") == "prefix")
+        rows = synthetic_rows(options, len(tokenizer), shares_prefix=ARMS[arm].get("jepa_source_view") == "prefix")
     else:
         rows, mapping = _pairs(options)
         if arm == BASELINE:
@@ -153,7 +159,7 @@ def _pairs(options: argparse.Namespace) -> tuple[Dataset, ColumnMapping]:
     return rows, ColumnMapping(options.source_column, options.target_column)
 
 
-def _synthetic_rows(options: argparse.Namespace, vocabulary_tokens: int, shares_prefix: bool) -> Dataset:
+def synthetic_rows(options: argparse.Namespace, vocabulary_tokens: int, shares_prefix: bool) -> Dataset:
     """Rows of `options.length` random tokens, the first half the source and the second the target.
 
     A view that is encoded alone has tokens of its own, from the first one on, as it has behind a chat template:

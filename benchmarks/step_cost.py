@@ -9,7 +9,6 @@ which is checked; the order of the arms rotates from round to round. benchmarks/
 """
 
 import argparse
-import copy
 import gc
 import itertools
 import json
@@ -34,7 +33,7 @@ from counting import batch_digest, count_step
 from datasets import Dataset
 from peft import get_peft_model
 from step_cost_report import Round, commit, hardware, summarise, table, versions
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from llm_jepa.compute.flops import model_size
@@ -95,6 +94,9 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """The command line, its values checked against each other."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="smollm2-135m-instruct", help="known model, directory or Hub id")
+    parser.add_argument(
+        "--from_scratch", action="store_true", help="random weights; of the model, config and tokenizer"
+    )
     parser.add_argument("--data", help="JSONL with `messages`, or see --source_column; default: generated NL-RX")
     parser.add_argument("--source_column")
     parser.add_argument("--target_column")
@@ -109,6 +111,9 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--attn_implementation", help="default: what transformers chooses")
     parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument("--torch_compile_backend", help="compile the model with it, e.g. inductor; default: do not")
+    parser.add_argument("--use_liger_kernel", action="store_true")
+    parser.add_argument("--keep_going", action="store_true", help="leave an arm out that fails, and note its error")
     parser.add_argument("--scaling", choices=list(SCALED), help="random tokens; one table for each value")
     parser.add_argument("--values", type=int, nargs="+", help="values for --scaling instead of its own")
     parser.add_argument("--length", type=int, default=256, help="tokens of a conversation with --scaling")
@@ -168,11 +173,10 @@ def measure(options: argparse.Namespace, method: str, rows: dict[str, Dataset]) 
     """All arms of one table: the peak of their memory, then round by round their steps."""
     has_memory = not options.no_memory
     peaks = fresh_peaks(options, method, rows) if has_memory and options.device == "cpu" else {}
-    model = load_model(options, method)
-    rounds = timed_rounds(options, method, model, rows)
+    rounds, errors = timed_rounds(options, method, rows)
     if has_memory and options.device == "cuda":
-        peaks = {arm: max(one["peak_memory_bytes"] for one in rounds[arm]) for arm in options.arms}
-    lora = lora_of(method)
+        peaks = {arm: max(one["peak_memory_bytes"] for one in of_arm) for arm, of_arm in rounds.items()}
+    model, lora = load_model(options, method), lora_of(method)
     size = model_size(get_peft_model(model, lora) if lora else model)
     names = ["batch_size", "length", "num_predictor_tokens"] if options.scaling else ["batch_size"]
     return {
@@ -185,31 +189,45 @@ def measure(options: argparse.Namespace, method: str, rows: dict[str, Dataset]) 
                 "peak_memory_bytes": peaks.get(arm),
                 "rounds": rounds[arm],
             }
-            for arm in options.arms
+            for arm in rounds
         },
+        "errors": errors,
     }
 
 
 def timed_rounds(
-    options: argparse.Namespace, method: str, model: PreTrainedModel, rows: dict[str, Dataset]
-) -> dict[str, list[Round]]:
+    options: argparse.Namespace, method: str, rows: dict[str, Dataset]
+) -> tuple[dict[str, list[Round]], dict[str, str]]:
     """Every arm once in every round, the one that begins changing from round to round.
 
     A few steps go before, which are not counted: the first ones of a process fetch its kernels and its memory.
+
+    Returns:
+        The rounds of each arm, and the errors of those that were left out.
     """
     num_steps = options.warmup + options.steps
     seeds = mixed_seeds(options.seed, range(options.warmup, num_steps))
     rounds: dict[str, list[Round]] = {arm: [] for arm in options.arms}
-    run_round(BASELINE, copy.deepcopy(model), rows[BASELINE], options, method, options.seed, options.warmup + 1)
+    errors: dict[str, str] = {}
+    run_round(BASELINE, rows[BASELINE], options, method, options.seed, options.warmup + 1)
     for number, seed in enumerate(itertools.islice(seeds, options.rounds)):
         first = number % len(options.arms)
         for arm in options.arms[first:] + options.arms[:first]:
+            if arm in errors:
+                continue
             print(f"{method}, round {number + 1} of {options.rounds}: {arm}", file=sys.stderr, flush=True)
-            rounds[arm].append(run_round(arm, copy.deepcopy(model), rows[arm], options, method, seed, num_steps))
-        for arm in options.arms:
-            is_same = rounds[arm][-1]["batches"] == rounds[BASELINE][-1]["batches"]
+            try:
+                rounds[arm].append(run_round(arm, rows[arm], options, method, seed, num_steps))
+            except Exception as error:
+                if arm == BASELINE or not options.keep_going:
+                    raise
+                errors[arm] = f"{type(error).__name__}: {error}"
+                del rounds[arm]
+            free_memory(options.device)
+        for arm, of_arm in rounds.items():
+            is_same = of_arm[-1]["batches"] == rounds[BASELINE][-1]["batches"]
             assert is_same, f"the steps of {arm} did not have the rows of SFT's"
-    return rounds
+    return rounds, errors
 
 
 def mixed_seeds(first: int, steps: range) -> Iterator[int]:
@@ -220,20 +238,20 @@ def mixed_seeds(first: int, steps: range) -> Iterator[int]:
 
 
 def run_round(
-    arm: str,
-    model: PreTrainedModel,
-    dataset: Dataset,
-    options: argparse.Namespace,
-    method: str,
-    seed: int,
-    num_steps: int,
+    arm: str, dataset: Dataset, options: argparse.Namespace, method: str, seed: int, num_steps: int
 ) -> Round:
-    """Train an arm for some steps, and tell what those after the warm-up cost and held. The model is used up."""
+    """Train an arm for some steps, and tell what those after the warm-up cost and held."""
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     clock = StepClock(options.device)
-    settings = {"output_dir": options.output_dir, "seed": seed, "max_steps": num_steps}
-    tokenizer = load_tokenizer(options.model_path)
+    settings = {
+        "output_dir": options.output_dir,
+        "seed": seed,
+        "max_steps": num_steps,
+        "torch_compile_backend": options.torch_compile_backend,
+        "use_liger_kernel": options.use_liger_kernel,
+    }
+    tokenizer, model = load_tokenizer(options.model_path), load_model(options, method)
     trainer = new_trainer(arm, model, dataset, tokenizer, options, lora_of(method), [clock], **settings)
     batches = kept_batches(trainer)
     trainer.train()
@@ -252,10 +270,16 @@ def run_round(
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if options.device == "cuda" else None,
     }
     del trainer, batches, step_inputs, model  # with the optimizer, which must not be there beside the next arm's
-    gc.collect()
-    if options.device == "cuda":
-        torch.cuda.empty_cache()
+    free_memory(options.device)
     return result
+
+
+def free_memory(device: str) -> None:
+    """Give back what trainers have left behind, compiled code too: so much of it is kept, and no more is compiled."""
+    torch.compiler.reset()
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def kept_batches(trainer: SFTTrainer) -> list[dict[str, Any]]:
@@ -288,7 +312,7 @@ def peak_resident_bytes(arm: str, dataset: Dataset, options: argparse.Namespace,
     """
     steps = range(MEMORY_STEPS)  # of which loss dropout drops none
     seed = next(n for n in itertools.count(options.seed) if not any(is_dropped(n, step, DROPOUT) for step in steps))
-    run_round(arm, load_model(options, method), dataset, options, method, seed, MEMORY_STEPS)
+    run_round(arm, dataset, options, method, seed, MEMORY_STEPS)
     (kibibytes,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return 1024 * int(kibibytes)
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from counting import BatchCounts, floor
 
-from llm_jepa.compute.flops import ModelSize
+from llm_jepa.compute.devices import TERA
+from llm_jepa.compute.flops import ModelSize, step_flops
 
 QUARTILES = (0.25, 0.5, 0.75)
 MIB = 2**20
@@ -54,6 +55,7 @@ def summarise(
         "floor": _expected_floor(counts, sft_counts, is_dropped, size, dropout),
         "step_seconds": step_seconds,
         "tokens_per_second": step_tokens / step_seconds,
+        "tflops_per_second": sum(step_flops(step, size) for step in counts) / len(counts) / step_seconds / TERA,
         "padding_share": 1 - computed / sum(step.positions for step in counts),
     }
 

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
+from tests.devices import DEVICE
+
 VOCABULARY_TOKENS = 48
 WINDOW_TOKENS = 6
 """Sliding windows are shorter than the tests' sequences, so that a window that is lost shows."""
@@ -74,7 +76,7 @@ ARCHITECTURES = {
 
 
 def tiny_model(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **overrides) -> PreTrainedModel:
-    """A random model of width 32 in evaluation mode, by its name in `ARCHITECTURES`."""
+    """A random model of width 32 on the tests' device, in evaluation mode, by its name in `ARCHITECTURES`."""
     model_type, settings = ARCHITECTURES[name]
     settings = {**_SIZES, **settings, **overrides}
     attention = (
@@ -86,4 +88,4 @@ def tiny_model(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **o
     for parameter in model.parameters():
         if parameter.dim() in (2, 3):  # 3: the experts of a mixture
             nn.init.normal_(parameter, std=1.5 * parameter.shape[-1] ** -0.5)
-    return model.to(dtype).eval()
+    return model.to(DEVICE, dtype).eval()

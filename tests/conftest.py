@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import huggingface_hub.constants
 import huggingface_hub.hf_api
 import pytest
+import torch
 from hypothesis import settings
 
+from tests.devices import USE_CPU
 from tests.hub.hub_server import BASE, DATA, TOKEN, running_hub
 
 # trackio reads it when it is first imported, by whichever test that is.
@@ -17,9 +19,20 @@ os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
 # transformers reads it then too; code that comes with models is one package, imported once from one place.
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules")
 
+# cuBLAS reads it when a GPU is first used: products that give the same bits twice.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 # A deadline is a timed assertion, which a busy machine fails.
 settings.register_profile("llm_jepa", deadline=None)
 settings.load_profile("llm_jepa")
+
+
+@pytest.fixture
+def deterministic():
+    """On a GPU, kernels that give the same bits twice."""
+    torch.use_deterministic_algorithms(not USE_CPU, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from datasets import Dataset
 from transformers import LlamaForCausalLM
 
 from llm_jepa import JEPAConfig, JEPATrainer
+from tests.devices import USE_CPU, on_device
 from tests.tiny import tiny_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,6 +27,7 @@ def test_total_and_gradient_norms_equal_the_reference(case, layout, tmp_path):
         jepa_layout=layout,
         per_device_train_batch_size=4,
         bf16=False,
+        use_cpu=USE_CPU,
         gradient_checkpointing=False,
         report_to="none",
     )
@@ -37,7 +39,7 @@ def test_total_and_gradient_norms_equal_the_reference(case, layout, tmp_path):
     )
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(REFERENCE["rows"]))])
     trainer.model.train()
-    total = trainer.compute_loss(trainer.model, batch)
+    total = trainer.compute_loss(trainer.model, on_device(batch))
     total.backward()
 
     assert total.item() == pytest.approx(case["total"], rel=1e-4)

@@ -12,8 +12,10 @@ from trl import SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer, NonFiniteLossError
 from llm_jepa.objectives.predictor import FILE_NAME
+from tests.devices import USE_CPU
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
+pytestmark = pytest.mark.usefixtures("deterministic")
 CHAT = [
     {
         "prompt": [{"role": "system", "content": "Write the regex."}, {"role": "user", "content": pair["source"]}],
@@ -44,7 +46,7 @@ def settings(tmp_path, **overrides):
         "learning_rate": 1e-2,
         "save_strategy": "no",
         "bf16": False,
-        "use_cpu": True,
+        "use_cpu": USE_CPU,
         "report_to": "none",
         "disable_tqdm": True,
     } | overrides

@@ -25,6 +25,7 @@ from llm_jepa.layouts.varlen_reference import FLASH_REFERENCE
 from llm_jepa.objectives.predictor import PredictorTokens, new_predictor
 from llm_jepa.objectives.view_forward import ViewForward, ViewOutput
 from tests.architectures import VOCABULARY_TOKENS
+from tests.devices import on_device
 
 PAD = 0
 IGNORED = -100
@@ -116,7 +117,7 @@ def total_of(prediction_ND: Tensor, target_ND: Tensor, log_prob_sum: Tensor | fl
     total = torch.as_tensor(log_prob_sum, dtype=prediction_ND.dtype)
     for embedding_ND in (prediction_ND, target_ND):
         weight_ND = torch.randn(embedding_ND.shape, generator=generator, dtype=torch.float64)
-        total = total + (embedding_ND * weight_ND.to(embedding_ND.dtype)).sum()
+        total = total + (embedding_ND * weight_ND.to(embedding_ND)).sum()
     return total
 
 
@@ -126,6 +127,9 @@ def plain_computation(
     """Separate forwards of the untouched model: no padding, no mask, no hook."""
     embed = model.get_input_embeddings()
 
+    def ids(values: list) -> Tensor:
+        return torch.tensor(values, device=model.device)
+
     def encode(inputs_embeds_LD: Tensor) -> Tensor:
         output = model(inputs_embeds=inputs_embeds_LD[None], output_hidden_states=True, use_cache=False)
         return output.hidden_states[-1][0, -1]
@@ -133,17 +137,17 @@ def plain_computation(
     names = ("source", "target") if setting.direction == "source_to_target" else ("target", "source")
     predictions, targets, log_prob_sum = [], [], torch.zeros(())
     for row in rows(setting.source_view):
-        tokens_LD = embed(torch.tensor(row[f"{names[0]}_ids"]))
+        tokens_LD = embed(ids(row[f"{names[0]}_ids"]))
         if predictor is not None:
             at = len(tokens_LD) if setting.predictor_position == "append" else row[f"{names[0]}_start"]
             vectors_KD = predictor.vectors_KD.to(tokens_LD.dtype)
             tokens_LD = torch.cat([tokens_LD[:at], vectors_KD, tokens_LD[at:]])
         predictions.append(encode(tokens_LD))
         with torch.set_grad_enabled(setting.target == "online"):
-            targets.append(encode(embed(torch.tensor(row[f"{names[1]}_ids"]))))
+            targets.append(encode(embed(ids(row[f"{names[1]}_ids"]))))
         if with_lm:
-            labels = torch.tensor([row["labels"]])
-            output = model(input_ids=torch.tensor([row["input_ids"]]), labels=labels, use_cache=False)
+            labels = ids([row["labels"]])
+            output = model(input_ids=ids([row["input_ids"]]), labels=labels, use_cache=False)
             log_prob_sum = log_prob_sum - output.loss * (labels[:, 1:] != IGNORED).sum()
     prediction_ND, target_ND = torch.stack(predictions), torch.stack(targets)
     total = total_of(prediction_ND, target_ND, log_prob_sum)
@@ -160,11 +164,11 @@ class Prepared:
     setting: Setting
 
     def inputs(self) -> dict:
-        """As the trainer calls the model."""
+        """As the trainer calls the model, on its device."""
         conversations = sft_trainer.DataCollatorForLanguageModeling(pad_token_id=PAD)
         batch = JEPACollator(conversations, self.layout, self.setting.config())(rows(self.setting.source_view))
         del batch["row_index"]
-        return batch
+        return on_device(batch, self.model.device)
 
     def forward(self, **kwargs) -> ViewOutput:
         return self.model(**self.inputs(), fused_lm_head=True, **kwargs)
@@ -188,7 +192,7 @@ def taught(model: PreTrainedModel, layout: Layout, form: MaskForm, setting: Sett
     """The model itself, which has TRL's head already, taught the forward over views."""
     predictor = None
     if setting.num_predictor_tokens:
-        predictor = new_predictor(model, setting.num_predictor_tokens, seed=0).to(model.dtype)
+        predictor = new_predictor(model, setting.num_predictor_tokens, seed=0).to(model.device, model.dtype)
     ViewForward(model, predictor, form, stops_gradient=setting.target == "stop_gradient")
     return Prepared(model, predictor, layout, setting)
 

@@ -4,7 +4,6 @@ import importlib.util
 
 import pytest
 import torch
-from torch import Tensor
 
 from llm_jepa.layouts import FlatLayout, Layout, PackedLayout, RowsLayout
 from llm_jepa.layouts.mask_probe import probe_flat_form, probe_mask_form
@@ -17,13 +16,6 @@ SETTINGS = [Setting("prefix"), Setting("alone", target="stop_gradient")]
 SIZES = {"hidden_size": 64, "head_dim": 16}  # the kernels take heads of 16 and more
 
 
-def to_cuda(value):
-    """Tensors of a nested batch on the GPU, everything else as it is."""
-    if isinstance(value, dict):
-        return {key: to_cuda(item) for key, item in value.items()}
-    return value.cuda() if isinstance(value, Tensor) else value
-
-
 def computed(name: str, attention: str, layout: Layout, form: MaskForm, setting: Setting, bf16: bool) -> Computed:
     model = tiny_model(name, **SIZES)
     run = prepared(model, layout, form, setting)
@@ -32,7 +24,7 @@ def computed(name: str, attention: str, layout: Layout, form: MaskForm, setting:
     if run.predictor is not None:
         run.predictor.cuda()
     with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
-        output = run.model(**to_cuda(run.inputs()), fused_lm_head=True)
+        output = run.model(**run.inputs(), fused_lm_head=True)
     prediction_ND, target_ND = output.prediction_ND.float().cpu(), output.target_ND.float().cpu()
     log_prob_sum = output.log_probs.float().sum().cpu()
     gradients = gradients_of(total_of(prediction_ND, target_ND, log_prob_sum), run.model, run.predictor)

@@ -11,6 +11,7 @@ from trl.trainer import utils as trl_utils
 
 from llm_jepa.layouts.mask_probe import probe_mask_form
 from tests.architectures import tiny_model
+from tests.devices import on_device
 from tests.view_models import (
     IGNORED,
     SETTINGS,
@@ -132,8 +133,8 @@ def plain_lm_sum(model: PreTrainedModel) -> float:
     """Sum of the labels' log-probabilities, by transformers' own loss."""
     total = 0.0
     for row in rows("prefix"):
-        labels = torch.tensor([row["labels"]])
-        loss = model(input_ids=torch.tensor([row["input_ids"]]), labels=labels, use_cache=False).loss
+        labels = on_device(torch.tensor([row["labels"]]))
+        loss = model(input_ids=on_device(torch.tensor([row["input_ids"]])), labels=labels, use_cache=False).loss
         total -= loss.item() * (labels[:, 1:] != IGNORED).sum().item()
     return total
 

@@ -19,11 +19,13 @@ from llm_jepa.objectives.predictor import FILE_NAME, new_predictor
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from llm_jepa.trainer import JEPATrainer
+from tests.devices import USE_CPU, on_device
 from tests.forks import fork_ranks, said_by_ranks
 from tests.tiny import PAIRS, save_tiny_model
 from tests.training.test_launch_files import LOGGED
 
 pytest.importorskip("bitsandbytes")
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 FORMS = {
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True},
@@ -44,6 +46,7 @@ RECIPE = LORA | {
     "logging_steps": 1,
     "save_strategy": "no",
     "bf16": False,
+    "use_cpu": USE_CPU,
     "report_to": "none",
     "disable_tqdm": True,
 }
@@ -155,7 +158,7 @@ def test_the_adapter_loaded_on_the_quantised_base_is_the_trained_model(form, dir
     assert {name.rsplit(".", 2)[1] for name in names} == {"lora_A", "lora_B"}
 
     recipe = parse_recipe([str(directory / f"{form}-reloaded.yaml")])
-    input_ids = torch.tensor([trainer.train_dataset[0]["input_ids"]])
+    input_ids = on_device(torch.tensor([trainer.train_dataset[0]["input_ids"]]))
     logits = {}
     with torch.no_grad():
         logits["trained"] = trainer.model.eval()(input_ids).logits
