@@ -3,7 +3,7 @@
     python data/git_commits.py --output_dir DIR --repository PATH [--max_diff_bytes 8192]
 
 Reads the commits three times, as a stream, whatever git is configured to show. Merges are left out, and so are commits
-without a message or a change, with a longer diff, or with one that is no UTF-8; each is counted. `jepa_direction:
+without a message or a change, with a longer diff, or with one that is not UTF-8; each is counted. `jepa_direction:
 target_to_source` predicts the message.
 """
 

@@ -23,7 +23,7 @@ import yaml
 from trl import ModelConfig, ScriptArguments
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.files.whole import write_whole
+from llm_jepa.files.atomic import write_atomically
 
 REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 PATH_OR_MAPPING = frozenset({"accelerator_config", "deepspeed", "fsdp_config"})
@@ -121,7 +121,7 @@ def read_overrides(argv: Iterable[str]) -> dict[str, Any]:
 
 def write_recipe(settings: dict[str, Any], path: Path) -> None:
     """Write settings as a recipe, in their order; `read_settings` gives the same ones back."""
-    write_whole(recipe_text(settings), path)
+    write_atomically(recipe_text(settings), path)
 
 
 def recipe_text(settings: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from trl import get_peft_config, get_quantization_config
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.loading import check_text_files, load_split
 from llm_jepa.entry import entry_point
-from llm_jepa.files.whole import partial_path
+from llm_jepa.files.atomic import partial_path
 from llm_jepa.hub.publishing_trainer import publish, repository_name
 from llm_jepa.hub.push import check_push
 from llm_jepa.models.known import model_origin, resolve_model

@@ -40,7 +40,7 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
 
     Raises:
         ValueError: Nothing is there, the split does not exist or has no rows, or a file cannot be read; a text file
-            that is no JSON or no UTF-8 is named with the line. Of a stream only the first rows are looked at; see
+            that is not JSON or not UTF-8 is named with the line. Of a stream only the first rows are looked at; see
             `check_text_files`.
     """
     name = script.dataset_name
@@ -61,7 +61,7 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
             dataset = _load(script, name, split, path)
             first = next(iter(dataset), None)
         if isinstance(dataset, Dataset):
-            dataset.data.validate(full=True)  # the JSON loader lets bytes through that are no UTF-8
+            dataset.data.validate(full=True)  # the JSON loader lets bytes through that are not UTF-8
     except (DatasetGenerationError, ValueError) as error:
         _raise_for_unreadable_line(files)
         _raise_for_other_separator(files)
@@ -111,7 +111,7 @@ def check_text_files(script: ScriptArguments) -> None:
     """Look for what made a stream of local files end in the middle.
 
     Raises:
-        ValueError: A line is no UTF-8 or no JSON; the message names the file and the line.
+        ValueError: A line is not UTF-8 or not JSON; the message names the file and the line.
     """
     assert script.dataset_name is not None
     _raise_for_unreadable_line(_local_files(Path(script.dataset_name).expanduser()))
@@ -211,7 +211,7 @@ def _raise_for_other_separator(files: Iterable[Path]) -> None:
 
 
 def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
-    """Name the first line of the text files that is no UTF-8 or no JSON, if there is one."""
+    """Name the first line of the text files that is not UTF-8 or not JSON, if there is one."""
     for file in files:
         if file.suffix in TEXT_SUFFIXES:
             for _ in read_lines(file):
@@ -226,7 +226,7 @@ def _check_json(file: Path) -> None:
         try:
             json.loads(file.read_text(encoding="utf-8-sig"))
         except json.JSONDecodeError as error:
-            raise ValueError(f"`{file}`, line {error.lineno}: no JSON: {error.msg}.") from error
+            raise ValueError(f"`{file}`, line {error.lineno}: not JSON: {error.msg}.") from error
         return
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
@@ -235,7 +235,7 @@ def _check_json(file: Path) -> None:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"`{file}`, line {number}: no JSON: {error.msg} (column {error.colno}).") from error
+                raise ValueError(f"`{file}`, line {number}: not JSON: {error.msg} (column {error.colno}).") from error
             if not isinstance(row, dict):
                 raise ValueError(f"`{file}`, line {number}: a row must be an object, not {json.dumps(row)[:40]}.")
 

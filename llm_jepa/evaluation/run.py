@@ -19,7 +19,7 @@ from llm_jepa.evaluation.generation import Completion, Prompt, generate_completi
 from llm_jepa.evaluation.likelihood import choice_likelihoods
 from llm_jepa.evaluation.prediction_log import PredictionLog, weights_identity
 from llm_jepa.evaluation.vllm import check_vllm, load_vllm_arms
-from llm_jepa.files.whole import write_whole
+from llm_jepa.files.atomic import write_atomically
 from llm_jepa.models.compared import Arm, load_arms
 from llm_jepa.models.loading import load_tokenizer
 from llm_jepa.recipe import Recipe
@@ -270,7 +270,7 @@ def write_scores(result: ArmResult, recipe: Recipe, max_new_tokens: int, backend
         "date": datetime.now(UTC).date().isoformat(),
         "scores": {name: asdict(rate) for name, rate in result.scores.items()},
     }
-    write_whole(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.arm])
+    write_atomically(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.arm])
 
 
 def _template_kwargs(row: dict[str, Any]) -> dict[str, Any]:

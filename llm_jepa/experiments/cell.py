@@ -19,7 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from llm_jepa.entry import entry_point
 from llm_jepa.evaluation.run import evaluate, load_rows, load_run_tokenizer, write_predictions
-from llm_jepa.files.whole import write_whole
+from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 
@@ -59,7 +59,7 @@ def run_cell(directory: Path) -> None:
 
 def write_json(content: Any, path: Path) -> None:
     """Write a file that is whole or not there."""
-    write_whole(json.dumps(content, indent=1, ensure_ascii=False) + "\n", path)
+    write_atomically(json.dumps(content, indent=1, ensure_ascii=False) + "\n", path)
 
 
 def _run(directory: Path) -> None:

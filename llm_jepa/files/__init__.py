@@ -1,1 +1,1 @@
-"""Files on disk and from the network: whole or not there, checked, staged. Imports nothing of the package."""
+"""Files on disk and from the network: written atomically, checked, staged. Imports nothing of the package."""

@@ -1,11 +1,11 @@
-"""The lines of a text file, one at a time, with the place of whatever is no UTF-8."""
+"""Reads a text file line by line, and names the place of bytes that are not UTF-8."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 MAX_LINE_BYTES = 64 * 2**20
 MAX_DOCUMENT_BYTES = 256 * 2**20
-"""What is held whole at most: a line of a file, and a JSON document, which is no file of lines."""
+"""Largest line, and largest JSON document, that is held in memory."""
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -13,11 +13,11 @@ def read_lines(file: Path, max_line_bytes: int = -1) -> Iterator[str]:
     """The lines of a UTF-8 file with their ends; a byte order mark at its beginning is dropped.
 
     Args:
-        file: Only one line of it is in memory at a time.
-        max_line_bytes: How long a line may be; -1 for any length.
+        file: One line of it is in memory at a time.
+        max_line_bytes: Longest line allowed; -1 for any length.
 
     Raises:
-        ValueError: A line is no UTF-8 or too long; the message names the file and the line.
+        ValueError: A line is not UTF-8 or too long; the message names the file and the line.
     """
     offset_bytes, number = 0, 0
     with file.open("rb") as lines:
@@ -25,13 +25,13 @@ def read_lines(file: Path, max_line_bytes: int = -1) -> Iterator[str]:
             number += 1
             if 0 <= max_line_bytes < len(line):
                 raise ValueError(
-                    f"`{file}`, line {number}: longer than {max_line_bytes} bytes. Break the file into lines."
+                    f"`{file}`, line {number}: longer than {max_line_bytes} bytes. Split the file into lines."
                 )
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"`{file}`, line {number}: byte {offset_bytes + error.start} of the file is no UTF-8 "
+                    f"`{file}`, line {number}: byte {offset_bytes + error.start} of the file is not UTF-8 "
                     f"({error.reason}). Convert the file to UTF-8."
                 ) from error
             offset_bytes += len(line)

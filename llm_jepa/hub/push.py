@@ -13,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Mo
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from llm_jepa.files.hub_errors import NO_HUB, NOTHING, REASONS, explained
+from llm_jepa.files.hub_errors import NOT_A_HUB, NOTHING_PUBLISHED, REASONS_BY_STATUS, hub_errors_explained
 from llm_jepa.hub.model_card import CardFacts, results_yaml, write_card
 from llm_jepa.hub.publication import CARD_FILE, RESULTS_FILE, Kind, gather, is_ours, kind_of, refuse_leaks
 from llm_jepa.hub.sources import find_sources
@@ -86,7 +86,7 @@ def push(
     there = {sibling.rfilename for sibling in repository.siblings or []}
     stale = [name for name in there - files.keys() if is_ours(name, kind)]
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    with explained(repo_id):
+    with hub_errors_explained(repo_id):
         api.create_commit(
             repo_id,
             [*operations, *(CommitOperationDelete(name) for name in stale)],
@@ -115,16 +115,16 @@ def log_in(api: HfApi, repo_id: str) -> str:
     Raises:
         ValueError: The token has expired, or may not write there. Of a fine-grained one that is not told.
     """
-    with explained(repo_id):
+    with hub_errors_explained(repo_id):
         validate_repo_id(repo_id)
         user = api.whoami()
     if "name" not in user:
-        raise ValueError(f"{repo_id}: {api.endpoint}: {NO_HUB} {NOTHING}")
+        raise ValueError(f"{repo_id}: {api.endpoint}: {NOT_A_HUB} {NOTHING_PUBLISHED}")
     repo_id = repo_id if "/" in repo_id else f"{user['name']}/{repo_id}"
     role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
     writable = {user["name"], *(org["name"] for org in user.get("orgs") or [] if org.get("roleInOrg") != "read")}
     if role == "read" or (role != "fineGrained" and repo_id.split("/")[0] not in writable):
-        raise ValueError(f"{repo_id}: {REASONS[403]} {NOTHING}")
+        raise ValueError(f"{repo_id}: {REASONS_BY_STATUS[403]} {NOTHING_PUBLISHED}")
     return repo_id
 
 
@@ -134,7 +134,7 @@ def find_repository(api: HfApi, repo_id: str, kind: Kind, private: bool) -> Mode
     Raises:
         ValueError: It has another visibility, or weights of another kind.
     """
-    with explained(repo_id):
+    with hub_errors_explained(repo_id):
         try:
             found = api.model_info(repo_id)
         except RepositoryNotFoundError:
@@ -159,22 +159,23 @@ def find_repository(api: HfApi, repo_id: str, kind: Kind, private: bool) -> Mode
 
 
 def _make_repository(api: HfApi, repo_id: str, private: bool) -> ModelInfo:
-    with explained(repo_id, "create"):
+    with hub_errors_explained(repo_id, "create"):
         api.create_repo(repo_id, private=private)
-    with explained(repo_id):
+    with hub_errors_explained(repo_id):
         return api.model_info(repo_id)
 
 
 def _existing_card(api: HfApi, repository: ModelInfo) -> str | None:
     if CARD_FILE not in {sibling.rfilename for sibling in repository.siblings or []}:
         return None
-    with explained(repository.id):
+    with hub_errors_explained(repository.id):
         path = api.hf_hub_download(repository.id, CARD_FILE, revision=repository.sha)
     try:
         return Path(path).read_bytes().decode()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{repository.id}: its README.md is no UTF-8 at byte {error.start}. {NOTHING[:-1]}: mend it on the Hub."
+            f"{repository.id}: its README.md is not UTF-8 at byte {error.start}. {NOTHING_PUBLISHED} "
+            "Correct the file on the Hub."
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from llm_jepa.files.hub_errors import explained
+from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.hub.publication import Kind, hub_id
 from llm_jepa.runs.record import NAMING_KEYS, RunRecord
 
@@ -113,7 +113,7 @@ def _find(
     public_id = given_id or (hub_id(name, is_local) if name else None)
     if public_id is None:
         return unpublished
-    with explained(f"`{option} {public_id}`" if given_id else public_id):
+    with hub_errors_explained(f"`{option} {public_id}`" if given_id else public_id):
         try:
             info = api.repo_info(public_id, repo_type=repo_type)
         except RepositoryNotFoundError:

@@ -144,7 +144,7 @@ def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examp
         num_examples: Values to keep of each field.
 
     Raises:
-        ValueError: The data cannot be read; a text file that is no UTF-8 or no JSON is named with the line.
+        ValueError: The data cannot be read; a text file that is not UTF-8 or not JSON is named with the line.
     """
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"`max_rows` is {max_rows}; it must be at least 1.")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
-from llm_jepa.files.hub_errors import explained
+from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.models.known import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.runs.record import read_json, read_run
 
@@ -45,7 +45,7 @@ def find_adapter(name: str) -> Adapter | None:
         return Adapter(directory, base_of(directory) | read_run(directory).settings)
     if directory.exists() or name.count("/") != 1 or find_known_model(name) is not None:
         return None
-    with explained(name, "read"):
+    with hub_errors_explained(name, "read"):
         if not _is_adapter_on_hub(name):
             return None
         directory = Path(snapshot_download(name))

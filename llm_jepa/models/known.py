@@ -20,7 +20,7 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from llm_jepa.files.fetched import cache_directory, sha256_of
+from llm_jepa.files.cache import cache_directory, sha256_of
 
 logger = logging.getLogger(__name__)
 

@@ -28,14 +28,14 @@ def open_member(archive: Path, path: str) -> Iterator[IO[bytes]]:
 
 
 def read_member(archive: Path, path: str) -> str:
-    """A member's text; errors of `open_member`, and ValueError if it is no UTF-8."""
+    """A member's text; errors of `open_member`, and ValueError if it is not UTF-8."""
     with open_member(archive, path) as member:
         content = member.read()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ValueError(f"`{path}` in `{archive}`, line {line}: no UTF-8 ({error.reason}).") from error
+        raise ValueError(f"`{path}` in `{archive}`, line {line}: not UTF-8 ({error.reason}).") from error
 
 
 def extract_member(archive: Path, path: str, destination: Path) -> None:

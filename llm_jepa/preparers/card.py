@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from llm_jepa.files.fetched import sha256_of
+from llm_jepa.files.cache import sha256_of
 from llm_jepa.preparers.data_set import DataSet
 from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts
 from llm_jepa.preparers.upstream import Input

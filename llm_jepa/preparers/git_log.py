@@ -92,7 +92,7 @@ def _commit_row(name: bytes, message: bytes, diff: bytes, max_diff_bytes: int) -
     try:
         row = {"source": message.decode().strip(), "target": diff.decode(), "commit": name.decode()}
     except UnicodeDecodeError:
-        return LeftOut("that are no UTF-8")
+        return LeftOut("that are not UTF-8")
     if not row["source"] or not row["target"].strip():
         return LeftOut("without a message or without a change")
     return row

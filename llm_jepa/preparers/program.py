@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llm_jepa.entry import entry_point
-from llm_jepa.files.fetched import sha256_of
+from llm_jepa.files.cache import sha256_of
 from llm_jepa.files.staged import staged_directory
 from llm_jepa.preparers.card import write_card
 from llm_jepa.preparers.data_set import DataSet, Inputs, of_own_files

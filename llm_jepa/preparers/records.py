@@ -130,7 +130,7 @@ def _json_object(text: str, place: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: no JSON: {error.msg} (column {error.colno}).") from error
+        raise ValueError(f"{place}: not JSON: {error.msg} (column {error.colno}).") from error
     if not isinstance(value, dict):
         raise ValueError(f"{place}: a row must be an object, not {text.strip():.40}.")
     return value
@@ -153,7 +153,7 @@ def json_records(document: str, name: str) -> Iterator[Record]:
     try:
         items = json.loads(document)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{name}, line {error.lineno}: no JSON: {error.msg}.") from error
+        raise ValueError(f"{name}, line {error.lineno}: not JSON: {error.msg}.") from error
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ValueError(f"{name} must hold a list of objects.")
     for number, item in enumerate(items, start=1):

@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HTTPError
 
-from llm_jepa.files.fetched import cache_directory, sha256_of
+from llm_jepa.files.cache import cache_directory, sha256_of
 from llm_jepa.preparers.records import NOT_AS_PUBLISHED, UNCHECKED_HINT, Record, checked_records, read_records
 
 TIMEOUT_SECONDS = 30.0

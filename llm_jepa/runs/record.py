@@ -16,7 +16,7 @@ from typing import Any
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
-from llm_jepa.files.whole import write_whole
+from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import read_settings
 
 RECIPE_FILE = "recipe.yaml"
@@ -122,7 +122,7 @@ def write_environment(
         "base_origin": base_origin,
         "local": [key for key in NAMING_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()],
     }
-    write_whole(json.dumps(content, indent=1) + "\n", directory / ENVIRONMENT_FILE)
+    write_atomically(json.dumps(content, indent=1) + "\n", directory / ENVIRONMENT_FILE)
 
 
 def toolkit_commit() -> str | None:

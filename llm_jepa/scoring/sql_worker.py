@@ -55,7 +55,7 @@ def run_query(uri: str, sql: str, max_seconds: float, max_steps: int, max_rows: 
     try:
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max_result_bytes)
-            # Lossless, so that two texts that are no UTF-8 are equal only if their bytes are.
+            # Lossless, so that two texts that are not UTF-8 are equal only if their bytes are.
             connection.text_factory = lambda text: text.decode(errors="surrogateescape")
             connection.set_authorizer(guard.authorize)
             connection.set_progress_handler(guard.is_over, STEPS_PER_CHECK)

@@ -97,20 +97,20 @@ def test_an_unknown_split_lists_those_there_are(tmp_path, streaming):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("broken.jsonl", GOOD + '{"source": "x", target}\n', r"broken\.jsonl`, line 6: no JSON: .* \(column 17\)"),
-        ("cut.jsonl", GOOD[:-5], r"line 5: no JSON: Unterminated string"),
-        ("text.jsonl", "hello\n", "line 1: no JSON: Expecting value"),
+        ("broken.jsonl", GOOD + '{"source": "x", target}\n', r"broken\.jsonl`, line 6: not JSON: .* \(column 17\)"),
+        ("cut.jsonl", GOOD[:-5], r"line 5: not JSON: Unterminated string"),
+        ("text.jsonl", "hello\n", "line 1: not JSON: Expecting value"),
         ("listed.jsonl", GOOD + "[1, 2]\n", r"line 6: a row must be an object, not \[1, 2\]"),
-        ("broken.json", '[{"source": "x"},\n{"source" 1}]', r"broken\.json`, line 2: no JSON: Expecting ':'"),
-        ("latin.jsonl", GOOD.encode() + b'{"source": "caf\xe9"}', f"line 6: byte {len(GOOD) + 15} .* no UTF-8"),
-        ("latin.csv", b"source,target\ncaf\xe9,x\n", r"latin\.csv`, line 2: byte 17 .* no UTF-8"),
-        ("utf16.jsonl", GOOD.encode("utf-16"), "line 1: byte 0 .* no UTF-8"),
+        ("broken.json", '[{"source": "x"},\n{"source" 1}]', r"broken\.json`, line 2: not JSON: Expecting ':'"),
+        ("latin.jsonl", GOOD.encode() + b'{"source": "caf\xe9"}', f"line 6: byte {len(GOOD) + 15} .* not UTF-8"),
+        ("latin.csv", b"source,target\ncaf\xe9,x\n", r"latin\.csv`, line 2: byte 17 .* not UTF-8"),
+        ("utf16.jsonl", GOOD.encode("utf-16"), "line 1: byte 0 .* not UTF-8"),
         ("ragged.csv", "source,target\na,b\na,b,c,d\n", "Expected 2 fields in line 3, saw 4"),
         ("no.parquet", "not parquet", r"no\.parquet` cannot be loaded: .*[Pp]arquet"),
         ("empty.jsonl", "", r"`empty\.jsonl` is empty"),
         ("blank.jsonl", "\n\n", r"blank\.jsonl"),
         ("header.csv", "source,target\n", r"header\.csv"),
-        ("latin.txt", b"a\ncaf\xe9\n", r"latin\.txt`, line 2: byte 5 .* no UTF-8"),
+        ("latin.txt", b"a\ncaf\xe9\n", r"latin\.txt`, line 2: byte 5 .* not UTF-8"),
         ("pairs.xlsx", "a b", r"must end in one of \.jsonl, \.json, \.csv, \.tsv, \.parquet, \.txt"),
     ],
 )
@@ -173,7 +173,7 @@ def test_the_advice_suits_the_error_and_the_loader_keeps_silent(tmp_path, stream
 
 def test_a_broken_stream_is_named_with_the_line(tmp_path):
     (tmp_path / "broken.jsonl").write_text(GOOD + "{oops\n")
-    with pytest.raises(ValueError, match="line 6: no JSON"):
+    with pytest.raises(ValueError, match="line 6: not JSON"):
         load("broken.jsonl", dataset_streaming=True)
 
 

@@ -60,7 +60,9 @@ def test_other_contents_are_not_changed(tmp_path, name):
     output = tmp_path / "out"
     (output / name).parent.mkdir(parents=True)
     (output / name).write_text("mine")
-    with pytest.raises(ValueError, match=f"holds other contents than this run wrote: {name}. Nothing was changed"):
+    with pytest.raises(
+        ValueError, match=f"holds files with other contents than this run wrote: {name}. Nothing was changed"
+    ):
         write(output, FILES)
     assert contents(tmp_path) == {f"out/{name}": "mine"}
 
@@ -69,7 +71,7 @@ def test_other_contents_are_not_changed(tmp_path, name):
 def test_what_is_never_written_is_refused_before_the_work(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match=f"holds what this run would not write: {name}. Nothing was changed"):
+    with pytest.raises(ValueError, match=f"holds files that this run does not write: {name}. Nothing was changed"):
         staged_directory(tmp_path, MAY_WRITE).__enter__()
     assert contents(tmp_path) == {name: "mine"}
 

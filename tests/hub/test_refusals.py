@@ -66,7 +66,7 @@ def test_a_name_that_is_none_and_a_card_that_cannot_be_read_are_named(hub, run, 
 def test_a_card_that_is_no_utf_8_and_a_record_that_was_cut_off_are_named(hub, run, capsys):
     arguments = run, "--repo_id", REPO, "--base_model", BASE
     hub.add(REPO, {"README.md": "---\nlicense: mit\n---\ncaf\xe9".encode("latin-1")}, private=True)
-    assert "its README.md is no UTF-8 at byte 24" in refusal(hub, capsys, *arguments)
+    assert "its README.md is not UTF-8 at byte 24" in refusal(hub, capsys, *arguments)
     (run / "environment.json").write_text("{")
     assert "environment.json` cannot be read" in refusal(hub, capsys, *arguments)
 
@@ -95,7 +95,7 @@ def test_what_answers_but_is_no_hub_is_said(hub, run, capsys, monkeypatch, answe
         server.shutdown()
         thread.join()
         server.server_close()
-    assert f"{REPO}: {endpoint}: What answers there does not answer as a Hub does: look at HF_ENDPOINT" in error
+    assert f"{REPO}: {endpoint}: The answer does not come from a Hub. Check HF_ENDPOINT" in error
 
 
 def test_an_endpoint_without_a_scheme_is_named(hub, run, capsys, monkeypatch):
@@ -107,12 +107,12 @@ def test_an_endpoint_without_a_scheme_is_named(hub, run, capsys, monkeypatch):
 def test_an_expired_token_and_a_missing_one_are_told_apart(hub, run, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
     arguments = run, "--repo_id", REPO, "--base_model", BASE
-    assert "does not accept your token; it may have expired. Log in anew" in refusal(hub, capsys, *arguments)
+    assert "does not accept your token; it may have expired. Log in again" in refusal(hub, capsys, *arguments)
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(run / "none"))
     assert "You are not logged in." in refusal(hub, capsys, *arguments)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE is set, and this needs the Hub." in refusal(hub, capsys, *arguments)
+    assert "HF_HUB_OFFLINE is set, and this command needs the Hub." in refusal(hub, capsys, *arguments)
 
 
 @pytest.mark.parametrize(("repo_id", "role"), [("others/adapter", "write"), (REPO, "read")])
@@ -134,14 +134,14 @@ def test_what_a_fine_grained_token_may_do_is_left_to_the_hub(hub, run, capsys):
     ("path", "status", "message"),
     [
         ("/commit/", 403, "Your token may not write there"),
-        ("/commit/", 409, "Somebody else changes it at this moment"),
-        ("/commit/", 412, "Somebody else has changed it meanwhile"),
+        ("/commit/", 409, "Somebody else is changing the repository now"),
+        ("/commit/", 412, "Somebody else has changed the repository in the meantime"),
         ("/commit/", 429, "The Hub asks for fewer requests"),
         ("/commit/", 500, "The Hub answered 500"),
         ("/commit/", 0, "The connection to the Hub broke"),
         ("^/objects/", 403, "Error while uploading 'adapter_model.safetensors'"),
         ("/repos/create", 500, "The Hub answered 500"),
-        ("/repos/create", 409, "a repository of this name that your token may not see"),
+        ("/repos/create", 409, "A repository of this name exists, but your token may not see it"),
         ("/preupload/", 403, "Your token may not write there"),
         ("/info/lfs", 500, "The Hub answered 500"),
         *(("/resolve/", status, message) for status, message in UNREADABLE.items()),
@@ -182,6 +182,6 @@ def test_a_commit_of_somebody_else_in_between_is_not_written_over(hub, run, monk
     repository = hub.model(REPO)
     theirs = repository.files | {"README.md": b"---\nlicense: mit\n---\nTheirs.\n"}
     hub.before_commit = lambda: repository.commits.append(theirs)
-    with pytest.raises(ValueError, match="Somebody else has changed it meanwhile"):
+    with pytest.raises(ValueError, match="Somebody else has changed the repository in the meantime"):
         push(run, REPO, base_model=BASE)
     assert repository.files == theirs

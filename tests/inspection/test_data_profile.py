@@ -237,7 +237,11 @@ def test_rows_without_a_view_and_duplicates_are_counted_and_named(tmp_path):
 @pytest.mark.parametrize("at", [0, 1400])
 @pytest.mark.parametrize(
     ("line", "message"),
-    [(b'{"question": "caf\xe9", "answer": "a"}', "is no UTF-8"), (b'{"question": ', "no JSON"), (b"[1]", "an object")],
+    [
+        (b'{"question": "caf\xe9", "answer": "a"}', "is not UTF-8"),
+        (b'{"question": ', "not JSON"),
+        (b"[1]", "an object"),
+    ],
 )
 def test_a_line_that_is_none_is_named_wherever_it_stands(at, line, message, tmp_path):
     lines = [json.dumps({"question": f"q{i}", "answer": "a"}).encode() for i in range(1500)]
@@ -263,7 +267,7 @@ def test_training_on_a_stream_names_the_line_at_which_it_ends(suffix, tmp_path):
         "bf16: false\nreport_to: none\nsave_steps: 2\ndisable_tqdm: true\njepa_layout: rows\n"
     )
     line = 201 + (suffix == "csv")
-    with pytest.raises(ValueError, match=rf"data\.{suffix}`, line {line}: byte \d+ of the file is no UTF-8"):
+    with pytest.raises(ValueError, match=rf"data\.{suffix}`, line {line}: byte \d+ of the file is not UTF-8"):
         train(parse_recipe([str(recipe)]))
 
 

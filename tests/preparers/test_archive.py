@@ -31,7 +31,7 @@ def test_a_member_is_found_by_the_end_of_its_path(archive, tmp_path):
     [
         ("none.json", "a.zip` has 0 files `none.json`; one is needed"),
         ("twice.json", "a.zip` has 2 files `twice.json`; one is needed"),
-        ("latin.json", "`latin.json` in .*a.zip`, line 2: no UTF-8"),
+        ("latin.json", "`latin.json` in .*a.zip`, line 2: not UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_named(archive, name, message):

@@ -46,7 +46,7 @@ def test_what_is_no_row_is_left_out_and_counted(tmp_path):
             ("Nothing changed", "one\n"),
             ("", "two\n"),
             ("Latin 1", "caf\xe9\n".encode("latin-1")),
-            ("Back to ASCII", "cafe\n"),  # takes away a line that is no UTF-8
+            ("Back to ASCII", "cafe\n"),  # takes away a line that is not UTF-8
             ("Long", "long " * 400),
             ("As long again", "x\n" * 4000),
             ("NUL", "x\n" * 4000 + "\0 begins a line\n"),  # far down, so that git takes the file for a text
@@ -60,7 +60,7 @@ def test_what_is_no_row_is_left_out_and_counted(tmp_path):
     assert [row["source"] for row in rows] == ["NUL", "First"]
     assert rows[0]["target"].endswith("\n+\0 begins a line")
     assert "3 without a message or without a change" in said[0]
-    assert "2 that are no UTF-8" in said[0]
+    assert "2 that are not UTF-8" in said[0]
     assert "2 with a diff of more than 1000 bytes left out" in said[0]
 
 

@@ -68,7 +68,7 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next_one(tmp_path, is_there,
     write(output)
     assert list(tmp_path.iterdir()) == [output]
     assert [path.name for path in output.iterdir()] == ["train.jsonl"]
-    assert f"{left} was left by a run that was killed; it is removed." in caplog.text
+    assert f"{left} was left by a killed run; removing it." in caplog.text
 
 
 @pytest.mark.parametrize("is_there", [False, True])
@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_is_named_in_one_line(tmp_path):
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
     )
-    assert done.stderr == f"error: output_dir {tmp_path / 'out'} has no room: File too large; make some\n"
+    assert done.stderr == f"error: output_dir {tmp_path / 'out'} has no space left: File too large; free some\n"
     assert done.returncode == MISTAKE_STATUS
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.tsv"]
 

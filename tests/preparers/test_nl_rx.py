@@ -330,9 +330,9 @@ def test_a_run_is_repeated_and_completed_in_place(tmp_path):
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("train.jsonl", "other contents than this run wrote"),
-        ("notes.txt", "what this run would not write"),
-        (".hidden", "what this run would not write"),
+        ("train.jsonl", "files with other contents than this run wrote"),
+        ("notes.txt", "files that this run does not write"),
+        (".hidden", "files that this run does not write"),
     ],
 )
 def test_other_data_is_not_overwritten(tmp_path, capsys, name, what):

@@ -374,8 +374,8 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path, capsys):
     [
         (b'{"question": "Why?"}\n', "line 31: incomplete: there is no column 'answer' among ['question']."),
         (b'{"question": " ", "answer": "#### 1"}\n', "line 31: incomplete: the column 'question' is empty."),
-        (b'{"question": "Caf\xe9?", "answer": "#### 1"}\n', "line 31: byte 17012 of the file is no UTF-8"),
-        (b'{"question": "Wh', "line 31: no JSON: Unterminated string"),
+        (b'{"question": "Caf\xe9?", "answer": "#### 1"}\n', "line 31: byte 17012 of the file is not UTF-8"),
+        (b'{"question": "Wh', "line 31: not JSON: Unterminated string"),
     ],
 )
 def test_a_bad_line_ends_the_run_and_nothing_is_written(tmp_path, capsys, line, message):
@@ -415,7 +415,7 @@ def test_a_directory_with_other_files_is_refused_before_the_inputs_are_looked_fo
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SystemExit):
         run(SCRIPTS["gsm8k"].DATA_SET, ["--input_dir", "nowhere", "--output_dir", str(tmp_path)])
-    assert f"output_dir {tmp_path} holds what this run would not write: notes.txt." in capsys.readouterr().err
+    assert f"output_dir {tmp_path} holds files that this run does not write: notes.txt." in capsys.readouterr().err
 
 
 def test_the_numbers_of_what_came_and_what_was_left_out_add_up(tmp_path):

@@ -139,7 +139,7 @@ def test_a_kill_before_the_recipe_is_written_leaves_nothing_in_the_way(place):
 
 
 def test_a_checkpoint_is_whole_when_all_its_files_are_there_in_full_length(tmp_path):
-    """Cut short, empty or missing files of any name, at any depth, tell; so does a state that is no JSON."""
+    """Cut short, empty or missing files of any name, at any depth, tell; so does a state that is not JSON."""
     checkpoint = tmp_path / "checkpoint-3"
     contents = {"model.safetensors": b"weights", "global_step3/shard.pt": b"shard", "optimizer.pt": b"moments"}
 

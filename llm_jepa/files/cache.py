@@ -1,4 +1,4 @@
-"""Where fetched files are kept, and their checksums."""
+"""The directory that caches fetched files, and the checksums of files."""
 
 import hashlib
 import os
@@ -11,6 +11,6 @@ def cache_directory() -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """The checksum of a file, read in pieces."""
+    """The SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
