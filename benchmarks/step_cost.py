@@ -37,7 +37,7 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from llm_jepa.compute.flops import model_size
-from llm_jepa.models.known import resolve_model
+from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_tokenizer
 from llm_jepa.objectives.draws import is_dropped
 

@@ -22,7 +22,7 @@ from llm_jepa.entry import entry_point
 from llm_jepa.files.atomic import partial_path
 from llm_jepa.hub.publishing_trainer import publish, repository_name
 from llm_jepa.hub.push import check_push
-from llm_jepa.models.known import model_origin, resolve_model
+from llm_jepa.models.known_models import model_origin, resolve_model
 from llm_jepa.models.loading import model_init_kwargs
 from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
 from llm_jepa.runs.record import (

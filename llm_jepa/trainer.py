@@ -23,7 +23,7 @@ from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
 from llm_jepa.layouts.choice import choose_layout
 from llm_jepa.layouts.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.layouts.masks import MaskForm
-from llm_jepa.models.known import resolve_model
+from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import drop_idle_sampling
 from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights

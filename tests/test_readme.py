@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llm_jepa.cli import main
-from llm_jepa.models.known import KNOWN_MODELS, SOURCE_FILE
+from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE
 from tests.forks import TIMEOUT_SECONDS, fork
 from tests.tiny import save_tiny_model
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from llm_jepa.evaluation.run import (
     BACKENDS,
-    ArmResult,
+    CheckpointResult,
     evaluate,
     load_rows,
     load_run_tokenizer,
@@ -22,7 +22,7 @@ from llm_jepa.evaluation.run import (
     write_scores,
 )
 from llm_jepa.evaluation.subject import read_subject
-from llm_jepa.models.compared import ARMS, Arm
+from llm_jepa.models.base_and_tuned import CHECKPOINTS, Checkpoint
 from llm_jepa.scoring.tasks import Rate, score_names
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe", metavar="RECIPE", help="recipe; or a run's, adapter's or model's directory or Hub id"
     )
-    parser.add_argument("--arms", metavar="ARM[,ARM]", help=f"what to evaluate: {','.join(ARMS)} (default: all)")
+    parser.add_argument(
+        "--checkpoints",
+        metavar="CHECKPOINT[,CHECKPOINT]",
+        help=f"what to evaluate: {','.join(CHECKPOINTS)} (default: all)",
+    )
     parser.add_argument("--max_rows", type=int, metavar="N", help="evaluate the first N held-out rows (default: all)")
     parser.add_argument("--max_new_tokens", type=int, default=128, metavar="N", help="limit per row (default: 128)")
     parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
@@ -46,41 +50,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="where to write predictions-ARM.jsonl and scores-ARM.json (default: output_dir, if it is here)",
+        help="where to write predictions-*.jsonl and scores-*.json (default: output_dir, if it is here)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    recipe, arms = read_subject(args.recipe, args.overrides, args.arms)
+    recipe, checkpoints = read_subject(args.recipe, args.overrides, args.checkpoints)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     directory = args.predictions
     # Made here, it would stand in the way of training; and a model's own directory is not ours to write to, nor is
     # the cache that keeps what a Hub id names.
-    if directory is None and recipe.output_dir.is_dir() and "tuned" in arms and Path(args.recipe).exists():
+    if directory is None and recipe.output_dir.is_dir() and "tuned" in checkpoints and Path(args.recipe).exists():
         directory = recipe.output_dir
 
     console = Console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     results = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {arm: bar.add_task(arm, total=len(rows)) for arm in arms}
+        tasks = {checkpoint: bar.add_task(checkpoint, total=len(rows)) for checkpoint in checkpoints}
 
-        def advance(arm: Arm, num_rows: int) -> None:
-            bar.advance(tasks[arm], num_rows)
+        def advance(checkpoint: Checkpoint, num_rows: int) -> None:
+            bar.advance(tasks[checkpoint], num_rows)
 
         limits = args.max_new_tokens, args.eval_batch_size
         generation = {"backend": args.backend, "vllm_options": args.vllm_options}
-        for result in evaluate(recipe, arms, tokenizer, rows, *limits, advance, directory, **generation):
+        for result in evaluate(recipe, checkpoints, tokenizer, rows, *limits, advance, directory, **generation):
             results.append(result)
             if directory is not None:
-                write_predictions(result.predictions, directory / f"predictions-{result.arm}.jsonl")
+                write_predictions(result.predictions, directory / f"predictions-{result.checkpoint}.jsonl")
                 write_scores(result, recipe, args.max_new_tokens, args.backend, directory)
     console.print(_table(results, score_names(recipe.training.task)))
     for result in results:
-        console.print(f"{result.arm}: {result.location}", soft_wrap=True)
+        console.print(f"{result.checkpoint}: {result.location}", soft_wrap=True)
     if directory is not None:
         console.print(f"predictions and scores: {directory}", soft_wrap=True)
     return 0
@@ -94,12 +98,12 @@ def json_object(text: str) -> dict[str, Any]:
     return content
 
 
-def _table(results: Sequence[ArmResult], names: Sequence[str]) -> Table:
+def _table(results: Sequence[CheckpointResult], names: Sequence[str]) -> Table:
     """A column for each model, so that it fits a terminal of 80 characters however many scores the task has."""
     table = Table(caption="± standard error in percentage points")
     table.add_column("")
     for result in results:
-        table.add_column(result.arm, justify="right", no_wrap=True)
+        table.add_column(result.checkpoint, justify="right", no_wrap=True)
     for name in names:
         shown = [_percent(result.scores[name]) for result in results]
         if name == "strict":

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from llm_jepa.models.known import KNOWN_MODELS, SOURCE_FILE, fetch_model
+from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE, fetch_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

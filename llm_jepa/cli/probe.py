@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from llm_jepa.evaluation.embedding_figures import draw_maps
-from llm_jepa.evaluation.probe import describe, embed_arms, view_sequences
+from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
 from llm_jepa.evaluation.run import load_run_tokenizer
 from llm_jepa.evaluation.subject import read_subject
-from llm_jepa.models.compared import ARMS, Arm
+from llm_jepa.models.base_and_tuned import CHECKPOINTS, Checkpoint
 
 DEFAULT_ROWS = 500
 
@@ -22,7 +22,11 @@ DEFAULT_ROWS = 500
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "llm-jepa probe RECIPE [options] [--key value ...]"
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
-    parser.add_argument("--arms", metavar="ARM[,ARM]", help=f"what to look at: {','.join(ARMS)} (default: all)")
+    parser.add_argument(
+        "--checkpoints",
+        metavar="CHECKPOINT[,CHECKPOINT]",
+        help=f"what to look at: {','.join(CHECKPOINTS)} (default: all)",
+    )
     parser.add_argument("--max_rows", type=int, default=DEFAULT_ROWS, metavar="N", help="held-out rows (default: 500)")
     parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
     parser.add_argument(
@@ -33,18 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    recipe, arms = read_subject(args.recipe, args.overrides, args.arms)
+    recipe, checkpoints = read_subject(args.recipe, args.overrides, args.checkpoints)
     tokenizer = load_run_tokenizer(recipe)
     sequences = view_sequences(recipe, tokenizer, args.max_rows)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {arm: bar.add_task(arm, total=2 * len(sequences[0])) for arm in arms}
+        tasks = {checkpoint: bar.add_task(checkpoint, total=2 * len(sequences[0])) for checkpoint in checkpoints}
 
-        def advance(arm: Arm, num_views: int) -> None:
-            bar.advance(tasks[arm], num_views)
+        def advance(checkpoint: Checkpoint, num_views: int) -> None:
+            bar.advance(tasks[checkpoint], num_views)
 
-        found = list(embed_arms(recipe, arms, sequences, args.eval_batch_size, tokenizer, advance))
-    figures = {one.arm: describe(one.source_ND, one.target_ND) for one in found}
+        found = list(embed_checkpoints(recipe, checkpoints, sequences, args.eval_batch_size, tokenizer, advance))
+    figures = {one.checkpoint: describe(one.source_ND, one.target_ND) for one in found}
     console = Console(soft_wrap=True)
     console.print(_table(figures, len(sequences[0])))
     directory = args.report or recipe.output_dir
@@ -56,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _table(figures: dict[Arm, dict], num_rows: int) -> Table:
+def _table(figures: dict[Checkpoint, dict], num_rows: int) -> Table:
     table = Table(caption=f"{num_rows} held-out rows; retrieval at chance is {1 / num_rows:.4f}")
     table.add_column("")
-    for arm in figures:
-        table.add_column(arm, justify="right")
+    for checkpoint in figures:
+        table.add_column(checkpoint, justify="right")
     for name in next(iter(figures.values())):
         if name != "singular_values_of_difference":
             table.add_row(name, *(f"{one[name]:.4g}" for one in figures.values()))

@@ -24,7 +24,7 @@ def draw_maps(embeddings: Sequence[Embeddings], path: Path) -> None:
     for column, one in enumerate(embeddings):
         points = np.concatenate([one.source_ND.numpy(), one.target_ND.numpy()])
         for row, (name, flat) in enumerate((("PCA", _pca(points)), ("t-SNE", _tsne(points)))):
-            _scatter(grid[row][column], flat, f"{name}, {one.arm}")
+            _scatter(grid[row][column], flat, f"{name}, {one.checkpoint}")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 

@@ -21,7 +21,7 @@ from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import TokenSequence, ViewMaker
 from llm_jepa.layouts import Batch, Example, RowsLayout
 from llm_jepa.layouts.masks import padding_mask
-from llm_jepa.models.compared import Arm, load_arms
+from llm_jepa.models.base_and_tuned import Checkpoint, load_checkpoints
 from llm_jepa.objectives.diagnostics import (
     effective_rank,
     linear_map_error,
@@ -33,14 +33,14 @@ from llm_jepa.objectives.diagnostics import (
 from llm_jepa.recipe import Recipe
 
 SHOWN_SINGULAR_VALUES = 20
-Progress = Callable[[Arm, int], None]
+Progress = Callable[[Checkpoint, int], None]
 
 
 @dataclass(frozen=True)
 class Embeddings:
     """Both views of the same rows, by one model: float32 on the CPU."""
 
-    arm: Arm
+    checkpoint: Checkpoint
     source_ND: Tensor
     target_ND: Tensor
 
@@ -72,16 +72,16 @@ def view_sequences(
     return sources, targets
 
 
-def embed_arms(
+def embed_checkpoints(
     recipe: Recipe,
-    arms: Sequence[Arm],
+    checkpoints: Sequence[Checkpoint],
     sequences: tuple[list[list[int]], list[list[int]]],
     batch_size: int,
     tokenizer: PreTrainedTokenizerBase,
     progress: Progress,
 ) -> Iterator[Embeddings]:
-    """The embeddings of one arm after the other."""
-    for arm, _, model in load_arms(recipe, arms, len(tokenizer)):
+    """The embeddings of one checkpoint after the other."""
+    for checkpoint, _, model in load_checkpoints(recipe, checkpoints, len(tokenizer)):
         model.eval()
         inner = model.get_base_model() if isinstance(model, PeftModel) else model
         assert isinstance(inner, PreTrainedModel)
@@ -90,9 +90,9 @@ def embed_arms(
             found = []
             for start in range(0, len(ids), batch_size):
                 found.append(encode(inner, ids[start : start + batch_size], tokenizer.pad_token_id))
-                progress(arm, len(found[-1]))
+                progress(checkpoint, len(found[-1]))
             views.append(torch.cat(found))
-        yield Embeddings(arm, *views)
+        yield Embeddings(checkpoint, *views)
 
 
 @torch.no_grad()

@@ -18,9 +18,9 @@ from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.evaluation.generation import Completion, Prompt, generate_completions
 from llm_jepa.evaluation.likelihood import choice_likelihoods
 from llm_jepa.evaluation.prediction_log import PredictionLog, weights_identity
-from llm_jepa.evaluation.vllm import check_vllm, load_vllm_arms
+from llm_jepa.evaluation.vllm import check_vllm, load_vllm_checkpoints
 from llm_jepa.files.atomic import write_atomically
-from llm_jepa.models.compared import Arm, load_arms
+from llm_jepa.models.base_and_tuned import Checkpoint, load_checkpoints
 from llm_jepa.models.loading import load_tokenizer
 from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import SCORES_FILES
@@ -49,7 +49,7 @@ class HeldOutRow:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one arm wrote for one row, and what it thinks of the row's choices, if there are any."""
+    """What one checkpoint wrote for one row, and what it thinks of the row's choices, if there are any."""
 
     source: str
     gold: str
@@ -59,13 +59,13 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class ArmResult:
-    """Predictions and scores of one arm; `location` is the directory or Hub id that its weights come from.
+class CheckpointResult:
+    """Predictions and scores of one checkpoint; `location` is the directory or Hub id that its weights come from.
 
     `rows` are the scores of each prediction, `scores` their rates.
     """
 
-    arm: Arm
+    checkpoint: Checkpoint
     location: str
     predictions: list[Prediction]
     rows: list[RowScores]
@@ -102,7 +102,7 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
 
 
 def load_run_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
-    """The tokenizer that the run saved beside its weights, else the one that it would save. Both arms are given it."""
+    """The tokenizer that the run saved, or would save, beside its weights. Base and tuned model share it."""
     args = recipe.training
     if (recipe.output_dir / "tokenizer_config.json").is_file():
         return load_tokenizer(str(recipe.output_dir), None, args.trust_remote_code)
@@ -129,17 +129,17 @@ def _take_template(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenize
 
 def evaluate(
     recipe: Recipe,
-    arms: Sequence[Arm],
+    checkpoints: Sequence[Checkpoint],
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[HeldOutRow],
     max_new_tokens: int,
     batch_size: int,
-    progress: Callable[[Arm, int], None] | None = None,
+    progress: Callable[[Checkpoint, int], None] | None = None,
     directory: Path | None = None,
     backend: Backend = "transformers",
     vllm_options: Mapping[str, Any] | None = None,
-) -> Iterator[ArmResult]:
-    """Evaluate one arm after the other; each result is given as soon as it is there.
+) -> Iterator[CheckpointResult]:
+    """Evaluate one checkpoint after the other; each result is given as soon as it is there.
 
     The weights are of the precision that training computed in: bf16 or fp16 where the recipe says so, else
     `dtype`. Quantised models stay quantised. An adapter is not merged: rounding its sum with the base to 16 bits
@@ -147,7 +147,7 @@ def evaluate(
 
     Parameters:
         max_new_tokens, batch_size: As for `generate_completions`.
-        progress: Called after each batch with the arm and the number of rows that it finished.
+        progress: Called after each batch with the checkpoint and the number of rows that it finished.
         directory: Where what is generated is kept meanwhile, to go on from there after an interruption.
         backend: What generates. vLLM's kernels round otherwise than transformers', so take one for all that is to be
             compared.
@@ -158,22 +158,22 @@ def evaluate(
     """
     if vllm_options is not None and backend != "vllm":
         raise ValueError(f"`vllm_options` have no effect with the backend {backend!r}; only with 'vllm'.")
-    models: Iterator[tuple[Arm, str, Any]] = load_arms(recipe, arms, len(tokenizer))
+    models: Iterator[tuple[Checkpoint, str, Any]] = load_checkpoints(recipe, checkpoints, len(tokenizer))
     if backend == "vllm":
-        check_vllm(recipe, arms)
-        models = load_vllm_arms(recipe, arms, vllm_options or {})
-    for arm, location, model in models:
-        log = _log(recipe, arm, location, rows, (max_new_tokens, batch_size, backend, vllm_options), directory)
+        check_vllm(recipe, checkpoints)
+        models = load_vllm_checkpoints(recipe, checkpoints, vllm_options or {})
+    for checkpoint, location, model in models:
+        log = _log(recipe, checkpoint, location, rows, (max_new_tokens, batch_size, backend, vllm_options), directory)
         finished = {} if log is None else log.finished
         if progress is not None:
-            progress(arm, len(finished))
+            progress(checkpoint, len(finished))
         completions = generate_completions(
             model,
             tokenizer,
             [row.prompt for row in rows],
             max_new_tokens,
             batch_size,
-            progress=partial(_advance, arm, log, progress),
+            progress=partial(_advance, checkpoint, log, progress),
             template_kwargs=[row.template_kwargs for row in rows],
             finished=finished,
         )
@@ -186,7 +186,7 @@ def evaluate(
             for row, completion, likelihood in zip(rows, completions, likelihoods, strict=True)
         ]
         scored = score(recipe.training.task, predictions, rows)
-        yield ArmResult(arm, location, predictions, scored, rates(scored))
+        yield CheckpointResult(checkpoint, location, predictions, scored, rates(scored))
 
 
 def _likelihoods(
@@ -205,7 +205,7 @@ def _likelihoods(
 
 def _log(
     recipe: Recipe,
-    arm: Arm,
+    checkpoint: Checkpoint,
     location: str,
     rows: Sequence[HeldOutRow],
     limits: tuple[Any, ...],
@@ -220,19 +220,19 @@ def _log(
         "prompts": [(row.prompt, row.template_kwargs) for row in rows],
         "limits": limits,
     }
-    return PredictionLog(directory / f"predictions-{arm}.partial.jsonl", identity)
+    return PredictionLog(directory / f"predictions-{checkpoint}.partial.jsonl", identity)
 
 
 def _advance(
-    arm: Arm,
+    checkpoint: Checkpoint,
     log: PredictionLog | None,
-    progress: Callable[[Arm, int], None] | None,
+    progress: Callable[[Checkpoint, int], None] | None,
     completions: Mapping[int, Completion],
 ) -> None:
     if log is not None:
         log.append(completions)
     if progress is not None:
-        progress(arm, len(completions))
+        progress(checkpoint, len(completions))
 
 
 def score(task: Task, predictions: Sequence[Prediction], rows: Sequence[HeldOutRow]) -> list[RowScores]:
@@ -256,10 +256,12 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
             file.write(json.dumps(content, ensure_ascii=False) + "\n")
 
 
-def write_scores(result: ArmResult, recipe: Recipe, max_new_tokens: int, backend: Backend, directory: Path) -> None:
-    """Write `scores-ARM.json`: hits and count of every score, and what they were measured on, for a model card."""
+def write_scores(
+    result: CheckpointResult, recipe: Recipe, max_new_tokens: int, backend: Backend, directory: Path
+) -> None:
+    """Write `scores-base.json` or `scores-tuned.json`: hits and count of every score, and the data and limits used."""
     content = {
-        "arm": result.arm,
+        "checkpoint": result.checkpoint,
         "task": recipe.training.task,
         "dataset": recipe.script.dataset_name,
         "dataset_config": recipe.script.dataset_config,
@@ -270,7 +272,7 @@ def write_scores(result: ArmResult, recipe: Recipe, max_new_tokens: int, backend
         "date": datetime.now(UTC).date().isoformat(),
         "scores": {name: asdict(rate) for name, rate in result.scores.items()},
     }
-    write_atomically(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.arm])
+    write_atomically(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.checkpoint])
 
 
 def _template_kwargs(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,37 +3,37 @@
 from pathlib import Path
 
 from llm_jepa.models.adapters import find_adapter
-from llm_jepa.models.compared import Arm, choose_arms
+from llm_jepa.models.base_and_tuned import Checkpoint, choose_checkpoints
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe, read_overrides
 from llm_jepa.runs.record import RECIPE_FILE
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
 
-def read_subject(name: str, overrides: list[str], arms: str | None) -> tuple[Recipe, list[Arm]]:
-    """The recipe that says how a subject is evaluated, and the arms that it has.
+def read_subject(name: str, overrides: list[str], checkpoints: str | None) -> tuple[Recipe, list[Checkpoint]]:
+    """The recipe that says how a subject is evaluated, and the checkpoints that it has.
 
     Args:
         name: A recipe's file; a run's output directory, which holds its recipe; or an adapter or a model, as a
             directory or a Hub id, with the data and all else in the overrides.
         overrides: `--key value`, as for a recipe.
-        arms: `base,tuned` or one of them; None for all that there are.
+        checkpoints: `base,tuned` or one of them; None for all that there are.
 
     Raises:
-        ValueError: The recipe is wrong, the data are not named, an arm is not there, or the Hub does not give it.
+        ValueError: The recipe is wrong, the data are not named, or a checkpoint cannot be found here or on the Hub.
     """
-    wanted = None if arms is None else arms.split(",")
+    wanted = None if checkpoints is None else checkpoints.split(",")
     path = Path(name)
     if path.suffix in RECIPE_SUFFIXES or path.is_file():
         recipe = parse_recipe([name, *overrides])
-        return recipe, choose_arms(recipe, wanted)
+        return recipe, choose_checkpoints(recipe, wanted)
     if (path / RECIPE_FILE).is_file():
         recipe = parse_recipe([str(path / RECIPE_FILE), *overrides, f"--output_dir={path}"])
-        return recipe, choose_arms(recipe, wanted)
+        return recipe, choose_checkpoints(recipe, wanted)
     adapter = find_adapter(name)
     if adapter is None:
         recipe = build_recipe(path, {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)})
-        return recipe, choose_arms(recipe, wanted or ["base"])
+        return recipe, choose_checkpoints(recipe, wanted or ["base"])
     settings = {**adapter.base_settings, **read_overrides(overrides), "output_dir": str(adapter.directory)}
     recipe = build_recipe(path, settings)
-    return recipe, choose_arms(recipe, wanted)
+    return recipe, choose_checkpoints(recipe, wanted)

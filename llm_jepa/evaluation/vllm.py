@@ -10,8 +10,8 @@ from typing import Any
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from llm_jepa.evaluation.generation import Engine, Write
-from llm_jepa.models.compared import Arm, is_adapter, weights_dtype
-from llm_jepa.models.known import resolve_model
+from llm_jepa.models.base_and_tuned import Checkpoint, is_adapter, weights_dtype
+from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.vllm_lora import lora_rank
 from llm_jepa.recipe import Recipe
 
@@ -40,7 +40,7 @@ class VLLMEngine(Engine):
         yield write
 
 
-def check_vllm(recipe: Recipe, arms: Sequence[Arm]) -> None:
+def check_vllm(recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> None:
     """Raise unless vLLM is installed and can do what the recipe and its adapter ask for.
 
     Raises:
@@ -55,25 +55,25 @@ def check_vllm(recipe: Recipe, arms: Sequence[Arm]) -> None:
     refused = [name for name, is_set in idle.items() if is_set]
     if refused:
         raise ValueError(f"`{'`, `'.join(refused)}` is for `--backend transformers`; `vllm` does not take it.")
-    if "tuned" in arms and is_adapter(recipe.output_dir):
+    if "tuned" in checkpoints and is_adapter(recipe.output_dir):
         lora_rank(recipe.output_dir)
     if importlib.util.find_spec("vllm") is None:
         raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
 
 
-def load_vllm_arms(
-    recipe: Recipe, arms: Sequence[Arm], engine_options: Mapping[str, Any]
-) -> Iterator[tuple[Arm, str, VLLMEngine]]:
-    """The arms as `llm_jepa.models.compared.load_arms` gives them, on vLLM: base and adapter share one engine.
+def load_vllm_checkpoints(
+    recipe: Recipe, checkpoints: Sequence[Checkpoint], engine_options: Mapping[str, Any]
+) -> Iterator[tuple[Checkpoint, str, VLLMEngine]]:
+    """Load the checkpoints into vLLM, in the order of `models.base_and_tuned`; base and adapter share one engine.
 
     `engine_options` go to `vllm.LLM` as they are, over what is set here.
     """
     base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
-    has_adapter = "tuned" in arms and is_adapter(tuned)
-    if "base" in arms or has_adapter:
+    has_adapter = "tuned" in checkpoints and is_adapter(tuned)
+    if "base" in checkpoints or has_adapter:
         rank = lora_rank(tuned) if has_adapter else None
         engine = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
-        if "base" in arms:
+        if "base" in checkpoints:
             yield "base", base, engine
         if has_adapter:
             from vllm.lora.request import LoRARequest
@@ -81,7 +81,7 @@ def load_vllm_arms(
             yield "tuned", str(tuned), replace(engine, adapter=LoRARequest("tuned", 1, str(tuned)))
         del engine
         gc.collect()
-    if "tuned" in arms and not has_adapter:
+    if "tuned" in checkpoints and not has_adapter:
         yield "tuned", str(tuned), _load(recipe, str(tuned), None, None, engine_options)
 
 

@@ -7,7 +7,7 @@ from trl import get_peft_config
 
 from llm_jepa.compute.flops import ModelSize, StepCounts, model_size, step_flops
 from llm_jepa.inspection.recipe_rows import inspect_recipe
-from llm_jepa.models.known import resolve_model
+from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import meta_model
 from llm_jepa.recipe import Recipe
 from llm_jepa.training.schedule import planned_steps

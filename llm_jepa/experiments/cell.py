@@ -1,8 +1,8 @@
 """One cell of an experiment: trains a recipe, scores what it writes, and leaves `result.json`.
 
-It runs as a process of its own, `python -m llm_jepa.experiments.cell DIRECTORY`: nothing of one cell reaches another,
-and a kill costs one cell. A cell that a killed comparison left at work is waited for. DIRECTORY holds `cell.json`, the
-cell's order; an interrupted cell goes on from its last checkpoint.
+Each cell is a process of its own, `python -m llm_jepa.experiments.cell DIRECTORY`. Cells cannot affect each other, and
+a kill costs one cell. DIRECTORY holds the cell's specification, `cell.json`. An interrupted cell resumes from its last
+checkpoint. If a killed comparison left the cell running, this process waits for it.
 """
 
 import gc
@@ -25,7 +25,7 @@ from llm_jepa.train import train
 
 logger = logging.getLogger("llm_jepa.experiments.cell")
 
-ORDER_FILE = "cell.json"
+SPEC_FILE = "cell.json"
 RESULT_FILE = "result.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 LOCK_FILE = "cell.lock"
@@ -33,8 +33,8 @@ RUN_DIRECTORY = "run"
 
 
 @dataclass(frozen=True)
-class CellOrder:
-    """What a cell is to do; it is written as JSON."""
+class CellSpec:
+    """How to train and score a cell; stored as `cell.json`."""
 
     recipe: str
     overrides: list[str]
@@ -63,14 +63,14 @@ def write_json(content: Any, path: Path) -> None:
 
 
 def _run(directory: Path) -> None:
-    order = CellOrder(**json.loads((directory / ORDER_FILE).read_text(encoding="utf-8")))
+    spec = CellSpec(**json.loads((directory / SPEC_FILE).read_text(encoding="utf-8")))
     run_directory = directory / RUN_DIRECTORY
-    recipe = parse_recipe([order.recipe, *order.overrides, f"--output_dir={run_directory}"])
+    recipe = parse_recipe([spec.recipe, *spec.overrides, f"--output_dir={run_directory}"])
     train(recipe)
     gc.collect()  # the trainer, before another model is loaded
     tokenizer = load_run_tokenizer(recipe)
-    rows = load_rows(recipe, tokenizer, order.max_rows)
-    limits = order.max_new_tokens, order.eval_batch_size
+    rows = load_rows(recipe, tokenizer, spec.max_rows)
+    limits = spec.max_new_tokens, spec.eval_batch_size
     (tuned,) = evaluate(recipe, ["tuned"], tokenizer, rows, *limits, directory=directory)
     write_predictions(tuned.predictions, directory / PREDICTIONS_FILE)
     result = {
@@ -80,7 +80,7 @@ def _run(directory: Path) -> None:
         "training": _training(run_directory),
     }
     write_json(result, directory / RESULT_FILE)
-    if not order.keep_model:
+    if not spec.keep_model:
         shutil.rmtree(run_directory)
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from llm_jepa.experiments.arm_cost import ArmCost, count_arm
-from llm_jepa.experiments.cell import ORDER_FILE, RESULT_FILE, CellOrder, write_json
+from llm_jepa.experiments.cell import RESULT_FILE, SPEC_FILE, CellSpec, write_json
 from llm_jepa.experiments.significance import Verdict, summarise, verdicts
 from llm_jepa.experiments.spec import Cell, Experiment, Settings, as_overrides, cells_of, search_cells
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER, score_names
@@ -20,37 +20,41 @@ from llm_jepa.scoring.tasks import LOWER_IS_BETTER, score_names
 logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.txt"
-Kind = Literal["equal_steps", "equal_flops"]
+Budget = Literal["equal_steps", "equal_flops"]
+"""What an arm and the baseline spend the same of."""
 Results = dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be run, and what each comparison holds against what.
+class ExperimentDesign:
+    """The cells to run, and the baseline of each arm in each comparison.
 
     Attributes:
-        costs: Arm -> what its training computes.
-        chosen: Arm -> settings that the search has chosen.
-        cells: Name of a series of cells (an arm, or the baseline on a longer schedule) -> seed -> cell.
-        baselines: Comparison -> arm -> the series that it is held against.
+        costs: Arm -> cost of its training.
+        chosen: Arm -> settings chosen by the search.
+        cells: Series (an arm, or the baseline on a longer schedule) -> seed -> cell.
+        baselines: Budget -> arm -> the series that it is compared with.
     """
 
     costs: dict[str, ArmCost]
     chosen: dict[str, Settings]
     cells: dict[str, dict[int, Cell]]
-    baselines: dict[Kind, dict[str, str]]
+    baselines: dict[Budget, dict[str, str]]
 
 
 class CellError(RuntimeError):
     """A cell failed; the message names its log."""
 
 
-def plan(experiment: Experiment, chosen: Mapping[str, Settings]) -> Plan:
-    """Count the arms and lay the cells out: against an arm of r times the FLOPs the baseline has r times the steps."""
+def design_experiment(experiment: Experiment, chosen: Mapping[str, Settings]) -> ExperimentDesign:
+    """Count the FLOPs of the arms and list the cells.
+
+    At equal FLOPs, an arm that computes r times as much as the baseline meets a baseline with r times the steps.
+    """
     costs = {arm: count_arm(experiment.parse(settings | chosen[arm])) for arm, settings in experiment.arms.items()}
     cells = {arm: cells_of(experiment, arm, chosen[arm]) for arm in experiment.arms}
     baseline = experiment.baseline
-    baselines: dict[Kind, dict[str, str]] = {"equal_steps": dict.fromkeys(experiment.compared_arms, baseline)}
+    baselines: dict[Budget, dict[str, str]] = {"equal_steps": dict.fromkeys(experiment.compared_arms, baseline)}
     if experiment.equal_flops:
         baselines["equal_flops"] = {}
         for arm in experiment.compared_arms:
@@ -61,7 +65,7 @@ def plan(experiment: Experiment, chosen: Mapping[str, Settings]) -> Plan:
                 longer = next(iter(series.values())).arm
                 cells[longer] = series
             baselines["equal_flops"][arm] = longer
-    return Plan(costs, dict(chosen), cells, baselines)
+    return ExperimentDesign(costs, dict(chosen), cells, baselines)
 
 
 def flop_matched_steps(arm: ArmCost, baseline: ArmCost) -> int:
@@ -133,16 +137,16 @@ def read_result(experiment: Experiment, cell: Cell) -> dict[str, Any] | None:
     path = cell.directory / RESULT_FILE
     if not path.is_file():
         return None
-    _check_order(experiment, cell)
+    _check_spec(experiment, cell)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def compare(experiment: Experiment, planned: Plan) -> dict[str, Any]:
+def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     """Everything that is known of an experiment, as JSON: costs, summaries, verdicts; unfinished cells among it."""
     task = experiment.parse(experiment.arms[experiment.baseline]).training.task
     results = {
         series: {seed: result for seed, cell in cells.items() if (result := read_result(experiment, cell)) is not None}
-        for series, cells in planned.cells.items()
+        for series, cells in design.cells.items()
     }
     names = [
         name for name in score_names(task) if any(name in r["scores"] for s in results.values() for r in s.values())
@@ -150,16 +154,16 @@ def compare(experiment: Experiment, planned: Plan) -> dict[str, Any]:
     return {
         "experiment": _described(experiment),
         "arms": {
-            arm: {"settings": settings | planned.chosen[arm], "cost": asdict(planned.costs[arm])}
+            arm: {"settings": settings | design.chosen[arm], "cost": asdict(design.costs[arm])}
             for arm, settings in experiment.arms.items()
         },
         "series": {series: _series(found, names) for series, found in results.items()},
         "comparisons": {
-            kind: {name: _verdicts(experiment, planned, kind, name, results) for name in names}
-            for kind in planned.baselines
+            budget: {name: _verdicts(experiment, design, budget, name, results) for name in names}
+            for budget in design.baselines
         },
         "missing": [
-            [series, seed] for series, cells in planned.cells.items() for seed in cells if seed not in results[series]
+            [series, seed] for series, cells in design.cells.items() for seed in cells if seed not in results[series]
         ],
     }
 
@@ -168,8 +172,8 @@ def _run_process(
     experiment: Experiment, cell: Cell, num_jobs: int, running: set[subprocess.Popen], lock: threading.Lock
 ) -> None:
     cell.directory.mkdir(parents=True, exist_ok=True)
-    _check_order(experiment, cell)
-    write_json(asdict(_order_of(experiment, cell)), cell.directory / ORDER_FILE)
+    _check_spec(experiment, cell)
+    write_json(asdict(_spec_of(experiment, cell)), cell.directory / SPEC_FILE)
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // num_jobs))}
     with (cell.directory / LOG_FILE).open("a", encoding="utf-8") as log:
         command = [sys.executable, "-m", "llm_jepa.experiments.cell", str(cell.directory)]
@@ -185,17 +189,17 @@ def _run_process(
         )
 
 
-def _order_of(experiment: Experiment, cell: Cell) -> CellOrder:
+def _spec_of(experiment: Experiment, cell: Cell) -> CellSpec:
     settings = {**experiment.settings, **cell.settings, "seed": cell.seed}
     if cell.test_split is not None:
         settings["dataset_test_split"] = cell.test_split
     evaluation = asdict(experiment.evaluation)
-    return CellOrder(str(experiment.recipe), as_overrides(settings), **evaluation, keep_model=experiment.keep_models)
+    return CellSpec(str(experiment.recipe), as_overrides(settings), **evaluation, keep_model=experiment.keep_models)
 
 
-def _check_order(experiment: Experiment, cell: Cell) -> None:
-    path = cell.directory / ORDER_FILE
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != asdict(_order_of(experiment, cell)):
+def _check_spec(experiment: Experiment, cell: Cell) -> None:
+    path = cell.directory / SPEC_FILE
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != asdict(_spec_of(experiment, cell)):
         raise ValueError(
             f"{cell.directory} was run with other settings than {experiment.path} has now. Give the experiment "
             "another `output_dir`, or remove that directory."
@@ -234,7 +238,7 @@ def _series(found: Results, names: list[str]) -> dict[str, Any]:
 
 
 def _verdicts(
-    experiment: Experiment, planned: Plan, kind: Kind, name: str, results: dict[str, Results]
+    experiment: Experiment, design: ExperimentDesign, budget: Budget, name: str, results: dict[str, Results]
 ) -> dict[str, Any]:
     """Arm -> its verdict by one score, with the figures that it rests on."""
     scores = {
@@ -247,7 +251,7 @@ def _verdicts(
     by_arm = verdicts(
         scores,
         arms=experiment.compared_arms,
-        baseline=planned.baselines[kind],
+        baseline=design.baselines[budget],
         seeds=experiment.seeds,
         rows=rows,
         higher_is_better=name not in LOWER_IS_BETTER,

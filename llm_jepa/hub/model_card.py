@@ -41,6 +41,8 @@ TRAINING_OPTIONS = (
 )  # fmt: skip
 
 
+MEASURED_ON = ("task", "dataset", "dataset_config", "split", "rows", "max_new_tokens", "backend")
+"""What the scores of two checkpoints must share to stand in one table."""
 CARD_SETTINGS = (*JEPA_OPTIONS, *TRAINING_OPTIONS, "source_column", "target_column")
 """The settings that a card shows."""
 
@@ -235,15 +237,19 @@ def _results(facts: CardFacts) -> str:
     tuned = scores.get("tuned")
     if tuned is None:
         return ""
-    alike = [arm for arm in ("base", "tuned") if arm in scores and _comparable(scores[arm]) == _comparable(tuned)]
+    alike = [
+        checkpoint
+        for checkpoint in ("base", "tuned")
+        if checkpoint in scores and _comparable(scores[checkpoint]) == _comparable(tuned)
+    ]
     names = score_names(tuned["task"])
     lines = [f"| model | {' | '.join(names)} | n |", "|---" * (len(names) + 2) + "|"]
-    for arm in alike:
-        rates = [Rate(**scores[arm]["scores"][name]) for name in names]
+    for checkpoint in alike:
+        rates = [Rate(**scores[checkpoint]["scores"][name]) for name in names]
         shown = [
             f"{100 * rate.fraction:.1f} ± {100 * rate.standard_error:.1f}" if rate.count else "-" for rate in rates
         ]
-        lines.append(f"| {arm} | {' | '.join(shown)} | {rates[0].count} |")
+        lines.append(f"| {checkpoint} | {' | '.join(shown)} | {rates[0].count} |")
     merged = " The adapter was measured before it was merged." if facts.kind == "model" and _is_adapter(facts) else ""
     text = (
         f"In % ± standard error, on {_link(facts.scored_name, facts.sources.scored.id, 'datasets/')}, "
@@ -299,8 +305,8 @@ def _conditions(scores: dict[str, Any]) -> str:
 
 
 def _comparable(scores: dict[str, Any]) -> list[Any]:
-    """What two arms must share to stand in one table."""
-    return [value for name, value in sorted(scores.items()) if name not in ("scores", "date", "arm")]
+    """What two checkpoints must share to stand in one table."""
+    return [scores.get(name) for name in MEASURED_ON]
 
 
 def _is_adapter(facts: CardFacts) -> bool:

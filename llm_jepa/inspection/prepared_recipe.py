@@ -19,7 +19,7 @@ from llm_jepa.layouts import RowsLayout
 from llm_jepa.layouts.choice import choose_layout
 from llm_jepa.layouts.collator import JEPACollator
 from llm_jepa.layouts.masks import MaskForm
-from llm_jepa.models.known import resolve_model
+from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_tokenizer, meta_model
 from llm_jepa.recipe import Recipe
 from llm_jepa.trainer import JEPATrainer

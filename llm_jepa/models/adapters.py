@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.files.hub_errors import hub_errors_explained
-from llm_jepa.models.known import HUB_TIMEOUT_SECONDS, find_known_model
+from llm_jepa.models.known_models import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.runs.record import read_json, read_run
 
 ADAPTER_WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)

@@ -8,7 +8,7 @@ import torch
 from huggingface_hub.errors import HTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_jepa.models.known import KNOWN_MODELS, resolve_model
+from llm_jepa.models.known_models import KNOWN_MODELS, resolve_model
 from llm_jepa.recipe import Recipe
 
 SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")

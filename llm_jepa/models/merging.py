@@ -15,7 +15,7 @@ from trl import ModelConfig, get_quantization_config
 
 from llm_jepa.files.staged import staged_directory
 from llm_jepa.models.adapters import Adapter, find_adapter, fit_embeddings, load_adapter, read_adapter_config
-from llm_jepa.models.known import resolve_model
+from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import drop_idle_sampling, load_errors_explained, load_tokenizer
 from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked

@@ -20,7 +20,7 @@ from llm_jepa.preparers.records import NOT_AS_PUBLISHED, UNCHECKED_HINT, Record,
 
 TIMEOUT_SECONDS = 30.0
 HUB_SCHEME = "hf://datasets/"
-# How a Hub that cannot be used shows itself: see `llm_jepa.models.known`.
+# How a Hub that cannot be used shows itself: see `llm_jepa.models.known_models`.
 FETCH_ERRORS = (HTTPError, HTTPException, OSError, RuntimeError, json.JSONDecodeError)
 
 

@@ -23,8 +23,8 @@ RECIPE_FILE = "recipe.yaml"
 """The resolved settings of the run."""
 ENVIRONMENT_FILE = "environment.json"
 """Versions, device and number of processes of its training."""
-SCORES_FILE = "scores-{arm}.json"
-"""What `llm-jepa eval` measured of an arm."""
+SCORES_FILE = "scores-{checkpoint}.json"
+"""What `llm-jepa eval` measured of a checkpoint, base or tuned."""
 RUN_FOLDER = "run"
 """In a merged model: the record of the run that it comes from."""
 
@@ -66,12 +66,12 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("llm-jepa", "torch", "transformers", "trl", "peft")
-SCORES_FILES = {arm: SCORES_FILE.format(arm=arm) for arm in ("base", "tuned")}
+SCORES_FILES = {checkpoint: SCORES_FILE.format(checkpoint=checkpoint) for checkpoint in ("base", "tuned")}
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run; `scores` is arm -> the content of its scores file. What is not there is empty."""
+    """What is known of a run; `scores` is checkpoint -> the content of its scores file. What is not there is empty."""
 
     settings: dict[str, Any]
     state: TrainerState | None
@@ -92,7 +92,7 @@ def read_run(directory: Path) -> RunRecord:
         settings=read_settings(recipe) if recipe.is_file() else {},
         state=_read_state(state),
         environment=read_json(directory / ENVIRONMENT_FILE),
-        scores={arm: read_json(path) for arm, path in _scores_files(directory).items()},
+        scores={checkpoint: read_json(path) for checkpoint, path in _scores_files(directory).items()},
     )
 
 
@@ -138,13 +138,13 @@ def toolkit_commit() -> str | None:
 
 
 def _scores_files(directory: Path) -> dict[str, Path]:
-    """Arm -> its scores, those left out that are older than the weights in the directory."""
+    """Checkpoint -> its scores, those left out that are older than the weights in the directory."""
     weights = max((path.stat().st_mtime_ns for path in directory.glob("*.safetensors")), default=0)
     found = {}
-    for arm, name in SCORES_FILES.items():
+    for checkpoint, name in SCORES_FILES.items():
         path = directory / name
-        if path.is_file() and (arm == "base" or path.stat().st_mtime_ns >= weights):
-            found[arm] = path
+        if path.is_file() and (checkpoint == "base" or path.stat().st_mtime_ns >= weights):
+            found[checkpoint] = path
         elif path.is_file():
             logger.warning("%s is older than the weights and not quoted. Evaluate again.", path)
     return found

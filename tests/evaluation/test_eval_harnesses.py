@@ -211,7 +211,7 @@ def test_the_commands_of_the_readme_run(directory, tmp_path):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copytree(directory / "data", tmp_path / "data")
     shutil.copytree(directory / "model", tmp_path / "MODEL")
-    base_alone = "--arms base --model_name_or_path MODEL --max_new_tokens 8"
+    base_alone = "--checkpoints base --model_name_or_path MODEL --max_new_tokens 8"
     table = run(f"{commands[0]} {base_alone}", tmp_path)
     assert "stop rate" in table
     assert re.search(r"┃ +base ┃", table)

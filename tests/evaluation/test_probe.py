@@ -1,4 +1,4 @@
-"""The embeddings that are looked at are those of the views, by each arm; figures and pictures are written."""
+"""The embeddings that are looked at are those of the views, by each checkpoint; figures and pictures are written."""
 
 import json
 
@@ -8,7 +8,7 @@ from datasets import Dataset
 from peft import PeftModel
 
 from llm_jepa.cli import main
-from llm_jepa.evaluation.probe import describe, embed_arms, view_sequences
+from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
@@ -38,7 +38,9 @@ def trained(tmp_path_factory):
 def test_embeddings_are_the_plain_models_at_the_last_token_of_each_view(trained, source_view):
     recipe = parse_recipe([str(trained), "--jepa_source_view", source_view])
     sequences = view_sequences(recipe, tiny_tokenizer(), None)
-    base, tuned = embed_arms(recipe, ["base", "tuned"], sequences, 3, tiny_tokenizer(), lambda arm, rows: None)
+    base, tuned = embed_checkpoints(
+        recipe, ["base", "tuned"], sequences, 3, tiny_tokenizer(), lambda checkpoint, rows: None
+    )
     adapter = PeftModel.from_pretrained(tiny_llama(), recipe.output_dir)
     for embeddings, model in ((base, tiny_llama()), (tuned, adapter)):
         for ids, actual_ND in zip(sequences, (embeddings.source_ND, embeddings.target_ND), strict=True):

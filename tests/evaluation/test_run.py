@@ -22,7 +22,7 @@ from llm_jepa.evaluation.run import (
     score,
     write_predictions,
 )
-from llm_jepa.models.compared import choose_arms, load_arms
+from llm_jepa.models.base_and_tuned import choose_checkpoints, load_checkpoints
 from llm_jepa.models.merging import merge
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.scoring.tasks import Rate
@@ -78,29 +78,31 @@ def trained(tmp_path_factory):
     return recipe
 
 
-def results_of(recipe, arms, **settings):
+def results_of(recipe, checkpoints, **settings):
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, settings.pop("max_rows", None))
-    return list(evaluate(recipe, arms, tokenizer, rows, LIMIT, batch_size=3, **settings))
+    return list(evaluate(recipe, checkpoints, tokenizer, rows, LIMIT, batch_size=3, **settings))
 
 
 def test_base_and_adapter_are_scored_on_the_same_rows(trained):
     recipe = parse_recipe([str(trained)])
     finished = []
-    base, tuned = results_of(recipe, choose_arms(recipe), progress=lambda arm, rows: finished.append((arm, rows)))
-    assert (base.arm, base.location) == ("base", recipe.settings["model_name_or_path"])
+    base, tuned = results_of(
+        recipe, choose_checkpoints(recipe), progress=lambda checkpoint, rows: finished.append((checkpoint, rows))
+    )
+    assert (base.checkpoint, base.location) == ("base", recipe.settings["model_name_or_path"])
     assert [base.scores[name] for name in ("strict", "stopped", "capped")] == [Rate(8, 8), Rate(0, 8), Rate(8, 8)]
     assert all(row.values["strict"] for row in base.rows)
 
     adapter = PeftModel.from_pretrained(tiny_llama(seed=3), recipe.output_dir)
     expected = written_by(adapter)
-    assert (tuned.arm, tuned.location) == ("tuned", str(recipe.output_dir))
+    assert (tuned.checkpoint, tuned.location) == ("tuned", str(recipe.output_dir))
     assert [row.prediction for row in tuned.predictions] == [completion.text for completion in expected]
     assert [row.stopped for row in tuned.predictions] == [completion.stopped for completion in expected]
     assert tuned.scores["strict"].hits < 8
     assert [row.gold for row in tuned.predictions] == [row.gold for row in base.predictions]
     assert [row.source for row in tuned.predictions] == [pair["source"] for pair in PAIRS]
-    assert finished == [(arm, rows) for arm in ("base", "tuned") for rows in (0, 3, 3, 2)]
+    assert finished == [(checkpoint, rows) for checkpoint in ("base", "tuned") for rows in (0, 3, 3, 2)]
 
 
 def test_an_arm_alone_gives_what_it_gives_beside_the_other(trained):
@@ -117,7 +119,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
     class StopHereError(Exception):
         pass
 
-    def interrupt(arm, num_rows):
+    def interrupt(checkpoint, num_rows):
         calls.append(num_rows)
         if len(calls) == 3:
             raise StopHereError
@@ -133,7 +135,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
         partial.write_text(text)
         finished = []
         (resumed,) = results_of(
-            recipe, ["tuned"], progress=lambda arm, rows, seen=finished: seen.append(rows), directory=tmp_path
+            recipe, ["tuned"], progress=lambda checkpoint, rows, seen=finished: seen.append(rows), directory=tmp_path
         )
         assert resumed == whole
         assert finished == ([known, 2] if known == 6 else [known, 3, 2])
@@ -141,7 +143,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
     partial.write_text(torn)
     other = parse_recipe([str(trained), "--seed", "7"])
     finished = []
-    results_of(other, ["tuned"], progress=lambda arm, rows: finished.append(rows), directory=tmp_path)
+    results_of(other, ["tuned"], progress=lambda checkpoint, rows: finished.append(rows), directory=tmp_path)
     assert finished == [0, 3, 3, 2]
 
 
@@ -158,10 +160,10 @@ def test_a_full_model_is_loaded_from_the_output_directory(trained, tmp_path):
     [(["--bf16", "true"], torch.bfloat16), ([], torch.float32), (["--dtype", "bfloat16"], torch.bfloat16)],
 )
 def test_weights_have_the_precision_that_training_computed_in(trained, overrides, dtype):
-    for arm, _, model in load_arms(parse_recipe([str(trained), *overrides]), ["base", "tuned"], 0):
+    for checkpoint, _, model in load_checkpoints(parse_recipe([str(trained), *overrides]), ["base", "tuned"], 0):
         weights = dict(model.named_parameters())
         adapter = {name for name in weights if "lora" in name}
-        assert bool(adapter) == (arm == "tuned")
+        assert bool(adapter) == (checkpoint == "tuned")
         assert {weights[name].dtype for name in weights.keys() - adapter} == {dtype}
         assert {weights[name].dtype for name in adapter} <= {torch.float32}
 
@@ -304,8 +306,8 @@ def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, caps
     base = [table[name][0] for name in ("strict", "prefix", "contains", "stop rate", "cap rate", "rows")]
     assert base == ["100.0 % ± 0.0", "100.0 %", "100.0 %", "0.0 %", "100.0 %", "2"]
     assert f"tuned: {trained.parent / 'run'}" in printed
-    for arm in ("base", "tuned"):
-        assert len((tmp_path / f"predictions-{arm}.jsonl").read_text().splitlines()) == 2
+    for checkpoint in ("base", "tuned"):
+        assert len((tmp_path / f"predictions-{checkpoint}.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("subject", ["run", "adapter", "model"])
@@ -317,16 +319,16 @@ def test_a_run_an_adapter_and_a_model_are_evaluated_as_the_recipe_is(subject, tr
     columns = ["--source_column", "source", "--target_column", "target", "--bf16", "false"]
     data = ["--dataset_name", str(trained.parent / "data"), *columns]
     if subject == "run":
-        command, arms = [str(run)], ["base", "tuned"]
+        command, checkpoints = [str(run)], ["base", "tuned"]
     elif subject == "adapter":
         adapter = tmp_path / "adapter"
         shutil.copytree(run, adapter, ignore=shutil.ignore_patterns("recipe.yaml"))
-        command, arms = [str(adapter), *data], ["base", "tuned"]
+        command, checkpoints = [str(adapter), *data], ["base", "tuned"]
     else:
-        command, arms = [str(trained.parent / "model"), *data], ["base"]
+        command, checkpoints = [str(trained.parent / "model"), *data], ["base"]
     assert main(["eval", *command, *limits, str(tmp_path / subject)]) == 0
-    for arm in arms:
-        name = f"predictions-{arm}.jsonl"
+    for checkpoint in checkpoints:
+        name = f"predictions-{checkpoint}.jsonl"
         assert (tmp_path / subject / name).read_text() == (tmp_path / "recipe" / name).read_text()
 
 
@@ -338,7 +340,7 @@ def test_a_model_without_data_is_told_what_is_missing(trained, capsys):
 
 def test_the_base_alone_is_evaluated_before_training_and_leaves_no_output_directory(trained, tmp_path, capsys):
     output_dir = tmp_path / "run"
-    main(["eval", str(trained), "--arms", "base", "--max_rows", "1", "--output_dir", str(output_dir)])
+    main(["eval", str(trained), "--checkpoints", "base", "--max_rows", "1", "--output_dir", str(output_dir)])
     assert "base" in capsys.readouterr().out
     assert not output_dir.exists()
 
@@ -348,14 +350,14 @@ def test_bad_input_is_named(trained, tmp_path):
     recipe = parse_recipe([path])
     for wanted in (["tuned", "tunde"], ["base", "base"], [""]):
         with pytest.raises(ValueError, match="allowed are base, tuned, each once"):
-            choose_arms(recipe, wanted)
+            choose_checkpoints(recipe, wanted)
     with pytest.raises(ValueError, match="holds no trained model or adapter"):
-        choose_arms(parse_recipe([path, "--output_dir", str(tmp_path)]))
+        choose_checkpoints(parse_recipe([path, "--output_dir", str(tmp_path)]))
     with pytest.raises(ValueError, match="was trained from"):
-        choose_arms(parse_recipe([path, "--model_name_or_path", "another"]))
+        choose_checkpoints(parse_recipe([path, "--model_name_or_path", "another"]))
     scratch = parse_recipe([str(save_recipe(tmp_path, output_dir=str(recipe.output_dir), from_scratch=True))])
     with pytest.raises(ValueError, match="there is no base"):
-        choose_arms(scratch, ["base"])
+        choose_checkpoints(scratch, ["base"])
     with pytest.raises(ValueError, match="`max_rows` is 0"):
         load_rows(recipe, tiny_tokenizer(), max_rows=0)
     Dataset.from_list([{"input_ids": [1], "labels": [1]}]).to_json(tmp_path / "ids.jsonl")

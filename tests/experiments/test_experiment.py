@@ -14,7 +14,7 @@ from llm_jepa.cli import main
 from llm_jepa.compute.flops import StepCounts, step_flops
 from llm_jepa.experiments.arm_cost import ArmCost, count_arm, recipe_model_size
 from llm_jepa.experiments.cell import LOCK_FILE, RESULT_FILE
-from llm_jepa.experiments.comparison import LOG_FILE, chosen_points, compare, flop_matched_steps, plan
+from llm_jepa.experiments.comparison import LOG_FILE, chosen_points, compare, design_experiment, flop_matched_steps
 from llm_jepa.experiments.report import render_html, render_markdown
 from llm_jepa.experiments.spec import read_experiment
 from tests.tiny import PAIRS, save_tiny_model, tiny_tokenizer
@@ -145,7 +145,7 @@ def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finishe
     experiment = read_experiment(written("incomplete"))
     shutil.copytree(read_experiment(finished).output_dir, experiment.output_dir)
     (experiment.output_dir / "cells" / "jepa" / "2" / RESULT_FILE).unlink()
-    report = compare(experiment, plan(experiment, {arm: {} for arm in experiment.arms}))
+    report = compare(experiment, design_experiment(experiment, {arm: {} for arm in experiment.arms}))
     verdict = report["comparisons"]["equal_steps"]["strict"]["jepa"]
     assert (verdict["outcome"], verdict["difference"], verdict["adjusted_p_value"]) == ("incomplete", None, None)
     assert report["missing"] == [["jepa", 2]]

@@ -53,12 +53,12 @@ def make_run(directory: Path) -> Path:
         "num_processes": 2,
     }
     (run / "environment.json").write_text(json.dumps(environment))
-    for arm, hits in (("base", 1), ("tuned", 3)):
+    for checkpoint, hits in (("base", 1), ("tuned", 3)):
         names = ("strict", "prefix", "contains", "stopped", "capped", "equivalent", "equivalent_nontrivial")
         rates = {name: {"hits": hits, "count": 8} for name in names}
-        scores = {"arm": arm, "dataset": settings["dataset_name"], **SCORES, "scores": rates}
-        (run / f"scores-{arm}.json").write_text(json.dumps(scores))
-        (run / f"predictions-{arm}.jsonl").write_text(json.dumps(PAIRS[0]))
+        scores = {"checkpoint": checkpoint, "dataset": settings["dataset_name"], **SCORES, "scores": rates}
+        (run / f"scores-{checkpoint}.json").write_text(json.dumps(scores))
+        (run / f"predictions-{checkpoint}.jsonl").write_text(json.dumps(PAIRS[0]))
     (run / "training_args.bin").write_bytes(str(run).encode())
     (run / "checkpoint-7").mkdir()
     (run / "checkpoint-7" / "optimizer.pt").write_bytes(b"optimizer")

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 
 from llm_jepa.hub.publication import hub_id, is_ours, public_settings, refuse_leaks, without_paths
-from llm_jepa.models.known import KNOWN_MODELS, SOURCE_FILE, model_origin
+from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE, model_origin
 
 
 @pytest.mark.parametrize(

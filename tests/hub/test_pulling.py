@@ -55,8 +55,12 @@ def test_a_pulled_recipe_says_how_the_base_is_loaded_and_nothing_else(full_hub, 
             "dtype": "bfloat16", "bf16": False, "use_peft": True, "model_name_or_path": BASE,
         }  # fmt: skip
     data = ["--dataset_name", "d", "--source_column", "source", "--target_column", "target"]
-    recipe, arms = read_subject(ADAPTER, data, None)
-    assert (recipe.model.dtype, recipe.training.trust_remote_code, arms) == ("bfloat16", False, ["base", "tuned"])
+    recipe, checkpoints = read_subject(ADAPTER, data, None)
+    assert (recipe.model.dtype, recipe.training.trust_remote_code, checkpoints) == (
+        "bfloat16",
+        False,
+        ["base", "tuned"],
+    )
 
 
 def test_the_revision_of_an_adapters_base_is_taken(full_hub, published, tmp_path):

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationCon
 
 from llm_jepa.cli import main
 from llm_jepa.entry import MISTAKE_STATUS
-from llm_jepa.models.compared import load_arms
+from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.merging import merge
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.recipe import parse_recipe
@@ -124,7 +124,7 @@ def test_a_base_that_was_saved_quantised_is_taken_as_it_is(form, tmp_path):
     trainer = train(recipe)
     assert trainer is not None
     expected = logits(trainer.model)
-    (_, _, tuned) = next(load_arms(recipe, ["tuned"], 0))
+    (_, _, tuned) = next(load_checkpoints(recipe, ["tuned"], 0))
     assert torch.allclose(logits(tuned), expected, atol=TOLERANCE)
     merge(str(tmp_path / "run"), tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from llm_jepa.cli import main
-from llm_jepa.models.compared import load_arms
+from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.objectives.predictor import FILE_NAME, new_predictor
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
@@ -162,8 +162,8 @@ def test_the_adapter_loaded_on_the_quantised_base_is_the_trained_model(form, dir
     logits = {}
     with torch.no_grad():
         logits["trained"] = trainer.model.eval()(input_ids).logits
-        for arm, _, model in load_arms(recipe, ["base", "tuned"], 0):
-            logits[arm] = model.eval()(input_ids).logits
+        for checkpoint, _, model in load_checkpoints(recipe, ["base", "tuned"], 0):
+            logits[checkpoint] = model.eval()(input_ids).logits
             weights = dict(model.named_parameters())
     assert torch.allclose(logits["tuned"], logits["trained"], atol=1e-5)
     assert (logits["tuned"] - logits["base"]).abs().max() > 0.1

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from llm_jepa.cli import fetch_model as fetch_model_command
-from llm_jepa.models import known as known_models
-from llm_jepa.models.known import KNOWN_MODELS, KnownModel, fetch_model, resolve_model
+from llm_jepa.models import known_models
+from llm_jepa.models.known_models import KNOWN_MODELS, KnownModel, fetch_model, resolve_model
 from llm_jepa.models.loading import drop_idle_sampling, load_tokenizer
 from tests.tiny import save_tiny_model, tiny_llama, tiny_tokenizer
 

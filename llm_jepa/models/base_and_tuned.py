@@ -1,4 +1,4 @@
-"""The arms of an evaluation: the model that a recipe starts from, and what its run made of it."""
+"""The two checkpoints of a recipe: the base model it starts from, and the tuned one its run produced."""
 
 import gc
 from collections.abc import Iterator, Sequence
@@ -13,39 +13,41 @@ from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 from trl import get_quantization_config
 
 from llm_jepa.models.adapters import fit_embeddings, load_adapter
-from llm_jepa.models.known import resolve_model
+from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_errors_explained
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.recipe import Recipe, read_settings
 from llm_jepa.runs.record import RECIPE_FILE
 
-Arm = Literal["base", "tuned"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
+Checkpoint = Literal["base", "tuned"]
+CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 
 
-def choose_arms(recipe: Recipe, wanted: Sequence[str] | None = None) -> list[Arm]:
-    """The arms to evaluate, base first: those wanted, else all that the recipe has.
+def choose_checkpoints(recipe: Recipe, wanted: Sequence[str] | None = None) -> list[Checkpoint]:
+    """The checkpoints to evaluate, base first: those wanted, else all that the recipe has.
 
     Raises:
-        ValueError: An arm is unknown or asked for twice, a run from scratch has no base model, or nothing was
+        ValueError: A checkpoint is unknown or asked for twice, a run from scratch has no base model, or nothing was
             trained yet.
     """
     has_base = not recipe.training.from_scratch
     if wanted is None:
-        wanted = ARMS if has_base else ["tuned"]
-    arms = [arm for arm in ARMS if arm in wanted]
-    if sorted(arms) != sorted(wanted):
-        raise ValueError(f"Arms {','.join(wanted)!r}; allowed are {', '.join(ARMS)}, each once.")
-    if "base" in arms and not has_base:
-        raise ValueError("`from_scratch: true` starts from random weights: there is no base. Take the arm `tuned`.")
-    if "tuned" in arms:
+        wanted = CHECKPOINTS if has_base else ["tuned"]
+    checkpoints = [checkpoint for checkpoint in CHECKPOINTS if checkpoint in wanted]
+    if sorted(checkpoints) != sorted(wanted):
+        raise ValueError(f"Checkpoints {','.join(wanted)!r}; allowed are {', '.join(CHECKPOINTS)}, each once.")
+    if "base" in checkpoints and not has_base:
+        raise ValueError(
+            "`from_scratch: true` starts from random weights: there is no base. Give `--checkpoints tuned`."
+        )
+    if "tuned" in checkpoints:
         _check_run(recipe)
-    return arms
+    return checkpoints
 
 
-def load_arms(
-    recipe: Recipe, arms: Sequence[Arm], num_tokens: int
-) -> Iterator[tuple[Arm, str, PreTrainedModel | PeftModel]]:
+def load_checkpoints(
+    recipe: Recipe, checkpoints: Sequence[Checkpoint], num_tokens: int
+) -> Iterator[tuple[Checkpoint, str, PreTrainedModel | PeftModel]]:
     """Load the models, one at a time. The base's weights are read once if the tuned model is an adapter on them.
 
     `num_tokens` are those of the run's tokenizer, which may know more of them than the base's.
@@ -55,16 +57,16 @@ def load_arms(
     """
     base_location = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
     output_dir = str(recipe.output_dir)
-    adapter = "tuned" in arms and is_adapter(recipe.output_dir)
+    adapter = "tuned" in checkpoints and is_adapter(recipe.output_dir)
     base = None
-    if "base" in arms or adapter:
+    if "base" in checkpoints or adapter:
         base = _load_weights(recipe, base_location)
         fit_embeddings(base, num_tokens)
-    if base is not None and "base" in arms:
+    if base is not None and "base" in checkpoints:
         yield "base", base_location, base
     if base is not None and adapter:
         yield "tuned", output_dir, load_adapter(base, recipe.output_dir)
-    elif "tuned" in arms:
+    elif "tuned" in checkpoints:
         del base
         gc.collect()
         yield "tuned", output_dir, _load_weights(recipe, output_dir)
@@ -87,7 +89,7 @@ def _check_run(recipe: Recipe) -> None:
     if not (is_adapter(directory) or (directory / MODEL_CONFIG).is_file()):
         raise ValueError(
             f"`output_dir: {directory}` holds no trained model or adapter. Train first (llm-jepa train "
-            f"{recipe.path}), or evaluate the base model alone, with the arm `base`."
+            f"{recipe.path}), or evaluate the base model alone with `--checkpoints base`."
         )
     if (directory / RECIPE_FILE).is_file():
         trained = read_settings(directory / RECIPE_FILE)["model_name_or_path"]
