@@ -1,7 +1,7 @@
-"""`llm-jepa COMMAND ...`. One module per command, imported only when it is called.
+"""`llm-jepa COMMAND ...`. One module per command, imported when its command line has been read and found right.
 
-A command's module has `add_arguments(parser)` and `run(args) -> exit status`, and the first line of its docstring is
-its help. A command that takes a RECIPE (an argument `recipe`) gets what else stands on the command line, overrides of
+A command's module has `run(args) -> exit status`, and the first line of its docstring is its help; `arguments` has the
+arguments of all. A command that takes a RECIPE (an argument `recipe`) gets the rest of its command line, overrides of
 the recipe, as `args.overrides`.
 """
 
@@ -11,6 +11,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from llm_jepa.cli.arguments import ADD_ARGUMENTS
 from llm_jepa.entry import entry_point
 
 COMMANDS = {
@@ -36,17 +37,12 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="llm-jepa", description="Fine-tune causal LMs with LLM-JEPA.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    run = None
     for name, module_name in COMMANDS.items():
         summary = _summary(module_name)
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        if argv[:1] == [name]:
-            module = importlib.import_module(f"{__name__}.{module_name}")
-            module.add_arguments(command)
-            run = module.run
+        ADD_ARGUMENTS[name](command)
     args = _parse(parser, argv)
-    assert run is not None, "argparse ends the program when there is no command"
-    return run(args)
+    return importlib.import_module(f"{__name__}.{COMMANDS[args.command]}").run(args)
 
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

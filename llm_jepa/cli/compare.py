@@ -1,7 +1,6 @@
 """Run an experiment, arms x seeds, and say whether JEPA helped."""
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -19,15 +18,6 @@ from llm_jepa.experiments.report import render_html, render_markdown
 from llm_jepa.experiments.spec import Experiment, read_experiment, search_cells
 
 REPORT = "report"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "An interrupted comparison is taken up where it stopped; finished cells are kept."
-    parser.add_argument(
-        "experiment", metavar="EXPERIMENT", type=Path, help="YAML file of arms, seeds and a base recipe"
-    )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
-    parser.add_argument("--report_only", action="store_true", help="run nothing; report what is finished")
 
 
 def run(args: argparse.Namespace) -> int:

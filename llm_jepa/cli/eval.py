@@ -1,10 +1,8 @@
 """Score the base and the tuned model of a recipe, or one model or adapter, on held-out rows."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import datasets
 import transformers
@@ -13,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from llm_jepa.evaluation.run import (
-    BACKENDS,
     CheckpointResult,
     evaluate,
     load_rows,
@@ -22,36 +19,10 @@ from llm_jepa.evaluation.run import (
     write_scores,
 )
 from llm_jepa.evaluation.subject import read_subject
-from llm_jepa.models.base_and_tuned import CHECKPOINTS, Checkpoint
+from llm_jepa.models.base_and_tuned import Checkpoint
 from llm_jepa.scoring.tasks import Rate, score_names
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa eval RECIPE|RUN|ADAPTER|MODEL [options] [--key value ...]"
-    parser.epilog = "Every key of the recipe can be overridden: --dataset_test_split 'test[:500]'."
-    parser.add_argument(
-        "recipe", metavar="RECIPE", help="recipe; or a run's, adapter's or model's directory or Hub id"
-    )
-    parser.add_argument(
-        "--checkpoints",
-        metavar="CHECKPOINT[,CHECKPOINT]",
-        help=f"what to evaluate: {','.join(CHECKPOINTS)} (default: all)",
-    )
-    parser.add_argument("--max_rows", type=int, metavar="N", help="evaluate the first N held-out rows (default: all)")
-    parser.add_argument("--max_new_tokens", type=int, default=128, metavar="N", help="limit per row (default: 128)")
-    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
-    parser.add_argument("--backend", choices=BACKENDS, default="transformers", help="what generates")
-    parser.add_argument(
-        "--vllm_options", type=json_object, metavar="JSON", help="for vllm.LLM: '{\"tensor_parallel_size\": 2}'"
-    )
-    parser.add_argument(
-        "--predictions",
-        type=Path,
-        metavar="DIR",
-        help="where to write predictions-*.jsonl and scores-*.json (default: output_dir, if it is here)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,14 +59,6 @@ def run(args: argparse.Namespace) -> int:
     if directory is not None:
         console.print(f"predictions and scores: {directory}", soft_wrap=True)
     return 0
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """A JSON object; argparse names this function where the text is none."""
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError(text)
-    return content
 
 
 def _table(results: Sequence[CheckpointResult], names: Sequence[str]) -> Table:

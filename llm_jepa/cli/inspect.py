@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import Tensor
 from trl import ScriptArguments
 
+from llm_jepa.cli.arguments import HUB_ROWS
 from llm_jepa.inspection.data_profile import DataProfile, FieldProfile, profile_data
 from llm_jepa.inspection.recipe_rows import InspectedRow, Inspection, inspect_recipe
 from llm_jepa.recipe import REQUIRED, parse_recipe, read_overrides
@@ -19,24 +20,8 @@ RECIPE_SUFFIXES = (".yaml", ".yml")
 REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")
 """Of a recipe; nothing is written."""
 DATA_KEYS = ("dataset_config", "dataset_train_split")
-HUB_ROWS = 10_000
-"""How much of a data set is read over a network, unless said otherwise."""
 MASK_CELLS = 96
 SHOWN_DROPPED = 10
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = (
-        "llm-jepa inspect RECIPE [--rows N] [--key value ...]\n"
-        "       llm-jepa inspect DATA [--rows N] [--max_rows N] [--dataset_config NAME] [--dataset_train_split NAME]"
-    )
-    parser.add_argument(
-        "recipe", metavar="RECIPE|DATA", help="YAML file of settings, or a Hub id, a file or a directory of data"
-    )
-    parser.add_argument(
-        "--rows", type=int, default=2, help="how many rows, or values of a field, to show (default: 2)"
-    )
-    parser.add_argument("--max_rows", type=int, help=f"rows of DATA to read (default: all; of the Hub {HUB_ROWS:,})")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,40 +13,14 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from llm_jepa.compute.devices import GIB, GPU, GPUS, TERA, find_gpu, recognise_gpu
-from llm_jepa.planning.calibration import CALIBRATION_STEPS, calibrate
+from llm_jepa.compute.devices import GIB, GPU, TERA, find_gpu, recognise_gpu
+from llm_jepa.planning.calibration import calibrate
 from llm_jepa.planning.changes import Change, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests
-from llm_jepa.planning.memory import LAUNCHES, Launch
+from llm_jepa.planning.memory import Launch
 from llm_jepa.planning.plan import FITS, RECIPE, Plan, make_plan
 from llm_jepa.planning.workload import ARMS, SFT, with_view
 from llm_jepa.recipe import parse_recipe
-
-POINT = 0.01
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa plan RECIPE [options] [--key value ...]"
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-    parser.add_argument("--gpu", metavar="NAME", help=f"for which memory and hours are planned: {', '.join(GPUS)}")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="how many of them (default: 1)")
-    parser.add_argument("--launch", choices=LAUNCHES, help="file of recipes/accelerate (default: single or multi-gpu)")
-    parser.add_argument("--price_per_hour", "--price-per-hour", type=float, metavar="P", help="of one GPU")
-    parser.add_argument(
-        "--request_seconds", "--request-seconds", type=float, metavar="S", help="time of a GPU that a request takes"
-    )
-    parser.add_argument(
-        "--gain",
-        type=float,
-        metavar="SHARE",
-        help=f"share of requests that need not be asked again (default: {POINT}, a point of accuracy)",
-    )
-    parser.add_argument(
-        "--calibrate",
-        action="store_true",
-        help=f"train {CALIBRATION_STEPS} steps on this machine and go by their time",
-    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,24 +14,7 @@ from llm_jepa.evaluation.embedding_figures import draw_maps
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
 from llm_jepa.evaluation.run import load_run_tokenizer
 from llm_jepa.evaluation.subject import read_subject
-from llm_jepa.models.base_and_tuned import CHECKPOINTS, Checkpoint
-
-DEFAULT_ROWS = 500
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa probe RECIPE [options] [--key value ...]"
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
-    parser.add_argument(
-        "--checkpoints",
-        metavar="CHECKPOINT[,CHECKPOINT]",
-        help=f"what to look at: {','.join(CHECKPOINTS)} (default: all)",
-    )
-    parser.add_argument("--max_rows", type=int, default=DEFAULT_ROWS, metavar="N", help="held-out rows (default: 500)")
-    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
-    parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="where to write probe.json and probe.svg (default: output_dir)"
-    )
+from llm_jepa.models.base_and_tuned import Checkpoint
 
 
 def run(args: argparse.Namespace) -> int:

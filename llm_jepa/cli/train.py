@@ -6,12 +6,6 @@ from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa train RECIPE [--key value ...]"
-    parser.epilog = "Every key of the recipe can be overridden: --learning_rate 1e-4 --report_to trackio."
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
-
-
 def run(args: argparse.Namespace) -> int:
     recipe = parse_recipe([args.recipe, *args.overrides])
     train(recipe)

@@ -1,41 +1,70 @@
-"""`llm-jepa` lists its commands at once, imports only the one that is called, and hands it what is its own."""
+"""`llm-jepa` answers at once where nothing is to be computed, and hands a command what is its own."""
 
 import importlib
+import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from llm_jepa import cli
+from llm_jepa.cli import arguments
 from llm_jepa.entry import MISTAKE_STATUS
+from llm_jepa.evaluation.run import BACKENDS
+from llm_jepa.models.base_and_tuned import CHECKPOINTS
+from llm_jepa.models.known_models import KNOWN_MODELS
+
+HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
+"""Libraries whose import takes seconds."""
+PROGRAM = """
+import json, sys
+from llm_jepa.cli import main
+for argv in json.loads(sys.argv[1]):
+    try:
+        main(argv)
+    except SystemExit as ended:
+        print(f"status {ended.code}")
+print("imported:", *(name for name in json.loads(sys.argv[2]) if name in sys.modules))
+"""
 
 
-def test_help_lists_every_command_without_importing_torch():
-    """A list of commands must not take the seconds that torch takes."""
-    program = (
-        "import sys\n"
-        "from llm_jepa.cli import main\n"
-        "try:\n    main(['--help'])\n"
-        "finally:\n    assert 'torch' not in sys.modules"
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+def ran(*command_lines: list[str], heavy: Sequence[str] = HEAVY, directory: Path | None = None) -> str:
+    """What command lines print in one fresh process, and at its end which heavy libraries they imported."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps(command_lines), json.dumps(heavy)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=directory)
     assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def test_help_needs_no_library_that_takes_seconds():
+    """The list of commands, and the help of every command."""
+    printed = ran(["--help"], *([command, "--help"] for command in cli.COMMANDS))
+    assert printed.count("status 0") == 1 + len(cli.COMMANDS)
+    assert "imported:\n" in printed
     for command in cli.COMMANDS:
-        assert command in result.stdout
+        assert f"usage: llm-jepa {command}" in printed
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS.values())
 def test_a_command_has_what_the_dispatcher_needs(name):
     module = importlib.import_module(f"llm_jepa.cli.{name}")
     assert module.__doc__.partition("\n")[0].endswith(".")
-    assert callable(module.add_arguments)
     assert callable(module.run)
 
 
 def test_every_module_is_a_command():
-    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__"}
+    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__", "arguments"}
     assert modules == set(cli.COMMANDS.values())
+    assert arguments.ADD_ARGUMENTS.keys() == cli.COMMANDS.keys()
+
+
+def test_the_choices_in_the_help_are_those_of_the_modules():
+    """They are written out where nothing heavy is imported."""
+    assert arguments.CHECKPOINTS == CHECKPOINTS
+    assert arguments.BACKENDS == BACKENDS
+    assert tuple(KNOWN_MODELS) == arguments.MODELS
 
 
 def test_what_is_left_over_overrides_the_recipe(tmp_path, capsys):

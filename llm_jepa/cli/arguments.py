@@ -1,0 +1,177 @@
+"""The arguments of every command. Imports nothing heavy, so that help and usage errors come at once.
+
+Choices that belong to a module which needs torch are written out here; a test holds them equal to that module's.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llm_jepa.compute.devices import GPUS
+from llm_jepa.planning.memory import LAUNCHES
+
+CHECKPOINTS = ("base", "tuned")
+BACKENDS = ("transformers", "vllm")
+MODELS = ("smollm2-135m-instruct",)
+DTYPES = ("float32", "bfloat16", "float16")
+HUB_ROWS = 10_000
+"""How many rows of a data set `inspect` reads over a network, unless told otherwise."""
+PROBED_ROWS = 500
+GAIN = 0.01
+"""The share of requests that a point of accuracy spares."""
+
+
+def train(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa train RECIPE [--key value ...]"
+    parser.epilog = "Every key of the recipe can be overridden: --learning_rate 1e-4 --report_to trackio."
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+
+
+def inspect(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "llm-jepa inspect RECIPE [--rows N] [--key value ...]\n"
+        "       llm-jepa inspect DATA [--rows N] [--max_rows N] [--dataset_config NAME] [--dataset_train_split NAME]"
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE|DATA", help="YAML file of settings, or a Hub id, a file or a directory of data"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=2, help="how many rows, or values of a field, to show (default: 2)"
+    )
+    parser.add_argument("--max_rows", type=int, help=f"rows of DATA to read (default: all; of the Hub {HUB_ROWS:,})")
+
+
+def plan(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa plan RECIPE [options] [--key value ...]"
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--gpu", metavar="NAME", help=f"for which memory and hours are planned: {', '.join(GPUS)}")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="how many of them (default: 1)")
+    parser.add_argument("--launch", choices=LAUNCHES, help="file of recipes/accelerate (default: single or multi-gpu)")
+    parser.add_argument("--price_per_hour", "--price-per-hour", type=float, metavar="P", help="of one GPU")
+    parser.add_argument(
+        "--request_seconds", "--request-seconds", type=float, metavar="S", help="time of a GPU that a request takes"
+    )
+    parser.add_argument(
+        "--gain",
+        type=float,
+        metavar="SHARE",
+        help=f"share of requests that need not be asked again (default: {GAIN}, a point of accuracy)",
+    )
+    parser.add_argument(
+        "--calibrate", action="store_true", help="train the first steps on this machine and go by their time"
+    )
+
+
+def fetch_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(MODELS)}")
+    parser.add_argument(
+        "--output_dir",
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="where to put it (default: in $LLM_JEPA_CACHE, else in ~/.cache/llm_jepa)",
+    )
+
+
+def evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa eval RECIPE|RUN|ADAPTER|MODEL [options] [--key value ...]"
+    parser.epilog = "Every key of the recipe can be overridden: --dataset_test_split 'test[:500]'."
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="recipe; or a run's, adapter's or model's directory or Hub id"
+    )
+    parser.add_argument(
+        "--checkpoints",
+        metavar="CHECKPOINT[,CHECKPOINT]",
+        help=f"what to evaluate: {','.join(CHECKPOINTS)} (default: all)",
+    )
+    parser.add_argument("--max_rows", type=int, metavar="N", help="evaluate the first N held-out rows (default: all)")
+    parser.add_argument("--max_new_tokens", type=int, default=128, metavar="N", help="limit per row (default: 128)")
+    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
+    parser.add_argument("--backend", choices=BACKENDS, default="transformers", help="what generates")
+    parser.add_argument(
+        "--vllm_options", type=json_object, metavar="JSON", help="for vllm.LLM: '{\"tensor_parallel_size\": 2}'"
+    )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="where to write predictions-*.jsonl and scores-*.json (default: output_dir, if it is here)",
+    )
+
+
+def compare(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "An interrupted comparison is taken up where it stopped; finished cells are kept."
+    parser.add_argument(
+        "experiment", metavar="EXPERIMENT", type=Path, help="YAML file of arms, seeds and a base recipe"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
+    parser.add_argument("--report_only", action="store_true", help="run nothing; report what is finished")
+
+
+def probe(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa probe RECIPE [options] [--key value ...]"
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+    parser.add_argument(
+        "--checkpoints",
+        metavar="CHECKPOINT[,CHECKPOINT]",
+        help=f"what to look at: {','.join(CHECKPOINTS)} (default: all)",
+    )
+    parser.add_argument("--max_rows", type=int, default=PROBED_ROWS, metavar="N", help="held-out rows (default: 500)")
+    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="where to write probe.json and probe.svg (default: output_dir)"
+    )
+
+
+def merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", metavar="RUN|ADAPTER", help="directory of a run or an adapter, or its Hub id")
+    parser.add_argument(
+        "--output_dir", "--output-dir", type=Path, required=True, metavar="DIR", help="a new or empty directory"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="of the merged weights (default: the recipe's)")
+    parser.add_argument(
+        "--trust_remote_code",
+        "--trust-remote-code",
+        action="store_true",
+        help="run code that comes with the base, whatever the recipe says",
+    )
+
+
+def push(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="RUN|ADAPTER|MODEL", help="directory of what is published")
+    parser.add_argument("--repo_id", "--repo-id", required=True, metavar="USER/NAME", help="where to publish it")
+    parser.add_argument("--public", action="store_true", help="for everybody to see")
+    parser.add_argument(
+        "--base_model",
+        "--base-model",
+        metavar="HUB_ID",
+        help="of an adapter whose base was a directory: where others find it",
+    )
+    parser.add_argument(
+        "--dataset_id", "--dataset-id", metavar="HUB_ID", help="of data that were a file: where others find them"
+    )
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object; argparse names this function where the text is none."""
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(text)
+    return content
+
+
+ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "train": train,
+    "inspect": inspect,
+    "plan": plan,
+    "fetch-model": fetch_model,
+    "eval": evaluate,
+    "compare": compare,
+    "probe": probe,
+    "merge": merge,
+    "push": push,
+}
+"""Command -> what adds its arguments."""
