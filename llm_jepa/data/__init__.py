@@ -1,1 +1,1 @@
-"""A data set -> rows -> views. Imports `config`, `settings` and `files`."""
+"""Turns a data set into rows with views. Imports `config`, `settings` and `files`."""

@@ -21,14 +21,14 @@ from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_l
 LOADERS = {
     ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
 }  # fmt: skip
-"""File name suffix -> the loader of `datasets`. A local file is one split, `train`. A line of `.txt` is a row."""
+"""File name suffix -> loader of `datasets`. A local file is one split, `train`. Each line of a `.txt` is a row."""
 
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SEPARATOR_NAMES = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
-"""What fields may be separated by -> what it is called."""
+"""Separator of fields -> its name in messages."""
 CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
-"""An empty field is missing; `None`, `NA` and `null` are texts, which pandas would take for missing too."""
+"""Only an empty field is missing. By default pandas treats `None`, `NA` and `null` as missing too."""
 
 
 def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset:
@@ -39,17 +39,17 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
         split: A split's name, e.g. `train`, or (not in streaming) a slice of it, e.g. `train[:1000]`.
 
     Raises:
-        ValueError: Nothing is there, the split does not exist or has no rows, or a file cannot be read; a text file
-            that is not JSON or not UTF-8 is named with the line. Of a stream only the first rows are looked at; see
-            `check_text_files`.
+        ValueError: The data set or the split does not exist, the split has no rows, or a file cannot be read. The
+            message names the file and line that is not JSON or not UTF-8. Only the first rows of a stream are checked;
+            see `check_text_files`.
     """
     name = script.dataset_name
     if name is None:
         raise ValueError("`dataset_name` must be given: a Hub id, a local file or a directory.")
     if script.dataset_streaming and re.search(r"[\[+]", split):
         raise ValueError(
-            f"Split `{split}` of `{name}` is a slice, and a stream has none. Name a whole split, or leave "
-            "`dataset_streaming` off."
+            f"Split `{split}` of `{name}` is a slice, which a stream cannot take. Name a whole split, or set "
+            "`dataset_streaming: false`."
         )
     path = Path(name).expanduser()
     files = _local_files(path)
@@ -61,7 +61,7 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
             dataset = _load(script, name, split, path)
             first = next(iter(dataset), None)
         if isinstance(dataset, Dataset):
-            dataset.data.validate(full=True)  # the JSON loader lets bytes through that are not UTF-8
+            dataset.data.validate(full=True)  # the JSON loader accepts bytes that are not UTF-8
     except (DatasetGenerationError, ValueError) as error:
         _raise_for_unreadable_line(files)
         _raise_for_other_separator(files)
@@ -79,18 +79,17 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
 
 
 def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a split, one after the other, in bounded memory.
+    """Iterate over the rows of a split in bounded memory.
 
-    Text files are read twice, at first for their encoding and the length of their lines.
+    Text files are read twice: first to check the encoding and the length of their lines.
 
     Args:
-        script: As for `load_split`; it is streamed in any case.
+        script: As for `load_split`; the data are streamed whatever `dataset_streaming` says.
         split: A whole split.
-        max_rows: How many rows at most; so many lines of each text file are checked.
+        max_rows: At most so many rows are read, and so many lines of each text file checked.
 
     Raises:
-        ValueError: As by `load_split`, and wherever in a file; or what would be held whole is too large, a line or a
-            `.json` file that is one document.
+        ValueError: As `load_split`, for every row; or a line, or a `.json` file that is one document, is too large.
     """
     script = dataclasses.replace(script, dataset_streaming=True)
     files = _local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
@@ -108,7 +107,7 @@ def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None
 
 
 def check_text_files(script: ScriptArguments) -> None:
-    """Look for what made a stream of local files end in the middle.
+    """Check local text files after a stream of them has failed.
 
     Raises:
         ValueError: A line is not UTF-8 or not JSON; the message names the file and the line.
@@ -125,31 +124,31 @@ def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset
         return load_dataset(
             LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming, **options
         )
-    source = str(path.resolve()) if path.is_dir() else name  # `datasets` takes no `.`
+    source = str(path.resolve()) if path.is_dir() else name  # `datasets` does not accept `.`
     is_csv = isinstance(load_dataset_builder(source, script.dataset_config).config, CsvConfig)
     options = CSV_OPTIONS if is_csv else {}
     return load_dataset(source, script.dataset_config, split=split, streaming=script.dataset_streaming, **options)
 
 
 def _limited_lines(file: Path) -> Iterator[str]:
-    """The lines of a text file, nothing of which is larger than may be held whole."""
+    """The lines of a text file, whose size, or that of each line, is limited."""
     if not _is_document(file):
         return read_lines(file, MAX_LINE_BYTES)
     if file.stat().st_size > MAX_DOCUMENT_BYTES:
         raise ValueError(
-            f"`{file}` is one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; give it as JSON Lines, which are "
-            "read line by line."
+            f"`{file}` is one JSON document of more than {MAX_DOCUMENT_BYTES} bytes. Convert it to JSON Lines, which "
+            "are read line by line."
         )
     return read_lines(file, MAX_DOCUMENT_BYTES)
 
 
 def _local_files(path: Path) -> list[Path]:
-    """The data files of a local data set; none for a Hub id."""
+    """The data files of a local data set; an empty list for a Hub id."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
         if not files:
-            raise ValueError(f"The directory `{path}` holds no file that ends in {', '.join(LOADERS)}.")
-        return [file for file in files if file.suffix != ".txt"] or files  # beside data, `.txt` are notes
+            raise ValueError(f"The directory `{path}` has no file that ends in {', '.join(LOADERS)}.")
+        return [file for file in files if file.suffix != ".txt"] or files  # a `.txt` beside data files is a note
     if path.is_file():
         if path.suffix not in LOADERS:
             raise ValueError(f"`{path}` must end in one of {', '.join(LOADERS)}.")
@@ -161,26 +160,26 @@ def _local_files(path: Path) -> list[Path]:
 
 
 def _reason(error: Exception) -> str:
-    """What a loader said, as a sentence. `datasets` keeps the reason for a failed generation in the cause."""
+    """A loader's message as a sentence. The reason for a `DatasetGenerationError` is in its cause."""
     cause = error.__cause__ if type(error) is DatasetGenerationError and error.__cause__ else error
-    advice = " A field that holds a separator stands between double quotes." if isinstance(cause, ParserError) else ""
+    advice = " Put a field that contains a separator between double quotes." if isinstance(cause, ParserError) else ""
     return " ".join(str(cause).split()).removesuffix(".") + f".{advice}"
 
 
 def _advice(error: Exception, split: str, path: Path) -> str:
-    """What to do about a split that is not there, or that has another format than the next."""
+    """The remedy for an unknown split, and for files of several formats in one directory."""
     if str(error).startswith(("Unknown split", "Bad split")) and "[" not in split:
-        return " A part of a split is one too: `train[90%:]`."
+        return " To take a part of a split, write a slice, e.g. `train[90%:]`."
     if str(error).startswith("Couldn't infer the same data file format"):
         suffixes = sorted({file.suffix for file in path.rglob("*")} & {*LOADERS}) if path.is_dir() else []
-        held = f"; `{path}` holds {', '.join(suffixes)}" if suffixes else ""
+        held = f"; `{path}` has {', '.join(suffixes)}" if suffixes else ""
         return f" The files of one directory must have one format{held}."
     return ""
 
 
 @contextmanager
 def _quiet_loaders() -> Iterator[None]:
-    """Without the log of the loaders of `datasets`, who log what they raise."""
+    """Silence the loaders of `datasets`, which log the errors that they raise."""
     log = logging.getLogger("datasets.packaged_modules")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -191,7 +190,7 @@ def _quiet_loaders() -> Iterator[None]:
 
 
 def _raise_for_other_separator(files: Iterable[Path]) -> None:
-    """Name the first CSV or TSV file whose first line holds no separator of its own, but another."""
+    """Raise for the first CSV or TSV file whose first line has another separator than the suffix says."""
     for file in files:
         if file.suffix not in SEPARATORS:
             continue
@@ -203,15 +202,15 @@ def _raise_for_other_separator(files: Iterable[Path]) -> None:
             continue
         suffix = next((suffix for suffix, sign in SEPARATORS.items() if sign == other), None)
         convert = f"pandas.read_csv(FILE, sep={other!r}, dtype=str, keep_default_na=False).to_csv(NEW, index=False)"
-        remedy = f"call it `{file.stem}{suffix}`" if suffix else f"`{convert}` writes a `.csv`"
+        remedy = f"rename it to `{file.stem}{suffix}`" if suffix else f"`{convert}` writes a `.csv`"
         raise ValueError(
-            f"`{file}` looks separated by {SEPARATOR_NAMES[other]}: its first line is {header!r:.60}. The fields of a "
-            f"`{file.suffix}` are separated by {SEPARATOR_NAMES[own]}; {remedy}."
+            f"`{file}` seems to be separated by {SEPARATOR_NAMES[other]}: its first line is {header!r:.60}. The "
+            f"fields of a `{file.suffix}` file are separated by {SEPARATOR_NAMES[own]}; {remedy}."
         )
 
 
 def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
-    """Name the first line of the text files that is not UTF-8 or not JSON, if there is one."""
+    """Raise for the first line of the text files that is not UTF-8 or not JSON, if any."""
     for file in files:
         if file.suffix in TEXT_SUFFIXES:
             for _ in read_lines(file):
@@ -221,7 +220,7 @@ def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
 
 
 def _check_json(file: Path) -> None:
-    """Whether each line is an object of its own, or the whole file one document."""
+    """Raise unless each line is a JSON object, or the file is one JSON document."""
     if _is_document(file):
         try:
             json.loads(file.read_text(encoding="utf-8-sig"))
@@ -241,7 +240,7 @@ def _check_json(file: Path) -> None:
 
 
 def _is_document(file: Path) -> bool:
-    """Whether a file is one JSON document: called `.json`, and its first line is no object, so that it has no rows."""
+    """Whether a file is one JSON document: it ends in `.json`, and its first line is not an object."""
     if file.suffix != ".json":
         return False
     with file.open("rb") as lines:

@@ -1,4 +1,4 @@
-"""A data set of any supported form -> tokenised rows with views, the too long ones dropped or refused."""
+"""A data set of any supported form -> tokenised rows with views; rows that are too long are dropped or refused."""
 
 import logging
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from llm_jepa.data.rows import (
     ROW_COLUMNS,
     SPAN_COLUMNS,
     TOKENISED_COLUMNS,
-    VIEW_COLUMNS,
+    VIEW_TOKEN_COLUMNS,
     AnyDataset,
     ColumnMapping,
     has_pairs,
@@ -39,17 +39,17 @@ def prepare_dataset(
     tokenise: Callable[[AnyDataset], AnyDataset],
     name: str,
 ) -> AnyDataset:
-    """Rows with `input_ids`, `labels`, `row_index`, and what the objective needs.
+    """Prepare rows with `input_ids`, `labels`, `row_index` and the columns of the objective.
 
-    That is, for `jepa_objective: pair`, `source_ids`, `source_start`, `target_ids` and `target_start`; for `tube` and
-    `patch`, `source_span` and `target_span`.
+    Those are `source_ids`, `source_start`, `target_ids` and `target_start` for `jepa_objective: pair`, and
+    `source_span` and `target_span` for `tube` and `patch`.
 
     Args:
-        dataset: Rows of any form that `llm_jepa.data.rows` knows, or pre-tokenised ones.
+        dataset: Rows of any form that `llm_jepa.data.rows` supports, or pre-tokenised rows.
         args: Column mapping, kind of source view, `max_length` and `long_rows`.
         tokenizer: The model's.
         tokenise: TRL's preparation, which tokenises the conversations and labels their completions.
-        name: What to call the data set in messages.
+        name: The data set's name in messages.
 
     Raises:
         ValueError: A column is missing, a view is empty or cannot be rendered, a row is too long with
@@ -64,8 +64,8 @@ def prepare_dataset(
             dataset = _check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
         dataset = tokenise(dataset)
     elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or args.jepa_objective != "pair"):
-        for option in mapping.set_options():
-            raise ValueError(f"`{option}` has no effect on text, which has no turns; leave it out.")
+        for option in mapping.given_options():
+            raise ValueError(f"`{option}` has no effect on plain text, which has no turns. Leave it out.")
         with global_then_local_main_first():
             dataset = _check_text(dataset, args)
         dataset = tokenise(dataset)
@@ -87,18 +87,18 @@ def prepare_dataset(
 def _check_text_field(args: JEPAConfig) -> None:
     if args.dataset_text_field != SFTConfig.dataset_text_field:
         raise ValueError(
-            f"`dataset_text_field: {args.dataset_text_field}` has no effect on these data, whose rows are no plain "
-            "text. Leave it out."
+            f"`dataset_text_field: {args.dataset_text_field}` has no effect on these data, whose rows are not "
+            "plain text. Leave it out."
         )
 
 
 def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
-    """Rows of plain text, numbered. TRL takes the text from a column alone, no field in one and no template."""
+    """Check and number rows of plain text. TRL reads the text from a whole column, not from a field or a template."""
     columns, name = get_dataset_column_names(dataset), args.dataset_text_field
     if name not in columns:
         raise ValueError(
-            f"`dataset_text_field: {name}` names no column, and neither a field in a column nor a template is read "
-            f"there. The data set has the columns {columns}: name the one that holds the text, or, for pairs, "
+            f"`dataset_text_field: {name}` is not a column; a field in a column or a template is not allowed here. "
+            f"The data set has the columns {columns}. Name the one that holds the text, or, for pairs, set "
             "`source_column` and `target_column`."
         )
 
@@ -121,7 +121,7 @@ def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDat
 
 
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
-    """Add the views, or their spans in the conversation, to rows that TRL has tokenised, and perhaps shuffled."""
+    """Add the views, or their spans in the conversation, to rows that TRL has tokenised and maybe shuffled."""
     make: Callable[[dict[str, Any]], dict[str, Any]]
     if args.jepa_objective == "pair":
         make = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
@@ -141,14 +141,14 @@ def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, 
 
 
 def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDataset:
-    """Keep the rows of which no sequence exceeds `max_length`; see `long_rows`."""
+    """Drop or refuse, by `long_rows`, each row with a sequence of more than `max_length` tokens."""
     limit = args.max_length
     if limit is None:
         return dataset
 
     num_predictor_tokens, refuses = args.num_predictor_tokens, args.long_rows == "error"
 
-    def fits(row: dict[str, Any]) -> bool:  # closes over no more than it needs: `datasets` caches by a hash of it
+    def fits(row: dict[str, Any]) -> bool:  # closes over little, since `datasets` hashes it for its cache
         tokens = longest_sequence_tokens(row, num_predictor_tokens)
         if tokens > limit and refuses:
             raise ValueError(
@@ -158,7 +158,7 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
         return tokens <= limit
 
     if not isinstance(dataset, Dataset):
-        return dataset.filter(_FirstDropLogged(fits, args, name))
+        return dataset.filter(_LoggingFilter(fits, args, name))
     kept = dataset.filter(fits, num_proc=args.dataset_num_proc)
     if len(kept) == 0:
         raise ValueError(
@@ -172,8 +172,8 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
     return kept
 
 
-class _FirstDropLogged:
-    """A filter of a stream, whose dropped rows nobody can count before its end: it tells of the first."""
+class _LoggingFilter:
+    """A filter that logs the first row dropped from a stream, whose dropped rows cannot be counted in advance."""
 
     def __init__(self, fits: Callable[[dict[str, Any]], bool], args: JEPAConfig, name: str):
         self.fits = fits
@@ -186,7 +186,7 @@ class _FirstDropLogged:
             self.has_dropped = True
             logger.warning(
                 "Dropped row %d of the %s data: it has %d tokens, max_length is %d. Further rows of this stream that "
-                "are too long are dropped without a word.",
+                "are too long are dropped silently.",
                 row["row_index"], self.name, longest_sequence_tokens(row, self.num_predictor_tokens), self.limit,
             )  # fmt: skip
         return is_kept
@@ -195,17 +195,19 @@ class _FirstDropLogged:
 def _check_tokenised(
     dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMapping, special_ids: frozenset[int]
 ) -> AnyDataset:
-    """Pre-tokenised rows with all columns, checked row by row."""
+    """Check that pre-tokenised rows have all columns, and check each row."""
     columns = get_dataset_column_names(dataset)
     needed = _needed_columns(args, columns)
     missing = [name for name in needed if name not in columns]
     if missing:
-        raise ValueError(f"Pre-tokenised rows need the columns {list(needed)}; {missing} missing among {columns}.")
-    if mapping.set_options():
-        raise ValueError(f"`{'`, `'.join(mapping.set_options())}` would have no effect on pre-tokenised rows.")
+        raise ValueError(f"Pre-tokenised rows need the columns {list(needed)}; {missing} are missing among {columns}.")
+    if mapping.given_options():
+        raise ValueError(
+            f"`{'`, `'.join(mapping.given_options())}` would have no effect on pre-tokenised rows. Leave it out."
+        )
 
     objective = args.jepa_objective
-    has_views = objective == "pair" and {*VIEW_COLUMNS} <= {*columns}
+    has_views = objective == "pair" and {*VIEW_TOKEN_COLUMNS} <= {*columns}
     has_spans = objective != "pair" and {*SPAN_COLUMNS} <= {*columns}
     is_prefix_view = args.jepa_source_view == "prefix"
 
@@ -221,21 +223,23 @@ def _check_tokenised(
 
 
 def _needed_columns(args: JEPAConfig, columns: list[str]) -> tuple[str, ...]:
-    """What pre-tokenised rows must have. Spans are needed where there are pairs; a text is one span."""
+    """The columns that pre-tokenised rows must have. Rows with pairs need spans; a plain text is one span."""
     if args.jepa_weight == 0:
         return TOKENISED_COLUMNS
     if args.jepa_objective == "pair":
-        return (*TOKENISED_COLUMNS, *VIEW_COLUMNS)
-    has_pairs = {*VIEW_COLUMNS, *SPAN_COLUMNS} & {*columns}
+        return (*TOKENISED_COLUMNS, *VIEW_TOKEN_COLUMNS)
+    has_pairs = {*VIEW_TOKEN_COLUMNS, *SPAN_COLUMNS} & {*columns}
     return (*TOKENISED_COLUMNS, *SPAN_COLUMNS) if has_pairs else TOKENISED_COLUMNS
 
 
 def _check_labels(row: dict[str, Any]) -> None:
     input_ids, labels = row["input_ids"] or [], row["labels"] or []
     if len(input_ids) != len(labels):
-        raise ValueError(f"there are {len(input_ids)} `input_ids` and {len(labels)} `labels`; they must be as many.")
+        raise ValueError(
+            f"there are {len(input_ids)} `input_ids` and {len(labels)} `labels`; both must have one length."
+        )
     if all(label == IGNORED_LABEL for label in labels[1:]):
-        raise ValueError(f"no token is to be learned: all `labels` after the first are {IGNORED_LABEL}.")
+        raise ValueError(f"the row has nothing to learn: all `labels` after the first are {IGNORED_LABEL}.")
 
 
 def _checked_views(row: dict[str, Any], is_prefix_view: bool) -> dict[str, Any]:

@@ -9,32 +9,32 @@ from datasets import Dataset, IterableDataset
 from trl.data_utils import get_dataset_column_names
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.data.spans import turn_of_source
-from llm_jepa.data.turns import Messages, last_content, target_turns, to_messages, turn_column
+from llm_jepa.data.spans import source_turn_index
+from llm_jepa.data.turns import Messages, last_content, target_turn_indices, to_messages, turn_column
 from llm_jepa.settings.view_fields import ViewField, find_fields
 
 AnyDataset: TypeAlias = Dataset | IterableDataset
 
 ROW_COLUMNS = ("prompt", "completion", "source", "target")
 TOKENISED_COLUMNS = ("input_ids", "labels")
-VIEW_COLUMNS = ("source_ids", "target_ids")
+VIEW_TOKEN_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
 PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
-"""The two views of one row, where a row of `view_columns` has become several."""
+"""The source and target of a row that `view_columns` has expanded into several pairs."""
 PREPARATION_VERSION = 5
-"""Raise it with every change of what a prepared row holds. `datasets` keys its cache by the code of the function that
-it maps, but by the name alone of what that function calls: without this number, rows of the old code would be reused.
+"""Raise it whenever the contents of a prepared row change. `datasets` keys its cache by the code of the mapped
+function, but only by the names of the functions that it calls. Without this number it would reuse rows of old code.
 """
 
-TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
-"""TRL hands them to the chat template, row by row."""
+CHAT_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
+"""Columns that TRL passes to the chat template, row by row."""
 
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """Where the views are, the system turn to put before them, and what the template gets; see `JEPAConfig`.
+    """The options of `JEPAConfig` that say where a row has its views, and how its conversation is built.
 
-    Without names of columns the row is read as `prompt`/`completion`, `messages` or `conversations`.
+    If no column is named, the row is read as `prompt`/`completion`, `messages` or `conversations`.
     """
 
     source_column: str | None = None
@@ -49,21 +49,21 @@ class ColumnMapping:
 
     @classmethod
     def from_args(cls, args: JEPAConfig) -> "ColumnMapping":
-        """The mapping that a configuration states."""
-        stated = {field.name: getattr(args, field.name) for field in fields(cls)}
-        return cls(**stated | {"view_columns": tuple(args.view_columns) if args.view_columns else None})
+        """The mapping of a configuration."""
+        options = {field.name: getattr(args, field.name) for field in fields(cls)}
+        return cls(**options | {"view_columns": tuple(args.view_columns) if args.view_columns else None})
 
     @property
     def pair(self) -> tuple[str, str] | None:
-        """Where source and target are, if columns are named."""
+        """The columns of source and target, or None if none are named."""
         if self.view_columns is not None:
             return PAIR_COLUMNS
         if self.source_column is None or self.target_column is None:
             return None
         return self.source_column, self.target_column
 
-    def set_options(self) -> list[str]:
-        """The names of the options that are not at their defaults."""
+    def given_options(self) -> list[str]:
+        """The names of the options that differ from their defaults."""
         return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
 
 
@@ -74,25 +74,25 @@ def to_rows(
 
     Args:
         dataset: Two named columns, or `prompt`/`completion`, or turns. Rows of several pairs must have been expanded
-            (`llm_jepa.data.view_pairs`).
-        mapping: Names of the columns, the system prompt, and what the chat template gets beside the turns.
+            before (`llm_jepa.data.view_pairs`).
+        mapping: Names of the columns, the system prompt, and extra arguments of the chat template.
         has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
-        num_proc: Processes that map it; a stream has none.
+        num_proc: Number of processes; a stream ignores it.
 
     Raises:
-        ValueError: A column is missing, a view is empty, a conversation has no last assistant turn, or a setting of
-            the chat template meets plain strings.
+        ValueError: A column is missing, a view is empty, a conversation has no last assistant turn, or an option of
+            the chat template is set for plain strings.
     """
     columns = get_dataset_column_names(dataset)
     to_row, read = row_maker(columns, mapping, has_chat_template)
-    dataset = dataset.select_columns([name for name in columns if name in (*read, *TEMPLATE_COLUMNS)])
+    dataset = dataset.select_columns([name for name in columns if name in (*read, *CHAT_TEMPLATE_COLUMNS)])
     return map_rows(dataset, to_row, num_proc, remove_columns=read)
 
 
 def row_maker(
     columns: list[str], mapping: ColumnMapping, has_chat_template: bool
 ) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
-    """What makes a row of an example, and the columns that it reads; errors of both are those of `to_rows`."""
+    """The function that makes a row of an example, and the columns that it reads. Both raise as `to_rows` does."""
     convert, read = _choose_converter(columns, mapping)
 
     def to_row(example: dict[str, Any]) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def map_rows(
     remove_columns: Sequence[str] = (),
     is_numbered: bool = False,
 ) -> AnyDataset:
-    """Add to every row what `convert` makes of it, and its `row_index` unless the rows are numbered already.
+    """Add the columns that `convert` returns to every row, and `row_index` unless `is_numbered` says it is there.
 
     Raises:
-        ValueError: `convert` did; the message begins with the row.
+        ValueError: `convert` raised it; the message begins with the row.
     """
 
     def convert_numbered(row: dict[str, Any], index: int, version: int) -> dict[str, Any]:
@@ -128,38 +128,38 @@ def map_rows(
         convert_numbered,
         with_indices=True,
         remove_columns=list(remove_columns),
-        fn_kwargs={"version": PREPARATION_VERSION},  # for the cache's key
-        **({"num_proc": num_proc} if isinstance(dataset, Dataset) else {}),  # which a stream does not take
+        fn_kwargs={"version": PREPARATION_VERSION},  # part of the cache's key
+        **({"num_proc": num_proc} if isinstance(dataset, Dataset) else {}),  # a stream does not accept it
     )
 
 
 def is_tokenised(dataset: AnyDataset) -> bool:
-    """Whether the rows are token ids already."""
+    """Whether the rows hold token ids."""
     return "input_ids" in get_dataset_column_names(dataset)
 
 
 def is_prepared(dataset: AnyDataset, objective: str) -> bool:
-    """Whether the rows have what an objective needs already: TRL's `evaluate` hands prepared data in again."""
-    needed = SPAN_COLUMNS if objective != "pair" else (*VIEW_COLUMNS, "source_start", "target_start")
+    """Whether the rows have all columns of an objective: TRL's `evaluate` passes prepared data a second time."""
+    needed = SPAN_COLUMNS if objective != "pair" else (*VIEW_TOKEN_COLUMNS, "source_start", "target_start")
     return {*TOKENISED_COLUMNS, *needed, "row_index"} <= {*get_dataset_column_names(dataset)}
 
 
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
-    """Whether views can be made of the data set's columns."""
+    """Whether the columns of a data set hold pairs of a source and a target."""
     columns = set(get_dataset_column_names(dataset))
     return mapping.pair is not None or turn_column(columns) is not None or {"prompt", "completion"} <= columns
 
 
 def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Callable[..., dict[str, Any]], list[str]]:
-    """The function that makes a row, and the columns that it reads."""
+    """The function that converts an example, and the columns that it reads."""
     if mapping.pair is not None:
         source, target = find_fields(mapping.pair, columns)
         return _RowFromFields(source, target), list(dict.fromkeys((*source.columns, *target.columns)))
     if {"prompt", "completion"} <= set(columns):
         if mapping.target_turn != "last":
             raise ValueError(
-                f"`target_turn: {mapping.target_turn}` has no effect on `prompt` and `completion`, which say "
-                "themselves what is learned; only on turns."
+                f"`target_turn: {mapping.target_turn}` has no effect on `prompt` and `completion`: the "
+                "completion is what is learned. Leave it out, or give turns."
             )
         return _row_from_prompt_completion, ["prompt", "completion"]
     column = turn_column(columns)
@@ -168,7 +168,7 @@ def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Calla
     raise ValueError(
         f"The data set has the columns {columns}. Name two of them as `source_column` and `target_column`, or give "
         f"`messages` or `conversations`, `prompt` and `completion`, or pre-tokenised "
-        f"{[*TOKENISED_COLUMNS, *VIEW_COLUMNS]}."
+        f"{[*TOKENISED_COLUMNS, *VIEW_TOKEN_COLUMNS]}."
     )
 
 
@@ -212,7 +212,7 @@ def _row_from_prompt_completion(
     return {
         "prompt": _with_system_prompt(prompt, mapping.system_prompt),
         "completion": completion,
-        "source": prompt[turn_of_source(prompt, mapping.source_turn)]["content"],
+        "source": prompt[source_turn_index(prompt, mapping.source_turn)]["content"],
         "target": last_content(completion, "assistant"),
     }
 
@@ -222,12 +222,12 @@ def _row_from_turns(
 ) -> dict[str, Any]:
     messages = to_messages(example[column], column)
     if mapping.target_turn == "first":
-        messages = messages[: target_turns(messages)[0] + 1]
+        messages = messages[: target_turn_indices(messages)[0] + 1]
     if not messages or messages[-1]["role"] != "assistant":
         last = messages[-1]["role"] if messages else "nothing"
         has_answer = any(message["role"] == "assistant" for message in messages)
-        advice = " `target_turn: first` or `all` learn those before." if has_answer else ""
-        raise ValueError(f"`{column}` must end with the assistant turn to learn; it ends with {last}.{advice}")
+        advice = " Set `target_turn: first` or `all` to learn the assistant turns before it." if has_answer else ""
+        raise ValueError(f"`{column}` must end with an assistant turn, which is learned; it ends with {last}.{advice}")
     split = {"prompt": messages[:-1], "completion": messages[-1:]}
     return _row_from_prompt_completion(split, mapping, has_chat_template)
 
@@ -244,7 +244,7 @@ def _with_system_prompt(messages: Messages, system_prompt: str | None) -> Messag
     if system_prompt is None:
         return messages
     if messages and messages[0]["role"] == "system":
-        raise ValueError("the row has a system turn of its own; leave `system_prompt` out.")
+        raise ValueError("the row already has a system turn. Leave `system_prompt` out.")
     return [{"role": "system", "content": system_prompt}, *messages]
 
 
@@ -254,14 +254,16 @@ def _with_system_text(prompt: str, system_prompt: str | None) -> str:
 
 def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping: ColumnMapping) -> dict[str, Any]:
     if isinstance(row["prompt"], str):
-        raise ValueError("`chat_template_kwargs` has no effect on plain strings, which no chat template renders.")
+        raise ValueError(
+            "`chat_template_kwargs` has no effect on plain strings, since no chat template renders them. Leave it out."
+        )
     own = example.get("chat_template_kwargs") or {}
     return {**row, "chat_template_kwargs": {**(mapping.chat_template_kwargs or {}), **own}}
 
 
 def _check_view(text: Any, view: str) -> None:
     if not isinstance(text, str):
-        advice = " Of contents in parts, join the texts into one." if isinstance(text, list) else ""
+        advice = " Join the texts of a content in parts into one string." if isinstance(text, list) else ""
         raise ValueError(f"the {view} is {type(text).__name__}, not a string.{advice}")
     if not text.strip():
         raise ValueError(f"the {view} is empty.")

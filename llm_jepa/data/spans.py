@@ -1,6 +1,6 @@
-"""Where the content of the source and of the target lies in a tokenised conversation.
+"""Locates the contents of the source and the target in a tokenised conversation.
 
-A span is [start, end): the positions of the tokens that hold a view's text, without what a template puts around it.
+A span is [start, end): the positions of the tokens of a view's text, without the tokens that the chat template adds.
 """
 
 import json
@@ -10,28 +10,28 @@ from typing import Any, Literal
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-_MARKER = "CONTENTMARKER"
-_TURN_COLUMNS = {"source": "prompt", "target": "completion"}
-"""In which column a view's turn stands."""
+_CONTENT_MARKER = "CONTENTMARKER"
+_COLUMN_OF_VIEW = {"source": "prompt", "target": "completion"}
+"""View -> the column that holds its turn."""
 SourceTurn = Literal["last", "first"]
 
 
 class SpanMaker:
-    """Finds both spans of rows that TRL has tokenised.
+    """Finds the spans of both views in rows that TRL has tokenised.
 
     Args:
         tokenizer: Its chat template and its character offsets are used.
-        remedy: What to do where there are none, for messages.
+        remedy: What to do if a view cannot be located, for messages.
         source_turn: Which user turn of a prompt is the source.
 
     Raises:
-        ValueError: The tokenizer gives no offsets, or a view cannot be located in the conversation.
+        ValueError: The tokenizer has no offsets, or a view cannot be located in the conversation.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, remedy: str, source_turn: SourceTurn = "last"):
         if not tokenizer.is_fast:
             raise ValueError(
-                "Views are located in a conversation by character offsets, which only fast tokenizers give; "
+                "Views are located in a conversation by character offsets, which only fast tokenizers have; "
                 f"{type(tokenizer).__name__} is a slow one. {remedy}"
             )
         self.tokenizer = tokenizer
@@ -41,23 +41,23 @@ class SpanMaker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """`source_span` and `target_span` of a row with `prompt`, `completion`, `source`, `target` and `input_ids`.
 
-        The row's first token, before which there is none, belongs to neither, and a token that holds the end of the
-        source and the beginning of the target to the source alone.
+        The row's first token, which has no token before it, belongs to neither span. A token that holds the end of the
+        source and the beginning of the target belongs to the source alone.
         """
         spans, taken = {}, 1
-        for view in _TURN_COLUMNS:
+        for view in _COLUMN_OF_VIEW:
             start, end = (max(bound, taken) for bound in self.locate(row, view))
             spans[f"{view}_span"], taken = [start, end], end
         return spans
 
     def locate(self, row: dict[str, Any], view: str) -> tuple[int, int]:
-        """The span of one view: the tokens that hold any of its characters."""
-        text, start_char, is_chat = self._conversation_text(row, view)
+        """The span of one view: the tokens with at least one of its characters."""
+        text, start_char, is_chat = self._find_content(row, view)
         content = row[view].strip()
         start_char += len(text[start_char:]) - len(text[start_char:].lstrip())
         if not text.startswith(content, start_char):
             raise ValueError(
-                f"the chat template rewrites the {view}, so that it cannot be found in the conversation: expected "
+                f"the chat template rewrites the {view}, so it cannot be found in the conversation: expected "
                 f"{content[:60]!r}, rendered {text[start_char : start_char + 60]!r}. {self.remedy}"
             )
         encoded = self.tokenizer(text, add_special_tokens=not is_chat, return_offsets_mapping=True)
@@ -71,8 +71,8 @@ class SpanMaker:
         inside = [i for i, (begin, end) in enumerate(offsets) if begin < end_char and end > start_char]
         return inside[0], inside[-1] + 1
 
-    def _conversation_text(self, row: dict[str, Any], view: str) -> tuple[str, int, bool]:
-        """The conversation's text, the character where a view's turn has its content, and whether it is a chat."""
+    def _find_content(self, row: dict[str, Any], view: str) -> tuple[str, int, bool]:
+        """The conversation's text, the character at which a view's content begins, and whether it is a chat."""
         prompt, completion = row["prompt"], row["completion"]
         if isinstance(prompt, str):
             start_char = prompt.rindex(row["source"]) if view == "source" else len(prompt)
@@ -80,21 +80,21 @@ class SpanMaker:
         tools = row.get("tools")
         tools = json.loads(tools) if isinstance(tools, str) else tools
         kwargs = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
-        text = render(self.tokenizer, [*prompt, *completion], **kwargs)
-        column = _TURN_COLUMNS[view]
+        text = render_chat(self.tokenizer, [*prompt, *completion], **kwargs)
+        column = _COLUMN_OF_VIEW[view]
         if view == "source":
-            turn = turn_of_source(prompt, self.source_turn)
+            turn = source_turn_index(prompt, self.source_turn)
         else:
             turn = max(i for i, message in enumerate(completion) if message["role"] == "assistant")
         marked = {name: [dict(message) for message in row[name]] for name in ("prompt", "completion")}
-        marker = _MARKER * (1 + text.count(_MARKER))  # longer than any the conversation has
+        marker = _CONTENT_MARKER * (1 + text.count(_CONTENT_MARKER))  # longer than any in the conversation
         marked[column][turn]["content"] = marker
-        header, _, _ = render(self.tokenizer, marked["prompt"] + marked["completion"], **kwargs).partition(marker)
+        header, _, _ = render_chat(self.tokenizer, marked["prompt"] + marked["completion"], **kwargs).partition(marker)
         return text, len(header), True
 
 
-def turn_of_source(prompt: list[dict[str, Any]], source_turn: SourceTurn) -> int:
-    """The position of the user turn of a prompt that is the source.
+def source_turn_index(prompt: list[dict[str, Any]], source_turn: SourceTurn) -> int:
+    """The index of the prompt's user turn that is the source.
 
     Raises:
         ValueError: There is no user turn.
@@ -106,11 +106,10 @@ def turn_of_source(prompt: list[dict[str, Any]], source_turn: SourceTurn) -> int
 
 
 def spans_of_text(input_ids: list[int], special_ids: Collection[int]) -> dict[str, list[int]]:
-    """A text without pairs as spans: all of it is the source, and the target is empty.
+    """The spans of a plain text: the whole text is the source, and the target is empty.
 
-    Special tokens at both ends are left out, and so is the very first token: none stands before it, from which a path
-    could start. Example, with 1 as BOS and 2 as EOS: the source of [1, 7, 8, 9, 2] is [1, 4), and so is that of
-    [5, 7, 8, 9, 2].
+    Special tokens at both ends are left out, and so is the first token, since a path needs a token before it. Example,
+    with 1 as BOS and 2 as EOS: the source of [1, 7, 8, 9, 2] is [1, 4), and so is that of [5, 7, 8, 9, 2].
     """
     inside = [i for i, token_id in enumerate(input_ids) if token_id not in special_ids]
     start, end = (max(1, inside[0]), inside[-1] + 1) if inside else (1, 1)
@@ -118,11 +117,11 @@ def spans_of_text(input_ids: list[int], special_ids: Collection[int]) -> dict[st
     return {"source_span": [start, end], "target_span": [end, end]}
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **kwargs: Any) -> str:
-    """The text that a chat template makes of messages.
+def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **kwargs: Any) -> str:
+    """Render messages with the tokenizer's chat template.
 
     Raises:
-        ValueError: The template refuses them.
+        ValueError: The template raises an error.
     """
     apply: Callable[..., Any] = tokenizer.apply_chat_template
     try:

@@ -1,4 +1,4 @@
-"""The turns of a conversation: which column has them, in which form, and which of them may be a target."""
+"""The turns of a conversation: the column that holds them, their two forms, and which of them can be a target."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 Messages = list[dict[str, Any]]
 
 TURN_COLUMNS = ("messages", "conversations")
-"""What a column of turns is called, the first of these that a data set has."""
-ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
-"""Who speaks in ShareGPT's turns -> the role; others, such as `system`, are called as in chat messages."""
+"""Names of a column of turns. If a data set has both, the first is used."""
+SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
+"""Speaker in ShareGPT's turns -> role in chat messages. Other names, such as `system`, are the same in both."""
 
 
 def turn_column(columns: Collection[str]) -> str | None:
-    """The column that holds a data set's turns, if it has one."""
+    """The column that holds a data set's turns, or None."""
     return next((name for name in TURN_COLUMNS if name in columns), None)
 
 
 def to_messages(turns: Any, column: str) -> Messages:
-    """Chat messages of a row's turns, which have a `role` and a `content`, or, as ShareGPT's, a `from` and a `value`.
+    """Convert turns to chat messages. A turn has `role` and `content`, or, in ShareGPT's form, `from` and `value`.
 
     Raises:
-        ValueError: These are no turns.
+        ValueError: The value is not a list of turns.
     """
     if not isinstance(turns, list):
-        advice = " If it is JSON, write the list itself." if isinstance(turns, str) else ""
+        advice = " If it is JSON text, parse it and write the list itself." if isinstance(turns, str) else ""
         raise ValueError(f"`{column}` is {type(turns).__name__}, not a list of chat messages.{advice}")
     return [_to_message(turn, column) for turn in turns]
 
@@ -32,14 +32,14 @@ def _to_message(turn: Any, column: str) -> dict[str, Any]:
     if isinstance(turn, Mapping) and {"role", "content"} <= turn.keys():
         return dict(turn)
     if isinstance(turn, Mapping) and {"from", "value"} <= turn.keys():
-        return {"role": ROLES.get(turn["from"], turn["from"]), "content": turn["value"]}
+        return {"role": SHAREGPT_ROLES.get(turn["from"], turn["from"]), "content": turn["value"]}
     raise ValueError(
         f"`{column}` holds {turn!r:.60}; a chat message has a `role` and a `content`, or a `from` and a `value`."
     )
 
 
-def target_turns(messages: Messages) -> list[int]:
-    """The positions of the assistant turns that have a text and a user turn before them: what may be a target.
+def target_turn_indices(messages: Messages) -> list[int]:
+    """The indices of the turns that can be a target: assistant turns with a text, after the first user turn.
 
     Raises:
         ValueError: There is none.
@@ -57,7 +57,7 @@ def target_turns(messages: Messages) -> list[int]:
 
 
 def last_content(messages: Messages, role: str) -> Any:
-    """What the last turn of a role holds.
+    """The content of a role's last turn.
 
     Raises:
         ValueError: There is no such turn.

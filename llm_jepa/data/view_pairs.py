@@ -1,4 +1,4 @@
-"""Rows with several pairs of views -> one row for each pair: of more than two views, or of a conversation's turns."""
+"""Expands rows with several pairs of views, from `view_columns` or from turns, into one row for each pair."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -9,8 +9,8 @@ from typing import Any, Literal
 from datasets import Dataset, Features, Value
 from trl.data_utils import get_dataset_column_names
 
-from llm_jepa.data.rows import PAIR_COLUMNS, PREPARATION_VERSION, TEMPLATE_COLUMNS, AnyDataset, ColumnMapping
-from llm_jepa.data.turns import target_turns, to_messages, turn_column
+from llm_jepa.data.rows import CHAT_TEMPLATE_COLUMNS, PAIR_COLUMNS, PREPARATION_VERSION, AnyDataset, ColumnMapping
+from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
 from llm_jepa.settings.view_fields import MissingViewError, ViewField, find_fields
 
 logger = logging.getLogger(__name__)
@@ -21,21 +21,21 @@ Row = dict[str, Any]
 def expand_rows(
     dataset: AnyDataset, mapping: ColumnMapping, num_proc: int | None = None, keeps_columns: bool = False
 ) -> AnyDataset:
-    """One row for each pair of `view_columns`, or, with `target_turn: all`, for each turn that may be a target.
+    """Make one row for each pair of `view_columns`, or, with `target_turn: all`, for each turn that can be a target.
 
-    The rows of a pair stand where their row stood, in the order of their views or turns, so that a row's number among
-    them is the same in every run; other data sets stay as they are. Of V views a chain has V - 1 pairs, all are
-    V (V - 1) / 2, and each pair computes both its views: a view in two pairs is computed twice.
+    The new rows replace their row in place, in the order of its views or turns, so that row numbers are the same in
+    every run. Other data sets are returned unchanged. V views make V - 1 pairs with `view_pairs: chain` and
+    V (V - 1) / 2 with `all`. Each pair computes both its views: a view in two pairs is computed twice.
 
     Args:
         dataset: Rows as published, of any form.
-        mapping: Which views, in which pairs, and what a missing one means.
-        num_proc: Processes that map it; a stream has none.
-        keeps_columns: Whether columns stay that no view needs.
+        mapping: Its views and pairs, and whether a missing view is an error.
+        num_proc: Number of processes; a stream ignores it.
+        keeps_columns: Whether to keep columns that no view needs.
 
     Raises:
-        ValueError: A column is missing, a view is missing (with `missing_views: error`) or no text, or no pair is
-            left. The message names the row among those that were given.
+        ValueError: A column is missing, a view is missing (with `missing_views: error`) or not a string, or no pair is
+            left. The message names the row by its number in `dataset`.
     """
     columns = get_dataset_column_names(dataset)
     expand: Callable[[Row], list[Row]]
@@ -49,7 +49,7 @@ def expand_rows(
     else:
         return dataset
     if not keeps_columns:
-        columns = [name for name in columns if name in read or name in TEMPLATE_COLUMNS]
+        columns = [name for name in columns if name in read or name in CHAT_TEMPLATE_COLUMNS]
         dataset = dataset.select_columns(columns)
     expanded = dataset.map(
         _expand_batch,
@@ -64,7 +64,7 @@ def expand_rows(
 
 
 def _storage(dataset: AnyDataset, added: tuple[str, ...], num_proc: int | None) -> dict[str, Any]:
-    """The types of what is stored, which a first batch without rows would not tell; a stream stores nothing."""
+    """Arguments of `map`, none for a stream: `num_proc` and the column types, which an empty first batch hides."""
     if not isinstance(dataset, Dataset):
         return {}
     return {"features": Features(dataset.features | {name: Value("string") for name in added}), "num_proc": num_proc}
@@ -96,7 +96,7 @@ def _pairs_of_views(
 
 
 def _texts(fields: list[ViewField], missing: Literal["error", "skip"], row: Row) -> Iterator[str | None]:
-    """The text of each view, None for one that is missing and may be."""
+    """The text of each view, or None for a missing one with `missing_views: skip`."""
     for field in fields:
         try:
             text = field.text(row)
@@ -104,7 +104,9 @@ def _texts(fields: list[ViewField], missing: Literal["error", "skip"], row: Row)
                 raise MissingViewError(f"the view {field.expression!r} is empty.")
         except MissingViewError as error:
             if missing == "error":
-                raise ValueError(f"{error} `missing_views: skip` leaves out the pairs of a missing view.") from error
+                raise ValueError(
+                    f"{error} Set `missing_views: skip` to leave out the pairs of a missing view."
+                ) from error
             yield None
         else:
             yield text
@@ -115,12 +117,12 @@ def _pairs(views: list[Any], kind: Literal["chain", "all"] | None) -> list[tuple
 
 
 def pairs_of_turns(column: str, row: Row) -> list[Row]:
-    """A row for each turn that may be a target, up to that turn; ValueError if there is none."""
-    return [{column: row[column][: turn + 1]} for turn in target_turns(to_messages(row[column], column))]
+    """For each turn that can be a target, the conversation up to it. Raises ValueError if there is none."""
+    return [{column: row[column][: turn + 1]} for turn in target_turn_indices(to_messages(row[column], column))]
 
 
 def _report_skipped(num_pairs: int, num_left: int) -> None:
     if num_left == 0:
-        raise ValueError(f"None of the {num_pairs} pairs of views has both of them.")
+        raise ValueError(f"All {num_pairs} pairs of views lack at least one view.")
     if num_left < num_pairs:
         logger.warning("Left out %d of %d pairs of views: a view is missing.", num_pairs - num_left, num_pairs)

@@ -1,8 +1,8 @@
-"""A row -> its views: token ids of the source and of the target, cut at the readout.
+"""Makes the views of a row: token ids of the source and of the target, cut at the readout.
 
-A view ends with the last token of its content, so its readout is its last position: what a template puts after the
-content could not be attended to by it. Predictor tokens are added later (`with_predictor_tokens`), since they are no
-vocabulary.
+A view ends with the last token of its content, so its readout is its last position. Tokens that a template adds after
+the content would not change it, because attention is causal. Predictor tokens are added later
+(`with_predictor_tokens`), since they are not in the vocabulary.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
 
-from llm_jepa.data.spans import SourceTurn, SpanMaker, render
+from llm_jepa.data.spans import SourceTurn, SpanMaker, render_chat
 
 IGNORED_LABEL = -100
 _MARKERS = ("FIRSTVIEWMARKER", "SECONDVIEWMARKER", "THIRDVIEWMARKER", "FOURTHVIEWMARKER")
@@ -19,7 +19,7 @@ _MARKERS = ("FIRSTVIEWMARKER", "SECONDVIEWMARKER", "THIRDVIEWMARKER", "FOURTHVIE
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """Token ids in order; `slots[i]` is 0 for a token of the vocabulary, j for the j-th predictor token (from 1)."""
+    """Token ids in order; `slots[i]` is 0 for a vocabulary token, j for the j-th predictor token (from 1)."""
 
     token_ids: tuple[int, ...]
     slots: tuple[int, ...]
@@ -30,7 +30,7 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class View:
-    """A view without predictor tokens: its ids end with the content's last token; `start` is the content's first."""
+    """A view without predictor tokens: its ids end with the content's last token; `start` is its first."""
 
     token_ids: list[int]
     start: int
@@ -38,7 +38,7 @@ class View:
 
 @dataclass(frozen=True)
 class TurnHeaders:
-    """What a chat template writes before the content of a conversation's first turn, without system prompt or date."""
+    """The text that a chat template writes before the content of a first turn, without system prompt or date."""
 
     user: str
     assistant: str
@@ -51,7 +51,7 @@ def with_predictor_tokens(
     position: Literal["append", "prepend"],
     placeholder_id: int,
 ) -> TokenSequence:
-    """Put `num_tokens` predictor tokens after the content or before it.
+    """Insert `num_tokens` predictor tokens after the content or before it.
 
     Example: ids [5, 14, 28] with the content from 1 and two tokens, appended: ids [5, 14, 28, p, p], slots
     [0, 0, 0, 1, 2]; prepended: ids [5, p, p, 14, 28], slots [0, 1, 2, 0, 0].
@@ -67,7 +67,7 @@ class ViewMaker:
 
     Args:
         tokenizer: Its chat template is used for chats; plain strings need none.
-        source_view: `alone` encodes the source by itself; `prefix` takes the conversation up to the source's end.
+        source_view: `alone` encodes the source by itself; `prefix` takes the conversation up to the end of the source.
         source_turn: Which user turn is the source.
 
     Raises:
@@ -104,7 +104,7 @@ class ViewMaker:
         if self._headers is None:
             self._headers = read_turn_headers(self.tokenizer)
         header = self._headers.user if view == "source" else self._headers.assistant
-        # The whole is tokenised at once, as in a conversation: cutting a text before tokenising changes its tokens.
+        # Header and content are tokenised together, as in a conversation: cutting the text would change its tokens.
         ids = self.tokenizer(header + content, add_special_tokens=False)["input_ids"]
         header_ids = self.tokenizer(header, add_special_tokens=False)["input_ids"] if header else []
         return View(ids, min(common_prefix_length(ids, header_ids), len(ids) - 1))
@@ -116,9 +116,9 @@ class ViewMaker:
         start = next(starts, None)
         if start is None:
             raise ValueError(
-                f"the tokenizer gives {content[:60]!r} the tokens {bare_ids[:20]}, which are not among those that it "
-                f"gives with its special tokens: {ids[:20]}. So the content has no place in a view. Use another "
-                "tokenizer, or chat messages."
+                f"the tokenizer gives {content[:60]!r} the tokens {bare_ids[:20]}, but with its special tokens "
+                f"{ids[:20]}, which do not contain them. The content cannot be located. Use another tokenizer, or "
+                "chat messages."
             )
         return View(ids[: start + len(bare_ids)], start)
 
@@ -128,31 +128,31 @@ class ViewMaker:
 
 
 def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
-    """Read off a chat template what it writes before the content of a user turn and of an assistant turn.
+    """Find the text that a chat template writes before the content of a user turn and of an assistant turn.
 
-    Four marked turns are rendered; between the second and the third stand the end of an assistant turn and the
-    header of a user turn, and so on. With ChatML: `<|im_end|>\\n` + `<|im_start|>user\\n`. The end of a turn is what
-    follows the last marker of a conversation that stops there, so the header is what remains. No system turn, and so
-    no default prompt and no date, stands between two turns. If the conversation starts with BOS, so does a header.
+    Four marked turns are rendered. Between the second and the third is the end of an assistant turn, then the header
+    of a user turn, and so on. With ChatML: `<|im_end|>\\n` + `<|im_start|>user\\n`. The end of a turn is the text
+    after the last marker of a conversation that stops there; the header is the rest. Between two turns there is no
+    system turn, so no default prompt and no date. If the conversation starts with BOS, so does a header.
 
     Raises:
         ValueError: The template fails, or does not render the turns in order.
     """
     roles = ("user", "assistant", "user", "assistant")
     messages = [{"role": role, "content": marker} for role, marker in zip(roles, _MARKERS, strict=True)]
-    text = render(tokenizer, messages)
+    text = render_chat(tokenizer, messages)
     starts = [text.find(marker) for marker in _MARKERS]
     if -1 in starts or starts != sorted(starts):
         raise ValueError(
-            "the chat template cannot render a view: of the turns user, assistant, user, assistant it gives "
-            f"{text[:200]!r}. Set another with `chat_template_path`."
+            "the chat template cannot render a view: it renders the turns user, assistant, user, assistant as "
+            f"{text[:200]!r}. Set another template with `chat_template_path`."
         )
     ends = [start + len(marker) for start, marker in zip(starts, _MARKERS, strict=True)]
-    user_end = render(tokenizer, messages[:3]).partition(_MARKERS[2])[2]
+    user_end = render_chat(tokenizer, messages[:3]).partition(_MARKERS[2])[2]
     assistant_end = text[ends[3] :]
     eos = tokenizer.eos_token or ""
     user_header = _without_turn_end(text[ends[1] : starts[2]], (assistant_end, user_end), eos)
-    # A template may part the turns by a newline that the first turn does not have.
+    # A template may separate turns by a newline that the first turn does not have.
     user_header = _common_suffix(user_header, text[: starts[0]])
     assistant_header = _without_turn_end(text[ends[2] : starts[3]], (user_end,), eos)
     bos = tokenizer.bos_token or ""
@@ -162,7 +162,7 @@ def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
 
 
 def longest_sequence_tokens(row: dict[str, Any], num_predictor_tokens: int) -> int:
-    """Length in tokens of a tokenised row's longest sequence, each view counted with its predictor tokens."""
+    """Length in tokens of a row's longest sequence; each view counts with its predictor tokens."""
     views = [len(row[name]) + num_predictor_tokens for name in ("source_ids", "target_ids") if name in row]
     return max([len(row["input_ids"]), *views])
 
@@ -173,7 +173,7 @@ def is_prefix(token_ids: list[int], of: list[int]) -> bool:
 
 
 def _without_turn_end(text: str, turn_ends: tuple[str, ...], eos: str) -> str:
-    """What follows the end of a turn, given how a conversation ends: as a turn does, or by one token more (Phi-3)."""
+    """The text after the end of a turn. A conversation ends as a turn does, or with EOS added to it (Phi-3)."""
     for end in (*turn_ends, *(end.removesuffix(eos) for end in turn_ends)):
         if end and text.startswith(end):
             return text.removeprefix(end)

@@ -13,7 +13,7 @@ from trl import ScriptArguments
 
 from llm_jepa.data.loading import stream_rows
 from llm_jepa.data.rows import ColumnMapping, row_maker
-from llm_jepa.data.turns import target_turns, to_messages, turn_column
+from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
 from llm_jepa.data.view_pairs import pairs_of_turns
 from llm_jepa.inspection.mapping_proposal import Kind, Proposal, propose_for_document, propose_mapping
 
@@ -181,7 +181,7 @@ def _ends_unanswered(row: Mapping[str, Any]) -> bool:
     column = turn_column(row)
     try:
         messages = to_messages(row[column], column) if column is not None else []
-        return bool(messages) and target_turns(messages)[-1] < len(messages) - 1
+        return bool(messages) and target_turn_indices(messages)[-1] < len(messages) - 1
     except ValueError:
         return False
 

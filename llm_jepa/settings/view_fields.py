@@ -1,7 +1,8 @@
-"""Where a row has a view's text: a column, a field nested in one, or a Jinja template of columns.
+"""Reads a view's text from a row: from a column, a field nested in a column, or a Jinja template of columns.
 
-A text names the column that is called exactly so, dots and all; else, with `{{` or `{%` in it, it is a template; else
-its dots lead into a column: `example.question.text`, and by number into a list: `answers.text.0`.
+An expression is resolved in this order. (1) A column of exactly that name, dots included. (2) A template, if it
+contains `{{` or `{%`. (3) A path whose dots lead into a column, `example.question.text`; a number is an index into a
+list, `answers.text.0`.
 """
 
 import functools
@@ -17,18 +18,18 @@ TEMPLATE_SIGNS = ("{{", "{%")
 
 
 class MissingViewError(ValueError):
-    """A row has nothing where a view should be: null, or no such field."""
+    """A row has no value for a view: the field is null or does not exist."""
 
 
 @dataclass(frozen=True)
 class ViewField:
-    """Where a view is found in a row.
+    """The place of a view's text in a row.
 
     Attributes:
-        expression: As it was given.
+        expression: As the user gave it.
         columns: The columns that it reads.
-        keys: What leads into the one column: names of fields, positions in lists.
-        is_template: Whether the expression is rendered.
+        keys: The path into the one column: names of fields and indices into lists.
+        is_template: Whether the expression is a Jinja template.
     """
 
     expression: str
@@ -40,8 +41,8 @@ class ViewField:
         """The view's text in a row.
 
         Raises:
-            MissingViewError: It is null or not there.
-            ValueError: It is no text, or the template fails.
+            MissingViewError: It is null or does not exist.
+            ValueError: It is not a string, or the template fails.
         """
         if self.is_template:
             return _rendered(self.expression, {name: example[name] for name in self.columns})
@@ -53,7 +54,9 @@ class ViewField:
         if value is None:
             raise MissingViewError(f"{kind} {self.expression!r} is null or empty.")
         if not isinstance(value, str):
-            advice = f" Write `{{{{ {self.expression} }}}}` to have it as text." if self._suits_template(value) else ""
+            advice = (
+                f" Write `{{{{ {self.expression} }}}}` to convert it to text." if self._suits_template(value) else ""
+            )
             raise ValueError(f"{kind} {self.expression!r} holds {type(value).__name__}, not a string.{advice}")
         return value
 
@@ -72,10 +75,10 @@ class ViewField:
 
 
 def find_fields(expressions: Sequence[str], columns: Sequence[str]) -> list[ViewField]:
-    """Where the views are found in a data set of these columns.
+    """Resolve expressions against the columns of a data set.
 
     Raises:
-        ValueError: It lacks a column that they name, or one of them is no template.
+        ValueError: A column does not exist, or a template has a syntax error.
     """
     found = [_find(expression, columns) for expression in expressions]
     missing = [name for field in found for name in field.columns if name not in columns]
@@ -85,15 +88,18 @@ def find_fields(expressions: Sequence[str], columns: Sequence[str]) -> list[View
 
 
 def check_expression(expression: str, option: str) -> None:
-    """Check what can be known of an expression without data.
+    """Check an expression before the data are known.
 
     Raises:
-        ValueError: It is empty, or a template that cannot be read or names no column.
+        ValueError: It is empty, or a template that has a syntax error or names no column.
     """
     if not expression.strip():
         raise ValueError(f"`{option}` is empty; give a column's name or leave it out.")
     if _is_template(expression) and not _template_columns(expression):
-        raise ValueError(f"`{option}: {expression}` is a template that names no column, so that all rows are alike.")
+        raise ValueError(
+            f"`{option}: {expression}` is a template that names no column, so all rows would be alike. "
+            "Name a column in it."
+        )
 
 
 def _find(expression: str, columns: Sequence[str]) -> ViewField:
@@ -102,7 +108,7 @@ def _find(expression: str, columns: Sequence[str]) -> ViewField:
     if _is_template(expression):
         return ViewField(expression, _template_columns(expression), is_template=True)
     parts = expression.split(".")
-    for end in range(len(parts) - 1, 0, -1):  # the longest name that is a column's
+    for end in range(len(parts) - 1, 0, -1):  # the longest prefix that is a column
         column = ".".join(parts[:end])
         if column in columns:
             return ViewField(expression, (column,), tuple(parts[end:]))
@@ -117,11 +123,11 @@ def _is_template(expression: str) -> bool:
 
 
 class _NullError(UndefinedError):
-    """A null was asked for what only a value has; the message is its path."""
+    """A template used a null where it needs a value. The message is the path of the null."""
 
 
 class _Null(Undefined):
-    """A null of a row: false, equal to none and not defined; as text, in a filter, operator or loop an error."""
+    """A null of a row: false, equal to `none`, not `defined`; an error as text, in a filter, operator or loop."""
 
     __slots__ = ()
     __str__ = __repr__ = __iter__ = __len__ = __contains__ = Undefined._fail_with_undefined_error
@@ -132,10 +138,10 @@ class _Null(Undefined):
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """What chat templates are rendered in, but that a row's fields come before all else that has a name.
+    """The sandbox in which chat templates are rendered, except that a row's fields take precedence over other names.
 
-    A mapping's field comes before its method, `order.items`, and every name is a column's: Jinja's `range`,
-    `namespace` and the like are not there.
+    A mapping's field hides its method, as in `order.items`. Every global name is a column: Jinja's own globals, such
+    as `range` and `namespace`, are removed.
     """
 
     def __init__(self) -> None:
@@ -155,18 +161,18 @@ def _is_none(value: Any) -> bool:
 
 
 def _text_only(value: Any) -> Any:
-    """What may be written; a null's or an undefined value's own error comes when it is made a text."""
+    """Allow only strings and numbers. Converting a null or an undefined value to text raises its own error."""
     if isinstance(value, Undefined):
         return str(value)
     if not isinstance(value, str | int | float):
         raise TypeError(
-            f"{value!r:.40} is no text and no number; `| join`, `| tojson` or `| string` makes a text of it"
+            f"{value!r:.40} is not a string or a number; `| join`, `| tojson` or `| string` converts it to text"
         )
     return value
 
 
 def _with_nulls(value: Any, path: str) -> Any:
-    """A row's value in which each null, however deep, is one that knows its path."""
+    """A row's value with each null, however deep, replaced by one that knows its path."""
     if value is None:
         return _Null(hint=path, exc=_NullError)
     if isinstance(value, Mapping):
@@ -181,7 +187,7 @@ _environment = functools.cache(_Environment)
 
 @functools.cache
 def _template(expression: str) -> Template:
-    """Compiled once in every process: it is no part of a `ViewField`, which `datasets` hashes and pickles."""
+    """Compile once per process. A `ViewField` does not hold the template, since `datasets` hashes and pickles it."""
     return _environment().from_string(expression)
 
 
@@ -190,7 +196,7 @@ def _template_columns(expression: str) -> tuple[str, ...]:
     try:
         names = meta.find_undeclared_variables(_environment().parse(expression))
     except TemplateSyntaxError as error:
-        raise ValueError(f"{expression!r} is no Jinja template: {error.message} (line {error.lineno}).") from error
+        raise ValueError(f"{expression!r} is not a Jinja template: {error.message} (line {error.lineno}).") from error
     return tuple(sorted(names))
 
 
@@ -199,8 +205,8 @@ def _rendered(expression: str, values: dict[str, Any]) -> str:
     try:
         return _template(expression).render({column: _with_nulls(value, column) for column, value in values.items()})
     except _NullError as error:
-        remedy = f"`{{% if {error} %}}...{{% endif %}}` writes what is there"
-        raise MissingViewError(f"{name} needs a value; null here: {str(error)!r}; {remedy}.") from error
+        remedy = f"write `{{% if {error} %}}...{{% endif %}}` around what needs it"
+        raise MissingViewError(f"{name} needs a value, but {str(error)!r} is null; {remedy}.") from error
     except UndefinedError as error:
         raise MissingViewError(f"{name} cannot be rendered: {error}.") from error
     except (TemplateError, TypeError, ArithmeticError, LookupError) as error:

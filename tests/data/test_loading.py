@@ -82,7 +82,7 @@ def test_words_that_pandas_takes_for_missing_are_texts(tmp_path, name, separator
 def test_a_slice_of_a_split(tmp_path):
     (tmp_path / "pairs.jsonl").write_text(GOOD)
     assert list(load("pairs.jsonl", "train[1:3]")) == ROWS[1:3]
-    with pytest.raises(ValueError, match="is a slice, and a stream has none"):
+    with pytest.raises(ValueError, match="is a slice, which a stream cannot take"):
         load("pairs.jsonl", "train[1:3]", dataset_streaming=True)
 
 
@@ -124,12 +124,12 @@ def test_unreadable_files_are_named_with_the_line(tmp_path, name, content, messa
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "question;sql\na;b\n", r"`a\.csv` looks separated by `;`: .*'question;sql'.*sep=';'"),
-        ("a.csv", "question;sql\na;select b, c\n", "looks separated by `;`"),
-        ("a.csv", "question;sql\na;b\na;select b, c\n", "looks separated by `;`"),
-        ("a.csv", "\nquestion|sql\na|b\n", r"looks separated by `\|`"),
-        ("a.csv", "question\tsql\na\tb\n", r"looks separated by tabs: .* call it `a\.tsv`"),
-        ("a.tsv", "question,sql\na,b\n", r"looks separated by commas: .* call it `a\.csv`"),
+        ("a.csv", "question;sql\na;b\n", r"`a\.csv` seems to be separated by `;`: .*'question;sql'.*sep=';'"),
+        ("a.csv", "question;sql\na;select b, c\n", "seems to be separated by `;`"),
+        ("a.csv", "question;sql\na;b\na;select b, c\n", "seems to be separated by `;`"),
+        ("a.csv", "\nquestion|sql\na|b\n", r"seems to be separated by `\|`"),
+        ("a.csv", "question\tsql\na\tb\n", r"seems to be separated by tabs: .* rename it to `a\.tsv`"),
+        ("a.tsv", "question,sql\na,b\n", r"seems to be separated by commas: .* rename it to `a\.csv`"),
     ],
 )
 def test_another_separator_is_named(name, content, message, streaming, tmp_path):
@@ -159,13 +159,13 @@ def test_the_advice_suits_the_error_and_the_loader_keeps_silent(tmp_path, stream
     logging.getLogger("datasets").addHandler(handler)
     try:
         for name, split, end in (
-            ("ragged.csv", "train", "saw 4. A field that holds a separator stands between double quotes."),
-            ("mixed", "train", " The files of one directory must have one format; `mixed` holds .csv, .jsonl."),
-            ("pairs.jsonl", "tset", "A part of a split is one too: `train[90%:]`."),
+            ("ragged.csv", "train", "saw 4. Put a field that contains a separator between double quotes."),
+            ("mixed", "train", " The files of one directory must have one format; `mixed` has .csv, .jsonl."),
+            ("pairs.jsonl", "tset", "To take a part of a split, write a slice, e.g. `train[90%:]`."),
         ):
             with pytest.raises(ValueError, match=f"{re.escape(end)}$") as error:
                 load(name, split, dataset_streaming=streaming)
-            assert ("A part of a split" in str(error.value)) == (split == "tset")
+            assert ("To take a part of a split" in str(error.value)) == (split == "tset")
     finally:
         logging.getLogger("datasets").removeHandler(handler)
     assert logged == []
@@ -186,7 +186,7 @@ def test_what_is_missing_is_named_with_where_it_was_looked_for(tmp_path, name):
 
 def test_a_directory_without_data(tmp_path):
     (tmp_path / "notes.md").write_text("x")
-    with pytest.raises(ValueError, match="holds no file that ends in"):
+    with pytest.raises(ValueError, match="has no file that ends in"):
         load(tmp_path)
 
 

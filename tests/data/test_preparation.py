@@ -246,8 +246,8 @@ def test_the_name_of_a_text_column_has_no_effect_on_other_rows(rows, prepare):
 @pytest.mark.parametrize(
     ("row", "field", "message"),
     [
-        ({"id": 1, "q": {"text": "a"}}, "q.text", r"`dataset_text_field: q\.text` names no column.*\['id', 'q'\]"),
-        ({"body": "a"}, "text", r"`dataset_text_field: text` names no column.*\['body'\]"),
+        ({"id": 1, "q": {"text": "a"}}, "q.text", r"`dataset_text_field: q\.text` is not a column.*\['id', 'q'\]"),
+        ({"body": "a"}, "text", r"`dataset_text_field: text` is not a column.*\['body'\]"),
         ({"body": ["a"]}, "body", "Row 0: `dataset_text_field: body` holds list, not a string"),
         ({"body": None}, "body", "Row 0: `dataset_text_field: body` holds NoneType, not a string"),
     ],
@@ -330,7 +330,7 @@ def test_text_obeys_max_length_and_takes_no_system_prompt(prepare):
     with pytest.raises(ValueError, match="Row 1 of the train data has 91 tokens"):
         prepare(text, jepa_weight=0.0, max_length=80, long_rows="error")
     for options in ({"system_prompt": "Be brief."}, {"chat_template_kwargs": {"date_string": "today"}}):
-        with pytest.raises(ValueError, match=f"`{next(iter(options))}` has no effect on text"):
+        with pytest.raises(ValueError, match=f"`{next(iter(options))}` has no effect on plain text"):
             prepare(text, jepa_weight=0.0, **options)
 
 
@@ -347,7 +347,7 @@ def test_pre_tokenised_rows_stay_as_they_are(prepare):
 @pytest.mark.parametrize("missing", ["labels", "source_ids", "target_ids"])
 def test_a_missing_column_of_pre_tokenised_rows_is_named(missing, prepare):
     rows = [{name: ids for name, ids in TOKENISED.items() if name != missing}]
-    with pytest.raises(ValueError, match=rf"\['{missing}'\] missing among"):
+    with pytest.raises(ValueError, match=rf"\['{missing}'\] are missing among"):
         prepare(rows)
 
 
@@ -357,7 +357,7 @@ def test_the_lm_only_arm_needs_no_views_of_pre_tokenised_rows(source_view, prepa
     (row,) = prepare(rows, jepa_weight=0.0, jepa_source_view=source_view)
     assert (row["input_ids"], row["labels"], row["row_index"]) == ([5, 6, 7], [-100, 6, 7], 0)
     with pytest.raises(
-        ValueError, match=r"\['labels'\] missing among|\['labels', 'source_ids', 'target_ids'\] missing"
+        ValueError, match=r"\['labels'\] are missing among|\['labels', 'source_ids', 'target_ids'\] are missing"
     ):
         prepare([{"input_ids": [5, 6, 7]}], jepa_weight=0.0)
 
@@ -370,9 +370,9 @@ BAD_TOKENS = [
     ({"target_start": -1}, {}, "`target_start` is -1; allowed are 0 to 1"),
     ({"source_ids": [6, 5]}, {"jepa_source_view": "prefix"}, "`source_ids` must be the first tokens of `input_ids`"),
     ({"source_ids": [5, 6, 7, 8, 9]}, {"jepa_source_view": "prefix"}, "must be the first tokens of `input_ids`"),
-    ({"labels": [7, 8]}, {}, "there are 4 `input_ids` and 2 `labels`; they must be as many"),
-    ({"labels": [5, -100, -100, -100]}, {}, "no token is to be learned"),
-    ({"input_ids": [], "labels": []}, {}, "no token is to be learned"),
+    ({"labels": [7, 8]}, {}, "there are 4 `input_ids` and 2 `labels`; both must have one length"),
+    ({"labels": [5, -100, -100, -100]}, {}, "the row has nothing to learn"),
+    ({"input_ids": [], "labels": []}, {}, "the row has nothing to learn"),
 ]
 
 

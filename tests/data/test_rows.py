@@ -113,7 +113,10 @@ def test_a_rows_own_template_settings_go_before_those_of_the_run(streaming):
 
 def test_template_settings_have_no_effect_on_plain_strings():
     mapping = ColumnMapping("question", "answer", chat_template_kwargs={"enable_thinking": False})
-    message = "Row 0: `chat_template_kwargs` has no effect on plain strings, which no chat template renders."
+    message = (
+        "Row 0: `chat_template_kwargs` has no effect on plain strings, since no chat template renders them. "
+        "Leave it out."
+    )
     assert error_of([{"question": "digits", "answer": "[0-9]"}], mapping, has_chat_template=False) == message
 
 
@@ -198,7 +201,7 @@ def test_a_system_turn_in_the_row_is_kept_and_a_second_one_refused():
     assert one_row({"messages": [system_turn, *CHAT]})["prompt"] == [system_turn, *CHAT[:3]]
     rows = [{"messages": CHAT}, {"messages": [system_turn, *CHAT]}]
     assert error_of(rows, ColumnMapping(system_prompt="Be brief.")) == (
-        "Row 1: the row has a system turn of its own; leave `system_prompt` out."
+        "Row 1: the row already has a system turn. Leave `system_prompt` out."
     )
 
 
@@ -234,7 +237,7 @@ def test_an_empty_view_names_its_row(bad, message, has_chat_template):
 
 def test_a_column_of_another_type_is_refused():
     assert error_of([{"question": "digits", "answer": 7}], PAIR) == (
-        "Row 0: column 'answer' holds int, not a string. Write `{{ answer }}` to have it as text."
+        "Row 0: column 'answer' holds int, not a string. Write `{{ answer }}` to convert it to text."
     )
     assert error_of([{"question": "digits", "an answer": 7}], ColumnMapping("question", "an answer")) == (
         "Row 0: column 'an answer' holds int, not a string."
@@ -243,7 +246,7 @@ def test_a_column_of_another_type_is_refused():
 
 BAD_CHATS = [
     ({"messages": []}, "ends with nothing"),
-    ({"messages": CHAT[:3]}, "it ends with user. `target_turn: first` or `all` learn"),
+    ({"messages": CHAT[:3]}, "it ends with user. Set `target_turn: first` or `all` to learn"),
     ({"messages": None}, "`messages` is NoneType, not a list of chat messages"),
     ({"messages": "hello"}, "`messages` is str, not a list of chat messages"),
     ({"messages": [{"speaker": "gpt", "text": "x"}]}, "a chat message has a `role` and a `content`"),

@@ -326,7 +326,7 @@ def test_a_template_that_refuses_says_why():
 
 @pytest.mark.parametrize("template", ["{{ messages[0]['content'] }}", "no turns", "{{ messages[::-1] }}"])
 def test_a_template_that_leaves_turns_out_or_turns_them_round_is_shown(template):
-    with pytest.raises(ValueError, match="of the turns user, assistant, user, assistant it gives"):
+    with pytest.raises(ValueError, match="it renders the turns user, assistant, user, assistant as"):
         read_turn_headers(with_template(template))
 
 

@@ -387,7 +387,7 @@ def test_when_every_row_is_refused_that_is_said_first(tmp_path, capsys):
     path = write(tmp_path / "data.jsonl", [{"messages": parts}] * 3)
     assert main(["inspect", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("training would refuse every row: row 0: the source is list, not a string. Of contents")
+    assert printed.startswith("training would refuse every row: row 0: the source is list, not a string. Join")
     assert "no proposal: every row is refused" in printed
     assert "dataset_name:" not in printed
     write(path, [{"messages": parts}, {"messages": CHAT}])

@@ -224,7 +224,7 @@ def test_pre_tokenised_rows_bring_their_spans_or_are_one_text(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"source_ids": [9], "target_ids": [11]}, r"\['source_span', 'target_span'\] missing among"),
+        ({"source_ids": [9], "target_ids": [11]}, r"\['source_span', 'target_span'\] are missing among"),
         ({"source_span": [0, 2], "target_span": [3, 4]}, r"Row 0: `source_span` is \[0, 2\] .* 1 <= source's start"),
         (
             {"source_span": [1, 4], "target_span": [3, 4]},

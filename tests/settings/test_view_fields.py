@@ -69,15 +69,15 @@ def test_a_path_into_a_column_whose_own_name_has_a_dot():
         ("example.questions.text", "'example' has the fields ['question', 'answers', 'label']."),
         ("example.answers.2", "there is no field 'example.answers.2': 'example.answers' has 2 items."),
         ("turns.1.value", "field 'turns.1.value' is null or empty."),
-        ("{{ question }} {{ schema }}", "needs a value; null here: 'schema';"),
-        ("{{ turns[1].value }}", "null here: 'turns.1.value';"),
-        ("{{ question ~ schema }}", "null here: 'schema';"),
-        ("{{ schema | trim }}", "null here: 'schema';"),
-        ("{{ [question, schema] | join(' ') }}", "null here: 'schema';"),
-        ("{{ question }}{% for item in schema %}{{ item }}{% endfor %}", "null here: 'schema';"),
-        ("{{ '%s' % schema }}", "null here: 'schema';"),
-        ("{{ order | tojson }}", "null here: 'order.answers.1';"),
-        ("{{ order.answers | string }}", "null here: 'order.answers.1';"),
+        ("{{ question }} {{ schema }}", "needs a value, but 'schema' is null;"),
+        ("{{ turns[1].value }}", "'turns.1.value' is null;"),
+        ("{{ question ~ schema }}", "'schema' is null;"),
+        ("{{ schema | trim }}", "'schema' is null;"),
+        ("{{ [question, schema] | join(' ') }}", "'schema' is null;"),
+        ("{{ question }}{% for item in schema %}{{ item }}{% endfor %}", "'schema' is null;"),
+        ("{{ '%s' % schema }}", "'schema' is null;"),
+        ("{{ order | tojson }}", "'order.answers.1' is null;"),
+        ("{{ order.answers | string }}", "'order.answers.1' is null;"),
         ("{{ example.question.txt }}", "has no attribute 'txt'"),
     ],
 )
@@ -94,9 +94,9 @@ def test_a_missing_field_is_named(expression, message):
         ("{{ id + question }}", "cannot be rendered: unsupported operand"),
         ("{{ question.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
         ("{{ turns.append(1) }}", "cannot be rendered"),
-        ("{{ question.upper }}", "is no text and no number"),
-        ("{{ example.answers }}", "['first', 'second'] is no text and no number; `| join`"),
-        ("{{ none }} {{ question }}", "None is no text"),
+        ("{{ question.upper }}", "is not a string or a number"),
+        ("{{ example.answers }}", "['first', 'second'] is not a string or a number; `| join`"),
+        ("{{ none }} {{ question }}", "None is not a string"),
     ],
 )
 def test_a_view_that_is_no_text_or_unsafe_is_refused(expression, message):
@@ -119,7 +119,7 @@ def test_columns_that_an_expression_lacks_are_named_together():
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("{{ question", r"no Jinja template: .* \(line 1\)"),
+        ("{{ question", r"not a Jinja template: .* \(line 1\)"),
         ("Q: {{ 'a' }}", "names no column"),
         (" ", "`source_column` is empty"),
     ],
@@ -140,5 +140,5 @@ def test_rows_are_made_of_fields_and_templates_and_bad_ones_are_named(streaming)
             "prompt": "q0\nSchema: t\n", "completion": "a0", "source": "q0\nSchema: t", "target": "a0", "row_index": 0,
         }  # fmt: skip
         assert next(rows)["row_index"] == 1
-    with pytest.raises(ValueError, match=r"Row 2: the template .* null here: 'q\.text';"):
+    with pytest.raises(ValueError, match=r"Row 2: the template .* 'q\.text' is null;"):
         next(rows) if rows is not None else to_rows(dataset, mapping, False)
