@@ -18,8 +18,8 @@ from llm_jepa.planning.calibration import calibrate
 from llm_jepa.planning.changes import Change, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests
 from llm_jepa.planning.memory import Launch
-from llm_jepa.planning.plan import FITS, RECIPE, Plan, make_plan
-from llm_jepa.planning.workload import ARMS, SFT, with_view
+from llm_jepa.planning.plan import FITS, THIS_RECIPE, Plan, make_plan
+from llm_jepa.planning.workload import ARMS, SFT, with_arm
 from llm_jepa.recipe import parse_recipe
 
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         redirect_stdout(sys.stderr),
     ):  # where DeepSpeed's log goes, and TRL's in a calibration: stdout is the plan's
         recipe = parse_recipe([args.recipe, *args.overrides])
-        timed = [calibrate(one) for one in (recipe, with_view(recipe, ARMS[SFT]))] if args.calibrate else []
+        timed = [calibrate(one) for one in (recipe, with_arm(recipe, ARMS[SFT]))] if args.calibrate else []
         plan = make_plan(recipe, gpu, args.gpus, launch, *timed)
         changes: list[Change] = []
         if gpu is not None and plan.verdict != FITS:
@@ -74,7 +74,7 @@ def _is_here(gpu: GPU) -> bool:
 
 
 def _money(plan: Plan, args: argparse.Namespace) -> dict[str, Estimate]:
-    own, sft = plan.arms[RECIPE].hours, plan.arms[SFT].hours
+    own, sft = plan.arms[THIS_RECIPE].hours, plan.arms[SFT].hours
     if args.price_per_hour is None or own is None or sft is None:
         return {}
     price = args.price_per_hour * args.gpus
@@ -116,11 +116,11 @@ def _show(
         console.print(
             "no change of micro-batch, sharding, checkpointing, view or LoRA is enough: take more or larger GPUs"
         )
-    hours = plan.arms[RECIPE].hours
+    hours = plan.arms[THIS_RECIPE].hours
     if hours is None:
         console.print("for hours: `--gpu NAME`, or `--calibrate` on this machine")
     else:
-        console.print(f"hours of {RECIPE}: {_range(hours, '.3g')} (low / expected / high)")
+        console.print(f"hours of {THIS_RECIPE}: {_range(hours, '.3g')} (low / expected / high)")
     for name, estimate in money.items():
         console.print(f"{name.replace('_', ' ')}: {_range(estimate, ',.2f' if 'cost' in name else ',.0f')}")
 

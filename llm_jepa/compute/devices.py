@@ -20,7 +20,7 @@ class GPU:
         tf32_flops_per_second: Products of float32 by TF32, where there is TF32; else those of float32.
         single_flops_per_second: Products of float32 as it is.
         has_bf16: Whether it multiplies bf16.
-        marks: Words that its name as CUDA reports it has, all of them.
+        name_words: Words that its name as CUDA reports it has, all of them.
     """
 
     memory_bytes: float
@@ -28,7 +28,7 @@ class GPU:
     tf32_flops_per_second: float
     single_flops_per_second: float
     has_bf16: bool
-    marks: tuple[str, ...]
+    name_words: tuple[str, ...]
 
     def peak_flops_per_second(self, is_half: bool, has_tf32: bool) -> float:
         """In the precision that a training multiplies in."""
@@ -37,9 +37,9 @@ class GPU:
         return self.tf32_flops_per_second if has_tf32 else self.single_flops_per_second
 
 
-def _gpu(gib: float, half: float, tf32: float, single: float, *marks: str, has_bf16: bool = True) -> GPU:
+def _gpu(gib: float, half: float, tf32: float, single: float, *name_words: str, has_bf16: bool = True) -> GPU:
     """Memory in GiB, rates in TFLOP a second."""
-    return GPU(gib * GIB, half * TERA, tf32 * TERA, single * TERA, has_bf16, marks)
+    return GPU(gib * GIB, half * TERA, tf32 * TERA, single * TERA, has_bf16, name_words)
 
 
 GPUS: dict[str, GPU] = {
@@ -62,7 +62,7 @@ GPUS: dict[str, GPU] = {
     "mi300x-192gb": _gpu(192, 1307, 653.7, 163.4, "MI300X"),
 }
 
-OTHER_CARDS = {"MIG", "Laptop", "Ti", "SUPER", "D", "NVL", "Ada"}
+OTHER_GPU_WORDS = {"MIG", "Laptop", "Ti", "SUPER", "D", "NVL", "Ada"}
 """Words by which a name is that of a part of a GPU, or of another one."""
 
 
@@ -80,6 +80,6 @@ def find_gpu(name: str) -> GPU:
 def recognise_gpu(reported_name: str) -> GPU | None:
     """The GPU that CUDA reports under a name, e.g. `NVIDIA H100 80GB HBM3`; None if it is not in the table."""
     words = {*re.findall(r"\w+", reported_name)}
-    if words & OTHER_CARDS:
+    if words & OTHER_GPU_WORDS:
         return None
-    return next((gpu for gpu in GPUS.values() if words >= {*gpu.marks}), None)
+    return next((gpu for gpu in GPUS.values() if words >= {*gpu.name_words}), None)

@@ -15,7 +15,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+NUM_EXPERTS_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts")
 """What configs call the number of experts of a layer."""
 
 
@@ -65,14 +65,14 @@ def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
             adapters += math.prod(shape)
         elif len(shape) >= 2 and id(parameter) not in left_out:
             is_experts = len(shape) == 3  # all of a layer in one
-            backbone += round(math.prod(shape) * (active_share(causal_lm) if is_experts else 1))
+            backbone += round(math.prod(shape) * (active_expert_share(causal_lm) if is_experts else 1))
     return ModelSize(backbone, math.prod(_whole_shape(head.weight)), adapters)
 
 
-def active_share(model: PreTrainedModel) -> float:
+def active_expert_share(model: PreTrainedModel) -> float:
     """Share of a layer's experts that a token is sent to; 1 of a dense model."""
     config = model.config.get_text_config()
-    experts = next((n for name in EXPERTS if (n := getattr(config, name, None))), None)
+    experts = next((n for name in NUM_EXPERTS_FIELDS if (n := getattr(config, name, None))), None)
     return 1.0 if experts is None else getattr(config, "num_experts_per_tok", experts) / experts
 
 

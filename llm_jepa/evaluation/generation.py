@@ -17,7 +17,7 @@ from llm_jepa.models.stop_tokens import stop_token_ids
 Message = dict[str, str]
 Prompt = str | list[Message]
 """A plain text, or the messages of a chat up to the turn that is to be generated."""
-Write = Callable[[list[list[int]]], list[list[int]]]
+GenerateBatch = Callable[[list[list[int]]], list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Engine(ABC):
     max_positions: int | None
 
     @abstractmethod
-    def writing(
+    def generating(
         self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
-    ) -> AbstractContextManager[Write]:
+    ) -> AbstractContextManager[GenerateBatch]:
         """Within it, a function from the prompts of a batch to the new ids of each, up to a stop token at least."""
 
 
@@ -62,7 +62,9 @@ class TransformersEngine(Engine):
         self.max_positions = position_limit(model)
 
     @contextmanager
-    def writing(self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int) -> Iterator[Write]:
+    def generating(
+        self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
+    ) -> Iterator[GenerateBatch]:
         """With the model in greedy generation, and afterwards as it was found."""
         with _greedy(self.inner, tokenizer, stop_ids, max_new_tokens):
             yield partial(_generate, self.model)
@@ -110,12 +112,12 @@ def generate_completions(
     stop_ids = stop_token_ids(engine.generation_config, tokenizer)
     completions = dict(finished or {})
     longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompt_ids[i]))
-    with engine.writing(tokenizer, stop_ids, max_new_tokens) as write:
+    with engine.generating(tokenizer, stop_ids, max_new_tokens) as generate_batch:
         for start in range(0, len(prompts), batch_size):
             batch = longest_first[start : start + batch_size]
             if completions.keys() >= {*batch}:
                 continue
-            new_ids = write([prompt_ids[i] for i in batch])
+            new_ids = generate_batch([prompt_ids[i] for i in batch])
             written = {i: _decode(tokenizer, ids, stop_ids) for i, ids in zip(batch, new_ids, strict=True)}
             completions |= written
             if progress is not None:

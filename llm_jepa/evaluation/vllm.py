@@ -9,10 +9,10 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
-from llm_jepa.evaluation.generation import Engine, Write
+from llm_jepa.evaluation.generation import Engine, GenerateBatch
 from llm_jepa.models.base_and_tuned import Checkpoint, is_adapter, weights_dtype
 from llm_jepa.models.known_models import resolve_model
-from llm_jepa.models.vllm_lora import lora_rank
+from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.recipe import Recipe
 
 
@@ -26,18 +26,20 @@ class VLLMEngine(Engine):
     adapter: Any = None
 
     @contextmanager
-    def writing(self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int) -> Iterator[Write]:
+    def generating(
+        self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
+    ) -> Iterator[GenerateBatch]:
         """What vLLM computes at once it decides itself."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(temperature=0, max_tokens=max_new_tokens, stop_token_ids=stop_ids, detokenize=False)
 
-        def write(prompt_ids: list[list[int]]) -> list[list[int]]:
+        def generate_batch(prompt_ids: list[list[int]]) -> list[list[int]]:
             prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
             results = self.llm.generate(prompts, sampling, lora_request=self.adapter, use_tqdm=False)
             return [list(result.outputs[0].token_ids) for result in results]
 
-        yield write
+        yield generate_batch
 
 
 def check_vllm(recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> None:
@@ -56,7 +58,7 @@ def check_vllm(recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> None:
     if refused:
         raise ValueError(f"`{'`, `'.join(refused)}` is for `--backend transformers`; `vllm` does not take it.")
     if "tuned" in checkpoints and is_adapter(recipe.output_dir):
-        lora_rank(recipe.output_dir)
+        max_lora_rank(recipe.output_dir)
     if importlib.util.find_spec("vllm") is None:
         raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
 
@@ -71,7 +73,7 @@ def load_vllm_checkpoints(
     base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
     has_adapter = "tuned" in checkpoints and is_adapter(tuned)
     if "base" in checkpoints or has_adapter:
-        rank = lora_rank(tuned) if has_adapter else None
+        rank = max_lora_rank(tuned) if has_adapter else None
         engine = _load(recipe, base, recipe.model.model_revision, rank, engine_options)
         if "base" in checkpoints:
             yield "base", base, engine

@@ -13,22 +13,22 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from llm_jepa.config import PAIR_OPTIONS, JEPAConfig
-from llm_jepa.hub.owners_card import (
-    BEGIN,
-    END,
-    OUR_EVALUATION,
+from llm_jepa.hub.card_editing import (
+    EVALUATION_NAME,
+    SECTION_BEGIN,
+    SECTION_END,
     model_index,
     read_metadata,
     with_metadata,
     with_section,
 )
-from llm_jepa.hub.publication import Kind
+from llm_jepa.hub.publication import ArtifactKind
 from llm_jepa.hub.sources import Sources
 from llm_jepa.runs.record import RunRecord
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
 
 TAGS = ("llm-jepa", "trl", "sft")
-LIBRARIES: dict[Kind, str] = {"adapter": "peft", "model": "transformers"}
+LIBRARIES: dict[ArtifactKind, str] = {"adapter": "peft", "model": "transformers"}
 JEPA_OPTIONS = (
     "jepa_objective", "jepa_weight", "lm_weight", "jepa_loss", "info_nce_temperature", "jepa_direction",
     "jepa_source_view", "jepa_target", "num_predictor_tokens", "predictor_position", "span_sampler", "jepa_dropout",
@@ -59,7 +59,7 @@ class CardFacts:
     """
 
     repo_id: str
-    kind: Kind
+    kind: ArtifactKind
     record: RunRecord
     has_recipe: bool
     sources: Sources
@@ -81,7 +81,7 @@ def write_card(facts: CardFacts, existing: str | None) -> str:
     Raises:
         ValueError: What is ours in the existing one cannot be told from the rest.
     """
-    section = f"{BEGIN}\n\n{_section(facts)}\n\n{END}\n"
+    section = f"{SECTION_BEGIN}\n\n{_section(facts)}\n\n{SECTION_END}\n"
     if existing is None:
         return with_metadata(f"# {facts.name}\n\n{section}", _metadata(facts, {}))
     line_break = "\r\n" if "\r\n" in existing else "\n"
@@ -95,7 +95,7 @@ def write_card(facts: CardFacts, existing: str | None) -> str:
     return card.replace("\n", line_break)
 
 
-def draft_card(name: str, kind: Kind) -> str:
+def draft_card(name: str, kind: ArtifactKind) -> str:
     """The card of a run that is not published: in place of TRL's and PEFT's, whose base may be a path."""
     text = (
         f"# {name}\n\nTrained with the toolkit for LLM-JEPA; `recipe.yaml`, where there is one, says how. "
@@ -151,7 +151,7 @@ def _eval_results(facts: CardFacts) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="text-generation",
-            task_name=OUR_EVALUATION,
+            task_name=EVALUATION_NAME,
             dataset_type=facts.sources.scored.id or facts.scored_name,
             dataset_name=facts.scored_name,
             dataset_config=scores["dataset_config"],

@@ -15,10 +15,10 @@ from llm_jepa.models.known_models import fetched_model, find_known_model
 from llm_jepa.recipe import PATH_OR_MAPPING, recipe_text
 from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
 
-Kind = Literal["adapter", "model"]
+ArtifactKind = Literal["adapter", "model"]
 Content = Path | bytes
 
-WEIGHTS: dict[Kind, tuple[str, ...]] = {
+WEIGHT_FILES: dict[ArtifactKind, tuple[str, ...]] = {
     "adapter": (ADAPTER_CONFIG, "adapter_model.safetensors"),
     "model": (
         MODEL_CONFIG,
@@ -29,7 +29,7 @@ WEIGHTS: dict[Kind, tuple[str, ...]] = {
         "modeling_*.py",
     ),
 }
-TOKENIZER = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -43,7 +43,7 @@ TOKENIZER = (
 )
 CARD_FILE = "README.md"
 RESULTS_FILE = ".eval_results/llm-jepa.yaml"
-VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")
+VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")
 """Their words may look like a path."""
 
 HUB_ID = re.compile(r"[\w][\w.-]*(/[\w.-]+)?")
@@ -58,11 +58,11 @@ PRIVATE_KEYS = KEYS_WITHOUT_EFFECT_ON_RESULT - {"output_dir"}
 class Publication:
     """Files by their names in the repository; texts made fit to be read by others are bytes, all else paths."""
 
-    kind: Kind
+    kind: ArtifactKind
     files: dict[str, Content]
 
 
-def kind_of(directory: Path) -> Kind:
+def artifact_kind(directory: Path) -> ArtifactKind:
     """Whether a directory holds an adapter or a model.
 
     Raises:
@@ -94,61 +94,63 @@ def hub_id(name: str, is_local: bool | None = None) -> str | None:
     return name if HUB_ID.fullmatch(name) and not is_local else None
 
 
-def is_ours(name: str, kind: Kind) -> bool:
+def is_written_by_push(name: str, kind: ArtifactKind) -> bool:
     """Whether a push writes files of this name, so that one that is not written any more is out of date."""
-    written = (*WEIGHTS[kind], *TOKENIZER, RECIPE_FILE)
+    written = (*WEIGHT_FILES[kind], *TOKENIZER_FILES, RECIPE_FILE)
     return name == RESULTS_FILE or ("/" not in name and any(fnmatch(name, pattern) for pattern in written))
 
 
-def gather(directory: Path, settings: Mapping[str, Any], replaced: Mapping[str, str | None]) -> Publication:
+def gather_files(directory: Path, settings: Mapping[str, Any], public_values: Mapping[str, str | None]) -> Publication:
     """The weights, tokenizer and recipe of a directory; neither checkpoints nor predictions nor optimizer states.
 
     Args:
         settings: The run's recipe; empty if there is none.
-        replaced: Recipe key -> its public value, None for none: of base and its revision, data and output directory.
+        public_values: Recipe key -> its public value, None to leave it out: base, revision, data, output directory.
 
     Raises:
         ValueError: The directory holds neither adapter nor model, or no weights, or a file that cannot be read.
     """
-    kind = kind_of(directory)
-    found = {path.name: path for pattern in (*WEIGHTS[kind], *TOKENIZER) for path in directory.glob(pattern)}
+    kind = artifact_kind(directory)
+    found = {
+        path.name: path for pattern in (*WEIGHT_FILES[kind], *TOKENIZER_FILES) for path in directory.glob(pattern)
+    }
     if not any(name.endswith(".safetensors") for name in found):
         raise ValueError(f"`{directory}` holds no weights (*.safetensors). Save the model as safetensors.")
     files: dict[str, Content] = dict(found)
     for name, path in found.items():
-        if path.suffix == ".json" and name not in VOCABULARIES:
+        if path.suffix == ".json" and name not in VOCABULARY_FILES:
             content = read_json(path)
-            public = without_paths(content)
+            public = strip_paths(content)
             if name == ADAPTER_CONFIG:
-                public["base_model_name_or_path"] = replaced["model_name_or_path"]
-                public["revision"] = replaced["model_revision"]
+                public["base_model_name_or_path"] = public_values["model_name_or_path"]
+                public["revision"] = public_values["model_revision"]
             if public != content:
                 files[name] = (json.dumps(public, indent=2, ensure_ascii=False) + "\n").encode()
     if settings:
-        files[RECIPE_FILE] = recipe_text(public_settings(settings, replaced)).encode()
+        files[RECIPE_FILE] = recipe_text(public_settings(settings, public_values)).encode()
     return Publication(kind, dict(sorted(files.items())))
 
 
-def public_settings(settings: Mapping[str, Any], replaced: Mapping[str, str | None]) -> dict[str, Any]:
+def public_settings(settings: Mapping[str, Any], public_values: Mapping[str, str | None]) -> dict[str, Any]:
     """A recipe for others: no tokens, trackers, places to publish; a path keeps its last part alone."""
     kept = {key: value for key, value in settings.items() if not key.startswith("hub_") and key not in PRIVATE_KEYS}
-    public = without_paths(kept) | {key: value for key, value in replaced.items() if key in settings}
-    return {key: value for key, value in public.items() if value is not None or key not in replaced}
+    public = strip_paths(kept) | {key: value for key, value in public_values.items() if key in settings}
+    return {key: value for key, value in public.items() if value is not None or key not in public_values}
 
 
-def without_paths(value: Any) -> Any:
+def strip_paths(value: Any) -> Any:
     """A value of JSON in which each text under a key that holds paths is a path's last part, or a Hub id.
 
     No other text is touched, whatever it looks like: it may be a template, a prompt, a token or a pattern.
     """
     if isinstance(value, list):
-        return [without_paths(item) for item in value]
+        return [strip_paths(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
         key: _public_path(key, item)
         if isinstance(item, str) and (PATH_KEY.fullmatch(key) or key in PATH_OR_MAPPING)
-        else without_paths(item)
+        else strip_paths(item)
         for key, item in value.items()
     }
 
@@ -175,7 +177,7 @@ def refuse_leaks(files: Mapping[str, Content], directory: Path, token: str | Non
         text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
         if token and token in text:
             raise ValueError(f"`{name}` holds your Hub token. Nothing was published: take it out of the file.")
-        found = named.search(text) if name not in VOCABULARIES else None
+        found = named.search(text) if name not in VOCABULARY_FILES else None
         if found:
             raise ValueError(
                 f"`{name}` holds a path of this machine, {found[0]}. Nothing was published: take it out of the file."

@@ -10,7 +10,7 @@ from trl import SFTTrainer
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.hub.model_card import CARD_SETTINGS, draft_card
-from llm_jepa.hub.publication import CARD_FILE, Kind
+from llm_jepa.hub.publication import CARD_FILE, ArtifactKind
 from llm_jepa.hub.push import push
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class PublishingTrainer(SFTTrainer):
 
     def _write_card(self, directory: Path) -> None:
         if self.is_world_process_zero():
-            kind: Kind = "adapter" if isinstance(self.model, PeftModel) else "model"
+            kind: ArtifactKind = "adapter" if isinstance(self.model, PeftModel) else "model"
             directory.mkdir(parents=True, exist_ok=True)
             (directory / CARD_FILE).write_text(draft_card(repository_name(self.args), kind), encoding="utf-8")
 

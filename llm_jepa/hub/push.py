@@ -15,16 +15,24 @@ from huggingface_hub.utils import validate_repo_id
 
 from llm_jepa.files.hub_errors import NOT_A_HUB, NOTHING_PUBLISHED, REASONS_BY_STATUS, hub_errors_explained
 from llm_jepa.hub.model_card import CardFacts, results_yaml, write_card
-from llm_jepa.hub.publication import CARD_FILE, RESULTS_FILE, Kind, gather, is_ours, kind_of, refuse_leaks
+from llm_jepa.hub.publication import (
+    CARD_FILE,
+    RESULTS_FILE,
+    ArtifactKind,
+    artifact_kind,
+    gather_files,
+    is_written_by_push,
+    refuse_leaks,
+)
 from llm_jepa.hub.sources import find_sources
-from llm_jepa.models.adapters import base_of
-from llm_jepa.models.vllm_lora import lora_rank
+from llm_jepa.models.adapters import base_settings_of
+from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.runs.record import RunRecord, read_run
 
 logger = logging.getLogger(__name__)
 
 COMMIT_MESSAGE = "Publish with llm-jepa push"
-OTHER_WEIGHTS: dict[Kind, tuple[str, ...]] = {
+OTHER_WEIGHTS: dict[ArtifactKind, tuple[str, ...]] = {
     "adapter": ("model*.safetensors", "pytorch_model*.bin", "*.gguf"),
     "model": ("adapter_*",),
 }
@@ -32,7 +40,7 @@ OTHER_WEIGHTS: dict[Kind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Published:
+class PushResult:
     """Where it is, and what: the files of the repository that this push wrote or left as they were."""
 
     url: str
@@ -48,7 +56,7 @@ def push(
     dataset_id: str | None = None,
     settings: Mapping[str, Any] | None = None,
     commit_message: str = COMMIT_MESSAGE,
-) -> Published:
+) -> PushResult:
     """Publish the adapter or model of a directory, its tokenizer, its recipe, its card and its results, in one commit.
 
     What the repository holds beside is kept, in its card too; files of an earlier push that are no longer there are
@@ -66,15 +74,15 @@ def push(
         ValueError: There is nothing to publish, nobody else could load it, a text names this machine, the repository
             holds something else or has another visibility, or the Hub refuses or fails. No file is published then.
     """
-    kind, record = kind_of(directory), read_run(directory)
+    kind, record = artifact_kind(directory), read_run(directory)
     has_recipe = bool(record.settings)
     if not has_recipe:
-        record = dataclasses.replace(record, settings={**(settings or {}), **base_of(directory)})
+        record = dataclasses.replace(record, settings={**(settings or {}), **base_settings_of(directory)})
     api = HfApi(token=token)
-    repo_id = log_in(api, repo_id)
+    repo_id = check_write_access(api, repo_id)
     sources = find_sources(api, kind, record, private, base_model, dataset_id)
-    replaced = sources.replaced() | {"output_dir": f"outputs/{repo_id.split('/')[-1]}"}
-    publication = gather(directory, record.settings if has_recipe else {}, replaced)
+    public_values = sources.public_values() | {"output_dir": f"outputs/{repo_id.split('/')[-1]}"}
+    publication = gather_files(directory, record.settings if has_recipe else {}, public_values)
     vllm_rank = _vllm_rank(directory) if kind == "adapter" else None
     version = importlib.metadata.version("llm-jepa")
     facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version)
@@ -84,7 +92,7 @@ def push(
     files = publication.files | {CARD_FILE: write_card(facts, _existing_card(api, repository)).encode()}
     files |= {} if results is None else {RESULTS_FILE: results.encode()}
     there = {sibling.rfilename for sibling in repository.siblings or []}
-    stale = [name for name in there - files.keys() if is_ours(name, kind)]
+    stale = [name for name in there - files.keys() if is_written_by_push(name, kind)]
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
     with hub_errors_explained(repo_id):
         api.create_commit(
@@ -93,7 +101,7 @@ def push(
             commit_message=commit_message,
             parent_commit=repository.sha,
         )
-    return Published(f"{api.endpoint}/{repo_id}", tuple(sorted(files)))
+    return PushResult(f"{api.endpoint}/{repo_id}", tuple(sorted(files)))
 
 
 def check_push(settings: Mapping[str, Any], repo_id: str, private: bool, token: str | None) -> None:
@@ -102,14 +110,14 @@ def check_push(settings: Mapping[str, Any], repo_id: str, private: bool, token: 
     Raises:
         ValueError: As far as that can be told now, `push` would.
     """
-    kind: Kind = "adapter" if settings.get("use_peft") else "model"
+    kind: ArtifactKind = "adapter" if settings.get("use_peft") else "model"
     api = HfApi(token=token)
-    repo_id = log_in(api, repo_id)
+    repo_id = check_write_access(api, repo_id)
     find_sources(api, kind, RunRecord(dict(settings), None, {}, {}), private)
     find_repository(api, repo_id, kind, private)
 
 
-def log_in(api: HfApi, repo_id: str) -> str:
+def check_write_access(api: HfApi, repo_id: str) -> str:
     """The full id of a repository, its user's name before it; the one call that tells what a token is worth.
 
     Raises:
@@ -128,7 +136,7 @@ def log_in(api: HfApi, repo_id: str) -> str:
     return repo_id
 
 
-def find_repository(api: HfApi, repo_id: str, kind: Kind, private: bool) -> ModelInfo | None:
+def find_repository(api: HfApi, repo_id: str, kind: ArtifactKind, private: bool) -> ModelInfo | None:
     """The repository to publish to; None if it is not there.
 
     Raises:
@@ -181,7 +189,7 @@ def _existing_card(api: HfApi, repository: ModelInfo) -> str | None:
 
 def _vllm_rank(directory: Path) -> int | str:
     try:
-        return lora_rank(directory)
+        return max_lora_rank(directory)
     except ValueError as error:
         logger.warning("%s Merged into its base it is served (llm-jepa merge).", error)
         return str(error).removeprefix(f"`{directory}` is ")

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from llm_jepa.files.hub_errors import hub_errors_explained
-from llm_jepa.hub.publication import Kind, hub_id
+from llm_jepa.hub.publication import ArtifactKind, hub_id
 from llm_jepa.runs.record import NAMING_KEYS, RunRecord
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Sources:
     template: Source
     scored: Source
 
-    def replaced(self) -> dict[str, str | None]:
+    def public_values(self) -> dict[str, str | None]:
         """Recipe key -> its public value, None for none."""
         names = {"model_name_or_path": self.base, "dataset_name": self.data, "chat_template_path": self.template}
         return {key: source.name for key, source in names.items()} | {"model_revision": self.base_revision}
@@ -43,7 +43,7 @@ class Sources:
 
 def find_sources(
     api: HfApi,
-    kind: Kind,
+    kind: ArtifactKind,
     record: RunRecord,
     private: bool,
     base_model: str | None = None,

@@ -15,7 +15,7 @@ from llm_jepa.data.loading import stream_rows
 from llm_jepa.data.rows import ColumnMapping, row_maker
 from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
 from llm_jepa.data.view_pairs import pairs_of_turns
-from llm_jepa.inspection.mapping_proposal import Kind, Proposal, propose_for_document, propose_mapping
+from llm_jepa.inspection.mapping_proposal import FieldKind, Proposal, propose_for_document, propose_mapping
 
 HEAD_ROWS = 100
 """Rows by which the mapping is proposed."""
@@ -24,7 +24,7 @@ MAX_COLUMNS = 200
 MAX_SHOWN_REFUSALS = 5
 MAX_HASHES = 2**18
 VALUE_CHARACTERS = 60
-TURN_KEYS: dict[frozenset[str], Kind] = {
+TURN_KEYS: dict[frozenset[str], FieldKind] = {
     frozenset({"role", "content"}): "chat messages",
     frozenset({"from", "value"}): "ShareGPT turns",
 }
@@ -49,7 +49,7 @@ class FieldProfile:
 
     def add(self, value: Any, num_examples: int) -> None:
         """Take in one row's value."""
-        kind = kind_of(value)
+        kind = field_kind(value)
         if value is None or value in ([], {}) or (kind == "text" and not value.strip()):
             return
         self.types[kind if kind not in ("other", "number") else type(value).__name__] += 1
@@ -58,17 +58,17 @@ class FieldProfile:
             self.total_characters += len(value)
             self.max_characters = max(self.max_characters, len(value))
         if len(self.examples) < num_examples:
-            shown = shortened(value)
+            shown = shorten(value)
             if shown not in self.examples:
                 self.examples.append(shown)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FieldKind:
         """The one kind of all values; else `text and others`, or `other` if there is no text."""
         if self.types and self.types.keys() <= {"int", "float", "bool"}:
             return "number"
-        mixed: Kind = "text and others" if "text" in self.types else "other"
-        return next((kind for kind in get_args(Kind) if self.types.keys() == {kind}), mixed)
+        mixed: FieldKind = "text and others" if "text" in self.types else "other"
+        return next((kind for kind in get_args(FieldKind) if self.types.keys() == {kind}), mixed)
 
 
 class DuplicateCounter:
@@ -206,12 +206,12 @@ def _fields(rows: list[dict[str, Any]], num_examples: int) -> dict[str, FieldPro
 
 
 def _add_fields(fields: dict[str, FieldProfile], row: Mapping[str, Any], num_examples: int) -> None:
-    for path, value in leaves(row):
+    for path, value in walk_fields(row):
         if path in fields or len(fields) < MAX_COLUMNS:
             fields.setdefault(path, FieldProfile()).add(value, num_examples)
 
 
-def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def walk_fields(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The paths of a row and what stands there.
 
     Fields inside fields have paths of their own. A list is one value, and its first item, or the fields in that, has
@@ -220,15 +220,15 @@ def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for key, item in value.items():
         path = f"{prefix}{key}"
         if isinstance(item, Mapping) and item:
-            yield from leaves(item, f"{path}.")
+            yield from walk_fields(item, f"{path}.")
             continue
         yield path, item
         first = item[0] if isinstance(item, list) and item else None
         if isinstance(first, str) or (isinstance(first, Mapping) and not _is_turn(first)):
-            yield from leaves({"0": first}, f"{path}.")
+            yield from walk_fields({"0": first}, f"{path}.")
 
 
-def kind_of(value: Any) -> Kind:
+def field_kind(value: Any) -> FieldKind:
     """What a value is, as far as a mapping asks."""
     if isinstance(value, str):
         return "JSON text of turns" if _holds_turns(value) else "text"
@@ -249,14 +249,14 @@ def _holds_turns(text: str) -> bool:
         value = json.loads(text)
     except ValueError:
         return False
-    return isinstance(value, list) and kind_of(value) in TURN_KEYS.values()
+    return isinstance(value, list) and field_kind(value) in TURN_KEYS.values()
 
 
 def _is_turn(item: Mapping[str, Any]) -> bool:
     return any(keys <= item.keys() for keys in TURN_KEYS)
 
 
-def shortened(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value in one short line."""
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     text = " ".join(text[: 4 * VALUE_CHARACTERS].split())

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from llm_jepa.data.turns import turn_column
 
-Kind = Literal[
+FieldKind = Literal[
     "text", "number", "chat messages", "ShareGPT turns", "JSON text of turns", "list", "text and others", "other"
 ]
 
@@ -20,9 +20,9 @@ PAIR_NAMES = (
 )  # fmt: skip
 """What sources and targets are commonly called."""
 ID_NAMES = frozenset({"id", "_id", "idx", "index", "uuid", "guid", "url", "hash", "sha", "lang", "language", "split"})
-ALPACA = ("instruction", "input", "output")
+ALPACA_COLUMNS = ("instruction", "input", "output")
 TURN_TEMPLATE = "{{{{ ({path} | selectattr('from', 'in', {roles}) | first).value }}}}"
-ASKERS, ANSWERERS = ["human", "user"], ["gpt", "assistant", "model"]
+USER_ROLES, ASSISTANT_ROLES = ["human", "user"], ["gpt", "assistant", "model"]
 """Who speaks in ShareGPT's turns, of which others, such as `system`, may be the first."""
 
 
@@ -45,7 +45,7 @@ class Proposal:
     candidates: list[str] = field(default_factory=list)
 
 
-def propose_mapping(columns: Sequence[str], kinds: Mapping[str, Kind], ends_unanswered: bool = False) -> Proposal:
+def propose_mapping(columns: Sequence[str], kinds: Mapping[str, FieldKind], ends_unanswered: bool = False) -> Proposal:
     """A proposal for a data set.
 
     Args:
@@ -81,13 +81,13 @@ def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
     if first not in columns or not all(part.isidentifier() for part in (first, *fields)):
         reason = f"no template can name `{path}`, whose turns would be the views; rename the column"
         return Proposal({}, reason, has_views=False, candidates=[path])
-    source, target = (TURN_TEMPLATE.format(path=path, roles=roles) for roles in (ASKERS, ANSWERERS))
+    source, target = (TURN_TEMPLATE.format(path=path, roles=roles) for roles in (USER_ROLES, ASSISTANT_ROLES))
     reason = f"the first question and the first answer in `{path}`; in a column `messages` all turns could be learned"
     return Proposal(_settings(source, target), reason)
 
 
 def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
-    if set(ALPACA) <= {*texts}:
+    if set(ALPACA_COLUMNS) <= {*texts}:
         settings = {
             "source_column": "{{ instruction }}{% if input %}\n{{ input }}{% endif %}",
             "target_column": "output",

@@ -19,7 +19,9 @@ from llm_jepa.models.known_models import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.runs.record import read_json, read_run
 
 ADAPTER_WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)
-SAFE_KEYS = frozenset({"dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant", "use_peft"})
+TRUSTED_RECIPE_KEYS = frozenset(
+    {"dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant", "use_peft"}
+)
 """What a pulled recipe may say of how its base is loaded (and `bnb_4bit_*`): nothing that could name or run code."""
 
 
@@ -42,7 +44,7 @@ def find_adapter(name: str) -> Adapter | None:
     """
     directory = Path(name)
     if (directory / ADAPTER_CONFIG).is_file():
-        return Adapter(directory, base_of(directory) | read_run(directory).settings)
+        return Adapter(directory, base_settings_of(directory) | read_run(directory).settings)
     if directory.exists() or name.count("/") != 1 or find_known_model(name) is not None:
         return None
     with hub_errors_explained(name, "read"):
@@ -50,8 +52,8 @@ def find_adapter(name: str) -> Adapter | None:
             return None
         directory = Path(snapshot_download(name))
     settings = read_run(directory).settings
-    safe = {key: value for key, value in settings.items() if key in SAFE_KEYS or key.startswith("bnb_4bit_")}
-    return Adapter(directory, safe | base_of(directory))
+    safe = {key: value for key, value in settings.items() if key in TRUSTED_RECIPE_KEYS or key.startswith("bnb_4bit_")}
+    return Adapter(directory, safe | base_settings_of(directory))
 
 
 def _is_adapter_on_hub(name: str) -> bool:
@@ -68,7 +70,7 @@ def _is_adapter_on_hub(name: str) -> bool:
     return ADAPTER_CONFIG in {sibling.rfilename for sibling in info.siblings or []}
 
 
-def base_of(directory: Path) -> dict[str, Any]:
+def base_settings_of(directory: Path) -> dict[str, Any]:
     """What an adapter's configuration says of its base; empty where there is none.
 
     Raises:
@@ -112,7 +114,7 @@ def read_adapter_config(directory: Path) -> PeftConfig:
         raise ValueError(f"`{directory / ADAPTER_CONFIG}` is no adapter's configuration: {error}.") from error
 
 
-def fit_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
+def resize_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
     """Give a model rows for tokens that its run has added (`chat_template_path` of a model does).
 
     An adapter brings rows of its own for them. A base has none: its rows are drawn around the mean of the others, the

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 from trl import get_quantization_config
 
-from llm_jepa.models.adapters import fit_embeddings, load_adapter
+from llm_jepa.models.adapters import load_adapter, resize_embeddings
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_errors_explained
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
@@ -61,7 +61,7 @@ def load_checkpoints(
     base = None
     if "base" in checkpoints or adapter:
         base = _load_weights(recipe, base_location)
-        fit_embeddings(base, num_tokens)
+        resize_embeddings(base, num_tokens)
     if base is not None and "base" in checkpoints:
         yield "base", base_location, base
     if base is not None and adapter:

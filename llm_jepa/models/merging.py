@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from trl import ModelConfig, get_quantization_config
 
 from llm_jepa.files.staged import staged_directory
-from llm_jepa.models.adapters import Adapter, find_adapter, fit_embeddings, load_adapter, read_adapter_config
+from llm_jepa.models.adapters import Adapter, find_adapter, load_adapter, read_adapter_config, resize_embeddings
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import drop_idle_sampling, load_errors_explained, load_tokenizer
 from llm_jepa.models.stop_tokens import stop_token_ids
@@ -69,7 +69,7 @@ def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_co
 
 def _merged(adapter: Adapter, num_tokens: int, dtype: str | None, trust_remote_code: bool) -> PreTrainedModel:
     base = _load_base(adapter.base_settings, trust_remote_code)
-    fit_embeddings(base, num_tokens)
+    resize_embeddings(base, num_tokens)
     if dtype is not None:
         base = base.to(getattr(torch, dtype))
     was_tied = base.config.get_text_config().tie_word_embeddings

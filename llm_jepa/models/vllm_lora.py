@@ -6,11 +6,11 @@ from peft import LoraConfig, PeftConfig
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as `max_lora_rank`."""
-NOT_TAKEN = ("use_dora", "modules_to_save", "trainable_token_indices", "rank_pattern", "alpha_pattern")
+UNSUPPORTED_OPTIONS = ("use_dora", "modules_to_save", "trainable_token_indices", "rank_pattern", "alpha_pattern")
 """Of the patterns vLLM knows nothing: it scales every module by the one `lora_alpha` and the one `r`."""
 
 
-def lora_rank(directory: Path) -> int:
+def max_lora_rank(directory: Path) -> int:
     """The `max_lora_rank` that an adapter needs.
 
     Raises:
@@ -19,7 +19,7 @@ def lora_rank(directory: Path) -> int:
     config = PeftConfig.from_pretrained(str(directory))
     if not isinstance(config, LoraConfig):
         raise ValueError(f"`{directory}` is an adapter of type {config.peft_type.value}; vLLM takes LoRA alone.")
-    refused = [name for name in NOT_TAKEN if getattr(config, name)]
+    refused = [name for name in UNSUPPORTED_OPTIONS if getattr(config, name)]
     refused += [] if config.bias == "none" else ["bias"]
     if refused:
         raise ValueError(f"`{directory}` is an adapter with `{'`, `'.join(refused)}`, which vLLM does not take.")

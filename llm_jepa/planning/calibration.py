@@ -17,7 +17,7 @@ from llm_jepa.training.schedule import rows_per_step
 CALIBRATION_STEPS = 20
 WARM_UP_STEPS = 3
 
-ASIDE: dict[str, Any] = {
+CALIBRATION_SETTINGS: dict[str, Any] = {
     "save_strategy": "no",
     "eval_strategy": "no",
     "load_best_model_at_end": False,
@@ -61,7 +61,7 @@ def calibrate(recipe: Recipe, num_steps: int = CALIBRATION_STEPS) -> Calibration
     """
     with tempfile.TemporaryDirectory() as directory:
         place = {"output_dir": str(Path(directory) / "run"), "max_steps": num_steps}
-        trainer = build_trainer(build_recipe(recipe.path, recipe.settings | ASIDE | place))
+        trainer = build_trainer(build_recipe(recipe.path, recipe.settings | CALIBRATION_SETTINGS | place))
         stopwatch = _Stopwatch()
         trainer.add_callback(stopwatch)
         trainer.train()

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from trl import get_peft_config
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
 
-from llm_jepa.compute.flops import active_share
+from llm_jepa.compute.flops import active_expert_share
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.loading import meta_model
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
@@ -31,7 +31,7 @@ from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Weights
 from llm_jepa.recipe import Recipe
 
 aten = torch.ops.aten
-UNCOUNTED: dict[Any, Callable[..., int]] = {
+EXTRA_FLOP_FORMULAS: dict[Any, Callable[..., int]] = {
     aten.addmm_: lambda total, left, right, **_: 2 * math.prod(left) * right[-1],
     aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
     aten._scaled_dot_product_flash_attention_for_cpu_backward: (
@@ -130,7 +130,7 @@ class DryModel:
 
     def flops(self, inputs: dict[str, Any]) -> float:
         """FLOPs of the matrix products of a micro-batch, forward and backward, what checkpointing repeats included."""
-        counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
+        counter = FlopCounterMode(display=False, custom_mapping=EXTRA_FLOP_FORMULAS)
         with self._ready(inputs) as inputs, counter:
             self._loss(inputs).backward()
         return float(counter.get_total_flops())
@@ -171,7 +171,7 @@ class DryModel:
 
 
 def _refuse_experts(model: PreTrainedModel) -> None:
-    if active_share(model) < 1:
+    if active_expert_share(model) < 1:
         raise ValueError(
             f"{type(model).__name__} is a mixture of experts, which routes tokens by numbers that a plan has none of. "
             "Plan a dense model of the parameters that a token uses, or measure with `llm-jepa train --max_steps 20`."

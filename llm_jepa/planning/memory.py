@@ -27,9 +27,11 @@ OPTIMIZER_BYTES = {
 }
 """`optim` -> bytes of state per trained parameter."""
 
-IN_32_BITS = {"adamw_bnb_8bit": "adamw_torch", "adamw_8bit": "adamw_torch", "paged_adamw_8bit": "adamw_torch"} | {
-    "lion_8bit": "lion_32bit"
-}
+OPTIMIZER_IN_32_BITS = {
+    "adamw_bnb_8bit": "adamw_torch",
+    "adamw_8bit": "adamw_torch",
+    "paged_adamw_8bit": "adamw_torch",
+} | {"lion_8bit": "lion_32bit"}
 BUCKET_NUMBERS = 500_000_000
 """DeepSpeed's `reduce_bucket_size` and `allgather_bucket_size`, unless its configuration says otherwise."""
 
@@ -59,7 +61,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class States:
+class ModelStates:
     """Bytes on one device that last for the whole of training, and the share of a gradient that it keeps.
 
     `communication` is what gradients and weights are gathered in.
@@ -76,7 +78,7 @@ def keeps_half_weights(launch: Launch) -> bool:
     return launch.startswith("zero") or launch == "fsdp2"
 
 
-def states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_half: bool) -> States:
+def model_states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_half: bool) -> ModelStates:
     """What a launcher keeps on each device.
 
         single, multi-gpu   w P + s P                       (several devices: and as much again as the gradients,
@@ -96,15 +98,17 @@ def states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_ha
     optimizer = optimizer_bytes(weights, optim) + master
     share = 1 / num_devices
     if launch in ("single", "multi-gpu"):
-        return States(weights.weight_bytes, optimizer, 1.0, weights.gradient_bytes if num_devices > 1 else 0.0)
+        return ModelStates(weights.weight_bytes, optimizer, 1.0, weights.gradient_bytes if num_devices > 1 else 0.0)
     if launch in ("zero1", "zero2"):
         buckets = 2 * min(BUCKET_NUMBERS, weights.trained_parameters) * (2 if is_half else 4)
-        return States(weights.weight_bytes, optimizer * share, 1.0 if launch == "zero1" else share, float(buckets))
+        return ModelStates(
+            weights.weight_bytes, optimizer * share, 1.0 if launch == "zero1" else share, float(buckets)
+        )
     blocks = 2 * weights.block_bytes
     if launch == "zero3-offload":
-        return States(weights.quantised_bytes, 0.0, share, blocks)
+        return ModelStates(weights.quantised_bytes, 0.0, share, blocks)
     spread = (weights.weight_bytes - weights.quantised_bytes) * share
-    return States(weights.quantised_bytes + spread, optimizer * share, share, blocks)
+    return ModelStates(weights.quantised_bytes + spread, optimizer * share, share, blocks)
 
 
 def optimizer_bytes(weights: Weights, optim: str) -> float:
@@ -117,4 +121,4 @@ def optimizer_bytes(weights: Weights, optim: str) -> float:
         raise ValueError(f"What `optim: {optim}` keeps is not known here. Known are {', '.join(OPTIMIZER_BYTES)}.")
     in_32_bits = weights.parameters_in_32_bits if "8bit" in optim else 0
     blocked = weights.trained_parameters - in_32_bits
-    return OPTIMIZER_BYTES[optim] * blocked + OPTIMIZER_BYTES[IN_32_BITS.get(optim, optim)] * in_32_bits
+    return OPTIMIZER_BYTES[optim] * blocked + OPTIMIZER_BYTES[OPTIMIZER_IN_32_BITS.get(optim, optim)] * in_32_bits

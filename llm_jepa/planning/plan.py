@@ -8,7 +8,7 @@ from transformers.training_args import OptimizerNames
 from llm_jepa.compute.devices import GIB, GPU
 from llm_jepa.planning.calibration import Calibration
 from llm_jepa.planning.estimate import Estimate, hours_at_peak, hours_at_rate
-from llm_jepa.planning.memory import Launch, states
+from llm_jepa.planning.memory import Launch, model_states
 from llm_jepa.planning.workload import SFT, Workload, arm_recipes, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.training.schedule import planned_steps, rows_per_step
@@ -16,7 +16,7 @@ from llm_jepa.training.schedule import planned_steps, rows_per_step
 RESERVED_BYTES = 1.5 * GIB
 """Of a GPU's memory: the driver's context, and what an allocator loses to fragments."""
 
-RECIPE = "this recipe"
+THIS_RECIPE = "this recipe"
 FITS = "fits"
 
 
@@ -104,7 +104,7 @@ def make_plan(
 
     arms: dict[str, ArmPlan] = {}
     sft_flops = own_flops = 0.0  # of a row that keeps its term
-    for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), RECIPE: recipe}.items():
+    for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), THIS_RECIPE: recipe}.items():
         drawn = own if arm is recipe else draw_workload(arm, launch, labels_only)
         flops = own_flops = drawn.flops_per_row()
         if name == SFT:
@@ -163,19 +163,19 @@ def peak_bytes(drawn: Workload, rows: list[dict[str, Any]], launch: Launch, num_
     """What one device holds when it holds most of a micro-batch, by kind."""
     is_half = drawn.model.half is not None
     optim = OptimizerNames(drawn.recipe.training.optim).value
-    kept = states(drawn.model.weights(), optim, launch, num_devices, is_half)
+    kept = model_states(drawn.model.weights(), optim, launch, num_devices, is_half)
     lasting = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
     return lasting | drawn.model.peak_bytes(drawn.inputs(rows), kept.gradient_share)
 
 
-def room_bytes(gpu: GPU) -> float:
+def usable_bytes(gpu: GPU) -> float:
     """What tensors may take of a GPU."""
     return gpu.memory_bytes - RESERVED_BYTES
 
 
 def verdict(memory: MemoryPlan, gpu: GPU) -> str:
     """Whether a GPU has room."""
-    room = room_bytes(gpu)
+    room = usable_bytes(gpu)
     if memory.peak.high <= room:
         return FITS
     return "does not fit" if memory.peak.expected > room else "fits, unless the longest rows meet in one micro-batch"

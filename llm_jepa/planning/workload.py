@@ -28,7 +28,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """What a recipe is compared with: the settings that take the place of its own."""
 
-REPLACED = (
+REPLACED_OPTIONS = (
     "jepa_objective",
     "span_sampler",
     "jepa_source_view",
@@ -101,12 +101,12 @@ def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
     """The arms that a recipe can be compared with: SFT always, the others if their views can be made of its data."""
     is_pair = recipe.training.jepa_weight > 0 and recipe.training.jepa_objective == "pair"
     names = [SFT] if is_tokenised else list(ARMS) if is_pair else [SFT, "tube"]
-    return {name: with_view(recipe, ARMS[name]) for name in names}
+    return {name: with_arm(recipe, ARMS[name]) for name in names}
 
 
-def with_view(recipe: Recipe, view: dict[str, Any]) -> Recipe:
+def with_arm(recipe: Recipe, view: dict[str, Any]) -> Recipe:
     """The recipe with other view options."""
-    replaced = {*REPLACED, *(PAIR_OPTIONS if view.get("jepa_objective", "pair") != "pair" else ())}
+    replaced = {*REPLACED_OPTIONS, *(PAIR_OPTIONS if view.get("jepa_objective", "pair") != "pair" else ())}
     settings = {key: value for key, value in recipe.settings.items() if key not in replaced}
     return build_recipe(recipe.path, settings | view)
 

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from llm_jepa.hub.publication import hub_id, is_ours, public_settings, refuse_leaks, without_paths
+from llm_jepa.hub.publication import hub_id, is_written_by_push, public_settings, refuse_leaks, strip_paths
 from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE, model_origin
 
 
@@ -24,7 +24,7 @@ from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE, model_origin
     ],
 )
 def test_under_a_key_for_paths_the_last_part_is_kept(key, text, public):
-    assert without_paths({"inside": [{key: text, "number": 3}]}) == {"inside": [{key: public, "number": 3}]}
+    assert strip_paths({"inside": [{key: text, "number": 3}]}) == {"inside": [{key: public, "number": 3}]}
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_only_a_fetched_models_origin_is_told(tmp_path):
 def test_files_that_a_push_writes_are_known_by_name():
     ours = ["adapter_model.safetensors", "special_tokens_map.json", "recipe.yaml", ".eval_results/llm-jepa.yaml"]
     theirs = ["samples.txt", "old/recipe.yaml", "sub/tokenizer.model", "README.md", "model.safetensors"]
-    assert [name for name in (*ours, *theirs) if is_ours(name, "adapter")] == ours
+    assert [name for name in (*ours, *theirs) if is_written_by_push(name, "adapter")] == ours

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData, snapshot_download
 from huggingface_hub import parse_eval_result_entries as parse_entries
 
-from llm_jepa.hub.model_card import BEGIN, END
+from llm_jepa.hub.model_card import SECTION_BEGIN, SECTION_END
 from llm_jepa.hub.push import push
 from llm_jepa.recipe import parse_recipe
 from tests.hub.hub_run import PUSHED, REPO, card, make_run, refusal
@@ -179,14 +179,14 @@ def test_hand_written_text_and_metadata_are_kept(hub, run):
     hub.add(REPO, {"README.md": written.encode(), "samples.txt": b"kept"}, private=True)
     push(run, REPO, base_model=BASE)
     first = card(hub.model(REPO))
-    assert first.text.startswith("\n# Mine\n\nBy hand.\n\n" + BEGIN)
+    assert first.text.startswith("\n# Mine\n\nBy hand.\n\n" + SECTION_BEGIN)
     moved = hub.model(REPO).files["README.md"].decode().replace("# Mine", "# Ours") + "\nAfterword.\n"
     hub.model(REPO).commits.append(hub.model(REPO).files | {"README.md": moved.encode()})
     (run / "scores-tuned.json").unlink()
     push(run, REPO, base_model=BASE)
     second = card(hub.model(REPO))
-    assert second.text.startswith("\n# Ours\n\nBy hand.\n\n" + BEGIN)
-    assert second.text.endswith(END + "\n\nAfterword.\n")
+    assert second.text.startswith("\n# Ours\n\nBy hand.\n\n" + SECTION_BEGIN)
+    assert second.text.endswith(SECTION_END + "\n\nAfterword.\n")
     assert "## Results" in first.text
     assert "## Results" not in second.text
     assert second.data.license == "mit"

@@ -20,7 +20,7 @@ from llm_jepa.data.rows import ColumnMapping, to_rows
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES
-from llm_jepa.inspection.data_profile import DataProfile, DuplicateCounter, kind_of, leaves, profile_data
+from llm_jepa.inspection.data_profile import DataProfile, DuplicateCounter, field_kind, profile_data, walk_fields
 from llm_jepa.inspection.mapping_proposal import propose_mapping
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
@@ -101,7 +101,7 @@ def test_of_lists_the_first_item_has_a_path_and_turns_have_none():
         "tags": ["y", "z"], "n": [1, 2], "none": [], "m": [[{"b": "x"}]],
         "chat": CHAT, "share": SHARE, "odd": [*CHAT, "x"],
     }  # fmt: skip
-    found = dict(leaves(row))
+    found = dict(walk_fields(row))
     assert {path: value for path, value in found.items() if path not in row} == {
         "a.0.b": "x", "a.0.c": [{"d": 1}], "a.0.c.0.d": 1, "tags.0": "y",
     }  # fmt: skip
@@ -140,7 +140,7 @@ def test_turns_written_as_json_are_no_text_to_train_on(column, turns, tmp_path):
 
 def test_a_text_that_is_json_or_like_it_stays_a_text():
     for text in ('{"a": 1}', "[1]", "[0-9]+", "[not json", '[{"role": 1}]', "[]"):
-        assert kind_of(text) == "text"
+        assert field_kind(text) == "text"
     pair = {"question": "text", "answer": "text", "history": "JSON text of turns"}
     assert propose_mapping([*pair], pair).settings == {"source_column": "question", "target_column": "answer"}
 
@@ -215,7 +215,7 @@ def test_alpacas_input_may_be_empty(tmp_path):
      ([1], "list"), ([], "list"), (None, "other"), ({}, "other"), ([*CHAT, "x"], "list")],
 )  # fmt: skip
 def test_the_kind_of_a_value(value, kind):
-    assert kind_of(value) == kind
+    assert field_kind(value) == kind
 
 
 # --- bad rows and files

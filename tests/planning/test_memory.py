@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
-from llm_jepa.planning.memory import States, Weights, optimizer_bytes, states
+from llm_jepa.planning.memory import ModelStates, Weights, model_states, optimizer_bytes
 from llm_jepa.recipe import build_recipe
 from llm_jepa.train import build_trainer
 from tests.planning.conftest import write_model
@@ -59,7 +59,7 @@ def test_states_are_those_of_training(settings, wide_model, overrides):
     recipe = build_recipe(Path("recipe.yaml"), given)
     prepared = prepare_recipe(recipe)
     weights = DryModel(recipe, prepared.model_path, prepared.mask_form).weights()
-    expected = states(weights, str(given.get("optim", "adamw_torch_fused")), "single", 1, is_half=True)
+    expected = model_states(weights, str(given.get("optim", "adamw_torch_fused")), "single", 1, is_half=True)
 
     trainer = build_trainer(build_recipe(Path("recipe.yaml"), given))
     gradients = GradientBytes()
@@ -88,18 +88,18 @@ def quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:
 @pytest.mark.parametrize(
     ("launch", "num_devices", "is_half", "expected"),
     [
-        ("single", 1, True, States(2000, 8000, 1, 0)),
-        ("multi-gpu", 4, True, States(2000, 8000, 1, 2000)),
-        ("zero1", 4, True, States(2000, 3000, 1, 4000)),  # 8 + 4 bytes a parameter, of which a quarter
-        ("zero1", 4, False, States(2000, 2000, 1, 8000)),
-        ("zero2", 4, True, States(2000, 3000, 0.25, 4000)),
-        ("zero3", 4, True, States(800, 3000, 0.25, 200)),
-        ("fsdp2", 4, True, States(800, 3000, 0.25, 200)),
-        ("zero3-offload", 4, True, States(400, 0, 0.25, 200)),
+        ("single", 1, True, ModelStates(2000, 8000, 1, 0)),
+        ("multi-gpu", 4, True, ModelStates(2000, 8000, 1, 2000)),
+        ("zero1", 4, True, ModelStates(2000, 3000, 1, 4000)),  # 8 + 4 bytes a parameter, of which a quarter
+        ("zero1", 4, False, ModelStates(2000, 2000, 1, 8000)),
+        ("zero2", 4, True, ModelStates(2000, 3000, 0.25, 4000)),
+        ("zero3", 4, True, ModelStates(800, 3000, 0.25, 200)),
+        ("fsdp2", 4, True, ModelStates(800, 3000, 0.25, 200)),
+        ("zero3-offload", 4, True, ModelStates(400, 0, 0.25, 200)),
     ],
 )
 def test_what_a_launcher_leaves_on_a_device(launch, num_devices, is_half, expected):
-    assert states(WEIGHTS, "adamw_torch", launch, num_devices, is_half) == expected
+    assert model_states(WEIGHTS, "adamw_torch", launch, num_devices, is_half) == expected
 
 
 def test_8_bit_states_with_those_that_stay_in_32():
@@ -109,7 +109,7 @@ def test_8_bit_states_with_those_that_stay_in_32():
 
 def test_an_unknown_optimizer_is_an_error():
     with pytest.raises(ValueError, match="optim: galore"):
-        states(WEIGHTS, "galore", "single", 1, True)
+        model_states(WEIGHTS, "galore", "single", 1, True)
 
 
 def test_live_bytes_of_a_hand_computed_graph():

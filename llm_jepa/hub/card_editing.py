@@ -6,10 +6,12 @@ from typing import Any
 
 import yaml
 
-BEGIN = "<!-- llm-jepa: `llm-jepa push` writes anew what stands from here to the end mark, and nothing else -->"
-END = "<!-- llm-jepa: end -->"
+SECTION_BEGIN = (
+    "<!-- llm-jepa: `llm-jepa push` writes anew what stands from here to the end mark, and nothing else -->"
+)
+SECTION_END = "<!-- llm-jepa: end -->"
 HEADER = re.compile(r"[\s\ufeff]*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-OUR_EVALUATION = "llm-jepa eval"
+EVALUATION_NAME = "llm-jepa eval"
 """Tells the results in `model-index` that are ours to replace."""
 
 
@@ -22,15 +24,15 @@ def with_section(card: str, section: str) -> str:
     header = HEADER.match(card)
     start = header.end() if header else 0
     text = card[start:]
-    if BEGIN not in text and END not in text:
+    if SECTION_BEGIN not in text and SECTION_END not in text:
         return f"{card[:start]}{text.rstrip()}\n\n{section}" if text.strip() else f"{card[:start]}\n{section}"
-    begin, end = text.find(BEGIN), text.find(END)
-    if (text.count(BEGIN), text.count(END)) != (1, 1) or end < begin:
+    begin, end = text.find(SECTION_BEGIN), text.find(SECTION_END)
+    if (text.count(SECTION_BEGIN), text.count(SECTION_END)) != (1, 1) or end < begin:
         raise ValueError(
-            f"it has {text.count(BEGIN)} of the marks `{BEGIN[:22]}…` and {text.count(END)} of `{END}`; there must be "
-            "one of each, in this order, or none"
+            f"it has {text.count(SECTION_BEGIN)} marks `{SECTION_BEGIN[:22]}…` and {text.count(SECTION_END)} marks "
+            f"`{SECTION_END}`; it must have one of each, in this order, or none"
         )
-    return card[:start] + text[:begin] + section.rstrip() + text[end + len(END) :]
+    return card[:start] + text[:begin] + section.rstrip() + text[end + len(SECTION_END) :]
 
 
 def with_metadata(card: str, entries: Mapping[str, Any]) -> str:
@@ -82,7 +84,7 @@ def model_index(there: Any, name: str, ours: list[dict[str, Any]]) -> list[dict[
 
 
 def _is_ours(result: Any) -> bool:
-    return isinstance(result, dict) and (result.get("task") or {}).get("name") == OUR_EVALUATION
+    return isinstance(result, dict) and (result.get("task") or {}).get("name") == EVALUATION_NAME
 
 
 def _edited(text: str, entries: Mapping[str, Any]) -> str:

@@ -6,18 +6,18 @@ from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.hub.owners_card import (
-    BEGIN,
-    END,
-    OUR_EVALUATION,
+from llm_jepa.hub.card_editing import (
+    EVALUATION_NAME,
+    SECTION_BEGIN,
+    SECTION_END,
     model_index,
     read_metadata,
     with_metadata,
     with_section,
 )
 
-OURS = f"{BEGIN}\n\nNew.\n\n{END}\n"
-OLD = f"{BEGIN}\n\nOld.\n\n{END}"
+OURS = f"{SECTION_BEGIN}\n\nNew.\n\n{SECTION_END}\n"
+OLD = f"{SECTION_BEGIN}\n\nOld.\n\n{SECTION_END}"
 HEADER = """---
 # chosen by hand
 license: no   # Norway's
@@ -39,10 +39,18 @@ def test_a_section_is_put_where_the_old_one_is_or_at_the_end():
     assert with_section(f"{HEADER}", OURS) == f"{HEADER}\n{OURS}"
 
 
-@pytest.mark.parametrize("text", [f"{BEGIN}\n\nBy hand.", f"By hand.\n{END}", f"{OLD}\n{OLD}", f"{END}\nx\n{BEGIN}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{SECTION_BEGIN}\n\nBy hand.",
+        f"By hand.\n{SECTION_END}",
+        f"{OLD}\n{OLD}",
+        f"{SECTION_END}\nx\n{SECTION_BEGIN}",
+    ],
+)
 def test_marks_that_do_not_enclose_one_section_are_refused(text):
     """Between a mark whose fellow was deleted and the next one there may be text by hand."""
-    with pytest.raises(ValueError, match="there must be one of each, in this order, or none"):
+    with pytest.raises(ValueError, match="it must have one of each, in this order, or none"):
         with_section(text, OURS)
 
 
@@ -86,7 +94,7 @@ def test_a_header_that_is_no_mapping_is_refused(header):
 def test_of_the_model_index_our_results_alone_are_replaced():
     """Theirs may lack what the client wants of a result (a data set), and be of several models."""
     theirs = {"task": {"type": "text-generation"}, "metrics": [{"type": "bleu", "value": 3}]}
-    old, new = ({"task": {"name": OUR_EVALUATION}, "metrics": [{"value": value}]} for value in (1, 2))
+    old, new = ({"task": {"name": EVALUATION_NAME}, "metrics": [{"value": value}]} for value in (1, 2))
     there = [{"name": "one", "results": [theirs]}, {"name": "mine", "results": [theirs, old]}]
     assert model_index(there, "mine", [new]) == [there[0], {"name": "mine", "results": [theirs, new]}]
     assert model_index(there, "other", [new])[1:] == [
