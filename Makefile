@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 QUICKSTART := recipes/nl_rx/smollm2-135m-lora.yaml
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test lint docs clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/llm-jepa fetch-model smollm2-135m-instruct
@@ -20,6 +20,12 @@ lint: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.runtime
+	$(INSTALL) -e '.[docs]'
+	$(BIN)/python docs/draw_row.py
+	$(BIN)/python docs/options_table.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # torch first: the constraint pins the version, and everything else then takes what is there.
 $(VENV)/.runtime: pyproject.toml constraints.txt

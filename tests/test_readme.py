@@ -1,56 +1,104 @@
-"""Every command of the README runs, in its order, with a tiny model in the place of the real one."""
+"""Every `bash` command and every Python block of the README and of docs/ runs, with a tiny model as the real one.
 
+Blocks with a title are files that the commands read. `sh` blocks hold commands with placeholders, or for machines that
+are not here: their options are checked.
+"""
+
+import argparse
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
+import yaml
+from trl import ModelConfig, ScriptArguments
 
+from llm_jepa import JEPAConfig
 from llm_jepa.cli import main
+from llm_jepa.cli.arguments import ADD_ARGUMENTS
+from llm_jepa.experiments.spec import Experiment, read_experiment
 from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE
-from tests.forks import TIMEOUT_SECONDS, fork
+from tests.forks import TIMEOUT_SECONDS, fork, run_accelerate, run_script
 from tests.tiny import save_tiny_model
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    line.partition("  #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if line
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 KNOWN = KNOWN_MODELS["smollm2-135m-instruct"]
-PYTHON = [block for kind, block in BLOCKS if kind == "python"]
+RECIPE_KEYS = {field.name for arguments in (ScriptArguments, ModelConfig, JEPAConfig) for field in fields(arguments)}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    kind: str
+    title: str | None
+    text: str
+
+    def commands(self) -> list[list[str]]:
+        """Its commands, without comments; a line that ends in a backslash goes on."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+BLOCKS = [
+    Block(page.name, kind, title or None, text)
+    for page in PAGES
+    for kind, title, text in re.findall(
+        r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+]
+README_FILES = {block.title: block.text for block in BLOCKS if block.title and block.page == "README.md"}
+
+
+def commands_of(kind: str) -> list[list[str]]:
+    """The commands of all pages in their order, each once."""
+    commands = [tuple(command) for block in BLOCKS if block.kind == kind for command in block.commands()]
+    return [list(command) for command in dict.fromkeys(commands)]
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A working tree like a fresh clone, and a cache in which a tiny model goes by the known model's name."""
+    """A working tree like a fresh clone, the README's files, and a tiny model in the cache by the known one's name."""
     directory = tmp_path_factory.mktemp("clone")
-    shutil.copytree(ROOT / "recipes", directory / "recipes")
+    for folder in ("recipes", "benchmarks"):
+        shutil.copytree(ROOT / folder, directory / folder)
     (directory / "data").mkdir()
     shutil.copy(ROOT / "data" / "nl_rx.py", directory / "data")
-    shutil.copytree(ROOT / "benchmarks", directory / "benchmarks")
-    save_tiny_model(directory / "cache" / "smollm2-135m-instruct")
-    (directory / "cache" / "smollm2-135m-instruct" / SOURCE_FILE).write_text(f"# {KNOWN.hub_id}\n\nTiny.\n")
+    save_tiny_model(directory / "cache" / KNOWN.name)
+    (directory / "cache" / KNOWN.name / SOURCE_FILE).write_text(f"# {KNOWN.hub_id}\n\nTiny.\n")
+    for name, text in README_FILES.items():
+        (directory / name).write_text(text)
+    rows = directory / "rows.jsonl"
+    rows.write_text(rows.read_text() * 10)  # of two rows there is no fifth
+    experiment = directory / "compare.yaml"
+    experiment.write_text(re.sub(r"^seeds: .*$", "seeds: [82]", experiment.read_text(), flags=re.MULTILINE))
+    (directory / "docs-compare.yaml").write_text(
+        next(block.text for block in BLOCKS if block.page == "compare.md" and block.title == "compare.yaml")
+    )
     return directory
 
 
 def run(command: list[str], clone: Path) -> str:
-    """What a command prints. `llm-jepa` is forked, since each start of Python imports for ten seconds."""
-    cache = {"LLM_JEPA_CACHE": str(clone / "cache")}
-    if command[0] == "llm-jepa":
-        process = fork(clone / "log", main, command[1:], **cache)
-        process.join(TIMEOUT_SECONDS)
-        status, output = process.exitcode, (clone / "log").read_text()
-    else:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | cache | {"PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
-        status, output = done.returncode, done.stdout + done.stderr
-    assert status == 0, f"{shlex.join(command)}\n{output}"
+    """What a command prints. It is forked, since each start of Python imports for ten seconds."""
+    programs = {"llm-jepa": main, "accelerate": run_accelerate, "python": run_script}
+    environment = {
+        "LLM_JEPA_CACHE": str(clone / "cache"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    process = fork(clone / "log", programs[command[0]], command[1:], **environment)
+    process.join(TIMEOUT_SECONDS)
+    output = (clone / "log").read_text()
+    assert process.exitcode == 0, f"{shlex.join(command)}\n{output}"
     return output
 
 
@@ -59,58 +107,78 @@ def _in_the_clone(clone, monkeypatch):
     monkeypatch.chdir(clone)
 
 
+@pytest.fixture(scope="module")
+def nl_rx(clone):
+    """The generated rows, just enough for two steps of the quickstart's recipe."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(clone)
+        (command,) = [command for command in commands_of("bash") if "data/nl_rx.py" in command]
+        run([*command, "--num_train", "16", "--num_test", "4"], clone)
+
+
 def test_the_make_targets_exist():
-    targets = [command for command in COMMANDS if command.startswith("make ")]
-    assert targets == ["make quickstart", "make test"]
-    for command in targets:
-        subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+    targets = [command[1] for block in BLOCKS for command in block.commands() if command[0] == "make"]
+    assert {*targets} >= {"quickstart", "test"}
+    for target in {*targets, "docs"}:
+        subprocess.run(["make", target, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_the_commands_run_in_their_order(clone):
+def test_every_command_runs(clone, nl_rx):
     """What trains in one process, by the command, a launcher or the recipe itself, makes the same bytes."""
-    commands = [shlex.split(command) for command in COMMANDS if not command.startswith("make ")]
-    # The data come last in the README's list, since the quickstart has made them; here they must come first.
-    commands.sort(key=lambda command: command[0] != "python")
-    alike = []
+    commands = [command for command in commands_of("bash") if command[0] != "make" and "data/nl_rx.py" not in command]
+    assert {command[1] for command in commands if command[0] == "llm-jepa"} >= {
+        "inspect", "plan", "train", "eval", "probe", "compare", "fetch-model"
+    }  # fmt: skip
+    alike = [clone / "outputs" / "nl_rx" / "smollm2-135m-lora"]
     for number, command in enumerate(commands):
-        if "train" in command or "accelerate" in command:
-            output_dir = f"out/{number}"
-            if not {"--jepa_weight", "--config_file"} & {*command}:
-                alike.append(clone / output_dir / "adapter_model.safetensors")
-            command += ["--max_steps", "2", "--output_dir", output_dir]
-        if "eval" in command or "probe" in command:
-            command += ["--output_dir", str(alike[0].parent), "--max_steps", "2"]
+        if command[0] == "accelerate":
+            alike.append(clone / "out" / str(number))
+            command += ["--output_dir", str(alike[-1])]
         if "eval" in command:
             command += ["--max_new_tokens", "8"]
         if "benchmarks/step_cost.py" in command:
-            command.append("--no_memory")
-        if "--config_file" in command:
-            command[command.index("--config_file") + 1] = str(ROOT / "tests" / "cpu-2.yaml")
+            command += ["--no_memory"]
         output = run(command, clone)
         if "eval" in command:
             assert "base" in output
             assert "tuned" in output
-        if "train" in command:
-            assert f"Adapter: {output_dir}" in output.splitlines()
     assert len(alike) == 3
-    assert len({path.read_bytes() for path in alike}) == 1
+    assert len({(directory / "adapter_model.safetensors").read_bytes() for directory in alike}) == 1
+    assert (clone / "outputs" / "compare" / "report.md").is_file()
 
 
-def test_the_python_example_runs(clone):
-    if not (clone / "data" / "nl_rx").exists():
-        run(
-            [sys.executable, "data/nl_rx.py", "--output_dir", "data/nl_rx", "--num_train", "20", "--num_test", "10"],
-            clone,
-        )
-    run([sys.executable, "-c", PYTHON[0].replace('split="train"', 'split="train[:16]"')], clone)
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "python"], ids=lambda block: block.page)
+def test_every_python_block_runs(block, clone, nl_rx):
+    (clone / "block.py").write_text(block.text)
+    run(["python", "block.py"], clone)
 
 
-def test_the_map_names_every_file_of_the_package_and_no_other():
-    listed = set(re.findall(r"^\| `(\w+/[\w/.]+)` \|", README, flags=re.MULTILINE))
-    files = {str(path.relative_to(ROOT)) for path in (ROOT / "llm_jepa").rglob("*.py") if path.name != "__init__.py"}
-    assert {name for name in listed if name.startswith("llm_jepa/")} == files
-    assert [name for name in listed if not (ROOT / name).exists()] == []
+def test_the_experiments_are_read(clone):
+    """With all their seeds; an arm's recipe is checked as `llm-jepa train` does."""
+    (clone / "readme-compare.yaml").write_text(README_FILES["compare.yaml"])
+    for name in ("readme-compare.yaml", "docs-compare.yaml"):
+        assert len(read_experiment(clone / name).seeds) == 5
 
 
-def test_no_placeholder_is_left():
-    assert re.findall(r"^[A-Z_]+$", README, flags=re.MULTILINE) == []
+OURS = [command for command in commands_of("sh") if {"llm-jepa", "llm_jepa.train"} & {*command}]
+
+
+@pytest.mark.parametrize("command", OURS, ids=shlex.join)
+def test_the_options_of_a_command_that_is_not_run_are_there(command):
+    words = command[command.index("llm_jepa.train") :] if "llm_jepa.train" in command else command[1:]
+    if command[0] == "llm-jepa":
+        parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+        ADD_ARGUMENTS[command[1]](parser)
+        _, words = parser.parse_known_args(command[2:])
+    assert {word.removeprefix("--") for word in words if word.startswith("--")} <= RECIPE_KEYS
+
+
+def test_the_keys_of_every_yaml_block_are_there():
+    known = RECIPE_KEYS | {*Experiment.__annotations__}
+    for block in BLOCKS:
+        if block.kind == "yaml":
+            assert {*yaml.safe_load(block.text)} <= known, block
+
+
+def test_the_rows_of_the_readme_are_json_lines():
+    assert all(json.loads(line) for line in README_FILES["rows.jsonl"].splitlines())

@@ -134,15 +134,14 @@ def test_checkpoints_are_never_published(tmp_path, strategy):
 # --- from training to generation
 
 
-def readme_walk() -> list[list[str]]:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## Out to the Hub") :]
-    block = re.search(r"```sh\n(.*?)```", section, flags=re.DOTALL).group(1)
+def documented_walk() -> list[list[str]]:
+    page = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
+    block = re.search(r"```sh\n(.*?)```", page, flags=re.DOTALL).group(1)
     lines = [line.partition("  #")[0] for line in block.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("llm-jepa ")]
 
 
-def test_the_readmes_walk_ends_with_the_text_that_the_run_writes(tmp_path):
+def test_the_documented_walk_ends_with_the_text_that_the_run_writes(tmp_path):
     """train -> eval -> merge -> push -> pull -> generate, in one process of its own; nothing local is left to help."""
     base = Path(save_tiny_model(tmp_path / "base"))
     (tmp_path / "data").mkdir()
@@ -152,7 +151,7 @@ def test_the_readmes_walk_ends_with_the_text_that_the_run_writes(tmp_path):
         tmp_path, model_name_or_path=BASE, dataset_name="data", output_dir="outputs/mine", use_peft=True,
         lora_target_modules="all-linear", learning_rate=0.1, max_steps=2, disable_tqdm=True,
     )  # fmt: skip
-    commands = readme_walk()
+    commands = documented_walk()
     assert [command[0] for command in commands] == ["train", "eval", "merge", "push", "push"]
     adapter, model = (command[command.index("--repo_id") + 1] for command in commands[-2:])
     walk = {"commands": commands, "adapter": adapter, "model": model, "prompt": PAIRS[0]["source"]}

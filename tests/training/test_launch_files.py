@@ -1,6 +1,6 @@
 """Every launch file of `recipes/accelerate/` trains, on two processes, what one process trains.
 
-The launch files are for GPUs. Here each is run by the README's command, as it is but for `use_cpu`, over gloo.
+The launch files are for GPUs. Each is run by the command of docs/launch.md, as it is but for `use_cpu`, over gloo.
 """
 
 import json
@@ -56,7 +56,7 @@ def directory(tmp_path_factory):
 
 
 def command(name: str, directory: Path, *options: str) -> list[str]:
-    """The README's command, up to the program that is launched."""
+    """The command of docs/launch.md, up to the program that is launched."""
     content = yaml.safe_load((FILES / f"{name}.yaml").read_text()) | {"use_cpu": True}
     content.pop("gpu_ids", None)
     config = directory / f"accelerate-{name}.yaml"
@@ -137,8 +137,8 @@ def test_two_machines_train_what_one_process_does(directory):
 
 
 def test_every_launch_file_is_run():
-    """single.yaml is in tests/test_train.py. The README names files that are there."""
-    named = {*re.findall(r"recipes/accelerate/([\w-]+)\.yaml", (ROOT / "README.md").read_text())}
+    """single.yaml is in tests/test_train.py. docs/launch.md names these files."""
+    named = {*re.findall(r"recipes/accelerate/([\w-]+)\.yaml", (ROOT / "docs" / "launch.md").read_text())}
     assert named <= {path.stem for path in FILES.glob("*.yaml")}
     names = {path.stem for path in FILES.glob("*.yaml")}
     assert names == {"single", "multi-gpu", "multi-node", "zero1", "zero2", "zero3", "zero3-offload", "fsdp2"}

@@ -1,0 +1,66 @@
+"""The pages of docs/: made from one source, linked, built as a site."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
+
+
+def script(name: str):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_is_what_the_script_draws():
+    drawing = script("draw_row")
+    assert drawing.PICTURE.read_text(encoding="utf-8") == drawing.draw()
+
+
+def test_the_table_of_options_is_made_from_the_fields():
+    assert script("options_table").with_table(PAGES["options"]) == PAGES["options"]
+
+
+def test_the_site_builds_strictly_and_fetches_nothing_from_elsewhere(tmp_path):
+    """Strictly: a page outside the navigation, or a link or an anchor that leads nowhere, is an error."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = [*tmp_path.rglob("*.html")]
+    assert len(pages) > len(PAGES)
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r'<(?:script|img|iframe)[^>]*src="?(https?:|//)', text) == []
+        assert re.findall(r'<link[^>]*rel="?(?:stylesheet|preconnect|icon)[^>]*href="?(?:https?:|//)', text) == []
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS.glob("*.md")], ids=lambda path: path.name)
+def test_links_lead_to_files_and_headings(path):
+    """As GitHub shows them: paths from the page's folder, headings of the page they name."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        file, _, heading = target.partition("#")
+        if re.match(r"\w+:", target):
+            continue
+        linked = (path.parent / file).resolve() if file else path
+        assert linked.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}, target
+
+
+def test_the_architecture_page_names_every_folder_of_the_package_and_no_other():
+    section = PAGES["architecture"].partition("The folders of `llm_jepa/`")[2].partition("Beside the package")[0]
+    first_cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    named = {name.rstrip("/") for cell in first_cells for name in re.findall(r"`(.*?)`", cell)}
+    package = ROOT / "llm_jepa"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert named == folders | {path.name for path in package.glob("*.py")} - {"__init__.py"}
