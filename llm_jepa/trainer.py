@@ -29,16 +29,16 @@ from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.draws import is_dropped, uniform_draws
-from llm_jepa.objectives.gathering import rows_of_others
-from llm_jepa.objectives.losses import SPAN_DRAWS, pair_loss, span_loss
+from llm_jepa.objectives.gathering import gather_rows
+from llm_jepa.objectives.losses import NUM_SPAN_DRAWS, pair_loss, span_loss
 from llm_jepa.objectives.predictor import (
     PredictorTokens,
     gathered_vectors,
     load_vectors,
     new_predictor,
-    registered,
+    predictor_registered,
+    predictor_unregistered,
     save_vectors,
-    unregistered,
     without_predictor,
 )
 from llm_jepa.objectives.view_forward import ForwardRecorder, ViewForward
@@ -262,14 +262,14 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
         if self.args.jepa_loss != "info_nce" or accelerator.num_processes == 1:
             return ()
         max_rows = self.args.train_batch_size if self.model.training else self.args.eval_batch_size
-        return rows_of_others(target_ND.float(), max_rows, accelerator.process_index, accelerator.num_processes)
+        return gather_rows(target_ND.float(), max_rows, accelerator.process_index, accelerator.num_processes)
 
     def _span_parts(
         self, outputs: Any, spans: dict[str, Tensor], row_index_N: Tensor, is_step: bool
     ) -> dict[str, Tensor]:
         """The Semantic Tube term of a micro-batch; its draws are those of the step, in evaluation always the same."""
         step = self.state.global_step if self.model.training else 0
-        draw_NC = uniform_draws(self.args.seed, step, row_index_N, SPAN_DRAWS)
+        draw_NC = uniform_draws(self.args.seed, step, row_index_N, NUM_SPAN_DRAWS)
         assert self.args.jepa_objective != "pair"
         assert self.args.span_sampler is not None, "JEPAConfig resolves the sampler"
         loss_N = span_loss(self.args.jepa_objective, self.args.span_sampler, outputs.hidden_RLD, draw_NC, **spans)
@@ -333,7 +333,7 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
 
     def train(self, *args: Any, **kwargs: Any):
         """Train as `SFTTrainer` does, the predictor tokens among the trained parameters."""
-        with registered(self.base_causal_lm, self.predictor):
+        with predictor_registered(self.base_causal_lm, self.predictor):
             return super().train(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -348,12 +348,12 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if state_dict is not None:
             state_dict = without_predictor(state_dict)
-        with unregistered(self.base_causal_lm):
+        with predictor_unregistered(self.base_causal_lm):
             super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         # FSDP writes and reads the weights that train, all of them; elsewhere a checkpoint holds the model alone.
-        with nullcontext() if self.is_fsdp_enabled else unregistered(self.base_causal_lm):
+        with nullcontext() if self.is_fsdp_enabled else predictor_unregistered(self.base_causal_lm):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.predictor is not None:
             load_vectors(self.predictor, resume_from_checkpoint)

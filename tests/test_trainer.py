@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer, NonFiniteLossError
-from llm_jepa.objectives.predictor import FILE_NAME
+from llm_jepa.objectives.predictor import PREDICTOR_FILE
 from tests.devices import USE_CPU
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
@@ -193,9 +193,9 @@ def test_predictor_tokens_are_distinct_trained_saved_beside_checkpoints_and_abse
     moved_K = (trainer.predictor.vectors_KD - start_KD).abs().amax(dim=1)
     assert (torch.pdist(start_KD) > 0.1).all()
     assert (moved_K > 0).all()
-    saved = load_file(tmp_path / "checkpoint-3" / FILE_NAME)
+    saved = load_file(tmp_path / "checkpoint-3" / PREDICTOR_FILE)
     assert torch.equal(saved["vectors_KD"], trainer.predictor.vectors_KD)
-    assert not (tmp_path / FILE_NAME).exists()
+    assert not (tmp_path / PREDICTOR_FILE).exists()
     shipped = load_file(tmp_path / ("model.safetensors" if adapter is None else "adapter_model.safetensors"))
     assert not [name for name in shipped if "predictor" in name]
     assert not [name for name in trainer.model.state_dict() if "predictor" in name]

@@ -68,7 +68,7 @@ class PackedLayout(Layout):
         """All sequences in one row."""
         return _store(example, [0] * (1 + len(example.views)))
 
-    def store_apart(self, example: Example) -> StoredExample:
+    def store_in_two_rows(self, example: Example) -> StoredExample:
         """In the first row the conversation and the views that share half of their tokens with it, then the others."""
         conversation = example.conversation
         outside = [2 * _shared_tokens(view, conversation) < len(view) for view in example.views]
@@ -78,7 +78,7 @@ class PackedLayout(Layout):
         """Store every example in one row, or every one in two if that computes less, and pad the rows."""
         if self.break_even_tokens is None:
             return super().lay_out(examples)
-        apart = [self.store_apart(example) for example in examples]
+        apart = [self.store_in_two_rows(example) for example in examples]
         if all(len(one.rows) == 1 for one in apart):
             return self.pad(examples, apart)
         together = [self.store(example) for example in examples]

@@ -1,1 +1,1 @@
-"""The auxiliary terms: what predicts what, by which loss. Imports `layouts`; `losses` imports nothing."""
+"""The auxiliary loss terms, their predictor and their diagnostics. Imports `layouts`; `losses` imports nothing."""

@@ -1,4 +1,4 @@
-"""What the two views' embeddings look like: paired and unpaired cosine, retrieval, effective rank. Pure functions.
+"""Measures of the two views' embeddings: paired and unpaired cosine, retrieval, effective rank. Pure functions.
 
 Legend: N pairs, D the model's width.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 COLLAPSED_COSINE = 0.99
 COLLAPSED_RANK = 2.0
-# Equal rows can differ by this much in a float32 matrix product, which is no nearness.
+# Cosines of equal rows can differ by this much in a float32 matrix product, so a smaller difference is a tie.
 _COSINE_ROUNDING = 1e-6
 
 
@@ -21,7 +21,7 @@ def paired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
 
 
 def unpaired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """Mean over i != j of `cos(prediction_i, target_j)`. As high as the paired one means that nothing is told apart.
+    """Mean over i != j of `cos(prediction_i, target_j)`. If it equals the paired cosine, no pair can be told apart.
 
     Raises:
         ValueError: There are fewer than two pairs.
@@ -34,15 +34,16 @@ def unpaired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
 
 
 def retrieval_at_1(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """Share of predictions whose own target is nearer (by cosine) than every other; a tie is a miss."""
+    """Share of predictions whose own target is nearer (by cosine) than all others; a tie is a miss."""
     cosine_NN = _cosines(prediction_ND, target_ND)
     others_NN = cosine_NN.clone().fill_diagonal_(-torch.inf)
     return (cosine_NN.diagonal() > others_NN.max(dim=1).values + _COSINE_ROUNDING).float().mean()
 
 
 def effective_rank(embedding_ND: Tensor) -> Tensor:
-    """`exp(H(p))` with p the singular values of the unit-length rows, divided by their sum: 1 if all rows are alike,
-    min(N, D) if they spread evenly. Roy and Vetterli 2007; Garrido et al. 2023 (RankMe, arXiv 2210.02885).
+    """`exp(H(p))`, where p are the singular values of the unit-length rows, divided by their sum. It is 1 if all rows
+    are equal, and min(N, D) if they spread evenly. Roy and Vetterli 2007; Garrido et al. 2023 (RankMe, arXiv
+    2210.02885).
     """
     singular_values = torch.linalg.svdvals(F.normalize(embedding_ND.float(), dim=-1))
     p = singular_values / singular_values.sum()
@@ -50,30 +51,32 @@ def effective_rank(embedding_ND: Tensor) -> Tensor:
 
 
 def singular_values_of_difference(source_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """Singular values of `source - target`, of unit-length rows, largest first, over the square root of N: value_K.
+    """Singular values of `source - target` of unit-length rows, largest first, over the square root of N: value_K.
 
-    A few large ones mean that one view is the other moved in a few directions (LLM-JEPA, arXiv 2509.14252, its
-    analysis of the map between the views).
+    If only a few are large, the views differ in only a few directions (LLM-JEPA, arXiv 2509.14252, analysis of the map
+    between the views).
     """
     difference_ND = F.normalize(source_ND.float(), dim=-1) - F.normalize(target_ND.float(), dim=-1)
     return torch.linalg.svdvals(difference_ND) / len(difference_ND) ** 0.5
 
 
 def linear_map_error(source_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """How badly a linear map of the sources gives the targets, on rows that it was not fitted on.
+    """Error of a linear map from sources to targets, on rows that it was not fitted on.
 
         ||T - (S - mean S) W - mean T||^2 / ||T - mean T||^2
 
-    W is fitted by ridge regression on the first half of the rows and tried on the other: 0 is a linear map, 1 no
-    better than the mean target. The ridge is a thousandth of the sources' variance, summed over the fitted rows, so
-    that there may be fewer rows than dimensions.
+    W is fitted by ridge regression on the first half of the rows and tested on the second. 0 means that the map is
+    linear, 1 that it is no better than the mean target. The ridge is a thousandth of the sources' variance, summed
+    over the fitted rows, so there may be fewer rows than dimensions.
 
     Raises:
         ValueError: There are fewer than four rows.
     """
     n = len(source_ND)
     if n < 4:
-        raise ValueError(f"A linear map is fitted on one half of the rows and tried on the other; there are {n} rows.")
+        raise ValueError(
+            f"A linear map is fitted on half of the rows and tested on the rest: it needs four rows; there are {n}."
+        )
     half = n // 2
     source_ND, target_ND = source_ND.double(), target_ND.double()
     source_mean_D, target_mean_D = source_ND[:half].mean(0), target_ND[:half].mean(0)
@@ -85,22 +88,22 @@ def linear_map_error(source_ND: Tensor, target_ND: Tensor) -> Tensor:
     return rest_ND.square().sum() / target_ND[half:].square().sum()
 
 
-def collapse_message(unpaired: float, rank: float) -> str | None:
-    """A warning if the embeddings no longer tell rows apart: all alike, or all on one line."""
+def collapse_warning(unpaired: float, rank: float) -> str | None:
+    """The warning for collapsed embeddings, all equal or all on one line; None if they are not."""
     if unpaired < COLLAPSED_COSINE and rank > COLLAPSED_RANK:
         return None
     return (
         f"The embeddings have collapsed: the mean cosine of unpaired views is {unpaired:.4f} (alarm from "
         f"{COLLAPSED_COSINE}) and the effective rank {rank:.2f} (alarm up to {COLLAPSED_RANK}). The JEPA loss can be "
-        "low without anything learnt. Lower `jepa_weight`, or try `jepa_target: stop_gradient` or "
+        "low although nothing was learned. Lower `jepa_weight`, or try `jepa_target: stop_gradient` or "
         "`jepa_loss: info_nce`."
     )
 
 
 class PairBuffer:
-    """A rolling buffer of the latest pairs: micro-batches, the oldest dropped while `min_pairs` remain.
+    """A rolling buffer of the latest micro-batches; the oldest are dropped while `min_pairs` pairs remain.
 
-    Nothing is computed until asked, so that no device is waited for in a training step.
+    `summary` computes on demand, so that a training step never waits for the device.
     """
 
     def __init__(self, min_pairs: int = 64):
@@ -117,11 +120,11 @@ class PairBuffer:
             self._batches.popleft()
 
     def clear(self) -> None:
-        """Forget every pair."""
+        """Remove every pair."""
         self._batches.clear()
 
     def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """The micro-batches held, oldest first; appended to an empty buffer they make this one."""
+        """Copies of the micro-batches, oldest first. Appending them to an empty buffer restores this one."""
         return [(prediction_ND.clone(), target_ND.clone()) for prediction_ND, target_ND in self._batches]
 
     def summary(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Random draws as a function of seed, step and row: no state to save, equal on every rank and after a resume.
+"""Random draws as a function of seed, step and row: no state to save, the same on every rank and after a resume.
 
 Legend: N rows, C draws of a row.
 """
@@ -6,21 +6,21 @@ Legend: N rows, C draws of a row.
 import torch
 from torch import Tensor
 
-_DROPOUT_STREAM = -1  # in the place of a row: rows are numbered from 0
-_BITS = 53  # as many as a float64 holds exactly
+_DROPOUT_STREAM = -1  # stands in for a row index, which is 0 or more
+_BITS = 53  # a float64 holds so many bits exactly
 
 
 def is_dropped(seed: int, step: int, probability: float) -> bool:
-    """Whether an optimizer step drops the JEPA term: with `probability`, by seed and step (from 0) alone."""
+    """Whether an optimizer step drops the JEPA term, with `probability`. Depends only on seed and step (from 0)."""
     return probability > 0 and uniform_draws(seed, step, torch.tensor([_DROPOUT_STREAM]), 1).item() < probability
 
 
 def uniform_draws(seed: int, step: int, row_index_N: Tensor, num_draws: int) -> Tensor:
     """Independent uniform numbers in [0, 1), float64: draw_NC.
 
-    A counter-based generator: (seed, step, row, draw) are mixed one after another by SplitMix64's finaliser (Steele,
-    Lea and Flood 2014): seed and step on the host, the rest in integer arithmetic on the rows' device, so that
-    nothing waits for the device and every device gives the same numbers.
+    A counter-based generator mixes seed, step, row and draw in turn by SplitMix64's finaliser (Steele, Lea and Flood
+    2014). It mixes seed and step on the host, and the rest in integer arithmetic on the rows' device, so that nothing
+    waits for the device and every device gives the same numbers.
     """
     draw_C = torch.arange(num_draws, device=row_index_N.device)
     state = _mixed(_mixed(torch.tensor(seed)) + step)
@@ -30,7 +30,7 @@ def uniform_draws(seed: int, step: int, row_index_N: Tensor, num_draws: int) -> 
 
 
 def _mixed(value: Tensor) -> Tensor:
-    """SplitMix64 of int64 numbers, which wrap around as unsigned ones do."""
+    """SplitMix64 of int64 numbers, which overflow as unsigned ones do."""
     value = value + _signed(0x9E3779B97F4A7C15)
     value = (value ^ _shifted_right(value, 30)) * _signed(0xBF58476D1CE4E5B9)
     value = (value ^ _shifted_right(value, 27)) * _signed(0x94D049BB133111EB)
@@ -38,7 +38,7 @@ def _mixed(value: Tensor) -> Tensor:
 
 
 def _shifted_right(value: Tensor, bits: int) -> Tensor:
-    """A logical shift: int64's own would copy the sign."""
+    """A logical right shift; `>>` of int64 copies the sign bit."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 

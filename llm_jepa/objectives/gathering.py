@@ -1,6 +1,6 @@
-"""Rows of all processes, gathered with gradient: the negatives of InfoNCE.
+"""Gathers rows from all processes, with gradient: the negatives of InfoNCE.
 
-Legend: N rows of this process, B rows that a process has at most, M = processes * B, D the model's width.
+Legend: N rows of this process, B the most rows of any process, M = processes * B, D the model's width.
 """
 
 from typing import Any
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def rows_of_others(rows_ND: Tensor, max_rows: int, rank: int, num_processes: int) -> tuple[Tensor, Tensor]:
-    """The rows of all processes, in the order of their ranks, and which of them are another process's.
+def gather_rows(rows_ND: Tensor, max_rows: int, rank: int, num_processes: int) -> tuple[Tensor, Tensor]:
+    """Gather the rows of all processes in the order of their ranks, and a mask of those of other processes.
 
-    Every process must call this. Each sends `max_rows` rows, zeros after its own, so that nobody waits to learn how
-    many the others have. A gradient that any process has for a row reaches the process that the row is of.
+    Every process must call this. Each sends `max_rows` rows, padded with zeros, so that none has to ask how many the
+    others have. The gradient of a row from every process reaches the process that owns the row.
 
     Returns:
-        all_MD, is_other_M: false for this process's own rows and for padding.
+        all_MD, is_other_M: False for this process's own rows and for padding.
     """
     padded_BD = F.pad(rows_ND, (0, 0, 0, max_rows - len(rows_ND)))
     is_row_B = torch.arange(max_rows, device=rows_ND.device) < len(rows_ND)
@@ -28,7 +28,7 @@ def rows_of_others(rows_ND: Tensor, max_rows: int, rank: int, num_processes: int
 
 
 class _GatherRows(torch.autograd.Function):
-    """All-gather, whose backward sums over the processes what each has for a row."""
+    """All-gather, whose backward sums the gradients of a row over all processes."""
 
     @staticmethod
     def forward(ctx: Any, rows_BD: Tensor, rank: int, num_processes: int) -> Tensor:
@@ -37,7 +37,8 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient_MD: Tensor) -> tuple[Tensor, None, None]:
-        summed_MD = gradient_MD.clone(memory_format=torch.contiguous_format)  # the one handed in is not ours to change
+        # Autograd owns `gradient_MD`, and `all_reduce` writes in place.
+        summed_MD = gradient_MD.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed_MD)
         return summed_MD[ctx.own], None, None
 

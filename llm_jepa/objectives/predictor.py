@@ -1,7 +1,8 @@
-"""The learned [PRED] vectors: k inputs of the model's width that stand in for token embeddings.
+"""The learned [PRED] vectors: k inputs of the model's width that replace token embeddings.
 
-They are no vocabulary, so nothing is resized and nothing can be generated. They belong to the model only while it
-trains (`registered`), so that launchers find them; they are saved beside a checkpoint and absent from what is shipped.
+They are not in the vocabulary, so no embedding is resized and none of them can be generated. They are part of the
+model only while it trains (`predictor_registered`), so that launchers find them. They are saved beside a checkpoint
+and not published with the model.
 
 Legend: K predictor tokens, D the model's width, R rows, L tokens of a row.
 """
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
-MODULE_NAME = "jepa_predictor"
-FILE_NAME = "jepa_predictor.safetensors"
+PREDICTOR_MODULE = "jepa_predictor"
+PREDICTOR_FILE = "jepa_predictor.safetensors"
 _SAMPLED_TOKENS = 1024
 
 
@@ -25,7 +26,7 @@ class PredictorTokens(nn.Module):
     """Puts k learned vectors in place of the token embeddings at the predictor tokens' positions.
 
     Args:
-        vectors_KD: Their start values; kept in float32.
+        vectors_KD: Initial values; kept in float32.
     """
 
     def __init__(self, vectors_KD: Tensor):
@@ -33,17 +34,17 @@ class PredictorTokens(nn.Module):
         self.vectors_KD = nn.Parameter(vectors_KD.float())
 
     def forward(self, embeddings_RLD: Tensor, slots_RL: Tensor) -> Tensor:
-        """Replace the embedding where the slot is j > 0 by the j-th vector; leave the others."""
+        """Replace the embedding where the slot is j > 0 by the j-th vector; keep the others."""
         vectors_KD = self.vectors_KD.to(embeddings_RLD.dtype)
         chosen_RLD = vectors_KD[(slots_RL - 1).clamp(min=0)]
         return torch.where((slots_RL > 0)[..., None], chosen_RLD, embeddings_RLD)
 
 
 def new_predictor(model: PreTrainedModel, num_tokens: int, seed: int) -> PredictorTokens:
-    """Vectors drawn from the distribution of the model's token embeddings: distinct, and at home among its inputs.
+    """Create distinct vectors with the distribution of the model's token embeddings.
 
-    Each dimension is normal with the mean and the deviation of a sample of token embeddings, drawn by a generator of
-    its own, so that the global random state, and with it adapter and data order, stay those of the LM-only arm.
+    Each dimension is normal with the mean and standard deviation of a sample of token embeddings. A generator of its
+    own leaves the global random state unchanged, so that adapter and data order equal those of the LM-only arm.
     """
     embed = model.get_input_embeddings()
     assert isinstance(embed, nn.Module)
@@ -57,36 +58,36 @@ def new_predictor(model: PreTrainedModel, num_tokens: int, seed: int) -> Predict
 
 
 @contextmanager
-def registered(model: nn.Module, predictor: PredictorTokens | None) -> Iterator[None]:
-    """Make the predictor a submodule of the model for a while, so that optimizers and launchers see its parameters."""
+def predictor_registered(model: nn.Module, predictor: PredictorTokens | None) -> Iterator[None]:
+    """Make the predictor a submodule of the model meanwhile, so that optimizers and launchers see its parameters."""
     if predictor is None:
         yield
         return
-    model.add_module(MODULE_NAME, predictor)
+    model.add_module(PREDICTOR_MODULE, predictor)
     try:
         yield
     finally:
-        del model._modules[MODULE_NAME]
+        del model._modules[PREDICTOR_MODULE]
 
 
 @contextmanager
-def unregistered(model: nn.Module) -> Iterator[None]:
-    """Take the predictor out of the model for a while, if it is in: what is saved meanwhile is the model alone."""
-    predictor = model._modules.pop(MODULE_NAME, None)
+def predictor_unregistered(model: nn.Module) -> Iterator[None]:
+    """Remove a registered predictor from the model meanwhile, so that only the model itself is saved."""
+    predictor = model._modules.pop(PREDICTOR_MODULE, None)
     try:
         yield
     finally:
         if predictor is not None:
-            model._modules[MODULE_NAME] = predictor
+            model._modules[PREDICTOR_MODULE] = predictor
 
 
 def without_predictor(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of a state dict that a launcher gathered, less the predictor's."""
-    return {name: value for name, value in state_dict.items() if MODULE_NAME not in name.split(".")}
+    """A state dict without the predictor's entries."""
+    return {name: value for name, value in state_dict.items() if PREDICTOR_MODULE not in name.split(".")}
 
 
 def gathered_vectors(predictor: PredictorTokens) -> Tensor:
-    """The whole vectors_KD on the CPU, wherever FSDP or ZeRO-3 keeps the parts; to be called by every process."""
+    """The whole vectors_KD on the CPU, gathered from the shards of FSDP or ZeRO-3. Every process must call it."""
     parameter = predictor.vectors_KD
     if isinstance(parameter, DTensor):
         return parameter.full_tensor().detach().cpu()
@@ -95,28 +96,28 @@ def gathered_vectors(predictor: PredictorTokens) -> Tensor:
 
 
 def save_vectors(vectors_KD: Tensor, directory: str | Path) -> None:
-    """Write the vectors beside a checkpoint."""
-    save_file({"vectors_KD": vectors_KD.contiguous()}, Path(directory) / FILE_NAME)
+    """Save the vectors beside a checkpoint."""
+    save_file({"vectors_KD": vectors_KD.contiguous()}, Path(directory) / PREDICTOR_FILE)
 
 
 def load_vectors(predictor: PredictorTokens, directory: str | Path) -> None:
-    """Restore the vectors from beside a checkpoint.
+    """Load the vectors from a checkpoint's directory.
 
     Raises:
-        ValueError: The checkpoint has none, or another number of them.
+        ValueError: The checkpoint has no vectors, or another number of them.
     """
-    path = Path(directory) / FILE_NAME
+    path = Path(directory) / PREDICTOR_FILE
     if not path.is_file():
         raise ValueError(
-            f"The checkpoint {directory} has no {FILE_NAME}: it was written without predictor tokens. Resume from one "
-            "of this recipe, or start in another `output_dir`."
+            f"The checkpoint {directory} has no {PREDICTOR_FILE}: it was written without predictor tokens. Resume "
+            "from one of this recipe, or start in another `output_dir`."
         )
     vectors_KD = load_file(path)["vectors_KD"]
     parameter = predictor.vectors_KD
     if vectors_KD.shape != parameter.shape:
         raise ValueError(
             f"{path} holds {tuple(vectors_KD.shape)} (tokens, width); the recipe asks for {tuple(parameter.shape)}. "
-            "Set `num_predictor_tokens` as it was."
+            "Set `num_predictor_tokens` to the checkpoint's number."
         )
     with torch.no_grad():
         if isinstance(parameter, DTensor):
@@ -127,7 +128,7 @@ def load_vectors(predictor: PredictorTokens, directory: str | Path) -> None:
 
 
 def _whole(module: nn.Module) -> AbstractContextManager:
-    """While it lasts, a module's parameters are whole where ZeRO-3 has spread them over the processes."""
+    """Gather a module's parameters meanwhile, if ZeRO-3 has sharded them."""
     parameters = list(module.parameters())
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         return nullcontext()

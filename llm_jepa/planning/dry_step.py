@@ -24,7 +24,7 @@ from llm_jepa.compute.flops import active_expert_share
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.loading import meta_model
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
-from llm_jepa.objectives.predictor import PredictorTokens, registered
+from llm_jepa.objectives.predictor import PredictorTokens, predictor_registered
 from llm_jepa.objectives.view_forward import ViewForward
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
 from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Weights
@@ -151,7 +151,7 @@ class DryModel:
     @contextmanager
     def _ready(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         # A dispatch mode keeps checkpointing from stopping early, unlike in training, where it recomputes all as well.
-        with registered(self.base, self.predictor), self.mode, set_checkpoint_early_stop(False):
+        with predictor_registered(self.base, self.predictor), self.mode, set_checkpoint_early_stop(False):
             yield tree_map_only(torch.Tensor, self.mode.from_tensor, inputs)
         for parameter in self.model.parameters():
             parameter.grad = None

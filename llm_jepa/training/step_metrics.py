@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from llm_jepa.objectives.diagnostics import PairBuffer, collapse_message
+from llm_jepa.objectives.diagnostics import PairBuffer, collapse_warning
 
 
 class StepMetrics:
@@ -118,6 +118,6 @@ class StepMetrics:
         pairs = self._pairs["train"]
         if self._has_warned or len(pairs) < pairs.min_pairs or "jepa_cosine_unpaired" not in metrics:
             return None
-        warning = collapse_message(metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"])
+        warning = collapse_warning(metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"])
         self._has_warned = warning is not None
         return warning

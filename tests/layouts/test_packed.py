@@ -206,12 +206,12 @@ LONG = Example(plain(1, 2, 3, 4, 5, 6), (), (plain(1, 7, 8), plain(1, 7, 9, 9)))
 
 def test_views_that_share_little_with_the_conversation_stand_in_a_second_row():
     """As a trie of their own; one that shares half of its tokens stays."""
-    stored = PackedLayout(PLACEHOLDER).store_apart(LONG)
+    stored = PackedLayout(PLACEHOLDER).store_in_two_rows(LONG)
     assert [list(row.token_ids) for row in stored.rows] == [[1, 2, 3, 4, 5, 6], [1, 7, 8, 9, 9]]
     assert list(stored.rows[1].subtree_ends) == [5, 5, 3, 5, 5]
     assert stored.ends == [(0, 5), (1, 2), (1, 4)]
     near = Example(LONG.conversation, (), (plain(1, 2, 7, 7), plain(1, 7, 9)))
-    stored = PackedLayout(PLACEHOLDER).store_apart(near)
+    stored = PackedLayout(PLACEHOLDER).store_in_two_rows(near)
     assert [list(row.token_ids) for row in stored.rows] == [[1, 2, 3, 4, 5, 6, 7, 7], [1, 7, 9]]
     assert stored.ends == [(0, 5), (0, 7), (1, 2)]
 
@@ -232,7 +232,7 @@ def test_padding_to_a_multiple_counts():
 @given(example=examples)
 def test_in_two_rows_every_sequence_is_read_off_as_in_one(example: Example):
     """The conversation from the start of the first row, each view in its row."""
-    stored = PackedLayout(PLACEHOLDER).store_apart(example)
+    stored = PackedLayout(PLACEHOLDER).store_in_two_rows(example)
     assert list(stored.rows[0].token_ids[: len(example.conversation)]) == list(example.conversation.token_ids)
     for sequence, (number, end) in zip((example.conversation, *example.views), stored.ends, strict=True):
         row = stored.rows[number]

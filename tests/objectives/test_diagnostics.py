@@ -10,7 +10,7 @@ from torch import Tensor
 
 from llm_jepa.objectives.diagnostics import (
     PairBuffer,
-    collapse_message,
+    collapse_warning,
     effective_rank,
     linear_map_error,
     paired_cosine,
@@ -121,14 +121,14 @@ def test_effective_rank_by_hand():
 @pytest.mark.parametrize(("unpaired", "rank"), [(0.995, 30.0), (0.2, 1.5), (0.995, 1.0), (float("nan"), 30.0)])
 def test_collapse_is_told(unpaired: float, rank: float):
     """All alike, or all on one line; NaN is no good sign either."""
-    message = collapse_message(unpaired, rank)
+    message = collapse_warning(unpaired, rank)
     assert message is not None
     assert f"{rank:.2f}" in message
 
 
 def test_healthy_embeddings_give_no_warning():
     """Unpaired views differ and the rank is high."""
-    assert collapse_message(0.5, 20.0) is None
+    assert collapse_warning(0.5, 20.0) is None
 
 
 def numbered_pairs(first: int, last: int) -> tuple[Tensor, Tensor]:
@@ -224,5 +224,5 @@ def test_a_linear_map_of_fewer_rows_than_dimensions_is_tried_on_rows_that_it_has
     generator = torch.Generator().manual_seed(0)
     source_ND, target_ND = (torch.randn(20, 64, generator=generator) for _ in range(2))
     assert linear_map_error(source_ND, target_ND).item() > 0.9
-    with pytest.raises(ValueError, match="there are 3 rows"):
+    with pytest.raises(ValueError, match="needs four rows; there are 3"):
         linear_map_error(source_ND[:3], target_ND[:3])

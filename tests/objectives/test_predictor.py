@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 from llm_jepa.objectives.predictor import (
-    FILE_NAME,
-    MODULE_NAME,
+    PREDICTOR_FILE,
+    PREDICTOR_MODULE,
     PredictorTokens,
     gathered_vectors,
     load_vectors,
     new_predictor,
-    registered,
+    predictor_registered,
+    predictor_unregistered,
     save_vectors,
-    unregistered,
     without_predictor,
 )
 from tests.architectures import tiny_model
@@ -103,7 +103,7 @@ def test_gathered_vectors_are_a_copy():
 
 def test_checkpoint_without_vectors_is_refused(tmp_path):
     """It was written with k = 0."""
-    with pytest.raises(ValueError, match=f"no {FILE_NAME}"):
+    with pytest.raises(ValueError, match=f"no {PREDICTOR_FILE}"):
         load_vectors(PredictorTokens(torch.zeros(1, 2)), tmp_path)
 
 
@@ -124,9 +124,9 @@ def test_registered_vectors_are_parameters_of_the_model_for_a_while():
     """Optimizers and launchers find them; afterwards the state dict is what it was."""
     model = tiny_llama()
     before = list(model.state_dict())
-    with registered(model, new_predictor(model, 1, seed=0)):
-        assert f"{MODULE_NAME}.vectors_KD" in parameter_names(model)
-        assert list(model.state_dict()) == [*before, f"{MODULE_NAME}.vectors_KD"]
+    with predictor_registered(model, new_predictor(model, 1, seed=0)):
+        assert f"{PREDICTOR_MODULE}.vectors_KD" in parameter_names(model)
+        assert list(model.state_dict()) == [*before, f"{PREDICTOR_MODULE}.vectors_KD"]
     assert list(model.state_dict()) == before
 
 
@@ -136,7 +136,7 @@ def test_registered_vectors_leave_the_model_when_training_fails():
     before = list(model.state_dict())
 
     def fail_in_training():
-        with registered(model, new_predictor(model, 1, seed=0)):
+        with predictor_registered(model, new_predictor(model, 1, seed=0)):
             raise KeyError("in training")
 
     with pytest.raises(KeyError, match="in training"):
@@ -148,7 +148,7 @@ def test_without_predictor_tokens_nothing_is_registered():
     """k = 0."""
     model = tiny_llama()
     before = parameter_names(model)
-    with registered(model, None):
+    with predictor_registered(model, None):
         assert parameter_names(model) == before
 
 
@@ -157,17 +157,17 @@ def test_unregistered_model_is_the_plain_one():
     model = tiny_llama()
     before = list(model.state_dict())
     predictor = new_predictor(model, 1, seed=0)
-    with registered(model, predictor):
-        with unregistered(model):
+    with predictor_registered(model, predictor):
+        with predictor_unregistered(model):
             assert list(model.state_dict()) == before
 
         def fail_to_write():
-            with unregistered(model):
+            with predictor_unregistered(model):
                 raise OSError("disk full")
 
         with pytest.raises(OSError, match="disk full"):
             fail_to_write()
-        assert model.get_submodule(MODULE_NAME) is predictor
+        assert model.get_submodule(PREDICTOR_MODULE) is predictor
     assert list(model.state_dict()) == before
 
 
@@ -175,7 +175,7 @@ def test_unregistered_leaves_a_plain_model_alone():
     """Evaluation before training saves nothing, but a save may come without training."""
     model = tiny_llama()
     before = list(model.state_dict())
-    with unregistered(model):
+    with predictor_unregistered(model):
         assert list(model.state_dict()) == before
     assert list(model.state_dict()) == before
 
@@ -185,8 +185,8 @@ def test_gathered_state_dict_loses_the_predictor_alone():
     value = torch.zeros(1)
     state_dict = {
         "lm_head.weight": value,
-        f"{MODULE_NAME}.vectors_KD": value,
-        f"base_model.model.{MODULE_NAME}.vectors_KD": value,
-        f"not_{MODULE_NAME}.weight": value,
+        f"{PREDICTOR_MODULE}.vectors_KD": value,
+        f"base_model.model.{PREDICTOR_MODULE}.vectors_KD": value,
+        f"not_{PREDICTOR_MODULE}.weight": value,
     }
-    assert set(without_predictor(state_dict)) == {"lm_head.weight", f"not_{MODULE_NAME}.weight"}
+    assert set(without_predictor(state_dict)) == {"lm_head.weight", f"not_{PREDICTOR_MODULE}.weight"}

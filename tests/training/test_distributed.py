@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from llm_jepa.objectives.draws import is_dropped
-from llm_jepa.objectives.predictor import FILE_NAME
+from llm_jepa.objectives.predictor import PREDICTOR_FILE
 from tests.forks import fork_ranks, said_by_ranks
 from tests.train_tiny import train_tiny
 
@@ -33,7 +33,7 @@ def test_two_processes_take_the_steps_of_one(lora, tmp_path):
     assert (two["num_processes"], one["num_processes"]) == (2, 1)
     assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "jepa_cosine", "grad_norm", "num_tokens"))
     weights = "adapter_model.safetensors" if lora else "model.safetensors"
-    for file in (weights, f"checkpoint-3/{FILE_NAME}"):
+    for file in (weights, f"checkpoint-3/{PREDICTOR_FILE}"):
         assert_same_weights(tmp_path, file)
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from llm_jepa.entry import INTERRUPTED_STATUS, MISTAKE_STATUS
-from llm_jepa.objectives.predictor import FILE_NAME
+from llm_jepa.objectives.predictor import PREDICTOR_FILE
 from llm_jepa.training.checkpoints import MANIFEST_FILE, is_whole, last_whole, write_manifest
 from tests.forks import TIMEOUT_SECONDS, fork, fork_ranks, said_by_ranks
 from tests.struck import Strike, as_argument, train
@@ -91,7 +91,7 @@ def assert_same_run(output_dir: Path, undisturbed: Path) -> None:
     """All that was logged, the final weights, and the predictor vectors and the optimizer at the end."""
     assert logged(output_dir) == logged(undisturbed)
     assert any("jepa_cosine_unpaired" in entry for entry in logged(output_dir))
-    for file in ("model.safetensors", f"checkpoint-10/{FILE_NAME}", "checkpoint-10/optimizer.pt"):
+    for file in ("model.safetensors", f"checkpoint-10/{PREDICTOR_FILE}", "checkpoint-10/optimizer.pt"):
         assert (output_dir / file).read_bytes() == (undisturbed / file).read_bytes(), file
 
 
@@ -103,7 +103,7 @@ KILLS = [
     ("checkpoint-2/model.safetensors", None),
     (3, None),
     ("checkpoint-4/training_args.bin", 2),
-    (f"checkpoint-4/{FILE_NAME}", 2),
+    (f"checkpoint-4/{PREDICTOR_FILE}", 2),
     ("checkpoint-4/optimizer.pt", 2),
     ("checkpoint-4/log_window_0.pt", 2),
     (f"checkpoint-4/{MANIFEST_FILE}", 2),

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from llm_jepa.cli import main
 from llm_jepa.models.base_and_tuned import load_checkpoints
-from llm_jepa.objectives.predictor import FILE_NAME, new_predictor
+from llm_jepa.objectives.predictor import PREDICTOR_FILE, new_predictor
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from llm_jepa.trainer import JEPATrainer
@@ -153,7 +153,7 @@ def test_the_adapter_loaded_on_the_quantised_base_is_the_trained_model(form, dir
     start_KD = new_predictor(trainer.base_causal_lm, 2, trainer.args.seed).vectors_KD
     assert not torch.equal(trainer.predictor.vectors_KD.cpu(), start_KD)
     output_dir = directory / f"{form}-reloaded"
-    assert not (output_dir / FILE_NAME).exists()
+    assert not (output_dir / PREDICTOR_FILE).exists()
     names = load_file(output_dir / "adapter_model.safetensors")
     assert {name.rsplit(".", 2)[1] for name in names} == {"lora_A", "lora_B"}
 

@@ -10,14 +10,14 @@ from llm_jepa.objectives.losses.semantic_tube import content_tokens, patch_loss,
 from llm_jepa.objectives.losses.span_sampling import (
     MIN_PATCH_TOKENS,
     MIN_TUBE_TOKENS,
-    SPAN_DRAWS,
+    NUM_SPAN_DRAWS,
     SpanSampler,
     sample_patch,
     sample_tube,
 )
 
 __all__ = [
-    "SPAN_DRAWS",
+    "NUM_SPAN_DRAWS",
     "cosine_loss",
     "info_nce_loss",
     "l2_loss",
@@ -38,7 +38,7 @@ def pair_loss(
     temperature: float | None = None,
     negatives: tuple[Tensor, Tensor] | tuple[()] = (),
 ) -> Tensor:
-    """The loss of a kind, by its name in a recipe: loss_N. What follows the embeddings is for `info_nce` alone."""
+    """The loss that a recipe names, `jepa_loss`: loss_N. `temperature` and `negatives` are for `info_nce` alone."""
     if kind == "info_nce":
         assert temperature is not None, "JEPAConfig resolves the temperature"
         return info_nce_loss(prediction_ND, target_ND, temperature, *negatives)
@@ -53,7 +53,7 @@ def span_loss(
     source_span_N2: Tensor,
     target_span_N2: Tensor,
 ) -> Tensor:
-    """Semantic Tube Prediction on spans that uniform numbers choose: loss_N, 0 for a row with too little content."""
+    """Semantic Tube Prediction on content tokens chosen by uniform draws: loss_N, 0 for a row with too few of them."""
     tokens_N = content_tokens(source_span_N2, target_span_N2)
     if kind == "tube":
         tube_N3 = sample_tube(draw_NC, tokens_N, sampler)

@@ -1,6 +1,6 @@
 """InfoNCE between predictions and targets of one micro-batch.
 
-Legend: N rows, M rows of other processes and what pads them, D the model's width.
+Legend: N rows, M rows of all processes with padding, K = N + M candidates, D the model's width.
 """
 
 import torch
@@ -17,17 +17,17 @@ def info_nce_loss(
     negative_MD: Tensor | None = None,
     is_negative_M: Tensor | None = None,
 ) -> Tensor:
-    """`-log softmax_j(cos(prediction_i, target_j) / temperature)` at j = i, one way: prediction -> target.
+    """`-log softmax_j(cos(prediction_i, target_j) / temperature)` at j = i, in one direction: prediction -> target.
 
-    The negatives of a row are the targets of the other rows and, if given, those of `negative_MD` at which
-    `is_negative_M` is true. LLM-JEPA (arXiv 2509.14252), ablations; van den Oord et
-    al. 2018 (arXiv 1807.03748), equation 4.
+    The negatives of a row are the targets of the other rows and, if given, the rows of `negative_MD` at which
+    `is_negative_M` is True. LLM-JEPA (arXiv 2509.14252), ablations; van den Oord et al. 2018 (arXiv 1807.03748),
+    equation 4.
 
     Returns:
         loss_N.
 
     Raises:
-        ValueError: The shapes differ or are not two-dimensional, there is but one row, or temperature <= 0.
+        ValueError: The shapes differ or are not two-dimensional, there is only one row, or temperature <= 0.
     """
     prediction_ND, target_ND = as_float_pair(prediction_ND, target_ND)
     if len(prediction_ND) < 2 and negative_MD is None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def cosine_loss(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """`1 - cos(prediction, target)` of each row: between 0 (same direction) and 2 (opposite).
+    """`1 - cos(prediction, target)` of each row: 0 for the same direction, 2 for the opposite one.
 
     LLM-JEPA (arXiv 2509.14252), section 3, the default. Computed in float32 at least.
 
@@ -50,15 +50,15 @@ def mse_loss(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
 
 
 def as_float_pair(prediction_ND: Tensor, target_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float32 at least.
+    """Convert both to float32 at least.
 
     Raises:
         ValueError: The shapes differ or are not two-dimensional.
     """
     if prediction_ND.dim() != 2 or prediction_ND.shape != target_ND.shape:
         raise ValueError(
-            f"Prediction has the shape {tuple(prediction_ND.shape)} and target {tuple(target_ND.shape)}; both must be "
-            "(rows, width)."
+            f"The prediction has the shape {tuple(prediction_ND.shape)} and the target {tuple(target_ND.shape)}; both "
+            "must be (rows, width)."
         )
     dtype = torch.promote_types(prediction_ND.dtype, torch.float32)
     return prediction_ND.to(dtype), target_ND.to(dtype)

@@ -1,6 +1,6 @@
-"""Which content tokens Semantic Tube Prediction looks at: uniform numbers -> tubes and patches. Pure functions.
+"""Chooses the content tokens of Semantic Tube Prediction: uniform draws -> tubes and patches. Pure functions.
 
-A row with too few content tokens gets zeros, which are no tube and no patch: its loss must not count.
+A row with too few content tokens gets zeros; the caller zeroes its loss.
 
 Legend: N rows, L_N content tokens of each.
 """
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 SpanSampler = Literal["ends", "start_first", "uniform"]
-SPAN_DRAWS = 3
-"""Uniform numbers that a row needs."""
+NUM_SPAN_DRAWS = 3
+"""Uniform draws that a row needs."""
 MIN_TUBE_TOKENS = 3
 MIN_PATCH_TOKENS = 2
 
@@ -21,16 +21,16 @@ def sample_tube(draw_NC: Tensor, content_tokens_N: Tensor, sampler: SpanSampler)
     """Content tokens s < r < t of each row: tube_N3.
 
     Args:
-        draw_NC: Uniform in [0, 1); three of each row.
+        draw_NC: Uniform in [0, 1); three for each row.
         content_tokens_N: L.
-        sampler: `ends`: s = 0 and t = L - 1, r uniform between them (arXiv 2602.22617, its best). `uniform`: every
-            triple is as likely as every other.
+        sampler: `ends`: s = 0 and t = L - 1, r uniform between them (arXiv 2602.22617, the best there). `uniform`: all
+            triples are equally likely.
     """
     L_N = content_tokens_N
     if sampler == "ends":
         tube_N3 = torch.stack([torch.zeros_like(L_N), 1 + _integer(draw_NC[:, 0], L_N - 2), L_N - 1], dim=1)
     else:
-        # Three different numbers: each is drawn among those left, then moved past the smaller ones taken.
+        # Three different numbers: each is drawn from the rest, then moved past the smaller ones drawn before.
         first_N, second_N = _integer(draw_NC[:, 0], L_N), _integer(draw_NC[:, 1], L_N - 1)
         second_N = second_N + (second_N >= first_N)
         low_N, high_N = torch.minimum(first_N, second_N), torch.maximum(first_N, second_N)
@@ -45,15 +45,15 @@ def sample_patch(draw_NC: Tensor, content_tokens_N: Tensor, sampler: SpanSampler
     """A span [a, b) of the content of each row, shorter than the whole: patch_N2.
 
     Args:
-        draw_NC: Uniform in [0, 1); two of each row.
+        draw_NC: Uniform in [0, 1); two for each row.
         content_tokens_N: L.
-        sampler: `start_first`: a is uniform, then b among the ends that are left (the reference code of arXiv
-            2602.22617, which favours late spans). `uniform`: every span is as likely as every other.
+        sampler: `start_first`: a is uniform, then b is uniform over the possible ends (the reference code of arXiv
+            2602.22617; it favours late spans). `uniform`: all spans are equally likely.
     """
     L_N = content_tokens_N
     if sampler == "start_first":
         start_N = _integer(draw_NC[:, 0], L_N)
-        # From a = 0 the end L would make the span the whole.
+        # With a = 0, the end L would select the whole content.
         num_ends_N = L_N - start_N - (start_N == 0).long()
         end_N = start_N + 1 + _integer(draw_NC[:, 1], num_ends_N)
     else:
@@ -64,10 +64,10 @@ def sample_patch(draw_NC: Tensor, content_tokens_N: Tensor, sampler: SpanSampler
 
 
 def _span_length(rank_N: Tensor, L_N: Tensor) -> Tensor:
-    """Length of the span with a rank from 0, of all spans of L tokens in the order of their length.
+    """Length of the span with a given rank, from 0, among all spans of L tokens ordered by length.
 
-    There are L + 1 - m spans of length m, so m * L - m * (m - 1) / 2 spans have a length up to m. Example, L = 3:
-    ranks 0, 1, 2 have the length 1 and ranks 3, 4 the length 2.
+    There are L + 1 - m spans of length m, so m * L - m * (m - 1) / 2 spans have length m or less. Example, L = 3:
+    ranks 0, 1, 2 have length 1, and ranks 3, 4 length 2.
     """
 
     def up_to(length_N: Tensor) -> Tensor:
@@ -76,11 +76,11 @@ def _span_length(rank_N: Tensor, L_N: Tensor) -> Tensor:
     width_N = 2 * L_N.double() + 1
     root_N = (width_N - (width_N.square() - 8 * (rank_N.double() + 1)).clamp(min=0).sqrt()) / 2
     length_N = root_N.ceil().long()
-    # The root is exact but for rounding, which one step either way mends.
+    # Rounding can put the root off by one; a step either way corrects it.
     length_N = length_N - (up_to(length_N - 1) > rank_N).long()
     return length_N + (up_to(length_N) <= rank_N).long()
 
 
 def _integer(draw_N: Tensor, count_N: Tensor) -> Tensor:
-    """Uniform in 0 .. count - 1; 0 where there is nothing to choose from."""
+    """Uniform in 0 .. count - 1; 0 if count is 0."""
     return (draw_N * count_N.clamp(min=1)).long()

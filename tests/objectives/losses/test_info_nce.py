@@ -100,7 +100,7 @@ def test_temperature_must_be_positive(temperature: float):
 
 def test_wrong_shapes_are_named():
     """Both of them."""
-    with pytest.raises(ValueError, match=r"\(2, 3\) and target \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"\(2, 3\) and the target \(3, 3\)"):
         info_nce_loss(torch.ones(2, 3), torch.ones(3, 3), 0.07)
 
 
