@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 QUICKSTART := recipes/nl_rx/smollm2-135m-lora.yaml
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test lint docs schema clean
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/llm-jepa fetch-model smollm2-135m-instruct
@@ -26,6 +26,10 @@ docs: $(VENV)/.runtime
 	$(BIN)/python docs/draw_row.py
 	$(BIN)/python docs/options_table.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The JSON schema of recipes, after a change of an option or of TRL's version.
+schema: $(VENV)/.runtime
+	$(BIN)/python -m llm_jepa.recipe_schema
 
 # torch first: the constraint pins the version, and everything else then takes what is there.
 $(VENV)/.runtime: pyproject.toml constraints.txt

@@ -24,7 +24,7 @@ from llm_jepa.hub.publishing_trainer import publish, repository_name
 from llm_jepa.hub.push import check_push
 from llm_jepa.models.known_models import model_origin, resolve_model
 from llm_jepa.models.loading import model_init_kwargs
-from llm_jepa.recipe import Recipe, parse_recipe, read_settings, write_recipe
+from llm_jepa.recipe import Recipe, parse_recipe, write_recipe
 from llm_jepa.runs.record import (
     KEYS_WITHOUT_EFFECT_ON_RESULT,
     RECIPE_FILE,
@@ -32,6 +32,7 @@ from llm_jepa.runs.record import (
     SECRET_KEYS,
     write_environment,
 )
+from llm_jepa.settings.reading import read_settings
 from llm_jepa.trainer import JEPATrainer
 from llm_jepa.training.checkpoints import checkpoint_to_resume, is_complete, remove_torn, write_errors_explained
 from llm_jepa.training.interruption import Terminated, saved_when_asked_to_end

@@ -21,6 +21,7 @@ ORDER = [
     "layouts",
     "data",
     "runs",
+    "recipe_schema",
     "recipe",
     "config",
     "preparers",

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from trl import ModelConfig, ScriptArguments
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.recipe import parse_recipe, read_settings, write_recipe
+from llm_jepa.recipe import parse_recipe, write_recipe
+from llm_jepa.settings.reading import read_settings
 
 REQUIRED = "model_name_or_path: model\ndataset_name: data\noutput_dir: out\n"
 

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from llm_jepa.entry import MISTAKE_STATUS, entry_point
-from llm_jepa.recipe import Recipe, parse_recipe, read_settings
+from llm_jepa.recipe import Recipe, parse_recipe
+from llm_jepa.settings.reading import read_settings
 from llm_jepa.train import (
     RECIPE_FILE,
     alone_in,

@@ -5,12 +5,13 @@ Choices that belong to a module which needs torch are written out here; a test h
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.planning.memory import LAUNCHES
+from llm_jepa.settings.listing import options_text
 
 CHECKPOINTS = ("base", "tuned")
 BACKENDS = ("transformers", "vllm")
@@ -25,8 +26,14 @@ GAIN = 0.01
 
 def train(parser: argparse.ArgumentParser) -> None:
     parser.usage = "llm-jepa train RECIPE [--key value ...]"
-    parser.epilog = "Every key of the recipe can be overridden: --learning_rate 1e-4 --report_to trackio."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "Every key of the recipe can be overridden: --learning_rate 1e-4 --report_to trackio.\n\n"
+        f"keys of this toolkit:\n{options_text('llm_jepa')}\n\n"
+        "The other keys are TRL's (ScriptArguments, ModelConfig, SFTConfig): `llm-jepa train --help-all` lists them."
+    )
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
+    parser.add_argument("--help-all", action=_HelpAll, help="show TRL's keys too, and exit")
 
 
 def inspect(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +160,18 @@ def push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset_id", "--dataset-id", metavar="HUB_ID", help="of data that were a file: where others find them"
     )
+
+
+class _HelpAll(argparse.Action):
+    """Prints the help with TRL's keys at its end."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None):
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.print_help()
+        print(f"\nkeys of TRL and transformers:\n{options_text('trl')}")
+        parser.exit()
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from trl import ScriptArguments
 from llm_jepa.cli.arguments import HUB_ROWS
 from llm_jepa.inspection.data_profile import DataProfile, FieldProfile, profile_data
 from llm_jepa.inspection.recipe_rows import InspectedRow, Inspection, inspect_recipe
-from llm_jepa.recipe import REQUIRED, parse_recipe, read_overrides
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.settings.checks import REQUIRED
+from llm_jepa.settings.reading import read_overrides
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from llm_jepa.config import PAIR_OPTIONS, JEPAConfig
+from llm_jepa.config import JEPAConfig
 from llm_jepa.hub.card_editing import (
     EVALUATION_NAME,
     SECTION_BEGIN,
@@ -26,6 +26,7 @@ from llm_jepa.hub.publication import ArtifactKind
 from llm_jepa.hub.sources import Sources
 from llm_jepa.runs.record import RunRecord
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
+from llm_jepa.settings.checks import PAIR_OPTIONS
 
 TAGS = ("llm-jepa", "trl", "sft")
 LIBRARIES: dict[ArtifactKind, str] = {"adapter": "peft", "model": "transformers"}

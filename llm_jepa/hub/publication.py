@@ -12,8 +12,9 @@ from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.models.known_models import fetched_model, find_known_model
-from llm_jepa.recipe import PATH_OR_MAPPING, recipe_text
 from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
+from llm_jepa.settings.reading import recipe_text
+from llm_jepa.settings.schema import PATH_OR_MAPPING
 
 ArtifactKind = Literal["adapter", "model"]
 Content = Path | bytes

@@ -16,8 +16,9 @@ from llm_jepa.models.adapters import load_adapter, resize_embeddings
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_errors_explained
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
-from llm_jepa.recipe import Recipe, read_settings
+from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import RECIPE_FILE
+from llm_jepa.settings.reading import read_settings
 
 Checkpoint = Literal["base", "tuned"]
 CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)

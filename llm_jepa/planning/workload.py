@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from llm_jepa.config import PAIR_OPTIONS
 from llm_jepa.data.views import TokenSequence
 from llm_jepa.inspection.prepared_recipe import PreparedRecipe, prepare_recipe
 from llm_jepa.layouts import Batch, Example, RowsLayout
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.memory import Launch, keeps_half_weights
 from llm_jepa.recipe import Recipe, build_recipe
+from llm_jepa.settings.checks import PAIR_OPTIONS
 
 SAMPLED_ROWS = 2000
 SAMPLED_BATCHES = 64

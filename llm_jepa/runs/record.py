@@ -17,7 +17,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from llm_jepa.files.atomic import write_atomically
-from llm_jepa.recipe import read_settings
+from llm_jepa.settings.reading import read_settings
 
 RECIPE_FILE = "recipe.yaml"
 """The resolved settings of the run."""

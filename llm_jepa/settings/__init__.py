@@ -1,1 +1,1 @@
-"""What a recipe's settings mean by themselves, read without torch. Imports nothing of the package."""
+"""A recipe's settings, read, checked and listed without torch. Imports nothing of the package."""

@@ -15,7 +15,8 @@ from datasets import Dataset
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.cli import main
 from llm_jepa.hub.push import push
-from llm_jepa.recipe import parse_recipe, read_settings
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.settings.reading import read_settings
 from llm_jepa.train import train
 from tests.evaluation.test_run import save_recipe
 from tests.hub.hub_run import PUSHED, card

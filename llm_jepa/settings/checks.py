@@ -1,0 +1,241 @@
+"""Every check of a recipe's settings that needs no torch: ranges, and settings that contradict or idle each other.
+
+`check_recipe` is asked before anything heavy is imported; `JEPAConfig` asks `check_options` of itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from llm_jepa.settings.reading import read_settings
+from llm_jepa.settings.schema import known_settings
+from llm_jepa.settings.view_fields import check_expression
+
+REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
+MAX_PREDICTOR_TOKENS = 16
+SPAN_SAMPLERS: dict[str, tuple[Literal["ends", "start_first", "uniform"], ...]] = {
+    "tube": ("ends", "uniform"),
+    "patch": ("start_first", "uniform"),
+}
+"""The samplers of each objective that looks at spans, its default first."""
+PAIR_OPTIONS = (
+    "num_predictor_tokens",
+    "predictor_position",
+    "jepa_loss",
+    "info_nce_temperature",
+    "jepa_direction",
+    "jepa_source_view",
+    "jepa_target",
+    "jepa_layout",
+)
+"""What `tube` and `patch` have no use for."""
+
+
+def check_recipe(path: Path, overrides: Sequence[str] = (), required: Sequence[str] = REQUIRED) -> dict[str, Any]:
+    """Read a recipe and check its settings.
+
+    Raises:
+        ValueError: As by `read_settings` and `check_settings`.
+    """
+    settings = read_settings(path, overrides)
+    check_settings(path, settings, required)
+    return settings
+
+
+def check_settings(path: Path, settings: Mapping[str, Any], required: Sequence[str] = REQUIRED) -> None:
+    """Check typed settings, defaults in the place of those not given; `path` is what they are called in errors.
+
+    Raises:
+        ValueError: One is missing, out of range or without effect, or settings contradict each other.
+    """
+    missing = [key for key in required if settings.get(key) is None]
+    if missing:
+        raise ValueError(f"{path}: `{'`, `'.join(missing)}` must be given, in the recipe or as `--key value`.")
+    try:
+        _check_text_field(settings)
+        _check_model_settings(settings)
+        defaults = {key: setting.default for key, setting in known_settings().items()}
+        check_options(SimpleNamespace(**{**defaults, **settings}))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_options(options: Any) -> None:
+    """Check what `JEPAConfig` holds: its attributes, or a namespace of the same.
+
+    Raises:
+        ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
+    """
+    _check_ranges(options)
+    _check_mapping(options)
+    _check_trl_options(options)
+    if options.jepa_weight > 0:
+        _check_jepa_options(options)
+        if options.jepa_objective == "pair":
+            _check_pair_options(options)
+        else:
+            _check_span_options(options)
+
+
+def _check_text_field(settings: Mapping[str, Any]) -> None:
+    if "dataset_text_field" not in settings:
+        return
+    objective, weight = (settings.get(key, known_settings()[key].default) for key in ("jepa_objective", "jepa_weight"))
+    makes_views = objective == "pair" and weight > 0
+    if makes_views or settings.get("source_column") is not None or settings.get("view_columns") is not None:
+        raise ValueError(
+            "`dataset_text_field` has no effect: it names a column of plain text, which only `jepa_objective: tube` "
+            "or `patch` and `jepa_weight: 0`, without named columns, train on. Leave it out."
+        )
+
+
+def _check_model_settings(settings: Mapping[str, Any]) -> None:
+    if not settings.get("use_peft"):
+        for key in ("load_in_4bit", "load_in_8bit"):
+            if settings.get(key):
+                raise ValueError(f"`{key}` trains adapters on a quantised model; it needs `use_peft: true`.")
+        idle = [key for key in settings if key.startswith("lora_") or key in ("use_rslora", "use_dora")]
+        if idle:
+            raise ValueError(f"`{'`, `'.join(idle)}` would have no effect without `use_peft: true`.")
+    elif settings.get("from_scratch"):
+        raise ValueError("`from_scratch` with `use_peft` would train adapters on random weights. Leave one out.")
+    if settings.get("load_in_4bit") and settings.get("load_in_8bit"):
+        raise ValueError("`load_in_4bit` and `load_in_8bit` are both true; a weight has one precision. Leave one out.")
+    idle = [key for key in settings if key.startswith("bnb_4bit_") or key == "use_bnb_nested_quant"]
+    if idle and not settings.get("load_in_4bit"):
+        raise ValueError(f"`{'`, `'.join(idle)}` would have no effect without `load_in_4bit: true`.")
+
+
+def _check_ranges(options: Any) -> None:
+    for name in ("jepa_weight", "lm_weight"):
+        value = getattr(options, name)
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"`{name}` is {value}; it must be a finite number >= 0.")
+    if options.jepa_weight == 0 and options.lm_weight == 0:
+        raise ValueError("`jepa_weight` and `lm_weight` are both 0, so nothing would be trained. Raise one.")
+    if not 0 <= options.jepa_dropout < 1:
+        raise ValueError(
+            f"`jepa_dropout` is {options.jepa_dropout}; it must be at least 0 and below 1. To leave the JEPA term "
+            "out of every step, set `jepa_weight: 0`."
+        )
+    if options.num_predictor_tokens not in range(MAX_PREDICTOR_TOKENS + 1):
+        raise ValueError(
+            f"`num_predictor_tokens` is {options.num_predictor_tokens}; allowed are 0 to {MAX_PREDICTOR_TOKENS}."
+        )
+    if options.info_nce_temperature is not None and not 0 < options.info_nce_temperature < float("inf"):
+        raise ValueError(f"`info_nce_temperature` is {options.info_nce_temperature}; it must be a finite number > 0.")
+    for task, name in (("sql", "database_path"), ("choice", "choices_column")):
+        if (options.task == task) != (getattr(options, name) is not None):
+            raise ValueError(
+                f"`task` is {options.task!r} and `{name}` {getattr(options, name)!r}: it is needed for `task: "
+                f"{task}`, and has no effect otherwise."
+            )
+
+
+def _check_mapping(options: Any) -> None:
+    for name in ("source_column", "target_column", "view_columns"):
+        value = getattr(options, name)
+        for expression in value if isinstance(value, list) else [value]:
+            if expression is not None:
+                check_expression(expression, name)
+    if (options.source_column is None) != (options.target_column is None):
+        raise ValueError(
+            f"`source_column` is {options.source_column!r} and `target_column` is {options.target_column!r}. "
+            "Give both, or neither for data with `messages` or `prompt`/`completion`."
+        )
+    if options.source_column is not None and options.source_column == options.target_column:
+        raise ValueError(
+            f"`source_column` and `target_column` are both {options.source_column!r}; the views need two columns."
+        )
+    if options.view_columns is not None:
+        if options.source_column is not None:
+            raise ValueError("`view_columns` stand in the place of `source_column` and `target_column`. Give one.")
+        if len(options.view_columns) < 2 or len(set(options.view_columns)) < len(options.view_columns):
+            raise ValueError(f"`view_columns` are {options.view_columns}; give two or more, each once.")
+    else:
+        for name, idle in (("view_pairs", None), ("missing_views", "error")):
+            if getattr(options, name) != idle:
+                raise ValueError(f"`{name}: {getattr(options, name)}` has no effect without `view_columns`.")
+    if options.source_column is not None or options.view_columns is not None:
+        for name in ("source_turn", "target_turn"):
+            if getattr(options, name) != "last":
+                raise ValueError(
+                    f"`{name}: {getattr(options, name)}` has no effect on named columns, only on `messages`."
+                )
+
+
+def _check_trl_options(options: Any) -> None:
+    if options.packing or options.eval_packing or options.padding_free:
+        raise ValueError(
+            "TRL's `packing` and `padding_free` put several rows into one sequence, which would mix the views of "
+            "different rows. Leave them off; `jepa_layout: packed` packs the sequences of each row instead."
+        )
+    if options.truncation_mode != "keep_start":
+        raise ValueError(
+            f"`truncation_mode: {options.truncation_mode}` has no effect: rows longer than `max_length` are never "
+            "truncated, since a truncated view is another view. See `long_rows`."
+        )
+    if options.long_rows == "error" and options.max_length is None:
+        raise ValueError("`long_rows: error` has no effect with `max_length: null`; set a `max_length`.")
+    if isinstance(options.dataset_kwargs, dict) and options.dataset_kwargs.get("skip_prepare_dataset"):
+        raise ValueError(
+            "`skip_prepare_dataset` would skip the making of views. Give pre-tokenised rows instead: columns "
+            "`input_ids`, `labels`, `source_ids`, `target_ids`."
+        )
+    if options.hub_strategy != "end":
+        name = getattr(options.hub_strategy, "value", options.hub_strategy)  # in `JEPAConfig` an Enum
+        raise ValueError(
+            f"`hub_strategy: {name}` would publish checkpoints, with optimizer states and paths of this machine. "
+            "Leave it out: what is published is the end of the run."
+        )
+
+
+def _check_pair_options(options: Any) -> None:
+    if options.span_sampler is not None:
+        raise ValueError("`span_sampler` has no effect with `jepa_objective: pair`; only with `tube` or `patch`.")
+    if options.num_predictor_tokens == 0 and options.predictor_position == "prepend":
+        raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
+    if options.jepa_loss != "info_nce" and options.info_nce_temperature is not None:
+        raise ValueError(
+            f"`info_nce_temperature` has no effect with `jepa_loss: {options.jepa_loss}`; only with `info_nce`."
+        )
+    if options.jepa_loss == "info_nce" and options.per_device_train_batch_size < 2:
+        raise ValueError(
+            "`jepa_loss: info_nce` takes its negatives from the micro-batch, so `per_device_train_batch_size` "
+            f"must be at least 2; it is {options.per_device_train_batch_size}."
+        )
+
+
+def _check_span_options(options: Any) -> None:
+    defaults = {name: known_settings()[name].default for name in PAIR_OPTIONS}
+    idle = [
+        f"`{name}: {getattr(options, name)}`" for name, value in defaults.items() if getattr(options, name) != value
+    ]
+    if idle:
+        at_defaults = " ".join(f"--{name} {value}" for name, value in defaults.items() if value is not None)
+        raise ValueError(
+            f"With `jepa_objective: {options.jepa_objective}` there is no pair of views, and {', '.join(idle)} would "
+            f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
+        )
+    samplers = SPAN_SAMPLERS[options.jepa_objective]
+    if options.span_sampler is not None and options.span_sampler not in samplers:
+        raise ValueError(
+            f"`span_sampler` is {options.span_sampler!r}; allowed with `jepa_objective: {options.jepa_objective}` are "
+            f"{', '.join(map(repr, samplers))}."
+        )
+
+
+def _check_jepa_options(options: Any) -> None:
+    if options.jepa_dropout_rescale and options.jepa_dropout == 0:
+        raise ValueError("`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`.")
+    if options.label_smoothing_factor > 0:
+        raise ValueError(
+            "`label_smoothing_factor` makes TRL run a second forward with full logits, which knows no views. "
+            "Set it to 0."
+        )
+    if not options.average_tokens_across_devices:
+        raise ValueError(
+            "`average_tokens_across_devices: false` normalises each process on its own; the losses are "
+            "normalised over the whole step. Leave it on."
+        )

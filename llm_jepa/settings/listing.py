@@ -1,0 +1,47 @@
+"""The keys of a recipe, listed: the Markdown table of the documentation, and the text of `llm-jepa train --help`."""
+
+import json
+import textwrap
+from typing import Any
+
+from llm_jepa.settings.schema import Owner, Setting, known_settings
+
+TERMINAL_TYPES = {
+    "boolean": "true|false", "integer": "INTEGER", "number": "NUMBER", "string": "TEXT", "array": "LIST",
+    "object": "MAPPING", "null": "null",
+}  # fmt: skip
+
+MARKDOWN_TYPES = {
+    "boolean": "`true`, `false`", "integer": "a whole number", "number": "a number", "string": "a text",
+    "array": "a list", "object": "a mapping",
+}  # fmt: skip
+
+
+def options_table() -> str:
+    """The toolkit's own keys as a Markdown table: key, default, choices or types, meaning."""
+    lines = ["| key | default | values | meaning |", "|---|---|---|---|"]
+    for key, setting in _owned_by("llm_jepa").items():
+        types = [MARKDOWN_TYPES[kind] for kind in setting.types if kind != "null"]
+        values = ", ".join([*(f"`{choice}`" for choice in setting.choices), *types])
+        default = "none" if setting.default is None else f"`{_shown(setting.default)}`"
+        cells = (f"`{key}`", default, values, setting.help)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def options_text(owner: Owner, width: int = 100) -> str:
+    """The keys of one owner for a terminal, each with values, default and meaning."""
+    lines = []
+    for key, setting in _owned_by(owner).items():
+        values = "|".join([*setting.choices, *(TERMINAL_TYPES[kind] for kind in setting.types)])
+        lines.append(f"  --{key} {values}  (default: {_shown(setting.default)})")
+        lines += textwrap.wrap(setting.help, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def _owned_by(owner: Owner) -> dict[str, Setting]:
+    return {key: setting for key, setting in known_settings().items() if setting.owner == owner}
+
+
+def _shown(default: Any) -> str:
+    return default if isinstance(default, str) and default else json.dumps(default)

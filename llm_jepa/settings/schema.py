@@ -1,0 +1,77 @@
+"""What every key of a recipe may be, read from the JSON schema `schema.json`.
+
+`llm_jepa.recipe_schema` makes it from the dataclasses that a recipe configures. Reading it needs no torch, and editors
+read it too.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+DEFINED_BY = "x-defined-by"
+"""The keyword of a property that says whose key it is."""
+
+PATH_OR_MAPPING = frozenset({"accelerator_config", "deepspeed", "fsdp_config"})
+"""Mappings for which transformers also takes the path of a JSON file."""
+
+Owner = Literal["llm_jepa", "trl"]
+WORDS = {
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "array": "a list",
+    "object": "a mapping (as JSON on the command line)",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a key may be.
+
+    Attributes:
+        types: JSON's names of the types that are allowed beside `choices`.
+        choices: The only texts allowed; any text where `string` is one of the types.
+        item: What the items of a list may be.
+        default: What holds where the key is not given; JSON's form of it.
+        help: What the key means.
+        owner: `llm_jepa` for the keys of `JEPAConfig`, else `trl`.
+    """
+
+    types: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    item: "Setting | None" = None
+    default: Any = None
+    help: str = ""
+    owner: Owner = "trl"
+
+    def in_words(self) -> str:
+        """What is allowed, for an error."""
+        allowed = [f"one of {', '.join(self.choices)}"] if self.choices else []
+        if "string" in self.types:
+            allowed.append("the path of a JSON file" if "object" in self.types else "text")
+        return " or ".join(allowed + [WORDS[kind] for kind in self.types if kind in WORDS])
+
+
+@functools.cache
+def known_settings() -> dict[str, Setting]:
+    """Key -> what it may be, in the order of the dataclasses."""
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return {key: _setting(content) for key, content in schema["properties"].items()}
+
+
+def _setting(content: dict[str, Any]) -> Setting:
+    types = content.get("type", [])
+    types = (types,) if isinstance(types, str) else tuple(types)
+    texts = content.get("enum", [])
+    return Setting(
+        types=types + (("null",) if None in texts else ()),
+        choices=tuple(text for text in texts if text is not None),
+        item=_setting(content["items"]) if "items" in content else None,
+        default=content.get("default"),
+        help=content.get("description", ""),
+        owner=content.get(DEFINED_BY, "trl"),
+    )

@@ -1,0 +1,26 @@
+"""The JSON schema of recipes is made from the dataclasses that a recipe configures, and ships with the package."""
+
+import dataclasses
+
+from llm_jepa.config import JEPAConfig
+from llm_jepa.recipe import CONFIGURATIONS
+from llm_jepa.recipe_schema import schema_text
+from llm_jepa.settings.reading import IDLE
+from llm_jepa.settings.schema import SCHEMA_FILE, known_settings
+
+
+def test_the_schema_is_that_of_the_dataclasses():
+    """If this fails, an option or TRL's version has changed: run `make schema`."""
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text()
+
+
+def test_every_key_is_in_the_schema_or_has_no_effect():
+    """Both ways: a key that the dataclasses lack would be dropped in silence."""
+    keys = {field.name for of in CONFIGURATIONS for field in dataclasses.fields(of) if field.init}
+    assert keys == known_settings().keys() | IDLE.keys()
+
+
+def test_the_options_of_the_toolkit_are_ours_and_each_says_what_it_means():
+    ours = {key: setting for key, setting in known_settings().items() if setting.owner == "llm_jepa"}
+    assert ours.keys() == {name for name in JEPAConfig.__annotations__ if not name.startswith("_")}
+    assert all(setting.help.endswith(".") for setting in ours.values())
