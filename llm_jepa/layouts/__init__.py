@@ -1,4 +1,4 @@
-"""Ways to compute the sequences of a row: each as a row of its own, all one after another, or all as a trie."""
+"""Layouts of a row's sequences: each a stored row, all one after another, or all in a trie. Imports `data`."""
 
 from llm_jepa.layouts.base import Batch, Example, Layout
 from llm_jepa.layouts.flat import FlatLayout

@@ -1,8 +1,7 @@
-"""What a layout is: the sequences of examples -> one batch of stored rows.
+"""The base class of layouts, which turn the sequences of examples into one batch of stored rows.
 
 Legend: N examples, R stored rows, L tokens of the longest stored row, M labelled positions, C conversation tokens,
-S bounds of sequences that lie one after another: 0, then the end of each.
-A position is flat: row * L + index.
+S bounds of consecutive sequences: 0, then the end of each. P flat positions: row * L + index.
 """
 
 from abc import ABC, abstractmethod
@@ -19,9 +18,9 @@ from llm_jepa.layouts.masks import MaskForm
 
 @dataclass(frozen=True)
 class Example:
-    """One row of the data: its conversation with labels, and the views that take part in the forward.
+    """One row of the data: its conversation with labels, and the views of the forward.
 
-    `views` holds the predicting view, then the predicted one unless that one is encoded without gradient elsewhere.
+    `views` holds the predicting view, then the predicted one, unless a separate forward without gradient encodes it.
     """
 
     conversation: TokenSequence
@@ -31,9 +30,9 @@ class Example:
 
 @dataclass(frozen=True)
 class StoredRow:
-    """Tokens as they lie in one row of the batch.
+    """The tokens of one row of the batch, in stored order.
 
-    Token j may attend to token i exactly if `i <= j < subtree_ends[i]` (see `llm_jepa.layouts.masks`).
+    Token j may attend to token i if and only if `i <= j < subtree_ends[i]` (see `llm_jepa.layouts.masks`).
     """
 
     token_ids: Sequence[int]
@@ -44,9 +43,9 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class StoredExample:
-    """The stored rows of an example, and where each sequence ends: (row, index) of the conversation, then the views.
+    """The stored rows of an example, and the last token of each sequence: (row, index), the conversation's first.
 
-    The conversation lies in the first row, from index 0 on, without a gap.
+    The conversation is in the first row, from index 0 on, without a gap.
     """
 
     rows: list[StoredRow]
@@ -55,12 +54,13 @@ class StoredExample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one micro-batch, all that the forward needs.
+    """The tensors of one micro-batch that the forward needs.
 
-    `view_readouts_VN[v, n]` is the flat position of the readout of view v of example n, `conversation_ends_N[n]` that
-    of the last token of its conversation; `num_tokens` counts the tokens that reach the model, padding left out.
-    `cumulative_lengths_S` and `longest_tokens` are the bounds and the longest of sequences that share a row (`flat`),
-    as variable-length attention takes them; made here, on the host, since every layer would else ask the device.
+    `view_readouts_VN[v, n]` is the flat position of the readout of view v of example n. `conversation_ends_N[n]` is
+    that of the last token of its conversation. `num_tokens` counts the tokens that reach the model without padding.
+    `cumulative_lengths_S` and `longest_tokens` are the bounds and the longest length of sequences that share a row
+    (`flat`), for variable-length attention. They are computed on the host, since otherwise every layer would wait for
+    the device.
     """
 
     input_ids_RL: Tensor
@@ -78,11 +78,11 @@ class Batch:
 
     @property
     def unshared_form(self) -> MaskForm:
-        """The form of the mask where every sequence stands by itself."""
+        """The mask form for sequences that share no tokens."""
         return MaskForm("padding" if self.cumulative_lengths_S is None else "positions")
 
     def backbone_inputs(self, form: MaskForm) -> dict[str, Any]:
-        """Arguments of the backbone's forward, with the mask in the form that the model takes."""
+        """Arguments of the backbone's forward, with the mask in a form that the model supports."""
         inputs: dict[str, Any] = {
             "input_ids": self.input_ids_RL,
             "attention_mask": form.build(self.subtree_ends_RL, self.position_ids_RL),
@@ -96,13 +96,13 @@ class Batch:
 
 
 class Layout(ABC):
-    """Lays the sequences of examples out as one batch. Every layout gives the same embeddings, loss and gradients."""
+    """Lays out the sequences of examples as one batch. Every layout gives the same embeddings, loss and gradients."""
 
     name: ClassVar[str]
 
     @property
     def unshared(self) -> "Layout":
-        """The layout for sequences that share nothing, without views: each a row, or all in one (`flat`)."""
+        """The layout for examples without views: one row for each sequence, or one row for all (`flat`)."""
         return self
 
     def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None):
@@ -118,7 +118,7 @@ class Layout(ABC):
         return self.pad(examples, [self.store(example) for example in examples])
 
     def pad(self, examples: Sequence[Example], stored: Sequence[StoredExample]) -> Batch:
-        """The batch of stored examples, their rows padded to one length."""
+        """Pad the rows of stored examples to one length and make the batch."""
         rows = [row for one in stored for row in one.rows]
         length = max(len(row.token_ids) for row in rows)
         length += -length % self.pad_to_multiple_of
@@ -155,7 +155,7 @@ class Layout(ABC):
 
 
 def _padded(rows: Sequence[Sequence[int]], length: int, value: int | None) -> Tensor:
-    """Right-padded rows; with no value, a padding token is its own subtree: index + 1, so it attends to itself."""
+    """Right-pad rows with `value`; None means index + 1, the subtree end of a token that attends to itself alone."""
     filled = torch.arange(1, length + 1).repeat(len(rows), 1)
     if value is not None:
         filled.fill_(value)

@@ -1,4 +1,4 @@
-"""Which layout a model gets, by what its attention takes exactly."""
+"""Chooses the layout for a model by what its attention supports exactly."""
 
 import logging
 
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 def choose_layout(
     model: PreTrainedModel, wanted: str, pad_token_id: int, pad_to_multiple_of: int | None = None
 ) -> tuple[Layout, MaskForm, str]:
-    """The layout for a model, the form in which it takes the mask, and why; `auto` falls back to rows and says so.
+    """The layout for a model, its mask form, and the reason. `auto` falls back to `rows` and logs a warning.
 
     Raises:
-        ValueError: `packed` or `flat` was asked for and the model cannot take it exactly.
+        ValueError: `wanted` is `packed` or `flat`, and the model does not support it exactly.
     """
     rows = RowsLayout(pad_token_id, pad_to_multiple_of), MaskForm("padding")
     if wanted == "rows":
-        return *rows, "as asked"
+        return *rows, "as requested"
     is_flat = wanted == "flat" or (wanted == "auto" and is_flash_attention_requested(model.config))
     probe = probe_flat_form(model) if is_flat else probe_mask_form(model)
     if probe.form is not None:
@@ -30,7 +30,7 @@ def choose_layout(
         if is_flat:
             layout = FlatLayout(pad_token_id, pad_to_multiple_of)
         else:
-            # A block mask passes over what is masked, so that one long row costs no more than two short ones.
+            # A block mask skips masked blocks, so one long row costs no more than two short ones.
             is_dense = probe.form.values != "block"
             break_even_tokens = 6 * model.config.get_text_config().hidden_size if is_dense else None
             layout = PackedLayout(pad_token_id, pad_to_multiple_of, break_even_tokens)
@@ -38,5 +38,5 @@ def choose_layout(
         return layout, probe.form, probe.reason
     if wanted != "auto":
         raise ValueError(f"`jepa_layout: {wanted}` is not possible: {probe.reason}. Use `auto` or `rows`.")
-    logger.warning("Layout rows, which computes every view as a row of its own: %s.", probe.reason)
+    logger.warning("Layout rows computes every view as a row of its own: %s.", probe.reason)
     return *rows, probe.reason

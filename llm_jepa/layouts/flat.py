@@ -8,8 +8,8 @@ Worked example, the conversation "a b c d", a source view "a b P" and a target v
     subtree end         4  4  4  4  7  7  7  9  9
     cumulative lengths  0, 4, 7, 9
 
-Nothing is shared and nothing is padded. There is no mask: the kernel takes the sequences' bounds, and the work within
-each grows with that sequence alone.
+No token is shared and none is padding. There is no mask: the kernel gets the bounds of the sequences, and the work for
+each sequence depends on its own length alone.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from llm_jepa.layouts.rows import RowsLayout
 
 
 class FlatLayout(RowsLayout):
-    """The rows of `RowsLayout` without their padding, in one row; `pad_to_multiple_of` adds a sequence of padding."""
+    """The rows of `RowsLayout` joined into one without padding; `pad_to_multiple_of` adds a sequence of padding."""
 
     name = "flat"
 
     def lay_out(self, examples: Sequence[Example]) -> Batch:
-        """Lay out rows, then take out their padding."""
+        """Lay out rows, then remove their padding."""
         rows = super().lay_out(examples)
         is_token_P = padding_mask(rows.subtree_ends_RL).bool().flatten()
         moved_P = is_token_P.cumsum(0) - 1

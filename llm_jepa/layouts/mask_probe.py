@@ -1,8 +1,8 @@
-"""Which layout of several sequences in one row an architecture takes exactly, found by trying it on a tiny copy.
+"""Tests on a tiny copy of a model whether its architecture computes several sequences in one row exactly.
 
-A mask that a model ignores, or that overwrites its sliding window, is silently wrong. So nothing goes by name: a copy
-with the same attention, narrow and with a window of a few tokens, computes sequences in one row and in rows of their
-own, and both must agree at every token.
+A model that ignores a mask, or a mask that overwrites a model's sliding window, is silently wrong. So no list of model
+names decides. A narrow copy with the same attention and a window of a few tokens computes sequences in one row and in
+rows of their own, and both must agree at every token.
 
 Legend: R rows, L tokens of a row, T tokens compared, D the model's width.
 """
@@ -43,8 +43,8 @@ _TINY_SIZES = {
     "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": _VOCABULARY_TOKENS,
 }
-# Fields that bound how far, or to how many tokens, attention reaches. All are made narrow, also those for which there
-# is no mask form: a lost bound shows only where it is shorter than the probe's sequences.
+# Fields that limit the reach of attention, in distance or in number of tokens. All are made narrow, also those without
+# a mask form: a lost limit shows only if it is shorter than the probe's sequences.
 _REACH_FIELDS = (
     "sliding_window",
     "sliding_window_size",
@@ -56,15 +56,15 @@ _REACH_FIELDS = (
     "keep_window_size",
     "index_topk",
 )
-# Attention back-ends that take an arbitrary mask, and of what values.
+# Attention back-ends that accept an arbitrary mask -> the values of that mask.
 _MASK_VALUES: dict[str, MaskValues] = {"sdpa": "boolean", "eager": "additive", "flex_attention": "block"}
-# What an architecture raises that cannot be made narrow, or that takes another kind of mask.
+# Raised by an architecture that cannot be made narrow, or that expects another kind of mask.
 _ARCHITECTURE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """The form that the model takes, or why there is none."""
+    """The mask form that the model supports, or None, and the reason."""
 
     form: MaskForm | None
     reason: str
@@ -73,7 +73,7 @@ class ProbeResult:
 def probe_mask_form(model: PreTrainedModel) -> ProbeResult:
     """Find the mask form under which a packed trie equals plain rows, for this model's architecture and attention.
 
-    Costs a few forwards of a model of width 32 on the CPU; the model itself is not run.
+    Runs a few forwards of a model of width 32 on the CPU; the model itself is not run.
     """
     attention = _attention(model)
     if attention not in _MASK_VALUES:
@@ -85,12 +85,12 @@ def probe_mask_form(model: PreTrainedModel) -> ProbeResult:
 
 
 def probe_flat_form(model: PreTrainedModel) -> ProbeResult:
-    """Find out whether sequences that lie end to end in one row equal plain rows, under this model's flash attention.
+    """Test whether consecutive sequences in one row equal plain rows, with this model's flash attention.
 
-    The kernel needs a GPU; in its place stands `layouts.varlen_reference`, which the copy takes for one. What this
-    shows is that the architecture mixes tokens by its attention alone (no recurrent state, no convolution), goes by
-    the position ids, and hands the bounds, its window and its soft cap to the attention. That the kernel computes what
-    the reference does it cannot show.
+    The kernel needs a GPU, so the tiny copy uses `layouts.varlen_reference` instead. The test shows that the
+    architecture mixes tokens by attention alone (no recurrent state, no convolution), uses the position ids, and
+    passes the bounds, its window and its soft cap to the attention. It does not show that the kernel equals the
+    reference.
     """
     attention = _attention(model)
     if not is_flash_attention_requested(requested_attention_implementation=attention):
@@ -106,7 +106,7 @@ def probe_flat_form(model: PreTrainedModel) -> ProbeResult:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A layout, the attentions that compute the plain rows and the layout's, and the layout's words."""
+    """A layout to test, the attentions for the plain rows and for the layout, and nouns for the messages."""
 
     layout: Layout
     rows_attention: str
@@ -174,19 +174,19 @@ def _real_form(form: MaskForm, config: PretrainedConfig) -> MaskForm:
 
 
 def _tiny_copy(model: PreTrainedModel, attention: str) -> PreTrainedModel:
-    """A random model of the narrow config; the global random state is left as it was."""
+    """A random model of the narrow config. The global random state is unchanged."""
     config = _tiny_config(model.config.get_text_config())
     config._attn_implementation = attention
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), type(model))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tiny = model_class(config).float()  # not by `from_config`, which under ZeRO-3 spreads the weights
+        tiny = model_class(config).float()  # not `from_config`, which shards the weights under ZeRO-3
         _spread_weights(tiny)
     return tiny.eval()
 
 
 def _tiny_config(config: PretrainedConfig) -> PretrainedConfig:
-    """A narrow copy: the same attention, every kind of layer, a window that short sequences reach."""
+    """A narrow copy: the same attention, every type of layer, and a window shorter than the probe's sequences."""
     tiny = copy.deepcopy(config)
     heads, kv_heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
     sizes = dict(_TINY_SIZES)
@@ -196,12 +196,12 @@ def _tiny_config(config: PretrainedConfig) -> PretrainedConfig:
         if _is_settable(tiny, name) and getattr(tiny, name, None) is not None:
             setattr(tiny, name, value)
     for name in _REACH_FIELDS:
-        if _is_settable(tiny, name) and (getattr(tiny, name, None) or 0) > 0:  # -1 and None: no bound
+        if _is_settable(tiny, name) and (getattr(tiny, name, None) or 0) > 0:  # -1 and None: no limit
             setattr(tiny, name, _WINDOW_TOKENS)
     tiny.pad_token_id, tiny.bos_token_id, tiny.eos_token_id = 0, 1, 2
     layer_types = getattr(config, "layer_types", None)
     if layer_types and not _is_settable(tiny, "layer_types"):
-        return tiny  # all layers, since nobody knows which of them are of which kind
+        return tiny  # all layers, since the type of each is unknown
     if layer_types:
         kept = [layer_types.index(name) for name in dict.fromkeys(layer_types)]
         tiny.layer_types = [layer_types[i] for i in sorted(kept)] * 2
@@ -218,16 +218,17 @@ def _is_settable(config: PretrainedConfig, name: str) -> bool:
 
 
 def _spread_weights(model: PreTrainedModel) -> None:
-    """Make the matrices large enough for attention to matter: with freshly initialised ones all tokens look alike."""
+    """Scale the matrices up until attention matters: with the usual initialisation all tokens look alike."""
     for parameter in model.parameters():
         if parameter.dim() == 2:
             torch.nn.init.normal_(parameter, std=1.5 * parameter.shape[-1] ** -0.5)
 
 
 def _probe_example() -> Example:
-    """A conversation, a branch that forks off inside it, and one that shares its first token; all beyond the window.
+    """A conversation, a branch that forks off inside it, and one that shares its first token, all longer than the
+    window.
 
-    Every prefix of a branch is a view, which stores no token more and makes every token a readout.
+    Every prefix of a branch is a view. It adds no stored token, and makes every token a readout.
     """
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, _VOCABULARY_TOKENS, (40,), generator=generator).tolist()
@@ -239,7 +240,7 @@ def _probe_example() -> Example:
 
 
 def _forward(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-    # FlexAttention would be compiled, which needs a C++ compiler and half a minute.
+    # Compiling FlexAttention would need a C++ compiler and half a minute.
     uncompiled = torch.compiler.set_stance("force_eager")
     with uncompiled, warnings.catch_warnings(), torch.no_grad(), torch.autocast(model.device.type, enabled=False):
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")

@@ -1,4 +1,4 @@
-"""Who may attend to whom: one predicate, and the forms in which attention back-ends take it.
+"""The attention mask of a trie: one predicate, and the mask forms of the attention back-ends.
 
 Legend: B rows, L tokens of a row, Q queries, K keys.
 """
@@ -20,7 +20,7 @@ MaskFunction = Callable[[Any, Any, Any, Any], Tensor]
 
 
 def may_attend(query_Q: Tensor, key_K: Tensor, subtree_end_K: Tensor) -> Tensor:
-    """Whether a query may attend to a key of a trie in preorder: the key is its ancestor or itself.
+    """Whether a query of a trie in preorder may attend to a key: the key is the query or its ancestor.
 
         key <= query < subtree_end[key]
 
@@ -33,12 +33,12 @@ def may_attend(query_Q: Tensor, key_K: Tensor, subtree_end_K: Tensor) -> Tensor:
 
 
 def within_window(query_position_Q: Tensor, key_position_K: Tensor, window_tokens: int) -> Tensor:
-    """Sliding window along a branch, by position id and not by index: whether the key is fewer tokens away.
+    """Whether a key is in a query's sliding window, measured along the branch by position id, not by index.
 
     Args:
         query_position_Q: Position ids of the queries, broadcastable against the keys'.
         key_position_K: Position ids of the keys.
-        window_tokens: How many tokens a query sees, itself included.
+        window_tokens: Number of tokens that a query sees, itself included.
     """
     return query_position_Q - key_position_K < window_tokens
 
@@ -62,17 +62,17 @@ def tree_mask(subtree_ends_BL: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class MaskForm:
-    """The form in which one model takes the mask.
+    """The form of the mask that a model supports.
 
     Attributes:
-        kind: `padding`, a two-dimensional padding mask, for rows that hold one sequence each; `positions`, none, for
-            one row of sequences whose lengths and position ids say where each begins; `plain`, one mask for all
-            layers; `windowed`, the same with the sliding window built in; `by_layer_type`, a dict with a mask per
+        kind: `padding`: a two-dimensional padding mask, for rows of one sequence each. `positions`: no mask, for one
+            row of several sequences, whose bounds follow from lengths and position ids. `plain`: one mask for all
+            layers. `windowed`: the same with the sliding window applied. `by_layer_type`: a dict of one mask per
             layer type.
-        values: Of a mask with four dimensions: `boolean`; `additive`, 0 and the lowest float in place of True and
-            False, as eager attention wants it; `block`, FlexAttention's block mask, which on a GPU never holds a
-            number per pair of tokens.
-        window_tokens: The sliding window, where there is one.
+        values: Of a mask with four dimensions. `boolean`. `additive`: 0 and the lowest float for True and False, as
+            eager attention requires. `block`: FlexAttention's block mask, which on a GPU stores nothing per pair of
+            tokens.
+        window_tokens: The sliding window, or None.
         layer_types: The layer types of the dict.
     """
 
@@ -82,7 +82,7 @@ class MaskForm:
     layer_types: Sequence[str] = ()
 
     def build(self, subtree_ends_BL: Tensor, position_ids_BL: Tensor) -> AttentionMask:
-        """The `attention_mask` argument of the model's forward. Its size grows with B, never with the square of B."""
+        """The `attention_mask` argument of the model's forward. Its size is linear in B."""
         if self.kind == "padding":
             return padding_mask(subtree_ends_BL)
         if self.kind == "positions":
@@ -106,7 +106,7 @@ class MaskForm:
 
 
 def _evaluated(allowed: MaskFunction, subtree_ends_BL: Tensor) -> Tensor:
-    """For every row and pair of tokens, allowed_B1LL."""
+    """Evaluate a predicate for every row and pair of tokens: allowed_B1LL."""
     num_rows, length = subtree_ends_BL.shape
     row_B = torch.arange(num_rows, device=subtree_ends_BL.device)
     index_L = torch.arange(length, device=subtree_ends_BL.device)
@@ -117,17 +117,17 @@ def _evaluated(allowed: MaskFunction, subtree_ends_BL: Tensor) -> Tensor:
 def _block_mask(allowed: MaskFunction, subtree_ends_BL: Tensor) -> BlockMask:
     num_rows, length = subtree_ends_BL.shape
     device = subtree_ends_BL.device
-    # Compiled, the predicate is reduced to blocks as it is evaluated; uncompiled, all pairs are written out first.
+    # The compiled function reduces the predicate to blocks on the fly; the uncompiled one stores all pairs first.
     create = create_block_mask if device.type == "cpu" else _compiled_create_block_mask()
     return create(allowed, B=num_rows, H=None, Q_LEN=length, KV_LEN=length, device=device)
 
 
 @functools.cache
 def _compiled_create_block_mask() -> Callable[..., BlockMask]:
-    return torch.compile(create_block_mask, dynamic=True)  # every batch has a length of its own
+    return torch.compile(create_block_mask, dynamic=True)  # every batch has another length
 
 
 def padding_mask(subtree_ends_BL: Tensor) -> Tensor:
-    """1 for tokens and 0 for padding, of rows that hold one sequence each: all its tokens end where the first does."""
+    """1 for tokens, 0 for padding, for rows of one sequence each, whose length is its first token's subtree end."""
     index_L = torch.arange(subtree_ends_BL.shape[1], device=subtree_ends_BL.device)
     return (index_L[None, :] < subtree_ends_BL[:, :1]).long()

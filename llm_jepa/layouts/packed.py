@@ -1,8 +1,8 @@
 """Layout `packed`: the sequences of an example in one row, as a trie that stores common prefixes once.
 
-The trie lies in preorder, so that the descendants of token i are the tokens i + 1 .. subtree_end - 1, and one number
-per token says who may attend to it. Worked example, the conversation "a b c d", a source view that is its prefix
-"a b" with one predictor token P, and a target view "a d":
+The trie is stored in preorder, so the descendants of token i are the tokens i + 1 .. subtree_end - 1, and one number
+per token says which tokens may attend to it. Worked example, the conversation "a b c d", a source view that is its
+prefix "a b" with one predictor token P, and a target view "a d":
 
     a - b - c - d        index         0  1  2  3  4  5
     |   \\- P             token         a  b  c  d  P  d
@@ -11,9 +11,10 @@ per token says who may attend to it. Worked example, the conversation "a b c d",
 
 P (index 4) may attend to a (0 <= 4 < 6), to b (1 <= 4 < 5) and to itself, not to c (4 < 4 fails).
 
-Views that are encoded alone share little with the conversation. In its row they make attention, which grows with the
-square of a row's length, four times as dear; in a second row only twice. Where that is worth the padding it brings, a
-batch has two rows per example: the conversation with the views that fork off it late, and the others.
+Views that are encoded alone share little with the conversation. Attention grows with the square of a row's length:
+such views in the conversation's row make it about four times as expensive, in a second row only twice. If that saves
+more than the padding costs, a batch has two rows per example: the conversation with the views that fork off it late,
+and the other views.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from llm_jepa.layouts.rows import RowsLayout
 
 @dataclass
 class _Branch:
-    """A sequence's own tokens: those after the first `shared` ones, which its parent branch stores."""
+    """A sequence's own tokens, after the first `shared` ones, which its parent branch stores."""
 
     sequence: TokenSequence
     parent: "_Branch | None" = None
@@ -37,7 +38,7 @@ class _Branch:
     start: int = 0
 
     def index_of(self, depth: int) -> int:
-        """Where the token at a depth of this sequence is stored."""
+        """The index at which the token at a depth of this sequence is stored."""
         if depth < self.shared:
             assert self.parent is not None
             return self.parent.index_of(depth)
@@ -49,8 +50,8 @@ class PackedLayout(Layout):
 
     Args:
         pad_token_id, pad_to_multiple_of: As for every layout.
-        break_even_tokens: Length of a row at which attention costs as much as all the rest, which decides between one
-            row and two; None for always one. Of a Llama block of width d with 12 d^2 weights: 24 d^2 FLOPs per token
+        break_even_tokens: Row length at which attention costs as much as the rest of the model. It decides between one
+            row and two; None means always one. Of a Llama block of width d with 12 d^2 weights: 24 d^2 FLOPs per token
             for the weights and 4 d L for attention to all of L tokens, so L = 6 d.
     """
 
@@ -69,13 +70,13 @@ class PackedLayout(Layout):
         return _store(example, [0] * (1 + len(example.views)))
 
     def store_in_two_rows(self, example: Example) -> StoredExample:
-        """In the first row the conversation and the views that share half of their tokens with it, then the others."""
+        """One row of the conversation and the views that share half of their tokens with it, one of the others."""
         conversation = example.conversation
         outside = [2 * _shared_tokens(view, conversation) < len(view) for view in example.views]
         return _store(example, [0, *map(int, outside)])
 
     def lay_out(self, examples: Sequence[Example]) -> Batch:
-        """Store every example in one row, or every one in two if that computes less, and pad the rows."""
+        """Store every example in one row, or in two if that costs less, and pad the rows."""
         if self.break_even_tokens is None:
             return super().lay_out(examples)
         apart = [self.store_in_two_rows(example) for example in examples]
@@ -85,7 +86,7 @@ class PackedLayout(Layout):
         return self.pad(examples, min(together, apart, key=self._cost))
 
     def _cost(self, stored: Sequence[StoredExample]) -> int:
-        """What padded rows cost, in units of the attention of one token to one token."""
+        """The cost of padded rows, in units of one token's attention to one token."""
         assert self.break_even_tokens is not None
         lengths = [len(row.token_ids) for one in stored for row in one.rows]
         padded = max(lengths) + -max(lengths) % self.pad_to_multiple_of
@@ -111,7 +112,7 @@ def _store(example: Example, row_numbers: Sequence[int]) -> StoredExample:
 
 
 def _grow(sequences: Sequence[TokenSequence]) -> list[_Branch]:
-    """A branch for each sequence, on the earlier one with which it shares most."""
+    """Make a branch for each sequence; its parent is the earlier one with which it shares the most tokens."""
     branches: list[_Branch] = []
     for sequence in sequences:
         branch = _Branch(sequence)
@@ -126,7 +127,7 @@ def _grow(sequences: Sequence[TokenSequence]) -> list[_Branch]:
 
 
 class _Writer:
-    """Writes branches one after another and keeps the subtree ends true."""
+    """Writes branches one after another and updates the subtree ends."""
 
     def __init__(self):
         self.token_ids: list[int] = []
@@ -135,7 +136,7 @@ class _Writer:
         self.subtree_ends: list[int] = []
 
     def write(self, branch: _Branch) -> None:
-        """Write a branch's own tokens, then its children, those that fork off last first."""
+        """Write a branch's own tokens, then its children, from the latest fork to the earliest."""
         length = len(branch.sequence)
         branch.start = len(self.token_ids)
         self.token_ids.extend(branch.sequence.token_ids[branch.shared :])
@@ -149,12 +150,12 @@ class _Writer:
                 self.subtree_ends[branch.start + depth - branch.shared] = len(self.token_ids)
 
     def row(self) -> StoredRow:
-        """What has been written."""
+        """The row written so far."""
         return StoredRow(self.token_ids, self.slots, self.position_ids, self.subtree_ends)
 
 
 def _shared_tokens(one: TokenSequence, other: TokenSequence) -> int:
-    """Number of leading tokens that two sequences have in common, predictor tokens told apart by their slot."""
+    """Number of leading tokens that two sequences have in common. Predictor tokens are equal if their slots are."""
     return min(
         common_prefix_length(list(one.token_ids), list(other.token_ids)),
         common_prefix_length(list(one.slots), list(other.slots)),

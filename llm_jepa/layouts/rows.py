@@ -1,4 +1,4 @@
-"""Layout `rows`: every sequence is a row of its own. Slow, plain, right for every architecture: the reference."""
+"""Layout `rows`: every sequence is a row of its own. Slow, simple, correct for every architecture: the reference."""
 
 from llm_jepa.data.views import TokenSequence
 from llm_jepa.layouts.base import Example, Layout, StoredExample, StoredRow

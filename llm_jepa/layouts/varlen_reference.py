@@ -1,8 +1,8 @@
-"""Variable-length flash attention written out plainly, for any device: what the kernel sees, and nothing else.
+"""A plain reference of variable-length flash attention for any device, with exactly the kernel's arguments.
 
-It is registered with transformers under a name of the flash family, so that a model treats it as it would the kernel:
-no mask, the sequences' bounds, the sliding window, soft cap and sinks as arguments. What a model fails to hand over
-shows in its output.
+It is registered with transformers under a name of the flash family, so that a model treats it as the kernel: it passes
+no mask, but the bounds of the sequences, the sliding window, soft cap and sinks as arguments. An argument that a model
+fails to pass shows in its output.
 
 Legend: B rows, H heads, L tokens of a row, T tokens of one sequence, D a head's width.
 """
@@ -33,13 +33,13 @@ def varlen_attention(
     cu_seq_lens_q: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each sequence of a row, by transformers' interface: output_BLHD, and no weights.
+    """Causal attention within each sequence of a row, in transformers' interface: output_BLHD, and no weights.
 
     Raises:
-        ValueError: The model handed over no bounds, or a mask, which the kernel would not take along with them.
+        ValueError: The model passed no bounds, or a mask, which the kernel does not accept with them.
     """
     if cu_seq_lens_q is None or attention_mask is not None:
-        raise ValueError("The model does not hand the bounds of its sequences, and those alone, to its attention.")
+        raise ValueError("The model must pass the bounds of its sequences, and no mask, to its attention.")
     groups = query_BHLD.shape[1] // key_BHLD.shape[1]
     key_BHLD, value_BHLD = (states.repeat_interleave(groups, dim=1) for states in (key_BHLD, value_BHLD))
     scaling = query_BHLD.shape[-1] ** -0.5 if scaling is None else scaling

@@ -99,7 +99,7 @@ def test_a_model_with_code_of_its_own_is_inspected(inspected):
             "attn_implementation: kernels-community/flash-attn2\njepa_layout: flat\n",
             "flat (no mask, kernels-community/",
         ),
-        ("attn_implementation: flash_attention_2\njepa_layout: rows\n", "rows (as asked)"),
+        ("attn_implementation: flash_attention_2\njepa_layout: rows\n", "rows (as requested)"),
     ],
 )
 def test_layout_is_that_of_the_recipes_attention(lines, layout, inspected):
