@@ -77,14 +77,14 @@ pytest=("$python" -m pytest -q -p no:cacheprovider --junitxml "$out/tests.xml")
 if [ $device = cpu ]; then
   pytest+=(-k 'llama or tube') # all of them are part of the test-suite
 elif "$python" -c 'import xdist' 2>/dev/null; then
-  pytest+=(-n 6)
+  pytest+=(-n 12)
 fi
 
 failed=0
 measure() { part "$1" "$2" "$out/$1.json" "$python" "$here/measure.py" "$1" "$out/$1.json" "${dry[@]}"; }
 part environment 45 "$out/environment.json" "$python" "$here/environment.py" "$out/environment.json" "${site[@]}"
-part tests 110 "$out/tests.xml" "${pytest[@]}" "${tests[@]}"
-measure step_cost 240
+part tests 130 "$out/tests.xml" "${pytest[@]}" "${tests[@]}"
+measure step_cost 210
 measure features 50
 measure compiled 70
 planned=$out/planned_memory.json

@@ -40,8 +40,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 def write_model(shape: str, directory: Path) -> str:
     """Write config and tokenizer of a shape; returns the directory."""
     sizes = SHAPES[shape]
+    # Without a padding token: its embedding would be zero, and each norm multiplies a gradient at zero by 1,000.
     config = LlamaConfig(
-        **sizes, tie_word_embeddings=True, max_position_embeddings=8192, bos_token_id=0, eos_token_id=1, pad_token_id=1
+        **sizes,
+        tie_word_embeddings=True,
+        max_position_embeddings=8192,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=None,
     )
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(directory)

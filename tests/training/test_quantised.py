@@ -142,7 +142,7 @@ def test_a_step_is_that_of_the_dequantised_model(form, directory):
     ]
     for name in adapters[0]:
         assert adapters[0][name].numpy() == pytest.approx(adapters[1][name].numpy(), rel=2**-8, abs=1e-4), name
-    vectors = [run.predictor.vectors_KD.detach().numpy() for run in runs]
+    vectors = [run.predictor.vectors_KD.detach().cpu().numpy() for run in runs]
     assert vectors[0] == pytest.approx(vectors[1], abs=1e-4)
 
 
