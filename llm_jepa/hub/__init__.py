@@ -1,1 +1,1 @@
-"""A directory published on the Hub, with its card. Imports `models` and below."""
+"""Publishes a directory on the Hub, with a model card. Imports `models` and below."""

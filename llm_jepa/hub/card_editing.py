@@ -1,4 +1,4 @@
-"""A card that is there already: our section and our metadata are written anew, every other character stays."""
+"""Edits an existing card: replaces our section and our metadata, and keeps every other character."""
 
 import re
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ SECTION_BEGIN = (
 SECTION_END = "<!-- llm-jepa: end -->"
 HEADER = re.compile(r"[\s\ufeff]*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 EVALUATION_NAME = "llm-jepa eval"
-"""Tells the results in `model-index` that are ours to replace."""
+"""The task name in `model-index` that marks our results, which a push replaces."""
 
 
 def with_section(card: str, section: str) -> str:
-    """A card with our section, in place of the one that stands between the marks, else at its end.
+    """The card with our section between the marks, or at its end if it has no marks.
 
     Raises:
-        ValueError: A mark is missing, or there are several.
+        ValueError: A mark is missing or repeated.
     """
     header = HEADER.match(card)
     start = header.end() if header else 0
@@ -36,10 +36,10 @@ def with_section(card: str, section: str) -> str:
 
 
 def with_metadata(card: str, entries: Mapping[str, Any]) -> str:
-    """A card with other values of some entries of its header; None takes one out. Other lines stay as they are.
+    """The card with some entries of its YAML header set, or removed where the value is None. Other lines are kept.
 
     Raises:
-        ValueError: The header is no YAML mapping.
+        ValueError: The header is not a YAML mapping.
     """
     header = HEADER.match(card)
     if header is None:
@@ -48,10 +48,10 @@ def with_metadata(card: str, entries: Mapping[str, Any]) -> str:
 
 
 def read_metadata(card: str) -> dict[str, Any]:
-    """The header of a card; empty if there is none.
+    """The YAML header of a card; empty without one.
 
     Raises:
-        ValueError: It is no YAML mapping.
+        ValueError: The header is not a YAML mapping.
     """
     header = HEADER.match(card)
     try:
@@ -59,15 +59,15 @@ def read_metadata(card: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"the metadata at its top cannot be read ({error})") from error
     if not isinstance(metadata, dict | None):
-        raise ValueError(f"the metadata at its top are {type(metadata).__name__}, no mapping")
+        raise ValueError(f"the metadata at its top must be a mapping and are a {type(metadata).__name__}")
     return metadata or {}
 
 
 def model_index(there: Any, name: str, ours: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """`model-index` with our results in place of our earlier ones, under the model's name; None if none are left.
+    """`model-index` with our earlier results replaced by `ours`, under the model's name; None if no results remain.
 
     Raises:
-        ValueError: The one that is there has another form.
+        ValueError: The existing `model-index` has another form.
     """
     models = []
     for model in there or []:
@@ -88,7 +88,7 @@ def _is_ours(result: Any) -> bool:
 
 
 def _edited(text: str, entries: Mapping[str, Any]) -> str:
-    """The text of a YAML mapping with other values of some entries; written anew where they cannot be put in place."""
+    """The text of a YAML mapping with some entries changed in place; the whole mapping is rewritten if that fails."""
     there = yaml.safe_load(text) or {}
     wanted = {key: value for key, value in {**there, **entries}.items() if value is not None or key not in entries}
     changed = {key: value for key, value in entries.items() if key not in there or there[key] != value}
@@ -96,7 +96,7 @@ def _edited(text: str, entries: Mapping[str, Any]) -> str:
         edited = _put_in_place(text, changed)
         if (yaml.safe_load(edited) or {}) == wanted:
             return edited
-    except yaml.YAMLError:  # a mapping in braces, an anchor that is gone
+    except yaml.YAMLError:  # e.g. a mapping in braces, or an alias whose anchor was removed
         pass
     return _dumped(wanted)
 
@@ -118,7 +118,7 @@ def _put_in_place(text: str, changed: Mapping[str, Any]) -> str:
 
 
 def _end(node: yaml.Node) -> int:
-    """Where a node's last character is; a block's own mark stands before what follows it, after any comment."""
+    """Index of a node's end. A block collection ends with its last item: its end mark follows trailing comments."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)
@@ -126,6 +126,6 @@ def _end(node: yaml.Node) -> int:
 
 
 def _dumped(entries: dict[str, Any]) -> str:
-    """Legible, but where PyYAML writes what it does not read again, such as the line break U+0085."""
+    """YAML with Unicode characters, or with escapes where PyYAML could not read them back (e.g. U+0085)."""
     text = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
     return text if yaml.safe_load(text) == entries else yaml.safe_dump(entries, sort_keys=False)

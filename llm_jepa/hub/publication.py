@@ -1,4 +1,4 @@
-"""What of a directory is published, and how it is made fit for others: no path, name or token of this machine."""
+"""Selects the files of a directory to publish, and removes paths, names and tokens of this machine from them."""
 
 import json
 import re
@@ -45,19 +45,19 @@ TOKENIZER_FILES = (
 CARD_FILE = "README.md"
 RESULTS_FILE = ".eval_results/llm-jepa.yaml"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")
-"""Their words may look like a path."""
+"""Their tokens may look like paths, so they are not searched for paths."""
 
 HUB_ID = re.compile(r"[\w][\w.-]*(/[\w.-]+)?")
 CACHED_MODEL = re.compile(r"models--([\w.-]+)--([\w.-]+)")
 PATH_KEY = re.compile(r".*_(path|dir|file|folder)")
-"""Under a key of such a name stands a path, in recipes as in the configurations of models and tokenizers."""
+"""Keys that hold a path, in recipes and in the configurations of models and tokenizers."""
 WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 PRIVATE_KEYS = KEYS_WITHOUT_EFFECT_ON_RESULT - {"output_dir"}
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Files by their names in the repository; texts made fit to be read by others are bytes, all else paths."""
+    """Files by their names in the repository: bytes where the text was changed for publication, else paths."""
 
     kind: ArtifactKind
     files: dict[str, Content]
@@ -67,7 +67,7 @@ def artifact_kind(directory: Path) -> ArtifactKind:
     """Whether a directory holds an adapter or a model.
 
     Raises:
-        ValueError: Neither.
+        ValueError: It holds neither.
     """
     if (directory / ADAPTER_CONFIG).is_file():
         return "adapter"
@@ -80,9 +80,9 @@ def artifact_kind(directory: Path) -> ArtifactKind:
 
 
 def hub_id(name: str, is_local: bool | None = None) -> str | None:
-    """The Hub id that a model or data set goes by, as far as its name tells; None for a file or directory.
+    """The Hub id of a model or data set, judged by its name; None for a file or directory.
 
-    `is_local` is whether it was a file or directory where it was used, None if only a look around here can tell.
+    `is_local` says whether the name was a file or directory where it was used; None: check on this machine.
     """
     known = find_known_model(name) or fetched_model(name)
     if known is not None:
@@ -96,16 +96,16 @@ def hub_id(name: str, is_local: bool | None = None) -> str | None:
 
 
 def is_written_by_push(name: str, kind: ArtifactKind) -> bool:
-    """Whether a push writes files of this name, so that one that is not written any more is out of date."""
+    """Whether a push writes files of this name. Those that it no longer writes are outdated."""
     written = (*WEIGHT_FILES[kind], *TOKENIZER_FILES, RECIPE_FILE)
     return name == RESULTS_FILE or ("/" not in name and any(fnmatch(name, pattern) for pattern in written))
 
 
 def gather_files(directory: Path, settings: Mapping[str, Any], public_values: Mapping[str, str | None]) -> Publication:
-    """The weights, tokenizer and recipe of a directory; neither checkpoints nor predictions nor optimizer states.
+    """The weights, tokenizer and recipe of a directory, without checkpoints, predictions and optimizer states.
 
     Args:
-        settings: The run's recipe; empty if there is none.
+        settings: The run's recipe; empty without one.
         public_values: Recipe key -> its public value, None to leave it out: base, revision, data, output directory.
 
     Raises:
@@ -133,16 +133,17 @@ def gather_files(directory: Path, settings: Mapping[str, Any], public_values: Ma
 
 
 def public_settings(settings: Mapping[str, Any], public_values: Mapping[str, str | None]) -> dict[str, Any]:
-    """A recipe for others: no tokens, trackers, places to publish; a path keeps its last part alone."""
+    """A recipe without tokens, trackers and Hub settings; of a path, the last part remains."""
     kept = {key: value for key, value in settings.items() if not key.startswith("hub_") and key not in PRIVATE_KEYS}
     public = strip_paths(kept) | {key: value for key, value in public_values.items() if key in settings}
     return {key: value for key, value in public.items() if value is not None or key not in public_values}
 
 
 def strip_paths(value: Any) -> Any:
-    """A value of JSON in which each text under a key that holds paths is a path's last part, or a Hub id.
+    """A JSON value with each path replaced by its last part or by a Hub id.
 
-    No other text is touched, whatever it looks like: it may be a template, a prompt, a token or a pattern.
+    Only texts under keys that hold paths are replaced. Other texts that look like a path may be a template, a prompt,
+    a token or a pattern.
     """
     if isinstance(value, list):
         return [strip_paths(item) for item in value]
@@ -163,12 +164,13 @@ def _public_path(key: str, path: str) -> str:
 
 
 def refuse_leaks(files: Mapping[str, Content], directory: Path, token: str | None) -> None:
-    """A last look at every text before it is published.
+    """Check every text before it is published.
 
-    A place directly under the root, such as `/data` or `/root`, tells nothing and is met in links and templates.
+    A directory directly under the root, such as `/data` or `/root`, is allowed: it reveals nothing, and links and
+    templates contain such texts.
 
     Raises:
-        ValueError: One holds the token, or the path of the home directory, of the published one or of the current.
+        ValueError: A text holds the token, or the path of the home, published or current directory.
     """
     places = {str(path) for path in (Path.home(), directory.resolve(), Path.cwd()) if len(path.parts) > 2}
     named = re.compile("|".join(rf"(?<![\w.-]){re.escape(place)}(?![\w-])" for place in sorted(places)) or r"(?!)")
@@ -177,9 +179,9 @@ def refuse_leaks(files: Mapping[str, Content], directory: Path, token: str | Non
             continue
         text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
         if token and token in text:
-            raise ValueError(f"`{name}` holds your Hub token. Nothing was published: take it out of the file.")
+            raise ValueError(f"`{name}` holds your Hub token. Nothing was published. Remove the token from the file.")
         found = named.search(text) if name not in VOCABULARY_FILES else None
         if found:
             raise ValueError(
-                f"`{name}` holds a path of this machine, {found[0]}. Nothing was published: take it out of the file."
+                f"`{name}` holds a path of this machine, {found[0]}. Nothing was published. Remove it from the file."
             )

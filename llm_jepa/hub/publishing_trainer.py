@@ -1,4 +1,4 @@
-"""TRL's `SFTTrainer`, publishing as `llm-jepa push` does: the end of a run, in one commit, private unless asked."""
+"""TRL's `SFTTrainer` with the `push_to_hub` of this toolkit: one commit at the end of a run, private by default."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,8 @@ from transformers import TrainingArguments
 from trl import SFTTrainer
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.hub.model_card import CARD_SETTINGS, draft_card
+from llm_jepa.hub.card_facts import CARD_SETTINGS
+from llm_jepa.hub.model_card import draft_card
 from llm_jepa.hub.publication import CARD_FILE, ArtifactKind
 from llm_jepa.hub.push import push
 
@@ -22,13 +23,13 @@ def repository_name(args: TrainingArguments) -> str:
 
 
 def publish(args: TrainingArguments, **options: Any) -> None:
-    """Publish what is saved in `output_dir`; private unless `hub_private_repo: false`. From the main process alone.
+    """Publish `output_dir`, private unless `hub_private_repo: false`. Call it in the main process only.
 
     Args:
-        options: As for `push`, of those that are not None.
+        options: Options of `push`; None is ignored.
 
     Raises:
-        ValueError: See `llm_jepa.hub.push.push`; the message says what is left to do.
+        ValueError: See `llm_jepa.hub.push.push`; the message adds the command that publishes the run later.
     """
     output_dir, repo_id = Path(str(args.output_dir)), repository_name(args)
     given: dict[str, Any] = {"private": args.hub_private_repo is not False, "token": args.hub_token}
@@ -37,24 +38,24 @@ def publish(args: TrainingArguments, **options: Any) -> None:
         done = push(output_dir, repo_id, **given)
     except ValueError as error:
         raise ValueError(
-            f"{error} The run is complete in {output_dir}; what is left to do is `llm-jepa push {output_dir} "
+            f"{error} The run is complete in {output_dir}. Publish it with `llm-jepa push {output_dir} "
             f"--repo_id {repo_id}{'' if given['private'] else ' --public'}`."
         ) from error
     logger.info("Published: %s", done.url)
 
 
 class PublishingTrainer(SFTTrainer):
-    """Replaces what transformers pushes: checkpoints, `training_args.bin`, a card that names directories."""
+    """Publishes what `push` selects, in place of transformers' checkpoints, `training_args.bin` and card."""
 
-    hub_model_id: str | None  # type: ignore[assignment]  # which transformers declares as None
+    hub_model_id: str | None  # type: ignore[assignment]  # transformers declares None
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model; transformers would also publish here, before the run is recorded."""
+        """Save the model without publishing it: the run's record is not written yet."""
         super().save_model(output_dir, True)
         self._write_card(Path(output_dir or str(self.args.output_dir)))  # in place of PEFT's
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Say what the output directory holds, without a path of this machine; `push` writes the card that tells."""
+        """Write a draft card without paths of this machine; `push` writes the full one."""
         self._write_card(Path(str(self.args.output_dir)))
 
     def _write_card(self, directory: Path) -> None:
@@ -64,11 +65,11 @@ class PublishingTrainer(SFTTrainer):
             (directory / CARD_FILE).write_text(draft_card(repository_name(self.args), kind), encoding="utf-8")
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Note the repository's name; it is made when there is something to publish."""
+        """Set the repository's name. The repository is created when the run is published."""
         self.hub_model_id = repository_name(self.args)
         self.push_in_progress = None
 
-    def push_to_hub(  # type: ignore[override]  # which gives what it waits for
+    def push_to_hub(  # type: ignore[override]  # transformers returns a future
         self,
         commit_message: str | None = None,
         blocking: bool = True,
@@ -77,15 +78,15 @@ class PublishingTrainer(SFTTrainer):
         private: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        """Save model and state, and publish them as `llm-jepa push` does, in one commit on `main`, waited for.
+        """Save model and state, and publish them as `llm-jepa push` does: one commit on `main`; blocks until done.
 
         Args:
-            commit_message, token: Of that commit.
-            private: In place of `hub_private_repo`.
-            kwargs: `dataset_name`, by which the card names the data of a trainer without a recipe.
+            commit_message, token: For the commit.
+            private: Overrides `hub_private_repo`.
+            kwargs: `dataset_name`: the data that the card names if the trainer has no recipe.
 
         Raises:
-            ValueError: Another of transformers' arguments is given, which would have no effect. See also
+            ValueError: Another of transformers' arguments is given; it would have no effect. See also
                 `llm_jepa.hub.push.push`.
         """
         dataset_name = kwargs.pop("dataset_name", None)
@@ -93,8 +94,8 @@ class PublishingTrainer(SFTTrainer):
         idle += ["blocking"] * (not blocking) + ["revision"] * (revision is not None)
         if idle:
             raise ValueError(
-                f"`{'`, `'.join(idle)}` has no effect: what is published is one commit on `main`, waited for, and a "
-                "card of its own. Leave it out."
+                f"`{'`, `'.join(idle)}` has no effect: a push is one commit on `main` with a card of its own, and "
+                "returns when it is done. Leave it out."
             )
         self.save_model()
         self.save_state()
@@ -102,13 +103,13 @@ class PublishingTrainer(SFTTrainer):
         self.publish(token=token, private=private, settings=settings, commit_message=commit_message)
 
     def publish(self, **options: Any) -> None:
-        """Publish what is saved in `output_dir`, with options of `push`."""
+        """Publish `output_dir`, with options of `push`."""
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if self.is_world_process_zero():
             publish(self.args, **options)
 
     def _card_settings(self) -> dict[str, Any]:
-        """What a recipe of this trainer would say, as far as a card shows it."""
+        """The settings of this trainer that a card shows, as a recipe would state them."""
         fields = JEPAConfig.__dataclass_fields__
         given = {name: value for name, value in self.args.to_dict().items() if name in CARD_SETTINGS}
         settings = {name: value for name, value in given.items() if value != fields[name].default}

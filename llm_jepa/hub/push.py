@@ -1,4 +1,4 @@
-"""`llm-jepa push` and `push_to_hub`: a directory published on the Hub, in one commit."""
+"""`llm-jepa push` and `push_to_hub`: publish a directory on the Hub in one commit."""
 
 import dataclasses
 import importlib.metadata
@@ -14,7 +14,9 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from llm_jepa.files.hub_errors import NOT_A_HUB, NOTHING_PUBLISHED, REASONS_BY_STATUS, hub_errors_explained
-from llm_jepa.hub.model_card import CardFacts, results_yaml, write_card
+from llm_jepa.hub.card_facts import CardFacts
+from llm_jepa.hub.card_metadata import results_yaml
+from llm_jepa.hub.model_card import write_card
 from llm_jepa.hub.publication import (
     CARD_FILE,
     RESULTS_FILE,
@@ -36,12 +38,12 @@ OTHER_WEIGHTS: dict[ArtifactKind, tuple[str, ...]] = {
     "adapter": ("model*.safetensors", "pytorch_model*.bin", "*.gguf"),
     "model": ("adapter_*",),
 }
-"""Files that a repository of this kind cannot have beside its own."""
+"""Files that a repository of this kind must not hold."""
 
 
 @dataclass(frozen=True)
 class PushResult:
-    """Where it is, and what: the files of the repository that this push wrote or left as they were."""
+    """The repository's URL, and its files that the push wrote or found unchanged."""
 
     url: str
     files: tuple[str, ...]
@@ -57,22 +59,22 @@ def push(
     settings: Mapping[str, Any] | None = None,
     commit_message: str = COMMIT_MESSAGE,
 ) -> PushResult:
-    """Publish the adapter or model of a directory, its tokenizer, its recipe, its card and its results, in one commit.
+    """Publish the adapter or model of a directory with tokenizer, recipe, card and results, in one commit.
 
-    What the repository holds beside is kept, in its card too; files of an earlier push that are no longer there are
-    removed. Checkpoints, predictions and optimizer states stay here.
+    Other files of the repository and other text of its card are kept. Files of an earlier push that the directory no
+    longer has are removed. Checkpoints, predictions and optimizer states are not published.
 
     Args:
-        directory: A run's output directory, an adapter's, or a merged model's.
-        repo_id: `USER/NAME`, made if it is not there.
-        private: Whether only its owner may see it.
-        token: Of the Hub; None for the one that is logged in.
-        base_model, dataset_id: Hub ids to name instead of directories and files of this machine.
-        settings: For the card of a directory without a recipe: what is known of its training.
+        directory: The output directory of a run, an adapter's directory, or a merged model's.
+        repo_id: `USER/NAME`; created if it does not exist.
+        private: Whether only the owner may see it.
+        token: A Hub token; None for that of the logged-in user.
+        base_model, dataset_id: Hub ids that replace directories and files of this machine.
+        settings: Training settings for the card, if the directory has no recipe.
 
     Raises:
         ValueError: There is nothing to publish, nobody else could load it, a text names this machine, the repository
-            holds something else or has another visibility, or the Hub refuses or fails. No file is published then.
+            holds something else or has another visibility, or the Hub refuses or fails. Nothing is published then.
     """
     kind, record = artifact_kind(directory), read_run(directory)
     has_recipe = bool(record.settings)
@@ -105,10 +107,10 @@ def push(
 
 
 def check_push(settings: Mapping[str, Any], repo_id: str, private: bool, token: str | None) -> None:
-    """Find out before a recipe is trained whether what comes of it can be published; nothing is made on the Hub.
+    """Check before training whether the run could be published. Nothing is created on the Hub.
 
     Raises:
-        ValueError: As far as that can be told now, `push` would.
+        ValueError: `push` would refuse, as far as can be known before training.
     """
     kind: ArtifactKind = "adapter" if settings.get("use_peft") else "model"
     api = HfApi(token=token)
@@ -118,10 +120,12 @@ def check_push(settings: Mapping[str, Any], repo_id: str, private: bool, token: 
 
 
 def check_write_access(api: HfApi, repo_id: str) -> str:
-    """The full id of a repository, its user's name before it; the one call that tells what a token is worth.
+    """Check that the token may write to a repository, and return the repository's full id, `USER/NAME`.
+
+    The Hub does not tell what a fine-grained token may do; such a token passes.
 
     Raises:
-        ValueError: The token has expired, or may not write there. Of a fine-grained one that is not told.
+        ValueError: The token has expired or may not write there.
     """
     with hub_errors_explained(repo_id):
         validate_repo_id(repo_id)
@@ -137,7 +141,7 @@ def check_write_access(api: HfApi, repo_id: str) -> str:
 
 
 def find_repository(api: HfApi, repo_id: str, kind: ArtifactKind, private: bool) -> ModelInfo | None:
-    """The repository to publish to; None if it is not there.
+    """The repository to publish to; None if it does not exist.
 
     Raises:
         ValueError: It has another visibility, or weights of another kind.
@@ -150,18 +154,18 @@ def find_repository(api: HfApi, repo_id: str, kind: ArtifactKind, private: bool)
     if bool(found.private) != private:
         there, asked = ("private", "public") if found.private else ("public", "private")
         advice = (
-            "change that in its settings on the Hub" if found.private else "say so (--public; hub_private_repo: false)"
+            "Make it public in its settings on the Hub" if found.private else "Give --public (hub_private_repo: false)"
         )
         raise ValueError(
-            f"{repo_id} exists and is {there}, and {asked} was asked for. Nothing was published: {advice}, or name "
+            f"{repo_id} exists and is {there}, and {asked} was asked for. Nothing was published. {advice}, or name "
             "another repository."
         )
     names = [sibling.rfilename for sibling in found.siblings or []]
     other = [name for name in names if any(fnmatch(name, pattern) for pattern in OTHER_WEIGHTS[kind])]
     if other:
         raise ValueError(
-            f"{repo_id} exists and holds other weights ({', '.join(sorted(other)[:3])}), beside which this {kind} "
-            "could not be told apart. Nothing was published: name another repository."
+            f"{repo_id} exists and holds other weights ({', '.join(sorted(other)[:3])}), which must not be mixed with "
+            f"this {kind}. Nothing was published. Name another repository."
         )
     return found
 
@@ -191,5 +195,5 @@ def _vllm_rank(directory: Path) -> int | str:
     try:
         return max_lora_rank(directory)
     except ValueError as error:
-        logger.warning("%s Merged into its base it is served (llm-jepa merge).", error)
+        logger.warning("%s To serve it, merge it into its base (llm-jepa merge).", error)
         return str(error).removeprefix(f"`{directory}` is ")

@@ -1,4 +1,4 @@
-"""By what names others find the base and the data of a run; what is private stays unnamed in public."""
+"""The public names of a run's base and data. Private ones are not named in a public repository."""
 
 import logging
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """A name for texts, None for none, and the Hub id, if others find it there."""
+    """A name to show and the Hub id; each None if there is none that others may see."""
 
     name: str | None
     id: str | None
@@ -27,7 +27,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """Of a run: its base at a revision, its data, what its template was taken from, and what it was scored on."""
+    """A run's base and its revision, its training data, its chat template's origin, and the data it was scored on."""
 
     base: Source
     base_revision: str | None
@@ -36,7 +36,7 @@ class Sources:
     scored: Source
 
     def public_values(self) -> dict[str, str | None]:
-        """Recipe key -> its public value, None for none."""
+        """Recipe key -> its public value; None if it has none."""
         names = {"model_name_or_path": self.base, "dataset_name": self.data, "chat_template_path": self.template}
         return {key: source.name for key, source in names.items()} | {"model_revision": self.base_revision}
 
@@ -49,11 +49,11 @@ def find_sources(
     base_model: str | None = None,
     dataset_id: str | None = None,
 ) -> Sources:
-    """Look up on the Hub what a recipe names.
+    """Look up the base and the data of a recipe on the Hub.
 
     Raises:
-        ValueError: An adapter's base is not on the Hub, or is private where the adapter is public; an id that was
-            given is not there.
+        ValueError: An adapter's base is not on the Hub, or is private while the adapter is public; or the Hub does
+            not have a given id.
     """
     settings = record.settings
     local = dict.fromkeys(NAMING_KEYS) | _recorded(record.environment)
@@ -74,7 +74,7 @@ def find_sources(
 
 
 def _recorded(environment: Mapping[str, Any]) -> dict[str, bool]:
-    """Naming key -> whether it named something here when the run was trained; empty if nobody noted that."""
+    """Naming key -> whether it named a local file or directory in training; empty if the run did not record that."""
     return {key: key in environment["local"] for key in NAMING_KEYS} if "local" in environment else {}
 
 
@@ -82,12 +82,12 @@ def _check_base(name: str | None, base: Source, private: bool) -> None:
     if base.is_private and not private:
         raise ValueError(
             f"The adapter's base {base.id or name} is private on the Hub: nobody else could load it. Publish the "
-            "adapter as private, or name the same model in public with `--base_model USER/NAME`."
+            "adapter as private, or name a public copy of the base with `--base_model USER/NAME`."
         )
     if base.id is None:
         raise ValueError(
             f"The adapter's base is {name!r}, which is not on the Hub: nobody else could load it. Name the same model "
-            "there with `--base_model USER/NAME`, or publish the model that `llm-jepa merge` makes of both."
+            "there with `--base_model USER/NAME`, or merge both (`llm-jepa merge`) and publish the result."
         )
 
 
@@ -107,7 +107,7 @@ def _find(
     private: bool,
     given: tuple[str, str | None] = ("", None),
 ) -> Source:
-    """A source by the id that was given, else by its own if the Hub has it."""
+    """The source by the given id, else by its own id if the Hub has it."""
     option, given_id = given
     unpublished = Source(Path(name).name if name else None, None)
     public_id = given_id or (hub_id(name, is_local) if name else None)
@@ -123,6 +123,6 @@ def _find(
             raise ValueError(f"`{option} {given_id}`: the Hub has no such {repo_type}, or your token may not see it.")
         return unpublished
     if info.private and not private and given_id is None:
-        logger.warning("The %s %s is private: it is not named.", repo_type, public_id)
+        logger.warning("The %s %s is private, so the card does not name it.", repo_type, public_id)
         return Source(None, None, is_private=True)
     return Source(public_id, public_id, bool(info.private))

@@ -1,1 +1,1 @@
-"""Models and tokenizers: found, loaded, merged. Imports `runs` and below."""
+"""Finds, loads and merges models, adapters and tokenizers. Imports `runs` and below."""

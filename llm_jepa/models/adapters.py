@@ -1,4 +1,4 @@
-"""An adapter: found here or on the Hub, what it says of its base, and put on it."""
+"""Finds an adapter in a directory or on the Hub, reads what it says about its base, and loads it onto the base."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,22 +22,22 @@ ADAPTER_WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)
 TRUSTED_RECIPE_KEYS = frozenset(
     {"dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant", "use_peft"}
 )
-"""What a pulled recipe may say of how its base is loaded (and `bnb_4bit_*`): nothing that could name or run code."""
+"""Keys of a downloaded recipe that are used to load its base (with `bnb_4bit_*`); none of them can run code."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """Its directory and, in the words of a recipe, what its base is and how it is loaded."""
+    """An adapter's directory, and the recipe settings that name and load its base."""
 
     directory: Path
     base_settings: dict[str, Any]
 
 
 def find_adapter(name: str) -> Adapter | None:
-    """The adapter in a directory or, fetched, of a Hub id; None where there is something else or nothing.
+    """The adapter in a directory or of a Hub id, which is downloaded; None if there is no adapter.
 
-    A run's own recipe is believed in all. Of what comes from the Hub, base and revision are those of the adapter's
-    configuration, as PEFT would take them; its recipe adds precision and quantisation alone.
+    All settings of a local run's recipe are used. An adapter from the Hub takes base and revision from its
+    configuration, as PEFT does, and only precision and quantisation from its recipe.
 
     Raises:
         ValueError: The Hub refuses or fails, or a file cannot be read.
@@ -57,7 +57,7 @@ def find_adapter(name: str) -> Adapter | None:
 
 
 def _is_adapter_on_hub(name: str) -> bool:
-    """Whether the Hub has an adapter of this id, or, if it does not answer, whether the cache has."""
+    """Whether the Hub, or the cache if the Hub does not answer, has an adapter of this id."""
     try:
         info = HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     except HfHubHTTPError:
@@ -71,7 +71,7 @@ def _is_adapter_on_hub(name: str) -> bool:
 
 
 def base_settings_of(directory: Path) -> dict[str, Any]:
-    """What an adapter's configuration says of its base; empty where there is none.
+    """The base that an adapter's configuration names, as recipe settings; empty without a configuration.
 
     Raises:
         ValueError: The configuration cannot be read.
@@ -82,10 +82,10 @@ def base_settings_of(directory: Path) -> dict[str, Any]:
 
 
 def load_adapter(base: PreTrainedModel, directory: Path) -> PeftModel:
-    """Put an adapter on its base.
+    """Load an adapter onto its base.
 
     Raises:
-        ValueError: Its weights are missing or broken, or made for a base of another shape.
+        ValueError: Its weights are missing or broken, or belong to a base of another shape.
     """
     if not any((directory / name).is_file() for name in ADAPTER_WEIGHTS):
         raise ValueError(
@@ -97,13 +97,13 @@ def load_adapter(base: PreTrainedModel, directory: Path) -> PeftModel:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(
-            f"The adapter in `{directory}` cannot be put on {base.name_or_path!r}: {error}. Its files are broken, or "
-            "it was trained on another base."
+            f"The adapter in `{directory}` cannot be loaded onto {base.name_or_path!r}: {error}. Its files are "
+            "broken, or it was trained on another base."
         ) from error
 
 
 def read_adapter_config(directory: Path) -> PeftConfig:
-    """The configuration of an adapter, as PEFT has it.
+    """PEFT's configuration of an adapter.
 
     Raises:
         ValueError: It cannot be read.
@@ -111,14 +111,13 @@ def read_adapter_config(directory: Path) -> PeftConfig:
     try:
         return PeftConfig.from_pretrained(str(directory))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"`{directory / ADAPTER_CONFIG}` is no adapter's configuration: {error}.") from error
+        raise ValueError(f"`{directory / ADAPTER_CONFIG}` is not an adapter's configuration: {error}.") from error
 
 
 def resize_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
-    """Give a model rows for tokens that its run has added (`chat_template_path` of a model does).
+    """Give a base the embedding rows of tokens that its run added (`chat_template_path` can add tokens).
 
-    An adapter brings rows of its own for them. A base has none: its rows are drawn around the mean of the others, the
-    same in every process.
+    The new rows are drawn around the mean of the others, the same in every process. An adapter brings its own rows.
     """
     embeddings: Any = model.get_input_embeddings()
     if num_tokens > embeddings.weight.shape[0]:

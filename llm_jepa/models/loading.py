@@ -1,4 +1,4 @@
-"""Models and tokenizers as transformers loads them, and what its errors mean to a user."""
+"""Loads models and tokenizers with transformers, and explains its errors to the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ def load_tokenizer(
     """The tokenizer of a directory, a Hub id or a known model.
 
     Raises:
-        ValueError: There is none.
+        ValueError: It cannot be loaded.
     """
     path = resolve_model(name_or_path, revision)
     try:
@@ -33,7 +33,7 @@ def load_tokenizer(
 
 
 def drop_idle_sampling(model: PreTrainedModel) -> None:
-    """Many models come with `do_sample: false` and a temperature, which transformers reads and refuses to write."""
+    """Remove sampling settings where `do_sample` is false: transformers loads such models but refuses to save them."""
     config = model.generation_config
     if config is not None and not config.do_sample:
         for name in SAMPLING_FIELDS:
@@ -42,10 +42,10 @@ def drop_idle_sampling(model: PreTrainedModel) -> None:
 
 @contextmanager
 def load_errors_explained(what: str) -> Iterator[None]:
-    """Say which weights could not be loaded, from here or from the Hub.
+    """Raise a `ValueError` that names the weights that could not be loaded; the original error is its cause.
 
     Raises:
-        ValueError: In place of the error, which is its cause.
+        ValueError: Loading failed.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def load_errors_explained(what: str) -> Iterator[None]:
 
 
 def model_init_kwargs(recipe: Recipe) -> dict[str, Any]:
-    """What the model is loaded with: the recipe's model settings, then its `model_init_kwargs`."""
+    """Keyword arguments to load the model: the recipe's model settings, overridden by its `model_init_kwargs`."""
     model = recipe.model
     from_model_settings = {
         "revision": model.model_revision,
@@ -66,7 +66,7 @@ def model_init_kwargs(recipe: Recipe) -> dict[str, Any]:
 
 
 def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
-    """The recipe's model by its config alone, on the meta device: names and shapes, no weights."""
+    """The recipe's model on the meta device, built from its config: names and shapes, no weights."""
     settings = model_init_kwargs(recipe)
     attention = settings.pop("attn_implementation")
     trust_remote_code = recipe.training.trust_remote_code
@@ -74,5 +74,5 @@ def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     if attention is not None:
-        model.config._attn_implementation = attention  # unchecked: its kernels need not be installed here
+        model.config._attn_implementation = attention  # set directly: its kernels need not be installed here
     return model

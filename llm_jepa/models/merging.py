@@ -1,4 +1,4 @@
-"""`llm-jepa merge`: an adapter put into the weights of its base, as a plain model."""
+"""`llm-jepa merge`: merges an adapter into the weights of its base; the result is a plain model."""
 
 import dataclasses
 import logging
@@ -28,32 +28,31 @@ def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_co
     """Merge an adapter into its base and write the model, its tokenizer and its stop tokens to `output_dir`.
 
     W' = W + scale * B A, on the CPU, in the precision of the recipe's `dtype` (TRL's default is float32). A base that
-    was quantised in training is quantised in the same way and then dequantised, since these are the weights that the
-    adapter was trained on. Of a run its record is kept in the folder `run`, for the model's card.
+    was quantised in training is quantised in the same way and then dequantised: the adapter was trained on these
+    weights. The record of a run is copied to the folder `run`, for the model's card.
 
     Args:
         name: A run's output directory, an adapter's directory, or its Hub id.
-        output_dir: Not there yet, or empty. It is there whole or not at all.
-        dtype: `float32`, `bfloat16` or `float16` in place of the recipe's. In 16 bits the sums are rounded, in float32
-            they are kept.
-        trust_remote_code: Whether code that comes with the base or the tokenizer may run here; no recipe decides that.
+        output_dir: A new or empty directory. It is written completely or not at all.
+        dtype: `float32`, `bfloat16` or `float16`, in place of the recipe's. 16 bits round the sums; float32 does not.
+        trust_remote_code: Whether code of the base or the tokenizer may run; a recipe cannot set it.
 
     Raises:
         ValueError: There is no adapter that can be merged, `output_dir` is not empty, or the base cannot be loaded.
     """
     if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
-        raise ValueError(f"`output_dir: {output_dir}` is not empty. Nothing was overwritten: name another directory.")
+        raise ValueError(f"`output_dir: {output_dir}` is not empty. Nothing was overwritten. Name another directory.")
     adapter = find_adapter(name)
     if adapter is None:
         raise ValueError(
-            f"{name!r} is no adapter: no {ADAPTER_CONFIG} there. Give a run trained with `use_peft: true`, an "
+            f"{name!r} is not an adapter: it has no {ADAPTER_CONFIG}. Give a run trained with `use_peft: true`, an "
             "adapter's directory or its Hub id. A fully trained model needs no merging."
         )
     config = read_adapter_config(adapter.directory)
     if config.is_prompt_learning:
         raise ValueError(
-            f"{name!r} is an adapter that learned a prompt, which is no part of any weight and cannot be merged. Load "
-            "it with PEFT, beside its base."
+            f"{name!r} is a prompt-learning adapter: it changes no weights and cannot be merged. Load it with PEFT, "
+            "together with its base."
         )
     tokenizer = load_tokenizer(str(adapter.directory), None, trust_remote_code)
     model = _merged(adapter, len(tokenizer), dtype, trust_remote_code)
@@ -64,7 +63,7 @@ def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_co
         tokenizer.save_pretrained(staging)
         copy_run(adapter.directory, staging)
         for path in staging.glob("*.safetensors"):
-            path.chmod(0o644)  # they come out readable by their owner alone
+            path.chmod(0o644)  # safetensors makes its files readable for their owner only
 
 
 def _merged(adapter: Adapter, num_tokens: int, dtype: str | None, trust_remote_code: bool) -> PreTrainedModel:
@@ -75,7 +74,7 @@ def _merged(adapter: Adapter, num_tokens: int, dtype: str | None, trust_remote_c
     was_tied = base.config.get_text_config().tie_word_embeddings
     adapted = load_adapter(base, adapter.directory)
     if was_tied:
-        _part_adapted_embeddings(base)
+        _untie_adapted_embeddings(base)
     model = adapted.merge_and_unload()
     if was_tied:
         _tie_equal_embeddings(model)
@@ -92,24 +91,24 @@ def _load_base(settings: dict[str, Any], trust_remote_code: bool) -> PreTrainedM
     kwargs |= settings.get("model_init_kwargs") or {}
     kwargs |= {
         "dtype": model_settings.dtype,
-        "attn_implementation": "eager",  # the trained one need not be here
+        "attn_implementation": "eager",  # that of training need not be installed here
         "trust_remote_code": trust_remote_code,
     }
     quantization = get_quantization_config(model_settings)
-    if quantization is not None:  # None would hide that a checkpoint is quantised itself
+    if quantization is not None:  # None would override a checkpoint's own quantisation
         kwargs["quantization_config"] = quantization
     with load_errors_explained(f"The adapter's base {name!r}"):
         base = AutoModelForCausalLM.from_pretrained(resolve_model(name, model_settings.model_revision), **kwargs)
         if getattr(base, "hf_quantizer", None) is not None:
             keep_4_bit_weights_unpacked(base)
             base = base.dequantize(base.dtype)
-            # Of a checkpoint that is quantised itself there is no way back, which saving would try.
+            # Saving would try to restore the checkpoint's own quantisation, which is not possible.
             base._weight_conversions = None
     return base
 
 
-def _part_adapted_embeddings(base: PreTrainedModel) -> None:
-    """Part tied embeddings that are adapted: what is merged into one of them must not be in the other."""
+def _untie_adapted_embeddings(base: PreTrainedModel) -> None:
+    """Untie adapted embeddings, so that merging changes only the adapted one of them."""
     inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
     if outputs is None or not any(isinstance(one, BaseTunerLayer | ModulesToSaveWrapper) for one in (inputs, outputs)):
         return
@@ -120,7 +119,7 @@ def _part_adapted_embeddings(base: PreTrainedModel) -> None:
 
 
 def _tie_equal_embeddings(model: PreTrainedModel) -> None:
-    """After the merge: tied embeddings that are still equal are one again, others are stored both."""
+    """After the merge, tie the embeddings again if they are still equal; otherwise both are stored."""
     inputs: Any = model.get_input_embeddings()
     outputs: Any = model.get_output_embeddings()
     is_tied = outputs is None or torch.equal(inputs.weight, outputs.weight)
@@ -133,7 +132,7 @@ def _tie_equal_embeddings(model: PreTrainedModel) -> None:
 
 
 def _set_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """What ends a text in training and evaluation ends it for whoever loads the model."""
+    """Store the stop tokens of training and evaluation in the model's generation config."""
     stop_ids = stop_token_ids(model.generation_config, tokenizer)
     model.generation_config.eos_token_id = stop_ids[0] if len(stop_ids) == 1 else stop_ids or None
     if model.generation_config.pad_token_id is None:

@@ -1,4 +1,4 @@
-"""`from_scratch`: a model of random weights in place of a pretrained one."""
+"""`from_scratch`: a model with random weights in place of a pretrained one."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from llm_jepa.models.loading import load_tokenizer
 
 
 def init_revision(args: JEPAConfig) -> str | None:
-    """The revision of the model that `model_init_kwargs` name."""
+    """The model revision in `model_init_kwargs`."""
     assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
     return (args.model_init_kwargs or {}).get("revision")
 
@@ -24,9 +24,9 @@ def init_revision(args: JEPAConfig) -> str | None:
 def random_model(
     model: str | PreTrainedModel, args: JEPAConfig, processing_class: PreTrainedTokenizerBase | ProcessorMixin | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | ProcessorMixin]:
-    """A model of random weights, and the tokenizer that goes with its config."""
+    """A model with random weights, and the tokenizer that goes with its config."""
     if not isinstance(model, str):
-        raise ValueError("`from_scratch` has no effect on a model that is already built; give its name instead.")
+        raise ValueError("`from_scratch` has no effect on a model that is already built. Give its name instead.")
     assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
     revision = init_revision(args)
     if processing_class is None:
@@ -34,7 +34,7 @@ def random_model(
     settings: dict[str, Any] = {"dtype": "float32"} | (args.model_init_kwargs or {})
     settings.pop("revision", None)
     config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=args.trust_remote_code)
-    args.model_init_kwargs = None  # all of them are used here; TRL warns of those it cannot use
+    args.model_init_kwargs = None  # they are used here; TRL would warn about some of them
     set_seed(args.seed)
     scratch = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code, **settings)
     return scratch, processing_class

@@ -133,7 +133,7 @@ def test_a_repository_that_is_none_an_expired_token_and_a_model_are_told_apart(
     error = refusal(capsys, "team/none", tmp_path / "out")
     assert "team/none: There is no such repository" in error
     assert f"{tmp_path} has no directory of that name." in error
-    assert f"'{BASE}' is no adapter" in refusal(capsys, BASE, tmp_path / "out")
+    assert f"'{BASE}' is not an adapter" in refusal(capsys, BASE, tmp_path / "out")
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
     assert f"{ADAPTER}: There is no such repository" in refusal(capsys, ADAPTER, tmp_path / "out")
 

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData, snapshot_download
 from huggingface_hub import parse_eval_result_entries as parse_entries
 
-from llm_jepa.hub.model_card import SECTION_BEGIN, SECTION_END
+from llm_jepa.hub.card_editing import SECTION_BEGIN, SECTION_END
 from llm_jepa.hub.push import push
 from llm_jepa.recipe import parse_recipe
 from tests.hub.hub_run import PUSHED, REPO, card, make_run, refusal

@@ -67,7 +67,7 @@ def test_a_failing_publication_leaves_a_complete_run_and_says_how_to_publish_it(
     recipe = training_recipe(tmp_path, use_peft=False)
     hub.faults.append(Fault("/commit/", 403))
     run = tmp_path / "run"
-    with pytest.raises(ValueError, match=f"left to do is `llm-jepa push {run} --repo_id team/trained`"):
+    with pytest.raises(ValueError, match=f"Publish it with `llm-jepa push {run} --repo_id team/trained`"):
         train(parse_recipe([str(recipe)]))
     assert (run / "trainer_state.json").is_file()
     hub.faults.clear()

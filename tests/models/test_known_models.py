@@ -331,7 +331,7 @@ def test_directory_with_other_files_is_not_overwritten(cache, tmp_path):
     occupied = tmp_path / "occupied"
     save_tiny_model(occupied)
     before = _sha256(occupied / "model.safetensors")
-    with pytest.raises(ValueError, match="Nothing is overwritten"):
+    with pytest.raises(ValueError, match="Nothing was overwritten"):
         fetch_model("tiny", occupied)
     assert _sha256(occupied / "model.safetensors") == before
 

@@ -251,13 +251,13 @@ def broken(what: str, directory: Path) -> Path:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("prompt", "learned a prompt, which is no part of any weight"),
-        ("weights", "cannot be put on"),
+        ("prompt", "is a prompt-learning adapter: it changes no weights"),
+        ("weights", "cannot be loaded onto"),
         ("no weights", "has no weights (adapter_model.safetensors)"),
         ("shape", "it was trained on another base"),
         ("config", "adapter_config.json` cannot be read"),
         ("no base", "adapter_config.json names no base"),
-        ("type", "is no adapter's configuration"),
+        ("type", "is not an adapter's configuration"),
         ("record", "environment.json` cannot be read"),
     ],
 )
@@ -277,7 +277,7 @@ def test_mistakes_end_in_one_line_and_change_nothing(tmp_path, capsys):
     }
     (lost / "adapter_config.json").write_text(json.dumps(config))
     for adapter, output_dir, message in [
-        (base, tmp_path / "out", "is no adapter"),
+        (base, tmp_path / "out", "is not an adapter"),
         (str(lost), full, "is not empty"),
         (str(lost), tmp_path / "out", "gone' cannot be loaded"),
     ]:

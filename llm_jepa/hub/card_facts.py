@@ -1,0 +1,67 @@
+"""The facts that a model card is written from, and which settings it shows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from llm_jepa.hub.publication import ArtifactKind
+from llm_jepa.hub.sources import Sources
+from llm_jepa.runs.record import RunRecord
+from llm_jepa.scoring.tasks import Rate
+
+JEPA_OPTIONS = (
+    "jepa_objective", "jepa_weight", "lm_weight", "jepa_loss", "info_nce_temperature", "jepa_direction",
+    "jepa_source_view", "jepa_target", "num_predictor_tokens", "predictor_position", "span_sampler", "jepa_dropout",
+    "jepa_dropout_rescale",
+)  # fmt: skip
+TRAINING_OPTIONS = (
+    "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "max_length", "seed", "dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit",
+    "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
+)  # fmt: skip
+CARD_SETTINGS = (*JEPA_OPTIONS, *TRAINING_OPTIONS, "source_column", "target_column")
+"""The settings that a card shows."""
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Everything that a card says.
+
+    Attributes:
+        repo_id: The repository it is published in.
+        has_recipe: Whether `record.settings` is a recipe, published as `recipe.yaml`.
+        vllm_rank: The `max_lora_rank` that vLLM needs for the adapter, or the reason why vLLM cannot serve it.
+        version: Version of the toolkit that publishes.
+    """
+
+    repo_id: str
+    kind: ArtifactKind
+    record: RunRecord
+    has_recipe: bool
+    sources: Sources
+    vllm_rank: int | str | None
+    version: str
+
+    @property
+    def name(self) -> str:
+        """The repository's name without its owner."""
+        return self.repo_id.split("/")[-1]
+
+    @property
+    def scores(self) -> dict[str, Any] | None:
+        """The scores of the tuned checkpoint; None if it was not evaluated."""
+        return self.record.scores.get("tuned")
+
+    @property
+    def scored_name(self) -> str:
+        """A public name of the data that the model was scored on."""
+        return self.sources.scored.name or "data that are not public"
+
+
+def rate_of(scores: dict[str, Any], name: str) -> Rate:
+    """One score of a scores file."""
+    return Rate(**scores["scores"][name])
+
+
+def generation_settings(scores: dict[str, Any]) -> str:
+    """How the scored texts were generated, in words."""
+    return f"greedy, up to {scores['max_new_tokens']} new tokens, {scores['backend']}"

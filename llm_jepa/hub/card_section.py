@@ -1,0 +1,160 @@
+"""The section of a model card that `llm-jepa push` writes: one function for each of its parts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llm_jepa.config import JEPAConfig
+from llm_jepa.hub.card_facts import JEPA_OPTIONS, TRAINING_OPTIONS, CardFacts, generation_settings, rate_of
+from llm_jepa.scoring.tasks import Rate, score_names
+from llm_jepa.settings.checks import PAIR_OPTIONS
+
+LOSS = "`loss = lm_weight * lm_loss + jepa_weight * jepa_loss`"
+SFT_TEXT = "Next-token prediction alone (`jepa_weight: 0`)."
+PAIR_TEXT = (
+    f"{LOSS}: next-token prediction, and one view of a row predicts the embedding of the other (LLM-JEPA, "
+    "[arXiv 2509.14252](https://arxiv.org/abs/2509.14252)). The predictor tokens served training only; they are not "
+    "published."
+)
+TUBE_TEXT = (
+    f"{LOSS}: next-token prediction and Semantic Tube Prediction "
+    "([arXiv 2602.22617](https://arxiv.org/abs/2602.22617))."
+)
+COMPARED_KEYS = ("task", "dataset", "dataset_config", "split", "rows", "max_new_tokens", "backend")
+"""Keys of a scores file that two checkpoints must share to stand in one table."""
+
+
+def card_section(facts: CardFacts) -> str:
+    """The section as Markdown; parts without facts are left out."""
+    parts = [_summary(facts), _data(facts), _objective(facts), _results(facts), _cost(facts), _loading(facts)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _summary(facts: CardFacts) -> str:
+    environment, base = facts.record.environment, facts.sources.base
+    kind = {"adapter": "A PEFT adapter for", "model": "A causal language model made from"}[facts.kind]
+    base_name = _link(base.name, base.id) if base.name else "a base that is not named"
+    sentences = [
+        f"{kind} {base_name}, fine-tuned with the LLM-JEPA toolkit and published by its version {facts.version}."
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
+    if versions:
+        sentences.append(f"Trained with {versions}.")
+    if environment.get("commit"):
+        sentences.append(f"Trained at the toolkit's commit `{environment['commit']}`.")
+    if facts.has_recipe:
+        sentences.append("`recipe.yaml` has every setting.")
+    text = " ".join(sentences)
+    origin = environment.get("base_origin")
+    return f"{text}\n\nThe base's weights in training: {origin}" if origin else text
+
+
+def _data(facts: CardFacts) -> str:
+    settings, data = facts.record.settings, facts.sources.data
+    if data.name is None:
+        return ""
+    named = [(settings.get(f"{view}_column"), view) for view in ("source", "target")]
+    columns = [f"`{column}` ({view})" for column, view in named if column is not None]
+    split = settings.get("dataset_train_split", "train")
+    text = f"{_link(data.name, data.id, 'datasets/')}, split `{split}`."
+    return f"## Data\n\n{text}" + (f" Columns: {', '.join(columns)}." if columns else "")
+
+
+def _objective(facts: CardFacts) -> str:
+    settings = facts.record.settings
+    if not settings:
+        return ""
+    options = {name: settings.get(name, JEPAConfig.__dataclass_fields__[name].default) for name in JEPA_OPTIONS}
+    is_pair = options["jepa_objective"] == "pair"
+    if options["jepa_weight"] == 0:
+        text, shown = SFT_TEXT, {}
+    else:
+        text = PAIR_TEXT if is_pair else TUBE_TEXT
+        shown = {
+            name: value
+            for name, value in options.items()
+            if value is not None and (is_pair or name not in PAIR_OPTIONS)
+        }
+    shown |= {name: settings[name] for name in TRAINING_OPTIONS if name in settings}
+    rows = [f"| `{name}` | {_cell(value)} |" for name, value in shown.items()]
+    return "\n".join(["## Objective and settings", "", text, "", "| setting | |", "|---|---|", *rows])
+
+
+def _results(facts: CardFacts) -> str:
+    tuned = facts.scores
+    if tuned is None:
+        return ""
+    names = score_names(tuned["task"])
+    header = [f"| model | {' | '.join(names)} | n |", "|---" * (len(names) + 2) + "|"]
+    rows = [
+        _score_row(checkpoint, [rate_of(scores, name) for name in names])
+        for checkpoint in ("base", "tuned")
+        if (scores := facts.record.scores.get(checkpoint)) is not None and _are_comparable(scores, tuned)
+    ]
+    is_merged = facts.kind == "model" and bool(facts.record.settings.get("use_peft"))
+    text = (
+        f"In % ± standard error, on {_link(facts.scored_name, facts.sources.scored.id, 'datasets/')}, "
+        f"split `{tuned['split']}`; {generation_settings(tuned)}; {tuned['date']}."
+    )
+    text += " The adapter was measured before it was merged." if is_merged else ""
+    return "\n".join(["## Results", "", text, "", *header, *rows])
+
+
+def _score_row(checkpoint: str, rates: Sequence[Rate]) -> str:
+    cells = [f"{100 * rate.fraction:.1f} ± {100 * rate.standard_error:.1f}" if rate.count else "-" for rate in rates]
+    return f"| {checkpoint} | {' | '.join(cells)} | {rates[0].count} |"
+
+
+def _are_comparable(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return all(first.get(key) == second.get(key) for key in COMPARED_KEYS)
+
+
+def _cost(facts: CardFacts) -> str:
+    state, environment = facts.record.state, facts.record.environment
+    if state is None:
+        return ""
+    summary = next((entry for entry in reversed(state.log_history) if "train_runtime" in entry), {})
+    tokens = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+    figures = {
+        "optimizer steps": f"{state.global_step:,}",
+        "epochs": f"{state.epoch:g}" if state.epoch is not None else None,
+        "tokens": f"{tokens[-1]:,.0f}" if tokens else None,
+        "seconds (of the last start)": f"{summary['train_runtime']:,.0f}" if summary else None,
+        "processes and device": f"{environment['num_processes']} x {environment['device']}" if environment else None,
+    }
+    rows = [f"| {name} | {value} |" for name, value in figures.items() if value is not None]
+    return "\n".join(["## Training cost", "", "| | |", "|---|---|", *rows])
+
+
+def _loading(facts: CardFacts) -> str:
+    if facts.kind == "model":
+        loader, imports = "AutoModelForCausalLM", "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    else:
+        loader = "AutoPeftModelForCausalLM"
+        imports = "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer"
+    code = (
+        f"```python\n{imports}\n\n"
+        f'model = {loader}.from_pretrained("{facts.repo_id}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{facts.repo_id}")\n```'
+    )
+    return "\n\n".join(["## How to load", code, _serving(facts)])
+
+
+def _serving(facts: CardFacts) -> str:
+    if facts.kind == "model":
+        return f"```bash\nvllm serve {facts.repo_id}\n```"
+    if not isinstance(facts.vllm_rank, int):
+        return f"This is {facts.vllm_rank} To serve it, merge it into its base (`llm-jepa merge`)."
+    revision = f" --revision {facts.sources.base_revision}" if facts.sources.base_revision else ""
+    return (
+        f"```bash\nvllm serve {facts.sources.base.id}{revision} --enable-lora --max-lora-rank {facts.vllm_rank} "
+        f"--lora-modules {facts.name}={facts.repo_id}\n```"
+    )
+
+
+def _cell(value: Any) -> str:
+    values: Sequence[Any] = value if isinstance(value, list) else [value]
+    return ", ".join(f"`{str(item).lower() if isinstance(item, bool) else item}`" for item in values)
+
+
+def _link(name: str, hub_id: str | None, prefix: str = "") -> str:
+    return f"`{name}`" if hub_id is None else f"[{hub_id}](/{prefix}{hub_id})"
