@@ -1,1 +1,1 @@
-"""Models scored on held-out rows, and their embeddings looked at. Imports `models`, `data` and `scoring`."""
+"""Scores models on held-out rows, and measures their embeddings. Imports `models`, `data` and `scoring`."""

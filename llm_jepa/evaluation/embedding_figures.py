@@ -1,4 +1,4 @@
-"""Pictures of embeddings: where sources and targets lie, before and after training."""
+"""Plots the embeddings of sources and targets before and after training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ JOINED_PAIRS = 50
 
 
 def draw_maps(embeddings: Sequence[Embeddings], path: Path) -> None:
-    """PCA above and t-SNE below, one column for each model; lines join the first pairs. Written as SVG."""
+    """Write an SVG with PCA above and t-SNE below, one column for each checkpoint; lines join the first pairs."""
     figure = Figure(figsize=(5 * len(embeddings), 9), layout="constrained")
     grid = figure.subplots(2, len(embeddings), squeeze=False)
     for column, one in enumerate(embeddings):

@@ -16,16 +16,19 @@ from llm_jepa.models.stop_tokens import stop_token_ids
 
 Message = dict[str, str]
 Prompt = str | list[Message]
-"""A plain text, or the messages of a chat up to the turn that is to be generated."""
+"""A plain text, or the chat messages before the turn to generate."""
 GenerateBatch = Callable[[list[list[int]]], list[list[int]]]
+"""Token ids of the prompts of a batch -> new token ids of each."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote after one prompt.
+    """What a model generated for one prompt.
 
-    `text` is decoded without special tokens; `stopped` says whether a stop token ended it, rather than the
-    limit of new tokens; `num_tokens` counts the generated tokens, the stop token left out.
+    Attributes:
+        text: Decoded without special tokens.
+        stopped: Whether a stop token ended it, and not the limit of new tokens.
+        num_tokens: Generated tokens without the stop token.
     """
 
     text: str
@@ -34,11 +37,11 @@ class Completion:
 
 
 class Engine(ABC):
-    """What continues tokenised prompts greedily.
+    """Generates greedily from tokenised prompts.
 
     Attributes:
-        generation_config: Of the model; its stop tokens are honoured.
-        max_positions: How many positions the model can tell apart; None if its config sets no limit.
+        generation_config: The model's; its stop tokens are used.
+        max_positions: Longest sequence in tokens; None if the model's config sets no limit.
     """
 
     generation_config: GenerationConfig
@@ -48,11 +51,11 @@ class Engine(ABC):
     def generating(
         self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
     ) -> AbstractContextManager[GenerateBatch]:
-        """Within it, a function from the prompts of a batch to the new ids of each, up to a stop token at least."""
+        """A context that gives the function to generate with. It may generate on after a stop token."""
 
 
 class TransformersEngine(Engine):
-    """`generate` of transformers, with a KV cache, in the dtype and on the device of the model."""
+    """Generates with transformers' `generate` and a KV cache, in the model's dtype and on its device."""
 
     def __init__(self, model: PreTrainedModel | PeftModel):
         inner = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -65,7 +68,7 @@ class TransformersEngine(Engine):
     def generating(
         self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
     ) -> Iterator[GenerateBatch]:
-        """With the model in greedy generation, and afterwards as it was found."""
+        """Set the model to greedy generation, and restore it afterwards."""
         with _greedy(self.inner, tokenizer, stop_ids, max_new_tokens):
             yield partial(_generate, self.model)
 
@@ -80,21 +83,21 @@ def generate_completions(
     template_kwargs: Sequence[Mapping[str, Any]] | None = None,
     finished: Mapping[int, Completion] | None = None,
 ) -> list[Completion]:
-    """Complete every prompt greedily, by transformers or by another engine.
+    """Complete every prompt greedily, with transformers or another engine.
 
-    Prompts of like length share a batch; the order of the result is that of `prompts`. Sampling settings and penalties
-    of the model's generation config are left aside; its stop tokens are honoured, beside the tokenizer's.
-    Model and tokenizer are left as they were found.
+    Prompts of similar length share a batch; the result has the order of `prompts`. The stop tokens of the model's
+    generation config and of the tokenizer are used; sampling settings and penalties are ignored. Model and tokenizer
+    are restored afterwards.
 
     Parameters:
-        prompts: Chat messages are rendered by the chat template, up to where the assistant's turn begins; a
-            plain string is tokenised as it is.
+        prompts: Chat messages are rendered by the chat template up to the start of the assistant's turn; a plain
+            string is tokenised unchanged.
         max_new_tokens: Limit of generated tokens per prompt, the stop token included.
-        batch_size: Prompts that are handed to the engine at once.
-        progress: Called after each batch with its completions, by the number of their prompt.
-        template_kwargs: For each prompt, what else its chat template gets (`tools`, `enable_thinking`).
-        finished: Completions that are known. Batches are composed as without them, since a model may write something
-            else in other company, and left out where all of their prompts are finished.
+        batch_size: Prompts per call of the engine.
+        progress: Called after each batch with its completions, by prompt index.
+        template_kwargs: For each prompt, further arguments of its chat template (`tools`, `enable_thinking`).
+        finished: Known completions, by prompt index. They do not change how batches are composed, since the other
+            prompts of a batch can change a completion; a batch is skipped if all of its prompts are finished.
 
     Raises:
         ValueError: A number is below 1, a prompt is empty, or a prompt leaves no room for `max_new_tokens`.
@@ -126,7 +129,7 @@ def generate_completions(
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwargs: Mapping[str, Any]) -> list[int]:
-    """The ids of a prompt, as training renders it."""
+    """Token ids of a prompt, rendered as in training."""
     if not isinstance(prompt, str):
         encoded = tokenizer.apply_chat_template(
             prompt, add_generation_prompt=True, return_dict=True, **template_kwargs
@@ -137,7 +140,7 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwarg
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The ids of a text that goes on. A stop token that the tokenizer appends is taken off."""
+    """Token ids of a text to be continued, without a stop token that the tokenizer appends."""
     ids: list[int] = tokenizer(text)["input_ids"]
     if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
         return ids[:-1]
@@ -145,7 +148,7 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def position_limit(model: PreTrainedModel | PeftModel) -> int | None:
-    """How many positions a model can tell apart; None if its config sets no limit."""
+    """Longest sequence of a model in tokens; None if its config sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
@@ -164,10 +167,10 @@ def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -
 def _greedy(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
 ) -> Iterator[None]:
-    """Put the model into greedy generation for a while.
+    """Set the model to greedy generation within the context.
 
-    The generation config is replaced, not passed to `generate`, which would fill what a passed one leaves
-    open from the model's own: sampling temperatures, repetition penalties.
+    The generation config is replaced and not passed to `generate`, which would add the model's own sampling
+    temperatures and repetition penalties to a passed one.
     """
     pad_id = stop_ids[0] if tokenizer.pad_token_id is None and stop_ids else tokenizer.pad_token_id
     generation_config, training = model.generation_config, model.training
@@ -187,7 +190,7 @@ def _greedy(
 
 
 def _generate(model: PreTrainedModel | PeftModel, prompt_ids: list[list[int]]) -> list[list[int]]:
-    """One batch through `generate`: the new ids of each prompt, with padding after a stop token."""
+    """The new token ids of each prompt of a batch, padded after a stop token."""
     rows = [torch.tensor(ids) for ids in prompt_ids]
     masks = [torch.ones_like(row) for row in rows]
     input_ids_BL, attention_mask_BL = (

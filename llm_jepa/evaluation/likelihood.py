@@ -22,20 +22,20 @@ def choice_likelihoods(
     progress: Callable[[int], None] | None = None,
     template_kwargs: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[ChoiceLikelihoods]:
-    """For each prompt the log-probabilities of its choices (nats, summed over tokens, in float32).
+    """The log-probabilities of each prompt's choices (nats, summed over tokens, in float32).
 
-    A choice is scored without the stop token after it. White space that ends the rendered prompt is scored with the
-    choice, as lm-eval does, since a tokenizer may join it with the choice's first letters.
+    No stop token is scored after a choice. White space at the end of the rendered prompt is scored with the choice, as
+    in lm-eval, since a tokenizer may join it with the choice's first letters.
 
     Parameters:
         prompts: Chat messages or plain texts, as for `generate_completions`.
-        choices: For each prompt the texts that may follow.
-        batch_size: Choices at once; those of like length share a batch.
-        progress: Called after each batch with the number of choices that it scored.
-        template_kwargs: For each prompt, what else its chat template gets.
+        choices: For each prompt, the texts to score.
+        batch_size: Choices per batch; those of similar length share one.
+        progress: Called after each batch with its number of choices.
+        template_kwargs: For each prompt, further arguments of its chat template.
 
     Raises:
-        ValueError: A prompt or a choice is empty, or both together exceed the positions of the model.
+        ValueError: A prompt or a choice is empty, or both together exceed the model's positions.
     """
     if template_kwargs is None:
         template_kwargs = [{}] * len(prompts)
@@ -68,7 +68,7 @@ def choice_likelihoods(
 def _tokenise(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, choice: str, template_kwargs: Mapping[str, Any]
 ) -> tuple[list[int], int]:
-    """The ids of prompt and choice, and how many of the last ones are scored."""
+    """Token ids of prompt and choice, and how many of the last ones are scored."""
     if isinstance(prompt, str):
         given_ids, ids = text_ids(tokenizer, prompt.rstrip()), text_ids(tokenizer, prompt + choice)
     else:
@@ -79,7 +79,7 @@ def _tokenise(
         )
     num_scored = len(ids) - len(given_ids)
     if not given_ids or not choice.strip() or num_scored < 1:
-        raise ValueError(f"The choice {choice!r} after a prompt of {len(given_ids)} tokens: neither may be empty.")
+        raise ValueError(f"The choice {choice!r} follows a prompt of {len(given_ids)} tokens. Neither may be empty.")
     return ids, num_scored
 
 
@@ -94,7 +94,7 @@ def _check_lengths(sequences: Sequence[tuple[list[int], int]], max_positions: in
 
 @torch.no_grad()
 def _score(model: PreTrainedModel | PeftModel, batch: Sequence[tuple[list[int], int]]) -> list[float]:
-    """The summed log-probabilities of the last ids of each row, padded on the right."""
+    """The summed log-probability of each row's scored ids; rows are padded on the right."""
     rows = [torch.tensor(ids) for ids, _ in batch]
     input_ids_BL = pad_sequence(rows, batch_first=True).to(model.device)
     mask_BL = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(model.device)
@@ -103,7 +103,7 @@ def _score(model: PreTrainedModel | PeftModel, batch: Sequence[tuple[list[int], 
 
 
 def _sum_log_probs(logits_LV: Tensor, ids: list[int], num_scored: int) -> float:
-    """Of ids [p0 p1 c0 c1] with two scored: logits at p1 predict c0, those at c0 predict c1."""
+    """Example: ids [p0 p1 c0 c1] with two scored; the logits at p1 predict c0, those at c0 predict c1."""
     end = len(ids)
     log_prob_CV = logits_LV[end - num_scored - 1 : end - 1].float().log_softmax(-1)
     scored_C1 = torch.tensor(ids[end - num_scored :], device=logits_LV.device)[:, None]

@@ -1,4 +1,4 @@
-"""What has been generated so far, batch by batch, so that an interrupted evaluation goes on where it stopped."""
+"""Stores completions batch by batch, so that an interrupted evaluation resumes where it stopped."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from llm_jepa.evaluation.generation import Completion
 
 
 class PredictionLog:
-    """A JSONL file of completions, appended to after each batch and removed when all are there.
+    """A JSONL file of completions: appended to after each batch, removed when all are finished.
 
     Args:
-        path: The file; its first line identifies what is generated.
-        identity: Everything that decides what is written: model, prompts, limits, batch size. A file of another
-            identity is begun anew.
+        path: The file. Its first line is a hash of `identity`.
+        identity: Everything that affects the completions: model, prompts, limits, batch size. A file with another
+            identity is overwritten.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]):
@@ -28,13 +28,13 @@ class PredictionLog:
             path.write_text(json.dumps({"key": self._key}) + "\n", encoding="utf-8")
 
     def append(self, completions: Mapping[int, Completion]) -> None:
-        """Add the completions of one batch, by the number of their prompt."""
+        """Add the completions of one batch, by prompt index."""
         lines = [json.dumps({"index": i, **asdict(one)}, ensure_ascii=False) for i, one in completions.items()]
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines))
 
     def remove(self) -> None:
-        """All is generated and kept elsewhere."""
+        """Delete the file, once all completions are stored elsewhere."""
         self.path.unlink()
 
     def _read(self) -> dict[int, Completion]:
@@ -47,13 +47,13 @@ class PredictionLog:
 
 
 def weights_identity(location: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the weights in a local directory; nothing of a Hub id, whose revision says it."""
+    """Names, sizes and times of the weights in a local directory; empty for a Hub id, which has a revision."""
     files = sorted(Path(location).glob("*.safetensors")) if Path(location).is_dir() else []
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def _whole_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
-    """Parsed lines up to the first that a kill has cut off."""
+    """Parsed lines, up to the first one that a kill truncated."""
     rows = []
     for line in lines:
         try:

@@ -1,7 +1,7 @@
-"""A look inside: the embeddings of both views of held-out rows, before and after training.
+"""Measures the embeddings of both views of held-out rows, before and after training.
 
-A view is encoded as in training, without predictor tokens, which are no part of a shipped model: its embedding is the
-last layer's hidden state at its last content token.
+A view is encoded as in training, but without predictor tokens, which a shipped model does not have. Its embedding is
+the last layer's hidden state at its last content token.
 
 Legend: N rows, D the model's width.
 """
@@ -38,7 +38,7 @@ Progress = Callable[[Checkpoint, int], None]
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Both views of the same rows, by one model: float32 on the CPU."""
+    """Embeddings of both views of the same rows by one checkpoint, in float32 on the CPU."""
 
     checkpoint: Checkpoint
     source_ND: Tensor
@@ -48,13 +48,13 @@ class Embeddings:
 def view_sequences(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int | None
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids of the sources and of the targets of the recipe's held-out rows.
+    """Token ids of the sources and targets of the recipe's held-out rows.
 
     Raises:
         ValueError: `max_rows` is below 4, or the rows cannot be loaded or have no views.
     """
     if max_rows is not None and max_rows < 4:
-        raise ValueError(f"`max_rows` is {max_rows}; a look at the embeddings needs at least 4 rows.")
+        raise ValueError(f"`max_rows` is {max_rows}; the figures need at least 4 rows.")
     dataset = load_split(recipe.script, recipe.script.dataset_test_split)
     if is_tokenised(dataset):
         return _columns(dataset, max_rows)
@@ -80,7 +80,7 @@ def embed_checkpoints(
     tokenizer: PreTrainedTokenizerBase,
     progress: Progress,
 ) -> Iterator[Embeddings]:
-    """The embeddings of one checkpoint after the other."""
+    """Yield the embeddings of each checkpoint."""
     for checkpoint, _, model in load_checkpoints(recipe, checkpoints, len(tokenizer)):
         model.eval()
         inner = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -97,7 +97,7 @@ def embed_checkpoints(
 
 @torch.no_grad()
 def encode(model: PreTrainedModel, token_ids: list[list[int]], pad_token_id: int) -> Tensor:
-    """Last layer's hidden state at the last token of each sequence: embedding_ND, float32 on the CPU."""
+    """The last layer's hidden state at the last token of each sequence: embedding_ND, float32 on the CPU."""
     examples = [Example(TokenSequence(tuple(ids), (0,) * len(ids)), (), ()) for ids in token_ids]
     batch: Batch = RowsLayout(pad_token_id).lay_out(examples)
     input_ids_RL, ends_RL = batch.input_ids_RL.to(model.device), batch.subtree_ends_RL.to(model.device)
@@ -107,7 +107,7 @@ def encode(model: PreTrainedModel, token_ids: list[list[int]], pad_token_id: int
 
 
 def describe(source_ND: Tensor, target_ND: Tensor) -> dict[str, Any]:
-    """Figures of one model's embeddings; see `llm_jepa.objectives.diagnostics`."""
+    """Figures of one checkpoint's embeddings; see `llm_jepa.objectives.diagnostics`."""
     singular_values = singular_values_of_difference(source_ND, target_ND)
     return {
         "paired_cosine": paired_cosine(source_ND, target_ND).item(),
@@ -123,7 +123,9 @@ def describe(source_ND: Tensor, target_ND: Tensor) -> dict[str, Any]:
 def _columns(dataset: Any, max_rows: int | None) -> tuple[list[list[int]], list[list[int]]]:
     rows = list(dataset.take(max_rows)) if max_rows is not None else list(dataset)
     if not {"source_ids", "target_ids"} <= rows[0].keys():
-        raise ValueError("Pre-tokenised rows need the columns `source_ids` and `target_ids` to be looked at.")
+        raise ValueError(
+            "The rows are pre-tokenised and lack the columns `source_ids` and `target_ids`. Add them, or give texts."
+        )
     return [row["source_ids"] for row in rows], [row["target_ids"] for row in rows]
 
 

