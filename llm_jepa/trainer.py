@@ -13,6 +13,7 @@ from accelerate.utils import DistributedType
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.compute.flops import model_size
 from llm_jepa.config import JEPAConfig
@@ -43,7 +44,6 @@ from llm_jepa.objectives.predictor import (
 )
 from llm_jepa.objectives.view_forward import ForwardRecorder, ViewForward
 from llm_jepa.training.refusals import (
-    keep_batches_whole,
     refuse_arguments,
     refuse_attention,
     refuse_device,
@@ -51,6 +51,7 @@ from llm_jepa.training.refusals import (
     refuse_lonely_rows,
     refuse_model,
     refuse_parallelism,
+    refuse_settings,
     refuse_trained_tokens,
 )
 from llm_jepa.training.resumable import ResumableTrainer
@@ -104,7 +105,9 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
         if not isinstance(args, JEPAConfig):
             raise ValueError(f"`args` is {type(args).__name__}; JEPATrainer takes a JEPAConfig.")
         refuse_arguments(args, data_collator, kwargs)
-        keep_batches_whole(args)
+        refuse_settings(args)
+        assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
+        args.accelerator_config.dispatch_batches = False  # a dispatched batch is cut up along the first dimension
         if isinstance(model, str):
             model = resolve_model(model, init_revision(args))
         if args.from_scratch:
@@ -122,7 +125,7 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
         is_half = args.bf16 or args.fp16
-        self.throughput = Throughput(
+        self.throughput: Throughput = Throughput(
             model_size(self.accelerator.unwrap_model(self.model)), known_peak(args.device, is_half)
         )
         self.add_callback(self.throughput)

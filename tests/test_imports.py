@@ -11,6 +11,7 @@ ORDER = [
     "experiments",
     "planning",
     "train",
+    "preflight",
     "inspection",
     "evaluation",
     "trainer",

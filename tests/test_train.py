@@ -18,17 +18,12 @@ from transformers import AutoModelForCausalLM
 
 from llm_jepa.entry import MISTAKE_STATUS, entry_point
 from llm_jepa.recipe import Recipe, parse_recipe
+from llm_jepa.runs.output_directory import output_directory_lock
+from llm_jepa.runs.record import RECIPE_FILE
 from llm_jepa.settings.reading import read_settings
-from llm_jepa.train import (
-    RECIPE_FILE,
-    alone_in,
-    check_deepspeed,
-    check_launch,
-    check_output_directory,
-    main,
-    train,
-)
-from llm_jepa.training.checkpoints import checkpoint_to_resume
+from llm_jepa.train import main, train
+from llm_jepa.training.checkpoints import check_resume, checkpoint_to_resume
+from llm_jepa.training.launch import check_deepspeed, check_distributed_type, check_processes
 from llm_jepa.training.refusals import refuse_few_rows
 from tests.tiny import PAIRS, save_tiny_model
 
@@ -165,7 +160,7 @@ def test_an_output_directory_of_other_settings_is_refused_and_untouched(inputs):
 
 
 def test_a_second_run_in_the_same_directory_is_refused(inputs):
-    with alone_in(Path("out"), True):
+    with output_directory_lock(Path("out"), True):
         with pytest.raises(ValueError, match="Another run is training in `output_dir"):
             train(read(inputs, output_dir="out"))
         assert [path.name for path in Path("out").iterdir()] == ["run.lock"]
@@ -186,27 +181,6 @@ def test_a_checkpoint_of_another_recipe_is_refused_and_nothing_is_written(inputs
     assert not Path("other").exists()
     train(read(inputs, **given))
     assert (Path("other") / "trainer_state.json").is_file()
-
-
-def test_an_output_directory_that_holds_something_else_is_refused(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="is not empty and holds no run"):
-        check_output_directory(tmp_path, {})
-    with pytest.raises(ValueError, match="is a file"):
-        check_output_directory(tmp_path / "thesis.tex", {})
-
-
-def test_an_output_directory_may_be_absent_empty_or_differ_in_what_training_does_not_read(tmp_path):
-    settings = {"seed": 1, "logging_steps": 5.0}
-    check_output_directory(tmp_path / "absent", settings)
-    check_output_directory(tmp_path, settings)
-    (tmp_path / RECIPE_FILE).write_text("seed: 1\nreport_to: trackio\nrun_name: first\n")
-    check_output_directory(tmp_path, settings)
-    check_output_directory(tmp_path, settings | {"task": "regex", "dataset_test_split": "train[90%:]"})
-    with pytest.raises(ValueError, match="`seed` is 1 there and 2 here"):
-        check_output_directory(tmp_path, {"seed": 2})
-    with pytest.raises(ValueError, match="`dataset_test_split` is not given there and 'dev' here"):
-        check_output_directory(tmp_path, settings | {"eval_strategy": "epoch", "dataset_test_split": "dev"})
 
 
 def test_a_complete_run_is_not_run_again(inputs, caplog):
@@ -287,10 +261,10 @@ def test_processes_that_do_not_work_together_are_refused(inputs, monkeypatch):
     with monkeypatch.context() as environment:
         environment.setenv("WORLD_SIZE", "2")
         with pytest.raises(ValueError, match="started 2 processes that do not work together: each sees 1"):
-            check_launch(accelerator)
+            check_processes(accelerator.num_processes)
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(ValueError, match="asks for DEEPSPEED, and training would run as NO"):
-        check_launch(accelerator)
+    with pytest.raises(ValueError, match="asks for DEEPSPEED, but training would run as NO"):
+        check_distributed_type(accelerator)
 
 
 def test_the_launcher_settings_for_gpus_are_the_tested_ones():
@@ -312,11 +286,11 @@ def test_a_checkpoint_of_other_processes_is_refused(inputs, monkeypatch):
     with monkeypatch.context() as environment:
         environment.setenv("WORLD_SIZE", "2")
         with pytest.raises(ValueError, match="was saved by 1 processes, and 2 are to go on from it"):
-            checkpoint_to_resume(args)
+            check_resume(args)
     for rank in range(4):
         (checkpoint / f"rng_state_{rank}.pth").touch()
     with pytest.raises(ValueError, match="was saved by 4 processes, and 1 are to go on from it"):
-        checkpoint_to_resume(parse_recipe([str(path), f"--resume_from_checkpoint={checkpoint}"]).training)
+        check_resume(parse_recipe([str(path), f"--resume_from_checkpoint={checkpoint}"]).training)
 
 
 def test_more_processes_than_rows_are_refused():

@@ -8,7 +8,7 @@ from datasets import Dataset
 from peft import LoraConfig
 
 from llm_jepa import JEPAConfig, JEPATrainer
-from llm_jepa.train import leave
+from llm_jepa.training.launch import destroy_process_group
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 
@@ -44,4 +44,4 @@ def train_tiny(output_dir: str, options: dict[str, Any]) -> None:
             "log": [entry for entry in trainer.state.log_history if "lm_loss" in entry],
         }
         Path(output_dir, "report.json").write_text(json.dumps(report))
-    leave(trainer)
+    destroy_process_group(trainer)

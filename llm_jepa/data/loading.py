@@ -16,12 +16,8 @@ from datasets.packaged_modules.csv.csv import CsvConfig
 from pandas.errors import ParserError
 from trl import ScriptArguments
 
+from llm_jepa.data.local_files import LOADERS, local_files
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
-
-LOADERS = {
-    ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
-}  # fmt: skip
-"""File name suffix -> loader of `datasets`. A local file is one split, `train`. Each line of a `.txt` is a row."""
 
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -41,7 +37,7 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
     Raises:
         ValueError: The data set or the split does not exist, the split has no rows, or a file cannot be read. The
             message names the file and line that is not JSON or not UTF-8. Only the first rows of a stream are checked;
-            see `check_text_files`.
+            see `stream_errors_explained`.
     """
     name = script.dataset_name
     if name is None:
@@ -52,10 +48,7 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
             "`dataset_streaming: false`."
         )
     path = Path(name).expanduser()
-    files = _local_files(path)
-    for file in files:
-        if file.stat().st_size == 0:
-            raise ValueError(f"`{file}` is empty.")
+    files = local_files(name)
     try:
         with _quiet_loaders():
             dataset = _load(script, name, split, path)
@@ -92,7 +85,7 @@ def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None
         ValueError: As `load_split`, for every row; or a line, or a `.json` file that is one document, is too large.
     """
     script = dataclasses.replace(script, dataset_streaming=True)
-    files = _local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
+    files = local_files(script.dataset_name) if script.dataset_name else []
     for file in files:
         if file.suffix in TEXT_SUFFIXES:
             for _ in islice(_limited_lines(file), None if max_rows is None else max_rows + 1):
@@ -106,14 +99,19 @@ def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None
         raise ValueError(f"`{script.dataset_name}` cannot be read further: {_reason(error)}") from error
 
 
-def check_text_files(script: ScriptArguments) -> None:
-    """Check local text files after a stream of them has failed.
+@contextmanager
+def stream_errors_explained(script: ScriptArguments) -> Iterator[None]:
+    """Name the file and the line that end a stream of local files.
 
     Raises:
-        ValueError: A line is not UTF-8 or not JSON; the message names the file and the line.
+        ValueError: A line is not UTF-8 or not JSON, in place of the loader's error.
     """
-    assert script.dataset_name is not None
-    _raise_for_unreadable_line(_local_files(Path(script.dataset_name).expanduser()))
+    try:
+        yield
+    except (UnicodeDecodeError, DatasetGenerationError):
+        assert script.dataset_name is not None
+        _raise_for_unreadable_line(local_files(script.dataset_name))
+        raise
 
 
 def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset | IterableDataset:
@@ -140,23 +138,6 @@ def _limited_lines(file: Path) -> Iterator[str]:
             "are read line by line."
         )
     return read_lines(file, MAX_DOCUMENT_BYTES)
-
-
-def _local_files(path: Path) -> list[Path]:
-    """The data files of a local data set; an empty list for a Hub id."""
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
-        if not files:
-            raise ValueError(f"The directory `{path}` has no file that ends in {', '.join(LOADERS)}.")
-        return [file for file in files if file.suffix != ".txt"] or files  # a `.txt` beside data files is a note
-    if path.is_file():
-        if path.suffix not in LOADERS:
-            raise ValueError(f"`{path}` must end in one of {', '.join(LOADERS)}.")
-        return [path]
-    looks_like_a_path = path.suffix in LOADERS or path.is_absolute() or len(path.parts) > 2
-    if looks_like_a_path:
-        raise ValueError(f"There is no file or directory `{path}` (looked in {Path.cwd()}).")
-    return []
 
 
 def _reason(error: Exception) -> str:

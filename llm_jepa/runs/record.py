@@ -11,16 +11,19 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from transformers import TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
+from typing import TYPE_CHECKING, Any
 
 from llm_jepa.files.atomic import write_atomically
+from llm_jepa.recipe import write_recipe
 from llm_jepa.settings.reading import read_settings
+
+if TYPE_CHECKING:
+    from transformers import TrainerState
 
 RECIPE_FILE = "recipe.yaml"
 """The resolved settings of the run."""
+STATE_FILE = "trainer_state.json"
+"""The trainer's state, written last: a directory that has it holds a complete run or checkpoint."""
 ENVIRONMENT_FILE = "environment.json"
 """Versions, device and number of processes of its training."""
 SCORES_FILE = "scores-{checkpoint}.json"
@@ -74,7 +77,7 @@ class RunRecord:
     """What is known of a run; `scores` is checkpoint -> the content of its scores file. What is not there is empty."""
 
     settings: dict[str, Any]
-    state: TrainerState | None
+    state: "TrainerState | None"
     environment: dict[str, Any]
     scores: dict[str, dict[str, Any]]
 
@@ -87,7 +90,7 @@ def read_run(directory: Path) -> RunRecord:
     """
     if (directory / RUN_FOLDER / RECIPE_FILE).is_file():
         directory = directory / RUN_FOLDER
-    recipe, state = directory / RECIPE_FILE, directory / TRAINER_STATE_NAME
+    recipe, state = directory / RECIPE_FILE, directory / STATE_FILE
     return RunRecord(
         settings=read_settings(recipe) if recipe.is_file() else {},
         state=_read_state(state),
@@ -101,10 +104,25 @@ def copy_run(directory: Path, merged: Path) -> None:
     if not (directory / RECIPE_FILE).is_file():
         return
     (merged / RUN_FOLDER).mkdir()
-    paths = (directory / name for name in (RECIPE_FILE, TRAINER_STATE_NAME, ENVIRONMENT_FILE))
+    paths = (directory / name for name in (RECIPE_FILE, STATE_FILE, ENVIRONMENT_FILE))
     for path in (*paths, *_scores_files(directory).values()):
         if path.is_file():
             shutil.copyfile(path, merged / RUN_FOLDER / path.name)
+
+
+def record_start(
+    directory: Path, settings: Mapping[str, Any], device: str, num_processes: int, base_origin: str | None
+) -> None:
+    """Record the recipe and the environment of a run that begins; from now on it is not complete.
+
+    Args:
+        device: Name of the device that it trains on.
+        base_origin: Where the base's weights come from, if known.
+    """
+    public = {key: value for key, value in settings.items() if key not in SECRET_KEYS}
+    write_recipe(public, directory / RECIPE_FILE)
+    write_environment(directory, settings, device, num_processes, base_origin)
+    (directory / STATE_FILE).unlink(missing_ok=True)
 
 
 def write_environment(
@@ -150,7 +168,9 @@ def _scores_files(directory: Path) -> dict[str, Path]:
     return found
 
 
-def _read_state(path: Path) -> TrainerState | None:
+def _read_state(path: Path) -> "TrainerState | None":
+    from transformers import TrainerState  # imports torch, which takes seconds
+
     return TrainerState(**read_json(path)) if path.is_file() else None
 
 

@@ -55,11 +55,6 @@ def is_whole(checkpoint: Path) -> bool:
     return all(file.is_file() and file.stat().st_size == sizes[name] for name, file in files.items())
 
 
-def is_complete(output_dir: Path) -> bool:
-    """Whether a run ended here, its model saved: the trainer's state is written after it."""
-    return _json(output_dir / TRAINER_STATE_NAME) is not None
-
-
 def last_whole(output_dir: Path) -> Path | None:
     """The whole checkpoint of the most steps, if there is one."""
     whole = {step: path for step, path in _checkpoints(output_dir).items() if is_whole(path)}
@@ -79,28 +74,30 @@ def remove_torn(output_dir: Path) -> None:
 
 
 def checkpoint_to_resume(args: JEPAConfig) -> str | None:
-    """The checkpoint that was asked for, else the last whole one of the output directory, if there is one.
+    """The checkpoint that the recipe names, else the last whole one of the output directory, else None."""
+    if args.resume_from_checkpoint is not None:
+        return args.resume_from_checkpoint
+    checkpoint = None if args.save_only_model else last_whole(Path(str(args.output_dir)))
+    return None if checkpoint is None else str(checkpoint)
+
+
+def check_resume(args: JEPAConfig) -> None:
+    """Check that training can go on from `checkpoint_to_resume`.
 
     Raises:
-        ValueError: The one that was asked for is not whole, or the run cannot go on from it in these processes.
+        ValueError: The checkpoint that the recipe names is not whole, those of the output directory hold weights
+            alone, or other processes have saved it.
     """
-    assert args.output_dir is not None
-    if args.resume_from_checkpoint is not None:
-        checkpoint: Path | None = Path(args.resume_from_checkpoint)
-        if not is_whole(Path(args.resume_from_checkpoint)):
-            raise ValueError(
-                f"`resume_from_checkpoint: {checkpoint}` is no checkpoint, or not whole. Leave the key out to go on "
-                "from the last whole one of `output_dir`."
-            )
-    elif args.save_only_model:
-        _refuse_weights_alone(Path(args.output_dir))
-        return None
-    else:
-        checkpoint = last_whole(Path(args.output_dir))
-    if checkpoint is None:
-        return None
-    _check_world_size(checkpoint)
-    return str(checkpoint)
+    given, checkpoint = args.resume_from_checkpoint, checkpoint_to_resume(args)
+    if given is not None and not is_whole(Path(given)):
+        raise ValueError(
+            f"`resume_from_checkpoint: {given}` is no checkpoint, or not whole. Leave the key out to go on from the "
+            "last whole one of `output_dir`."
+        )
+    if given is None and args.save_only_model:
+        _refuse_weights_alone(Path(str(args.output_dir)))
+    if checkpoint is not None:
+        _check_world_size(Path(checkpoint))
 
 
 @contextmanager

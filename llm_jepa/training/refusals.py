@@ -19,6 +19,22 @@ TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
 """Those that the extra `trackers` installs."""
 
 
+def refuse_settings(args: JEPAConfig) -> None:
+    """Refuse settings that this installation or the trainer cannot honour.
+
+    Raises:
+        ValueError: `report_to` names a tracker that is unknown or not installed, or `dispatch_batches` is true.
+    """
+    assert isinstance(args.report_to, list), "TrainingArguments makes it one"
+    _refuse_trackers(args.report_to)
+    assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
+    if args.accelerator_config.dispatch_batches:
+        raise ValueError(
+            "`dispatch_batches: true` cuts one batch up for several processes, and with it the rows of its views. "
+            "Leave it off; every process then reads batches of its own."
+        )
+
+
 def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: dict[str, Any]) -> None:
     """Arguments of `SFTTrainer` that a JEPA run has no use for.
 
@@ -36,8 +52,6 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
         raise ValueError(
             "`from_scratch` has random weights, which are not quantised; leave `quantization_config` out."
         )
-    assert isinstance(args.report_to, list), "TrainingArguments makes it one"
-    _refuse_trackers(args.report_to)
     if args.jepa_weight == 0:
         return
     if kwargs.get("compute_loss_func") is not None:
@@ -64,21 +78,6 @@ def _refuse_trackers(names: Sequence[str]) -> None:
             f"`report_to: {', '.join(missing)}` names a tracker that is not installed. Install it, or all of "
             f"{', '.join(TRACKERS)} with `pip install 'llm-jepa[trackers]'`, or set `report_to: none`."
         )
-
-
-def keep_batches_whole(args: JEPAConfig) -> None:
-    """Have every process read batches of its own: a dispatched batch is cut up by its first dimension.
-
-    Raises:
-        ValueError: `dispatch_batches` is asked for.
-    """
-    assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
-    if args.accelerator_config.dispatch_batches:
-        raise ValueError(
-            "`dispatch_batches: true` cuts one batch up for several processes, and with it the rows of its views. "
-            "Leave it off; every process then reads batches of its own."
-        )
-    args.accelerator_config.dispatch_batches = False
 
 
 def refuse_model(model: nn.Module) -> None:

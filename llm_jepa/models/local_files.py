@@ -1,0 +1,28 @@
+"""Whether a model on this machine is there."""
+
+from pathlib import Path
+
+MODEL_FILES = ("config.json", "adapter_config.json", "*.gguf")
+"""Of these, a model's or adapter's directory holds at least one."""
+
+
+def check_local_model(name_or_path: str) -> None:
+    """Check that a `model_name_or_path` that is a path holds a model; the name of a known model or a Hub id passes.
+
+    Raises:
+        ValueError: There is no such directory, or it holds no model.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        if not any(file for pattern in MODEL_FILES for file in path.glob(pattern)):
+            raise ValueError(
+                f"`model_name_or_path: {name_or_path}` holds no model: none of {', '.join(MODEL_FILES)}. Name a "
+                "model's directory, a Hub id, or a known model."
+            )
+        return
+    looks_like_a_path = path.is_absolute() or name_or_path.startswith(("~", ".")) or len(path.parts) > 2
+    if path.is_file() or looks_like_a_path:
+        raise ValueError(
+            f"`model_name_or_path: {name_or_path}` is no directory (looked in {Path.cwd()}). Name a model's "
+            "directory, a Hub id, or a known model."
+        )

@@ -1,0 +1,57 @@
+"""A recipe that cannot be trained is refused before any work, and the Hub is asked last."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llm_jepa.preflight import check_recipe
+from llm_jepa.recipe import parse_recipe
+from tests.evaluation.test_run import save_recipe
+from tests.tiny import PAIRS, save_tiny_model
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    """A recipe that can be trained but not published: its base is on this machine alone."""
+    save_tiny_model(tmp_path / "model")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+    return save_recipe(tmp_path, use_peft=True, push_to_hub=True, hub_model_id="team/trained")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--output_dir={}/recipe.yaml", "is a file. Name a directory"),
+        ("--resume_from_checkpoint={}/none", "is no checkpoint, or not whole"),
+        ("--dataset_name={}/rows.jsonl", "There is no file or directory `.*rows.jsonl`"),
+        ("--dataset_name={}/empty", "has no file that ends in"),
+        ("--model_name_or_path={}/none", "`model_name_or_path: .*none` is no directory"),
+        ("--model_name_or_path={}/data", "`model_name_or_path: .*data` holds no model: none of config.json"),
+        ("--report_to=nothing", "`report_to: nothing` names no tracker"),
+        ('--accelerator_config={{"dispatch_batches": true}}', "`dispatch_batches: true` cuts one batch up"),
+    ],
+)
+def test_what_this_machine_can_tell_is_refused_without_asking_the_hub(hub, recipe, override, message):
+    before = sorted(recipe.parent.rglob("*"))
+    with pytest.raises(ValueError, match=message):
+        check_recipe(parse_recipe([str(recipe), override.format(recipe.parent)]))
+    assert hub.calls == []
+    assert sorted(recipe.parent.rglob("*")) == before
+
+
+def test_the_launcher_is_checked_before_the_hub_is_asked(hub, recipe, monkeypatch):
+    read = parse_recipe([str(recipe)])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="started 2 processes that do not work together"):
+        check_recipe(read)
+    assert hub.calls == []
+
+
+def test_what_could_not_be_published_is_refused_last(hub, recipe):
+    with pytest.raises(ValueError, match=r"base is .*, which is not on the Hub"):
+        check_recipe(parse_recipe([str(recipe)]))
+    assert hub.calls != []
+    check_recipe(parse_recipe([str(recipe), "--push_to_hub", "false"]))
