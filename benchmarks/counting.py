@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_jepa.compute.flops import ModelSize, StepCounts, step_flops
+from llm_jepa.layouts import LaidOut
 
 IGNORED_LABEL = -100
 
@@ -21,20 +22,18 @@ def count_step(inputs: dict[str, Any], is_dropped: bool) -> BatchCounts:
     """Count the batch that a trainer's `training_step` was given, TRL's own or one with views laid out.
 
     Args:
-        inputs: TRL's padded `input_ids`, `labels` and `attention_mask`; of `JEPATrainer` also `views` or, without
-            views, `conversations`, as `llm_jepa.layouts.collator` makes them.
+        inputs: TRL's padded `input_ids`, `labels` and `attention_mask`; of `JEPATrainer` also `laid_out` and, with
+            loss dropout, `laid_out_conversations`, as `llm_jepa.layouts.collator` makes them.
         is_dropped: Whether the step drops the JEPA term, and with it the views.
     """
     conversation_tokens = int(inputs["attention_mask"].sum())
     labelled_tokens = int((inputs["labels"][:, 1:] != IGNORED_LABEL).sum())
-    laid_out = inputs.get("conversations") if is_dropped or "views" not in inputs else inputs["views"]
+    laid_out: LaidOut | None = inputs.get("laid_out_conversations" if is_dropped else "laid_out")
     if laid_out is None:
         positions = inputs["input_ids"].numel()
         return BatchCounts(conversation_tokens, conversation_tokens, 0, labelled_tokens, positions)
-    batch, detached = laid_out["batch"], laid_out["detached"]
-    positions = batch["input_ids_RL"].numel() + (detached["input_ids_RL"].numel() if detached else 0)
-    detached_tokens = detached["num_tokens"] if detached else 0
-    return BatchCounts(conversation_tokens, batch["num_tokens"], detached_tokens, labelled_tokens, positions)
+    tokens, detached_tokens = laid_out.batch.num_tokens, laid_out.detached_tokens
+    return BatchCounts(conversation_tokens, tokens, detached_tokens, labelled_tokens, laid_out.num_positions)
 
 
 def floor(arm: Sequence[StepCounts], sft: Sequence[StepCounts], size: ModelSize) -> float:

@@ -200,11 +200,11 @@ class JEPATrainer(PublishingTrainer, ResumableTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss and, unless this step drops it, the JEPA term. In evaluation the LM loss alone."""
         row_index_N, spans = inputs.pop("row_index"), inputs.pop("spans", None)
-        conversations = inputs.pop("conversations", None)
+        conversations = inputs.pop("laid_out_conversations", None)
         drops_jepa = self._drops_jepa()
-        if conversations is not None and (spans is not None or drops_jepa):
-            inputs["views"] = conversations
-        has_jepa = "views" in inputs and not drops_jepa
+        if drops_jepa and conversations is not None:
+            inputs["laid_out"] = conversations
+        has_jepa = "laid_out" in inputs and not drops_jepa
         forward = ForwardRecorder(model)
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
         trl_loss, outputs = result if return_outputs else (result, None)

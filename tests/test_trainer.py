@@ -472,8 +472,8 @@ def test_padding_to_a_multiple_changes_no_loss(layout, tmp_path):
     logs = []
     for multiple in (None, 64):
         trainer = jepa_trainer(tmp_path, jepa_layout=layout, jepa_target="stop_gradient", pad_to_multiple_of=multiple)
-        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])["views"]
-        lengths = [batch[part]["input_ids_RL"].shape[1] for part in ("batch", "detached")]
+        laid_out = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])["laid_out"]
+        lengths = [part.input_ids_RL.shape[1] for part in (laid_out.batch, laid_out.detached)]
         assert multiple is None or [length % multiple for length in lengths] == [0, 0]
         trainer.train()
         logs.append(step_losses(trainer))

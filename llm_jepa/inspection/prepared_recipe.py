@@ -56,9 +56,8 @@ class PreparedRecipe:
     def inputs(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """What the model's forward gets of a micro-batch."""
         batch = self.collator(rows)
-        views = batch.get("views") or batch.get("conversations")
-        if views is not None:
-            return {"views": views}
+        if "laid_out" in batch:
+            return {"laid_out": batch["laid_out"]}
         return {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_jepa.data.views import IGNORED_LABEL, TokenSequence, with_predictor_tokens
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
-from llm_jepa.layouts import Batch, PackedLayout
+from llm_jepa.layouts import Batch, LaidOut, PackedLayout
 from llm_jepa.layouts.collator import JEPACollator
 from llm_jepa.layouts.masks import tree_mask
 from llm_jepa.recipe import Recipe
@@ -145,12 +145,8 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
 
 def _laid_out(row: dict, collator: JEPACollator) -> tuple[Batch | None, int]:
     """The row's own batch, and the tokens that are encoded without gradient."""
-    batch = collator([row])
-    views = batch.get("views") or batch.get("conversations")
-    if views is None:
-        return None, 0
-    detached = views["detached"]
-    return Batch(**views["batch"]), 0 if detached is None else Batch(**detached).num_tokens
+    laid_out: LaidOut | None = collator([row]).get("laid_out")
+    return (None, 0) if laid_out is None else (laid_out.batch, laid_out.detached_tokens)
 
 
 def _counts(rows: Dataset, collator: JEPACollator) -> dict[str, list[int]]:

@@ -5,8 +5,8 @@ S bounds of consecutive sequences: 0, then the end of each. P flat positions: ro
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -76,6 +76,14 @@ class Batch:
     cumulative_lengths_S: Tensor | None = None
     longest_tokens: int | None = None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with a function applied to each tensor."""
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = function(value) if isinstance(value, Tensor) else value
+        return Batch(**values)
+
     @property
     def unshared_form(self) -> MaskForm:
         """The mask form for sequences that share no tokens."""
@@ -93,6 +101,43 @@ class Batch:
             inputs |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), self.cumulative_lengths_S)
             inputs |= dict.fromkeys(("max_length_q", "max_length_k"), self.longest_tokens)
         return inputs
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """What the model computes of a micro-batch, with or without views.
+
+    It goes through a `DataLoader` like a tensor: torch calls `pin_memory`, accelerate calls `to`.
+
+    Attributes:
+        batch: Sequences that are computed with gradient: the conversations, and the views if there are any.
+        detached: Targets that are computed on their own, without gradient; None if there are none.
+    """
+
+    batch: Batch
+    detached: Batch | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "LaidOut":
+        """The same with a function applied to each tensor."""
+        return LaidOut(self.batch.map(function), None if self.detached is None else self.detached.map(function))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "LaidOut":
+        """The same on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "LaidOut":
+        """The same in page-locked memory."""
+        return self.map(Tensor.pin_memory)
+
+    @property
+    def detached_tokens(self) -> int:
+        """Tokens that are computed without gradient, padding left out."""
+        return 0 if self.detached is None else self.detached.num_tokens
+
+    @property
+    def num_positions(self) -> int:
+        """Positions that the backbone computes, padding and both forwards included."""
+        return sum(part.input_ids_RL.numel() for part in (self.batch, self.detached) if part is not None)
 
 
 class Layout(ABC):

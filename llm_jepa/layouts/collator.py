@@ -9,7 +9,7 @@ from transformers import DataCollator
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.rows import SPAN_COLUMNS
 from llm_jepa.data.views import TokenSequence, with_predictor_tokens
-from llm_jepa.layouts import Example, Layout, RowsLayout
+from llm_jepa.layouts import Example, LaidOut, Layout, RowsLayout
 
 TENSOR_COLUMNS = (
     "input_ids",
@@ -35,10 +35,10 @@ class JEPACollator:
 
     Returns (when called):
         TRL's batch with `row_index` and, unless the layout is None:
-        `views`: the fields of one `Batch`, and of a second one, `detached`, with the targets that are encoded without
-            gradient; for the objective `pair`.
-        `conversations`: the same without any view; for the other objectives and for steps that drop the JEPA term.
-        `spans`: `source_span_N2` and `target_span_N2` in the conversations, for the other objectives.
+        `laid_out`: what the model computes, a `LaidOut`. For the objective `pair` it holds the views; for the others
+            the conversations alone.
+        `laid_out_conversations`: the conversations alone, for steps that drop the JEPA term.
+        `spans`: `source_span_N2` and `target_span_N2` in the conversations, for the objectives other than `pair`.
     """
 
     conversation_collator: DataCollator
@@ -51,43 +51,46 @@ class JEPACollator:
         batch["row_index"] = torch.tensor([row["row_index"] for row in rows])
         if self.layout is None:
             return batch
-        is_pair = self.config.jepa_objective == "pair"
-        if is_pair:
-            batch["views"] = self._views(rows, self.layout)
+        if self.config.jepa_objective == "pair":
+            batch["laid_out"] = self._with_views(rows, self.layout)
         else:
+            batch["laid_out"] = _conversations(rows, self.layout)
             batch["spans"] = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
-        if self.config.jepa_dropout > 0 or not is_pair:
-            conversations = [Example(_plain(row["input_ids"]), row["labels"], ()) for row in rows]
-            batch["conversations"] = {"batch": vars(self.layout.unshared.lay_out(conversations)), "detached": None}
+        if self.config.jepa_dropout > 0:
+            batch["laid_out_conversations"] = _conversations(rows, self.layout)
         return batch
 
-    def _views(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
-        predicting, predicted = self._names()
+    def _with_views(self, rows: list[dict[str, Any]], layout: Layout) -> LaidOut:
+        predicting, predicted = self._view_names()
         k, position = self.config.num_predictor_tokens, self.config.predictor_position
         targets = [_plain(row[f"{predicted}_ids"]) for row in rows]
-        encodes_apart = self._encodes_targets_apart()
+        is_detached = self._targets_are_detached()
         examples = []
         for row, target in zip(rows, targets, strict=True):
             prediction = with_predictor_tokens(
                 row[f"{predicting}_ids"], row[f"{predicting}_start"], k, position, layout.pad_token_id
             )
-            views = (prediction,) if encodes_apart else (prediction, target)
+            views = (prediction,) if is_detached else (prediction, target)
             examples.append(Example(_plain(row["input_ids"]), row["labels"], views))
         detached = None
-        if encodes_apart:
-            detached = vars(layout.unshared.lay_out([Example(target, (), ()) for target in targets]))
-        return {"batch": vars(layout.lay_out(examples)), "detached": detached}
+        if is_detached:
+            detached = layout.unshared.lay_out([Example(target, (), ()) for target in targets])
+        return LaidOut(layout.lay_out(examples), detached)
 
-    def _names(self) -> tuple[str, str]:
+    def _view_names(self) -> tuple[str, str]:
         """Column stems of the predicting view and the predicted one."""
         return ("source", "target") if self.config.jepa_direction == "source_to_target" else ("target", "source")
 
-    def _encodes_targets_apart(self) -> bool:
-        """A target without gradient has a forward of its own, unless it is stored with the conversation anyway."""
+    def _targets_are_detached(self) -> bool:
+        """Whether targets have a forward of their own: without gradient, and not stored with the conversation."""
         if self.config.jepa_target == "online":
             return False
-        is_stored = self.config.jepa_source_view == "prefix" and self._names()[1] == "source"
+        is_stored = self.config.jepa_source_view == "prefix" and self._view_names()[1] == "source"
         return not (is_stored and not isinstance(self.layout, RowsLayout))
+
+
+def _conversations(rows: list[dict[str, Any]], layout: Layout) -> LaidOut:
+    return LaidOut(layout.unshared.lay_out([Example(_plain(row["input_ids"]), row["labels"], ()) for row in rows]))
 
 
 def _plain(token_ids: list[int]) -> TokenSequence:

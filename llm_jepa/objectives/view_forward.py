@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
-from llm_jepa.layouts import Batch
+from llm_jepa.layouts import Batch, LaidOut
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.objectives.predictor import PredictorTokens
 
@@ -46,7 +46,7 @@ class _Pass:
 
 
 class ViewForward:
-    """Teaches a model `model(..., views=..., fused_lm_head=True)`; every other call is as it was.
+    """Teaches a model `model(..., laid_out=..., fused_lm_head=True)`; every other call is as it was.
 
     Args:
         model: A causal LM that TRL has given its fused LM head.
@@ -81,37 +81,36 @@ class ViewForward:
 
     def _bind(self, model_class: type[PreTrainedModel]):
         @functools.wraps(model_class.forward)  # `generate` and PEFT look at the signature
-        def forward(model: PreTrainedModel, *args: Any, views: dict[str, Any] | None = None, **kwargs: Any):
-            if views is None or not kwargs.get("fused_lm_head"):
+        def forward(model: PreTrainedModel, *args: Any, laid_out: LaidOut | None = None, **kwargs: Any):
+            if laid_out is None or not kwargs.get("fused_lm_head"):
                 return self._fused_forward(*args, **kwargs)
-            return self(model, **views, output_router_logits=kwargs.get("output_router_logits", False))
+            return self(model, laid_out, kwargs.get("output_router_logits", False))
 
         return forward
 
     def __call__(
         self,
         model: PreTrainedModel,
-        batch: dict[str, Any],
-        detached: dict[str, Any] | None,
+        laid_out: LaidOut,
         output_router_logits: bool,
     ) -> ViewOutput:
-        """Run a batch, then, without gradient, the targets that are encoded on their own, if there are views."""
-        laid_out = Batch(**batch)
-        has_views = len(laid_out.view_readouts_VN) > 0
-        form = self.mask_form if has_views else laid_out.unshared_form
-        self._pass = _Pass(laid_out.backbone_inputs(form), laid_out)
+        """Compute the batch and, if it has views, the detached targets."""
+        batch = laid_out.batch
+        has_views = len(batch.view_readouts_VN) > 0
+        form = self.mask_form if has_views else batch.unshared_form
+        self._pass = _Pass(batch.backbone_inputs(form), batch)
         try:
             router = {"output_router_logits": True} if output_router_logits else {}
-            outputs = self._fused_forward(fused_lm_head=True, shift_labels=laid_out.label_ids_M[None], **router)
+            outputs = self._fused_forward(fused_lm_head=True, shift_labels=batch.label_ids_M[None], **router)
             hidden_PD = self._pass.hidden_PD
         finally:
             self._pass = None
         assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
         if not has_views:
-            hidden_RLD = hidden_PD.unflatten(0, laid_out.input_ids_RL.shape) if self.gives_hidden_states else None
+            hidden_RLD = hidden_PD.unflatten(0, batch.input_ids_RL.shape) if self.gives_hidden_states else None
             return ViewOutput(**outputs, hidden_RLD=hidden_RLD)
-        view_ND = [hidden_PD.index_select(0, readouts_N) for readouts_N in laid_out.view_readouts_VN]
-        target_ND = view_ND[1] if detached is None else _encode(model.base_model, Batch(**detached))
+        view_ND = [hidden_PD.index_select(0, readouts_N) for readouts_N in batch.view_readouts_VN]
+        target_ND = view_ND[1] if laid_out.detached is None else _encode(model.base_model, laid_out.detached)
         if self.stops_gradient:
             target_ND = target_ND.detach()
         return ViewOutput(**outputs, prediction_ND=view_ND[0], target_ND=target_ND)

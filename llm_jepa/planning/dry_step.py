@@ -13,7 +13,6 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import PreTrainedModel
@@ -21,6 +20,7 @@ from trl import get_peft_config
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
 
 from llm_jepa.compute.flops import active_expert_share
+from llm_jepa.layouts import LaidOut
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.loading import meta_model
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
@@ -152,7 +152,8 @@ class DryModel:
     def _ready(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         # A dispatch mode keeps checkpointing from stopping early, unlike in training, where it recomputes all as well.
         with predictor_registered(self.base, self.predictor), self.mode, set_checkpoint_early_stop(False):
-            yield tree_map_only(torch.Tensor, self.mode.from_tensor, inputs)
+            fake = self.mode.from_tensor
+            yield {name: one.map(fake) if isinstance(one, LaidOut) else fake(one) for name, one in inputs.items()}
         for parameter in self.model.parameters():
             parameter.grad = None
 

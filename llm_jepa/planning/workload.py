@@ -9,7 +9,7 @@ import numpy as np
 
 from llm_jepa.data.views import TokenSequence
 from llm_jepa.inspection.prepared_recipe import PreparedRecipe, prepare_recipe
-from llm_jepa.layouts import Batch, Example, RowsLayout
+from llm_jepa.layouts import Example, LaidOut, RowsLayout
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.memory import Launch, keeps_half_weights
 from llm_jepa.recipe import Recipe, build_recipe
@@ -62,7 +62,7 @@ class Workload:
         if self.recipe.training.jepa_weight > 0 or not self.scores_labels_only:
             return self.prepared.inputs(rows)
         examples = [Example(_sequence(row["input_ids"]), row["labels"], ()) for row in rows]
-        return {"views": {"batch": vars(RowsLayout(0).lay_out(examples)), "detached": None}}
+        return {"laid_out": LaidOut(RowsLayout(0).lay_out(examples))}
 
     @cached_property
     def model(self) -> DryModel:
@@ -82,12 +82,11 @@ class Workload:
         for batch in self.batches:
             inputs = self.inputs(batch)
             rows += len(batch)
-            if "views" not in inputs:
+            if "laid_out" not in inputs:
                 tokens += int(inputs["attention_mask"].sum())
                 continue
-            tokens += Batch(**inputs["views"]["batch"]).num_tokens
-            if inputs["views"]["detached"] is not None:
-                detached += Batch(**inputs["views"]["detached"]).num_tokens
+            tokens += inputs["laid_out"].batch.num_tokens
+            detached += inputs["laid_out"].detached_tokens
         return tokens / rows, detached / rows
 
     def longest_rows(self) -> list[dict[str, Any]]:
@@ -135,9 +134,9 @@ def _with_counted_attention(recipe: Recipe) -> Recipe:
 
 
 def _positions(inputs: dict[str, Any]) -> int:
-    if "views" not in inputs:
+    if "laid_out" not in inputs:
         return int(inputs["input_ids"].numel())
-    return sum(int(part["input_ids_RL"].numel()) for part in inputs["views"].values() if part is not None)
+    return inputs["laid_out"].num_positions
 
 
 def _sequence(token_ids: Sequence[int]) -> TokenSequence:

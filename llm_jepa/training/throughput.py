@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from llm_jepa.compute.devices import GIB, TERA, recognise_gpu
 from llm_jepa.compute.flops import ModelSize, StepCounts, step_flops
 from llm_jepa.data.views import IGNORED_LABEL
+from llm_jepa.layouts import LaidOut
 
 
 class Throughput(TrainerCallback):
@@ -80,15 +81,13 @@ class Throughput(TrainerCallback):
 def count_batch(batch: dict[str, Any], drops_jepa: bool) -> StepCounts:
     """Tokens of a micro-batch as the forward gets them; those of the conversations are counted on its device."""
     conversation_tokens = batch["attention_mask"].sum()
-    conversations, views = batch.get("conversations"), batch.get("views")
-    if conversations is not None and (drops_jepa or views is None):
-        views = conversations
-    if views is None:
+    laid_out: LaidOut | None = batch.get("laid_out_conversations" if drops_jepa else "laid_out")
+    if laid_out is None:
         labels = (batch["labels"][:, 1:] != IGNORED_LABEL).sum()
         return StepCounts(conversation_tokens, conversation_tokens, 0, labels)
-    detached = 0 if views["detached"] is None else views["detached"]["num_tokens"]
-    stored = views["batch"]
-    return StepCounts(conversation_tokens, stored["num_tokens"], detached, len(stored["label_positions_M"]))
+    stored = laid_out.batch
+    labels = len(stored.label_positions_M)
+    return StepCounts(conversation_tokens, stored.num_tokens, laid_out.detached_tokens, labels)
 
 
 def known_peak(device: torch.device, is_half: bool) -> float | None:

@@ -96,11 +96,11 @@ def test_training_end_to_end_is_training_in_rows(target: str, multiple: int | No
         runs.append(run)
     flat = runs[0]
     assert isinstance(flat.layout, FlatLayout)
-    views = flat.data_collator([flat.train_dataset[i] for i in range(4)])["views"]
-    for batch in (views["batch"], views["detached"]):
+    laid_out = flat.data_collator([flat.train_dataset[i] for i in range(4)])["laid_out"]
+    for batch in (laid_out.batch, laid_out.detached):
         if batch is not None:
-            assert batch["input_ids_RL"].shape[0] == 1
-            assert batch["input_ids_RL"].shape[1] % (multiple or 1) == 0
+            assert batch.input_ids_RL.shape[0] == 1
+            assert batch.input_ids_RL.shape[1] % (multiple or 1) == 0
     assert len(losses(flat)) == 2
     for actual, expected in zip(losses(flat), losses(runs[1]), strict=True):
         assert actual == pytest.approx(expected, rel=1e-4)

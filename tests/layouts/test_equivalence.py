@@ -150,7 +150,7 @@ def test_router_loss_is_that_of_the_conversations_alone(name: str, layout: Calla
     run = layout(model, Setting("prefix", target="online"))
     trl_model = copy.deepcopy(model)
     trl_utils.add_fused_lm_head(trl_model)
-    inputs = {key: value for key, value in run.inputs().items() if key != "views"}
+    inputs = {key: value for key, value in run.inputs().items() if key != "laid_out"}
     expected = trl_model(**inputs, fused_lm_head=True, output_router_logits=True)
     actual = run.forward(output_router_logits=True)
     torch.testing.assert_close(actual.aux_loss, expected.aux_loss, atol=1e-5, rtol=0)

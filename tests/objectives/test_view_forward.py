@@ -1,7 +1,7 @@
 """The one forward over views: what it computes, and what it leaves as it was. Its values: test_equivalence.py."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -112,8 +112,8 @@ def test_tokens_that_reach_the_model_flat(
 
 def test_batch_counts_its_tokens_without_padding():
     """The second row is shorter: conversation 1 + 3 + 7 + 1 + 4 + 1, target 2 + 4."""
-    views = packed(tiny_model("llama"), Setting("prefix")).inputs()["views"]
-    assert views["batch"]["num_tokens"] == (CONVERSATION + 2 + TARGET - 1) + (17 + 2 + 6 - 1)
+    laid_out = packed(tiny_model("llama"), Setting("prefix")).inputs()["laid_out"]
+    assert laid_out.batch.num_tokens == (CONVERSATION + 2 + TARGET - 1) + (17 + 2 + 6 - 1)
 
 
 # --- what is left as it was
@@ -140,7 +140,9 @@ def test_forward_that_fails_leaves_no_batch_behind():
     model = tiny_model("llama")
     run = packed(model, Setting())
     inputs = run.inputs()
-    inputs["views"]["batch"]["input_ids_RL"] = inputs["views"]["batch"]["input_ids_RL"] + VOCABULARY_TOKENS
+    batch = inputs["laid_out"].batch
+    batch = replace(batch, input_ids_RL=batch.input_ids_RL + VOCABULARY_TOKENS)
+    inputs["laid_out"] = replace(inputs["laid_out"], batch=batch)
     with pytest.raises(IndexError):
         run.model(**inputs, fused_lm_head=True)
     ids = torch.tensor([[1, 5, 9]])
@@ -152,8 +154,9 @@ def test_batch_without_a_label_has_a_differentiable_loss_of_zero(layout: Callabl
     """The JEPA term still trains; the language model's share is 0, not NaN."""
     run = layout(tiny_model("llama"), Setting())
     inputs = run.inputs()
-    batch = inputs["views"]["batch"]
-    batch["label_positions_M"] = batch["label_ids_M"] = torch.empty(0, dtype=torch.long)
+    none = torch.empty(0, dtype=torch.long)
+    batch = replace(inputs["laid_out"].batch, label_positions_M=none, label_ids_M=none)
+    inputs["laid_out"] = replace(inputs["laid_out"], batch=batch)
     output = run.model(**inputs, fused_lm_head=True)
     assert output.loss.item() == 0
     gradients = gradients_of(output.loss + output.prediction_ND.sum(), run.model, run.predictor)

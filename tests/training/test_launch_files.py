@@ -106,7 +106,7 @@ def assert_trains_the_same(directory: Path, method: str, output_dir: Path) -> No
     ],
 )
 def test_a_launch_file_trains_what_one_process_does(name, method, program, directory):
-    """With accumulation, predictor vectors and the JEPA term; `check_distributed_type` sees that the file is followed."""
+    """With accumulation, predictor vectors and the JEPA term; the launcher's type is checked."""
     output_dir = directory / f"{name}-{method}"
     overrides = ("--output_dir", str(output_dir), "--ddp_backend", "gloo")
     overrides += ("--use_cpu", "true") if name == "multi-gpu" else ()

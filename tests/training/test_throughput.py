@@ -8,6 +8,8 @@ from datasets import Dataset
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.compute.devices import find_gpu, recognise_gpu
 from llm_jepa.compute.flops import ModelSize, StepCounts, model_size, step_flops
+from llm_jepa.data.views import TokenSequence
+from llm_jepa.layouts import Example, LaidOut, RowsLayout
 from llm_jepa.training.throughput import Throughput
 from tests.architectures import tiny_model
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
@@ -17,9 +19,17 @@ PLAIN = {
     "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
     "labels": torch.tensor([[5, 5, 5, -100], [5, 5, -100, -100]]),  # the first label of a row is never predicted
 }
-BATCH = {"num_tokens": 10, "label_positions_M": torch.arange(3)}
-VIEWS = {"batch": BATCH, "detached": {"num_tokens": 4}}
-CONVERSATIONS = {"batch": {"num_tokens": 6, "label_positions_M": torch.arange(3)}, "detached": None}
+
+
+def example(num_tokens: int, num_views: int = 0) -> Example:
+    """A conversation of so many tokens, three of them labelled, and views of two tokens."""
+    tokens, labels = TokenSequence((5,) * num_tokens, (0,) * num_tokens), [-100] * (num_tokens - 3) + [5] * 3
+    return Example(tokens, labels, (TokenSequence((7, 7), (0, 0)),) * num_views)
+
+
+LAYOUT = RowsLayout(0)
+CONVERSATIONS = LaidOut(LAYOUT.lay_out([example(6)]))
+VIEWS = LaidOut(LAYOUT.lay_out([example(6, num_views=2)]), LAYOUT.lay_out([example(4)]))
 
 
 class Clock:
@@ -36,10 +46,10 @@ class Clock:
     ("batch", "drops", "counts"),
     [
         (PLAIN, False, StepCounts(6, 6, 0, 3)),
-        (PLAIN | {"views": VIEWS}, False, StepCounts(6, 10, 4, 3)),
-        (PLAIN | {"views": VIEWS, "conversations": CONVERSATIONS}, False, StepCounts(6, 10, 4, 3)),
-        (PLAIN | {"views": VIEWS, "conversations": CONVERSATIONS}, True, StepCounts(6, 6, 0, 3)),
-        (PLAIN | {"conversations": CONVERSATIONS, "spans": {}}, False, StepCounts(6, 6, 0, 3)),
+        (PLAIN | {"laid_out": VIEWS}, False, StepCounts(6, 10, 4, 3)),
+        (PLAIN | {"laid_out": VIEWS, "laid_out_conversations": CONVERSATIONS}, False, StepCounts(6, 10, 4, 3)),
+        (PLAIN | {"laid_out": VIEWS, "laid_out_conversations": CONVERSATIONS}, True, StepCounts(6, 6, 0, 3)),
+        (PLAIN | {"laid_out": CONVERSATIONS, "spans": {}}, False, StepCounts(6, 6, 0, 3)),
     ],
     ids=["sft", "pair", "kept", "dropped", "tube"],
 )
@@ -72,8 +82,8 @@ def test_training_logs_it(tmp_path):
     batch = trainer.data_collator(list(trainer.train_dataset))
     trainer.train()
     logs = [log for log in trainer.state.log_history if "loss" in log]
-    tokens, views = int(batch["attention_mask"].sum()), batch["views"]["batch"]
-    counts = StepCounts(tokens, views["num_tokens"], 0, len(views["label_positions_M"]))
+    tokens, views = int(batch["attention_mask"].sum()), batch["laid_out"].batch
+    counts = StepCounts(tokens, views.num_tokens, 0, len(views.label_positions_M))
     flops = step_flops(counts, model_size(trainer.model))
     assert len(logs) == 2
     for log in logs:
