@@ -13,7 +13,7 @@ from llm_jepa.entry import entry_point
 from llm_jepa.hub.publishing_trainer import publish
 from llm_jepa.models.known_models import model_origin, resolve_model
 from llm_jepa.models.loading import model_init_kwargs
-from llm_jepa.preflight import check_recipe, is_complete
+from llm_jepa.preflight import check_run, is_complete
 from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.runs.output_directory import output_directory_lock
 from llm_jepa.runs.record import record_start
@@ -43,8 +43,8 @@ def train(recipe: Recipe) -> JEPATrainer | None:
         WriteError: A checkpoint or the model could not be written.
         Terminated: SIGTERM or Ctrl-C came, and a checkpoint has been saved.
     """
-    check_recipe(recipe)
-    if is_complete(recipe):
+    check_run(recipe)
+    if is_complete(recipe.settings):
         _publish_complete_run(recipe)
         return None
     trainer = build_trainer(recipe)

@@ -1,11 +1,13 @@
 """A recipe that cannot be trained is refused before any work, and the Hub is asked last."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from llm_jepa.preflight import check_recipe
+from llm_jepa.preflight import check_run
 from llm_jepa.recipe import parse_recipe
 from tests.evaluation.test_run import save_recipe
 from tests.tiny import PAIRS, save_tiny_model
@@ -37,7 +39,7 @@ def recipe(tmp_path) -> Path:
 def test_what_this_machine_can_tell_is_refused_without_asking_the_hub(hub, recipe, override, message):
     before = sorted(recipe.parent.rglob("*"))
     with pytest.raises(ValueError, match=message):
-        check_recipe(parse_recipe([str(recipe), override.format(recipe.parent)]))
+        check_run(parse_recipe([str(recipe), override.format(recipe.parent)]))
     assert hub.calls == []
     assert sorted(recipe.parent.rglob("*")) == before
 
@@ -46,12 +48,18 @@ def test_the_launcher_is_checked_before_the_hub_is_asked(hub, recipe, monkeypatc
     read = parse_recipe([str(recipe)])
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="started 2 processes that do not work together"):
-        check_recipe(read)
+        check_run(read)
     assert hub.calls == []
 
 
 def test_what_could_not_be_published_is_refused_last(hub, recipe):
     with pytest.raises(ValueError, match=r"base is .*, which is not on the Hub"):
-        check_recipe(parse_recipe([str(recipe)]))
+        check_run(parse_recipe([str(recipe)]))
     assert hub.calls != []
-    check_recipe(parse_recipe([str(recipe), "--push_to_hub", "false"]))
+    check_run(parse_recipe([str(recipe), "--push_to_hub", "false"]))
+
+
+def test_the_files_are_checked_without_torch():
+    """It takes seconds to import."""
+    code = "import sys, llm_jepa.preflight; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

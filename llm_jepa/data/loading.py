@@ -16,7 +16,7 @@ from datasets.packaged_modules.csv.csv import CsvConfig
 from pandas.errors import ParserError
 from trl import ScriptArguments
 
-from llm_jepa.data.local_files import LOADERS, local_files
+from llm_jepa.data.source import LOADERS, check_data_set, local_files
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
@@ -48,7 +48,8 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
             "`dataset_streaming: false`."
         )
     path = Path(name).expanduser()
-    files = local_files(name)
+    check_data_set(name)
+    files = local_files(path)
     try:
         with _quiet_loaders():
             dataset = _load(script, name, split, path)
@@ -85,7 +86,7 @@ def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None
         ValueError: As `load_split`, for every row; or a line, or a `.json` file that is one document, is too large.
     """
     script = dataclasses.replace(script, dataset_streaming=True)
-    files = local_files(script.dataset_name) if script.dataset_name else []
+    files = local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
     for file in files:
         if file.suffix in TEXT_SUFFIXES:
             for _ in islice(_limited_lines(file), None if max_rows is None else max_rows + 1):
@@ -110,7 +111,7 @@ def stream_errors_explained(script: ScriptArguments) -> Iterator[None]:
         yield
     except (UnicodeDecodeError, DatasetGenerationError):
         assert script.dataset_name is not None
-        _raise_for_unreadable_line(local_files(script.dataset_name))
+        _raise_for_unreadable_line(local_files(Path(script.dataset_name).expanduser()))
         raise
 
 

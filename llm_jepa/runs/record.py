@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_jepa.files.atomic import write_atomically
-from llm_jepa.recipe import write_recipe
-from llm_jepa.settings.reading import read_settings
+from llm_jepa.settings.reading import read_settings, recipe_text
 
 if TYPE_CHECKING:
     from transformers import TrainerState
@@ -120,7 +119,7 @@ def record_start(
         base_origin: Where the base's weights come from, if known.
     """
     public = {key: value for key, value in settings.items() if key not in SECRET_KEYS}
-    write_recipe(public, directory / RECIPE_FILE)
+    write_atomically(recipe_text(public), directory / RECIPE_FILE)
     write_environment(directory, settings, device, num_processes, base_origin)
     (directory / STATE_FILE).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The files of a data set on this machine: a JSON Lines, JSON, CSV, TSV, Parquet or text file, or a directory."""
+"""Where a data set is: in files of this machine, or on the Hub. Imports neither `datasets` nor torch."""
 
 from pathlib import Path
 
@@ -8,20 +8,12 @@ LOADERS = {
 """File name suffix -> loader of `datasets`. A local file is one split, `train`. Each line of a `.txt` is a row."""
 
 
-def local_files(name: str) -> list[Path]:
-    """The data files that a `dataset_name` stands for; an empty list for a Hub id.
+def local_files(path: Path) -> list[Path]:
+    """The data files of a local data set; an empty list for a Hub id.
 
     Raises:
-        ValueError: There is no such file or directory, it holds no data file, or a data file is empty.
+        ValueError: A path without data files, or with nothing there.
     """
-    files = _files_of(Path(name).expanduser())
-    for file in files:
-        if file.stat().st_size == 0:
-            raise ValueError(f"`{file}` is empty.")
-    return files
-
-
-def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
         if not files:
@@ -35,3 +27,14 @@ def _files_of(path: Path) -> list[Path]:
     if looks_like_a_path:
         raise ValueError(f"There is no file or directory `{path}` (looked in {Path.cwd()}).")
     return []
+
+
+def check_data_set(name: str) -> None:
+    """Check that a local data set has data; a Hub id passes.
+
+    Raises:
+        ValueError: There is no such file or directory, it has no data file, or one of them is empty.
+    """
+    for file in local_files(Path(name).expanduser()):
+        if file.stat().st_size == 0:
+            raise ValueError(f"`{file}` is empty.")
