@@ -14,7 +14,7 @@ from transformers.integrations import TrackioCallback
 from llm_jepa import JEPAConfig
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
-from llm_jepa.training.refusals import refuse_arguments
+from llm_jepa.training.refusals import refuse_settings
 from tests.tiny import PAIRS, save_tiny_model
 
 NAMES = ("lm_loss", "jepa_loss")
@@ -144,19 +144,19 @@ def test_trackio_publishes_nothing_unless_asked(offline):
 
 def test_a_tracker_that_is_not_installed_is_named_with_what_to_do(monkeypatch):
     monkeypatch.setattr("llm_jepa.training.refusals.get_available_reporting_integrations", lambda: ["tensorboard"])
-    refuse_arguments(JEPAConfig("out", report_to="tensorboard", use_cpu=True, bf16=False), None, {})
+    refuse_settings(JEPAConfig("out", report_to="tensorboard", use_cpu=True, bf16=False))
     for given in ("wandb", ["tensorboard", "wandb"]):
         args = JEPAConfig("out", report_to=given, use_cpu=True, bf16=False)
         with pytest.raises(
             ValueError, match=r"`report_to: wandb` .* not installed.*pip install 'llm-jepa\[trackers\]'"
         ):
-            refuse_arguments(args, None, {})
+            refuse_settings(args)
 
 
 def test_a_name_that_is_no_trackers_is_refused_with_those_that_are():
     args = JEPAConfig("out", report_to="trackoi", use_cpu=True, bf16=False)
     with pytest.raises(ValueError, match=r"`report_to: trackoi` names no tracker\. Allowed are trackio, "):
-        refuse_arguments(args, None, {})
+        refuse_settings(args)
 
 
 @pytest.mark.parametrize("names", ["trackio,tensorboard", ["all", "trackio"], ["none", "trackio"]])
@@ -164,4 +164,4 @@ def test_several_trackers_are_a_list_and_all_stands_alone(names):
     args = JEPAConfig("out", report_to=names, use_cpu=True, bf16=False)
     message = r"names no tracker.* `--report_to trackio tensorboard` or in YAML `\[trackio, tensorboard\]`; and, alone"
     with pytest.raises(ValueError, match=message):
-        refuse_arguments(args, None, {})
+        refuse_settings(args)
