@@ -1,8 +1,6 @@
 """The arms of a comparison: their settings, their rows, and a fresh trainer of each."""
 
 import argparse
-import runpy
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from trl import ScriptArguments, SFTConfig, SFTTrainer
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.preparers.nl_rx_grammar import draw_pairs
 
 BASELINE = "sft"
 LABELLED = "sft_labelled"
@@ -47,7 +46,6 @@ a GPU and not on a CPU. The last two are run when asked for: what `packed` saves
 """
 ROWS_ARMS = ("alone_rows", "prefix_sg_rows")
 
-GENERATOR = Path(__file__).parent.parent / "data" / "nl_rx.py"
 SYSTEM_PROMPT = "Convert natural language to regular expression."
 LOGGING_STEPS = 5  # as in the recipes; what a log costs falls into one step of five, in every arm
 
@@ -150,7 +148,6 @@ def _pairs(options: argparse.Namespace) -> tuple[Dataset, ColumnMapping]:
     """As many rows of the data as the rounds can use, drawn at random, and where their views are."""
     wanted = options.rounds * (options.warmup + options.steps) * options.batch_size
     if options.data is None:
-        draw_pairs = runpy.run_path(str(GENERATOR))["draw_pairs"]
         pairs = draw_pairs(wanted, options.seed).pairs
         return Dataset.from_list([pair._asdict() for pair in pairs]), ColumnMapping("source", "target", SYSTEM_PROMPT)
     rows = load_split(ScriptArguments(dataset_name=options.data), "train")

@@ -3,7 +3,7 @@
 python data/nl_rx_synth.py --output_dir data/nl_rx_synth [--input_dir DIR]
 """
 
-from llm_jepa.preparers.nl_rx import nl_rx_data_set
+from llm_jepa.preparers.nl_rx_published import nl_rx_data_set
 from llm_jepa.preparers.program import run
 
 DATA_SET = nl_rx_data_set(

@@ -9,8 +9,8 @@ from pathlib import Path
 from llm_jepa.entry import entry_point
 from llm_jepa.files.cache import sha256_of
 from llm_jepa.files.staged import staged_directory
-from llm_jepa.preparers.card import write_card
 from llm_jepa.preparers.data_set import DataSet, Inputs, of_own_files
+from llm_jepa.preparers.dataset_card import write_card
 from llm_jepa.preparers.splits import SPLIT_NAMES, SplitCounts, SplitWriter
 from llm_jepa.preparers.upstream import find_inputs
 

@@ -1,22 +1,17 @@
 r"""Regex equality, against a slow matcher, Python's `re`, and regexbench; and within its limits on whatever comes."""
 
 import functools
-import importlib.util
 import itertools
 import random
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_jepa.preparers.nl_rx_grammar import draw_pairs
 from llm_jepa.scoring.regex_language import compare_languages, language_kind, regex_equivalent
 from llm_jepa.scoring.regex_syntax import read_regex
-
-spec = importlib.util.spec_from_file_location("nl_rx", Path(__file__).parents[2] / "data" / "nl_rx.py")
-nl_rx = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(nl_rx)
 
 WORDS = ["".join(letters) for length in range(5) for letters in itertools.product("ab-", repeat=length)]
 
@@ -127,7 +122,7 @@ def test_laws_of_boolean_algebra_hold(first, second):
 
 
 def draw_regexes(seed: int, num_regexes: int, max_length: int) -> list[str]:
-    regexes = [pair.target for pair in nl_rx.draw_pairs(2000, seed).pairs if len(pair.target) <= max_length]
+    regexes = [pair.target for pair in draw_pairs(2000, seed).pairs if len(pair.target) <= max_length]
     return random.Random(seed).sample(regexes, num_regexes)  # common ones are drawn first
 
 
