@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import dataclass, replace
 
 ARMS = ("sft", "sft_labelled", "alone", "prefix_sg", "tube")
+FEW = ("sft", "prefix_sg", "tube")
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ GROUPS = {
         *(FLASH_SCENARIOS if importlib.util.find_spec("flash_attn") else []),
     ],
     "features": [
-        Scenario("gradient checkpointing: 1B, 16 x 512", "1B", 16, 512, (*SDPA, "--gradient_checkpointing")),
+        Scenario("gradient checkpointing: 1B, 16 x 512", "1B", 16, 512, (*SDPA, "--gradient_checkpointing"), FEW, 4),
         # Last, for its kernels take the place of Llama's own in the whole process.
-        Scenario("Liger: 135M, 16 x 512", "135M", 16, 512, (*SDPA, "--use_liger_kernel")),
+        Scenario("Liger: 135M, 16 x 512", "135M", 16, 512, (*SDPA, "--use_liger_kernel"), FEW, 4),
     ],
     # By itself, for nobody knows beforehand how long the compiler takes.
     "compiled": [
@@ -70,7 +71,8 @@ GROUPS = {
             16,
             512,
             COMPILED,
-            arms=("sft", "prefix_sg", "tube", "alone"),
+            arms=FEW,
+            steps=4,
         )
     ],
 }
