@@ -1,1 +1,1 @@
-"""Arms and seeds over one recipe, trained, scored and compared. Imports `inspection`, `evaluation` and below."""
+"""Trains, scores and compares arms x seeds of one recipe. Imports `inspection`, `evaluation` and below."""

@@ -1,4 +1,4 @@
-"""What an arm of an experiment costs, counted on its data before it is trained."""
+"""The cost of an arm of an experiment, counted on its data before training."""
 
 from dataclasses import dataclass, replace
 
@@ -15,12 +15,12 @@ from llm_jepa.training.schedule import planned_steps
 
 @dataclass(frozen=True)
 class ArmCost:
-    """An arm's training, on the rows that it keeps.
+    """The cost of an arm's training, over the rows it keeps.
 
     Attributes:
         num_rows: Rows of an epoch.
-        steps: Optimizer steps of the recipe's own schedule.
-        flops_per_row: Mean over rows, loss dropout at its expectation.
+        steps: Optimizer steps of the recipe's schedule.
+        flops_per_row: Mean over rows, with loss dropout at its expectation.
     """
 
     num_rows: int
@@ -29,7 +29,7 @@ class ArmCost:
 
 
 def count_arm(recipe: Recipe) -> ArmCost:
-    """Count an arm: its views are laid out as training would, its model is known by its config alone."""
+    """Count the tokens of an arm in its layout, and the FLOPs from its model's config."""
     inspection = inspect_recipe(recipe, 0)
     counts = {name: sum(tokens) for name, tokens in inspection.counts.items()}
     num_rows = len(inspection.counts["conversation"])
@@ -42,7 +42,7 @@ def count_arm(recipe: Recipe) -> ArmCost:
 
 
 def recipe_model_size(recipe: Recipe) -> ModelSize:
-    """The matrices of a recipe's model, adapters among them; no weights are loaded."""
+    """The size of a recipe's model with its adapters, from the config; no weights are loaded."""
     model_path = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
     model = meta_model(recipe, model_path)
     adapter = get_peft_config(recipe.model)

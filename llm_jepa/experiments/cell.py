@@ -1,4 +1,4 @@
-"""One cell of an experiment: trains a recipe, scores what it writes, and leaves `result.json`.
+"""Runs one cell of an experiment: trains a recipe, evaluates the model, and writes `result.json`.
 
 Each cell is a process of its own, `python -m llm_jepa.experiments.cell DIRECTORY`. Cells cannot affect each other, and
 a kill costs one cell. DIRECTORY holds the cell's specification, `cell.json`. An interrupted cell resumes from its last
@@ -45,20 +45,20 @@ class CellSpec:
 
 
 def main() -> None:
-    """Run the cell whose directory the command line names."""
+    """Run the cell in the directory named on the command line."""
     with entry_point():
         run_cell(Path(sys.argv[1]))
 
 
 def run_cell(directory: Path) -> None:
-    """Train and score one cell; nothing is done if it has its result already, or another process is about to."""
+    """Train and score one cell, unless it has its result. Waits for another process that runs the same cell."""
     with FileLock(directory / LOCK_FILE):
         if not (directory / RESULT_FILE).is_file():
             _run(directory)
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write a file that is whole or not there."""
+    """Write a JSON file atomically."""
     write_atomically(json.dumps(content, indent=1, ensure_ascii=False) + "\n", path)
 
 
@@ -67,7 +67,7 @@ def _run(directory: Path) -> None:
     run_directory = directory / RUN_DIRECTORY
     recipe = parse_recipe([spec.recipe, *spec.overrides, f"--output_dir={run_directory}"])
     train(recipe)
-    gc.collect()  # the trainer, before another model is loaded
+    gc.collect()  # free the trainer before another model is loaded
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, spec.max_rows)
     limits = spec.max_new_tokens, spec.eval_batch_size
@@ -85,7 +85,7 @@ def _run(directory: Path) -> None:
 
 
 def _training(run_directory: Path) -> dict[str, Any]:
-    """Steps, seconds and the last logged parts of the loss of a finished run."""
+    """Steps, seconds and the last logged losses of a finished run."""
     state = json.loads((run_directory / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     log = state["log_history"]
     last: dict[str, Any] = {}

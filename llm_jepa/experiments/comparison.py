@@ -1,4 +1,4 @@
-"""Runs the cells of an experiment and compares its arms: at equal steps, and at equal FLOPs."""
+"""Runs the cells of an experiment and compares its arms at equal steps and at equal FLOPs."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ class ExperimentDesign:
 
 
 class CellError(RuntimeError):
-    """A cell failed; the message names its log."""
+    """A cell failed. The message names its log."""
 
 
 def design_experiment(experiment: Experiment, chosen: Mapping[str, Settings]) -> ExperimentDesign:
@@ -69,17 +69,17 @@ def design_experiment(experiment: Experiment, chosen: Mapping[str, Settings]) ->
 
 
 def flop_matched_steps(arm: ArmCost, baseline: ArmCost) -> int:
-    """Steps in which the baseline computes what the arm does in its own."""
+    """Steps in which the baseline computes as many FLOPs as the arm in its own steps."""
     return round(arm.steps * arm.flops_per_row / baseline.flops_per_row)
 
 
 def chosen_points(experiment: Experiment) -> dict[str, Settings]:
-    """Arm -> the point of the grid with the best primary score on the dev split; of equals the first.
+    """Arm -> the grid point with the best primary score on the search split; the first of equal points.
 
-    Every arm, the baseline too, has the same budget: every point once, with the first seed.
+    Every arm, including the baseline, tries every point once, with the first seed.
 
     Raises:
-        CellError: A cell of the search has not been run.
+        CellError: A cell of the search has no result.
     """
     if experiment.search is None:
         return {arm: {} for arm in experiment.arms}
@@ -89,7 +89,7 @@ def chosen_points(experiment: Experiment) -> dict[str, Settings]:
     for arm, number, cell in search_cells(experiment):
         result = read_result(experiment, cell)
         if result is None:
-            raise CellError(f"The search is not finished ({cell.directory} has no result), so nothing was compared.")
+            raise CellError(f"The search is not finished: {cell.directory} has no result. Nothing was compared.")
         best[arm] = max(
             best.get(arm, (float("-inf"), 0)), (sign * result["scores"][experiment.primary_score], -number)
         )
@@ -99,9 +99,9 @@ def chosen_points(experiment: Experiment) -> dict[str, Settings]:
 def run_cells(
     experiment: Experiment, cells: Iterable[Cell], num_jobs: int, progress: Callable[[Cell], None]
 ) -> list[str]:
-    """Run what has no result yet, `num_jobs` processes at a time; what went wrong, cell by cell.
+    """Run the cells without a result, `num_jobs` processes at a time; returns the errors of failed cells.
 
-    A cell that fails does not keep the others from being run; an interruption of this process ends all of them.
+    After a failure the other cells still run. An interruption of this process ends all of them.
     """
     failures = []
     running: set[subprocess.Popen] = set()
@@ -121,7 +121,7 @@ def run_cells(
                 elif error is not None:
                     raise error
                 progress(futures[future])
-        finally:  # after an error or Ctrl-C some are still waiting or at work; else there are none
+        finally:  # after an error or Ctrl-C, end the cells that wait or run
             pool.shutdown(wait=False, cancel_futures=True)
             for process in tuple(running):
                 process.terminate()
@@ -129,7 +129,7 @@ def run_cells(
 
 
 def read_result(experiment: Experiment, cell: Cell) -> dict[str, Any] | None:
-    """The result of a finished cell.
+    """The result of a cell; None if it is not finished.
 
     Raises:
         ValueError: The cell was run with other settings.
@@ -142,7 +142,7 @@ def read_result(experiment: Experiment, cell: Cell) -> dict[str, Any] | None:
 
 
 def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
-    """Everything that is known of an experiment, as JSON: costs, summaries, verdicts; unfinished cells among it."""
+    """The report of an experiment as JSON: costs, summaries, verdicts, and the cells that are missing."""
     task = experiment.parse(experiment.arms[experiment.baseline]).training.task
     results = {
         series: {seed: result for seed, cell in cells.items() if (result := read_result(experiment, cell)) is not None}
@@ -202,7 +202,7 @@ def _check_spec(experiment: Experiment, cell: Cell) -> None:
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != asdict(_spec_of(experiment, cell)):
         raise ValueError(
             f"{cell.directory} was run with other settings than {experiment.path} has now. Give the experiment "
-            "another `output_dir`, or remove that directory."
+            "another `output_dir`, or remove the directory."
         )
 
 
@@ -220,7 +220,7 @@ def _described(experiment: Experiment) -> dict[str, Any]:
 
 
 def _series(found: Results, names: list[str]) -> dict[str, Any]:
-    """Scores and training cost of a series of cells over its finished seeds."""
+    """Scores and training cost of a series over its finished seeds."""
     seconds = [result["training"]["seconds"] for result in found.values()]
     return {
         "scores": {
@@ -240,7 +240,7 @@ def _series(found: Results, names: list[str]) -> dict[str, Any]:
 def _verdicts(
     experiment: Experiment, design: ExperimentDesign, budget: Budget, name: str, results: dict[str, Results]
 ) -> dict[str, Any]:
-    """Arm -> its verdict by one score, with the figures that it rests on."""
+    """Arm -> its verdict by one score, with the figures behind it."""
     scores = {
         series: {seed: result["scores"][name] for seed, result in found.items()} for series, found in results.items()
     }

@@ -1,4 +1,4 @@
-"""Figures of a comparison as SVG text."""
+"""Draws the figures of a comparison as SVG text."""
 
 import io
 from typing import Any
@@ -11,13 +11,13 @@ POINT, MEAN, ZERO = "#4a78b5", "#1b1b1b", "#999999"
 _SVG: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "llm-jepa",
-}  # text stays text, and the same figure the same file
+}  # text remains text, and equal figures are equal files
 
 
-def differences_figure(report: dict[str, Any], kind: str) -> str | None:
-    """Each arm's paired differences by seed, with mean and interval; None while nothing is finished."""
+def differences_figure(report: dict[str, Any], budget: str) -> str | None:
+    """Each arm's paired differences by seed, with mean and interval; None if no arm is finished."""
     primary = report["experiment"]["primary_score"]
-    by_arm = report["comparisons"][kind].get(primary, {})
+    by_arm = report["comparisons"][budget].get(primary, {})
     finished = {arm: verdict for arm, verdict in by_arm.items() if verdict["difference"] is not None}
     if not finished:
         return None
@@ -35,7 +35,7 @@ def differences_figure(report: dict[str, Any], kind: str) -> str | None:
 
 
 def scores_figure(report: dict[str, Any]) -> str | None:
-    """Each arm's primary score by seed, with the mean; None while nothing is finished."""
+    """Each arm's primary score by seed, with the mean; None if no arm is finished."""
     primary = report["experiment"]["primary_score"]
     finished = {
         name: series["scores"][primary] for name, series in report["series"].items() if primary in series["scores"]

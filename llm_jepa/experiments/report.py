@@ -1,4 +1,4 @@
-"""A comparison's JSON as Markdown, and as one self-contained HTML page with figures."""
+"""Renders a comparison's JSON as Markdown and as a self-contained HTML page with figures."""
 
 import html
 from typing import Any
@@ -28,28 +28,28 @@ Table = tuple[list[str], list[list[str]]]
 def render_markdown(report: dict[str, Any]) -> str:
     """The report as Markdown."""
     blocks = [f"# {_title(report)}", _protocol(report)]
-    for kind, verdicts in _primary_verdicts(report).items():
-        blocks += [f"## {TITLES[kind]}", "\n".join(f"- {verdict['sentence']}" for verdict in verdicts)]
-        blocks += [_markdown_table(_differences_table(report, kind))]
+    for budget, verdicts in _primary_verdicts(report).items():
+        blocks += [f"## {TITLES[budget]}", "\n".join(f"- {verdict['sentence']}" for verdict in verdicts)]
+        blocks += [_markdown_table(_differences_table(report, budget))]
     blocks += ["## Scores", _markdown_table(_scores_table(report))]
     blocks += ["## Cost of training", _markdown_table(_cost_table(report))]
     return "\n\n".join(blocks) + "\n"
 
 
 def render_html(report: dict[str, Any]) -> str:
-    """The report as a page that needs nothing else: style and figures are in it."""
+    """The report as one HTML page that includes its style and figures."""
     parts = [f"<h1>{html.escape(_title(report))}</h1>", f"<p>{html.escape(_protocol(report))}</p>"]
-    for kind, verdicts in _primary_verdicts(report).items():
-        parts.append(f"<h2>{html.escape(TITLES[kind])}</h2>")
+    for budget, verdicts in _primary_verdicts(report).items():
+        parts.append(f"<h2>{html.escape(TITLES[budget])}</h2>")
         for verdict in verdicts:
-            kind_of_verdict = _CLASSES.get(verdict["outcome"], "")
-            parts.append(f'<p class="verdict {kind_of_verdict}">{html.escape(verdict["sentence"])}</p>')
-        figure = differences_figure(report, kind)
+            css_class = _CLASSES.get(verdict["outcome"], "")
+            parts.append(f'<p class="verdict {css_class}">{html.escape(verdict["sentence"])}</p>')
+        figure = differences_figure(report, budget)
         if figure is not None:
             parts.append(
                 _figure(figure, "Difference to the baseline for each seed, their mean and its 95 % interval.")
             )
-        parts.append(_html_table(_differences_table(report, kind)))
+        parts.append(_html_table(_differences_table(report, budget)))
     parts.append("<h2>Scores</h2>")
     figure = scores_figure(report)
     if figure is not None:
@@ -84,14 +84,14 @@ def _protocol(report: dict[str, Any]) -> str:
 
 def _primary_verdicts(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     primary = report["experiment"]["primary_score"]
-    return {kind: list(by_score.get(primary, {}).values()) for kind, by_score in report["comparisons"].items()}
+    return {budget: list(by_score.get(primary, {}).values()) for budget, by_score in report["comparisons"].items()}
 
 
-def _differences_table(report: dict[str, Any], kind: str) -> Table:
-    """One row for each arm and score: difference, intervals, p, outcome; points are hundredths."""
+def _differences_table(report: dict[str, Any], budget: str) -> Table:
+    """One row for each score and arm: difference and intervals in points (hundredths), p value, outcome."""
     heading = ["score", "arm", "baseline", "difference", "95 % over seeds", "95 % over rows", "p (Holm)", "verdict"]
     rows = []
-    for score, by_arm in report["comparisons"][kind].items():
+    for score, by_arm in report["comparisons"][budget].items():
         for arm, verdict in by_arm.items():
             figures = ["-"] * 4
             if (difference := verdict["difference"]) is not None:

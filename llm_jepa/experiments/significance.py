@@ -1,8 +1,8 @@
-"""Arms against a baseline over paired seeds: spread, differences with intervals, Holm's correction, verdicts.
+"""Compares arms with a baseline over paired seeds: differences, intervals, p values with Holm's correction, verdicts.
 
-A score is a share of test rows (0 to 1); sentences speak of points (hundredths). Two kinds of noise are kept apart:
-over seeds (another training run, the same test rows) and over test rows (the same models, other rows of the kind). p
-values are about the first. Legend: S seeds, R test rows, P p values.
+A score is a share of test rows (0 to 1); sentences give points (hundredths). Two kinds of noise are reported apart:
+over seeds (other training runs, same test rows) and over test rows (same models, other rows). The p values are about
+the seeds. Legend: S seeds, R test rows, P p values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ Rows: TypeAlias = Mapping[str, Mapping[int, Sequence[float]]]
 
 SIGNIFICANCE = 0.05
 MIN_SEEDS = 5
-# Shares of rows that are equal can differ by this much once summed (in single precision, even) or subtracted.
+# Rounding can make equal shares differ by this much, even in single precision.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One arm over its seeds; the standard deviation is the sample's (ddof=1), None for a single seed."""
+    """Scores of one arm over its seeds. The standard deviation is the sample's (ddof=1); None for a single seed."""
 
     mean: float
     standard_deviation: float | None
@@ -34,7 +34,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval, for one comparison by itself (Holm's correction does not widen it)."""
+    """A 95 % confidence interval of a single comparison; Holm's correction does not widen it."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Arm minus baseline. `mean` is over seeds; an interval is None where there is no spread to take it from."""
+    """Arm minus baseline. `mean` is over seeds. An interval is None without spread."""
 
     mean: float
     seed_interval: Interval | None
@@ -53,14 +53,17 @@ class PairedDifference:
 
     @property
     def minimal_detectable_difference(self) -> float | None:
-        """Half the width of the interval over seeds: the least mean difference that the uncorrected test would call
-        significant at this spread. A true difference of this size is found about every other time."""
+        """Half the width of the interval over seeds.
+
+        It is the smallest mean difference that the uncorrected test would call significant at this spread. The test
+        finds a true difference of this size about every other time.
+        """
         return None if self.seed_interval is None else (self.seed_interval.high - self.seed_interval.low) / 2
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """An arm against the baseline. Incomplete: `missing` names the (arm, seed) cells and the figures are None."""
+    """One arm against its baseline. If cells are missing, `missing` names them and the figures are None."""
 
     arm: str
     baseline: str
@@ -72,7 +75,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """Figures and outcome, for a reader."""
+        """Figures and outcome in words."""
         if self.difference is None:
             cells = ", ".join(f"{name} seed {seed}" for name, seed in self.missing)
             return f"{self.arm}: incomplete. Missing: {cells}."
@@ -90,7 +93,7 @@ class Verdict:
 
 
 def summarise(scores: Mapping[int, float]) -> Summary:
-    """Mean and spread of one arm's scores, given by seed; ValueError if there is none or one is not finite."""
+    """Mean and spread of one arm's scores by seed. ValueError if there are none or one is not finite."""
     scores_S = _finite(list(scores.values()), f"The arm's scores at seeds {list(scores)}")
     deviation = float(scores_S.std(ddof=1)) if len(scores_S) > 1 else None
     return Summary(float(scores_S.mean()), deviation, len(scores_S))
@@ -99,10 +102,10 @@ def summarise(scores: Mapping[int, float]) -> Summary:
 def paired_difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference:
     """Arm minus baseline, paired by seed: `t = mean / (sd / sqrt(S))` with S - 1 degrees of freedom, two-sided.
 
-    Without spread (all differences equal up to rounding) t does not exist and the interval is None. No difference at
-    all has p = 1. A constant difference gets the p value of the exact sign-flip test, `2^(1 - S)`: that needs no
-    variance, and does not take seeds that changed nothing for certainty, as the limit p = 0 would. One seed alone has
-    no p value. ValueError if the seeds differ, there are none, or a score is not finite.
+    Without spread (all differences equal up to rounding) t does not exist and the interval is None. If all differences
+    are zero, p = 1. A constant difference gets the p value of the exact sign-flip test, `2^(1 - S)`, which needs no
+    variance; the limit p = 0 would claim certainty where seeds changed nothing. A single seed has no p value.
+    ValueError if the seeds differ, there are none, or a score is not finite.
     """
     if arm.keys() != baseline.keys():
         raise ValueError(f"Seeds must be paired; the arm has {sorted(arm)} and the baseline {sorted(baseline)}.")
@@ -116,24 +119,27 @@ def paired_difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -
 
 
 def row_interval(arm_SR: ArrayLike, baseline_SR: ArrayLike) -> Interval | None:
-    """Interval over test rows of the mean difference between these trained models; row r of both is the same test row.
+    """Interval over test rows of the mean difference between the trained models; row r is the same test row in both.
 
-    Each row's difference is averaged over seeds first, for the seeds share the rows; then `mean +- t * sd / sqrt(R)`.
-    A paired bootstrap over rows converges to the same interval, but needs thousands of draws and a seed of its own.
-    It is an approximation: too narrow if the models differ on fewer than some five rows, and None if all rows differ
-    alike. ValueError if the shapes differ, are not (seeds, rows), or a value is not finite.
+    Each row's difference is first averaged over seeds, which share the rows; then `mean +- t * sd / sqrt(R)`. A paired
+    bootstrap over rows converges to the same interval, but needs thousands of draws and its own seed. The interval is
+    approximate: too narrow if the models differ on fewer than about five rows; None if all rows differ equally.
+    ValueError if the shapes differ, are not (seeds, rows), or a value is not finite.
     """
     arm, baseline = _finite(arm_SR, "The arm's rows"), _finite(baseline_SR, "The baseline's rows")
     if arm.shape != baseline.shape or arm.ndim != 2:
-        raise ValueError(f"Rows must be (seeds, rows), alike for both; the shapes are {arm.shape}, {baseline.shape}.")
+        raise ValueError(
+            f"Rows must be (seeds, rows), the same for both; the shapes are {arm.shape}, {baseline.shape}."
+        )
     return _t_interval((arm - baseline).mean(axis=0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjustment of the i-th smallest p: `max over j <= i of min(1, (P - j + 1) p_(j))`; given order kept.
+    """Holm's adjusted p values, in the given order; i-th smallest: `max over j <= i of min(1, (P - j + 1) p_(j))`.
 
-    Rejecting what is below 0.05 keeps the chance of any false rejection at or below 0.05, however the tests depend on
-    each other. Holm 1979, Scandinavian Journal of Statistics 6(2). ValueError if a p value is not between 0 and 1.
+    Rejecting adjusted values below 0.05 keeps the chance of any false rejection at or below 0.05, whatever the
+    dependence between the tests. Holm 1979, Scandinavian Journal of Statistics 6(2). ValueError if a p value is
+    not between 0 and 1.
     """
     p_P = np.asarray(p_values, dtype=float)
     if not ((p_P >= 0) & (p_P <= 1)).all():
@@ -153,23 +159,23 @@ def verdicts(
     rows: Rows | None = None,
     higher_is_better: bool = True,
 ) -> dict[str, Verdict]:
-    """One verdict for each arm against its baseline: one score, one family of comparisons.
+    """The verdict of each arm against its baseline by one score; the arms are one family of comparisons.
 
-    "incomplete" if a cell is missing; "too few to tell" with fewer than five seeds, or if every seed has the same
-    non-zero difference and that is not significant; "better" and "worse" need an adjusted p < 0.05.
-    A comparison without a p value counts as p = 1 in Holm's correction, so that cells which finish later can only
-    lower the adjusted p values of the others: no "better" is taken back.
+    The verdict is "incomplete" if a cell is missing, and "too few to tell" with fewer than five seeds, or if every
+    seed has the same non-zero difference and it is not significant. "better" and "worse" need an adjusted p < 0.05. A
+    comparison without a p value counts as p = 1 in Holm's correction. Cells that finish later can then only lower the
+    adjusted p values of the others, so no "better" is revoked.
 
     Args:
-        scores: Arm -> seed -> score, what has finished; cells outside of `arms`, `baseline` and `seeds` are not read.
-        arms: All declared arms but the baselines, finished or not.
-        baseline: What they are compared with: one arm for all, or the baseline of each.
+        scores: Arm -> seed -> score of the finished cells; others than `arms`, `baseline` and `seeds` are ignored.
+        arms: All declared arms except the baselines, finished or not.
+        baseline: The baseline of all arms, or arm -> its baseline.
         seeds: All declared seeds.
-        rows: Arm -> seed -> correctness of each test row, in one order; a score is the mean of its rows.
+        rows: Arm -> seed -> correctness of each test row, in the same order; a score is the mean of its rows.
         higher_is_better: False for a score such as the cap rate.
 
     Raises:
-        ValueError: An arm or seed is declared twice, none is, a value is not finite, or rows and scores do not match.
+        ValueError: An arm or seed is declared twice, there are none, a value is not finite, or rows and scores differ.
     """
     baselines = dict.fromkeys(arms, baseline) if isinstance(baseline, str) else dict(baseline)
     names = [*dict.fromkeys(baselines[arm] for arm in arms), *arms]

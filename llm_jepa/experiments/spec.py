@@ -1,8 +1,8 @@
-"""An experiment: arms x seeds from one base recipe, as a YAML file, and the cells that have to be run for it.
+"""Reads an experiment file, arms x seeds over one base recipe, and lists the cells to run.
 
-Two comparisons are made of it. *Equal steps*: every arm trains as long as the recipe says. *Equal FLOPs*: an arm that
-computes r times what the baseline does in a step is held against a baseline with r times the steps, on a schedule of
-its own. Cells that two comparisons need are run once.
+There are two comparisons. *Equal steps*: every arm trains as long as the recipe says. *Equal FLOPs*: an arm that
+computes r times as much as the baseline per step is compared with a baseline that trains r times the steps, on its own
+schedule. Cells that both comparisons need are run once.
 """
 
 import itertools
@@ -21,12 +21,12 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How every cell is evaluated: alike, since batches and limits change what a model writes.
+    """How every cell is evaluated. All share these settings, since batches and limits change generated texts.
 
     Attributes:
-        max_rows: The first so many rows of the recipe's `dataset_test_split`; None for all.
+        max_rows: Number of rows from the start of `dataset_test_split`; None for all.
         max_new_tokens: Limit of generated tokens per row.
-        eval_batch_size: Rows at once.
+        eval_batch_size: Rows per batch.
     """
 
     max_rows: int | None = None
@@ -36,11 +36,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Search:
-    """Hyper-parameters chosen on a split that is no test split: every arm tries every point, with the first seed.
+    """A search for hyper-parameters: every arm tries every point with the first seed, not on the test split.
 
     Attributes:
-        split: Where the points are scored, e.g. `train[90%:]`; the recipe must not train on it.
-        grid: Setting -> the values to try.
+        split: The split that scores the points, e.g. `train[90%:]`; the recipe must not train on it.
+        grid: Setting -> values to try.
     """
 
     split: str
@@ -56,11 +56,11 @@ class Cell:
     """One training run with its evaluation.
 
     Attributes:
-        arm: Name of the arm.
-        seed: Of weights that are made anew, data order and draws.
-        settings: What goes over the base recipe, beside the seed.
-        directory: Where it is run, below the experiment's `output_dir`.
-        test_split: The split that it is scored on; None for the recipe's `dataset_test_split`.
+        arm: Name of the arm or, on a longer schedule, of the series.
+        seed: Seed of new weights, data order and draws.
+        settings: Settings that override the base recipe, without the seed.
+        directory: Its directory, below the experiment's `output_dir`.
+        test_split: The split to score on; None for the recipe's `dataset_test_split`.
     """
 
     arm: str
@@ -72,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment file as read; see `read_experiment`."""
+    """The content of an experiment file; see `read_experiment`."""
 
     path: Path
     recipe: Path
@@ -89,16 +89,16 @@ class Experiment:
 
     @property
     def compared_arms(self) -> list[str]:
-        """All arms but the baseline."""
+        """All arms except the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]
 
     def parse(self, settings: Mapping[str, Any]) -> Recipe:
-        """The base recipe with settings over it, checked as `llm-jepa train` would."""
+        """The base recipe overridden by settings, checked as in `llm-jepa train`."""
         return parse_recipe([str(self.recipe), *as_overrides({**self.settings, **settings})])
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read and check an experiment file, every arm's recipe with it.
+    """Read an experiment file and check it, including the recipe of every arm.
 
     Raises:
         ValueError: A key is unknown, missing or of the wrong kind, or an arm's settings are refused.
@@ -123,12 +123,12 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as the command line writes them."""
+    """Settings as command line options."""
     return [f"--{key}={_as_text(value)}" for key, value in settings.items()]
 
 
 def search_cells(experiment: Experiment) -> Iterator[tuple[str, int, Cell]]:
-    """Arm, number of the grid's point, and the cell that tries it."""
+    """Yield arm, index of a grid point, and the cell that tries it."""
     assert experiment.search is not None
     for arm, settings in experiment.arms.items():
         for number, point in enumerate(experiment.search.points()):
@@ -138,7 +138,7 @@ def search_cells(experiment: Experiment) -> Iterator[tuple[str, int, Cell]]:
 
 
 def cells_of(experiment: Experiment, arm: str, chosen: Settings, max_steps: int | None = None) -> dict[int, Cell]:
-    """Seed -> cell of an arm, with what the search has chosen; with `max_steps` on a schedule of so many."""
+    """Seed -> cell of an arm with its chosen settings; `max_steps` sets another schedule."""
     schedule = {} if max_steps is None else {"max_steps": max_steps}
     name = arm if max_steps is None else f"{arm}-{max_steps}-steps"
     settings = experiment.arms[arm] | chosen | schedule
@@ -152,10 +152,10 @@ def _check(experiment: Experiment) -> None:
     path = experiment.path
     if experiment.baseline not in experiment.arms:
         raise ValueError(
-            f"{path}: `baseline: {experiment.baseline}` is none of the arms {', '.join(experiment.arms)}."
+            f"{path}: `baseline: {experiment.baseline}` is not one of the arms {', '.join(experiment.arms)}."
         )
     if not experiment.compared_arms:
-        raise ValueError(f"{path}: there is no arm beside the baseline; nothing can be compared.")
+        raise ValueError(f"{path}: there is no arm beside the baseline. Add at least one.")
     seeds = experiment.seeds
     if not seeds or len({*seeds}) < len(seeds) or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise ValueError(f"{path}: `seeds` are {seeds}; give whole numbers from 0, each once.")
@@ -163,7 +163,8 @@ def _check(experiment: Experiment) -> None:
         taken = {"seed", "output_dir", "max_steps"} & {*settings}
         if taken:
             raise ValueError(
-                f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(taken))}`, which the experiment gives each cell."
+                f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(taken))}`, which the experiment sets for each cell. "
+                "Remove it."
             )
         try:
             recipe = experiment.parse(settings)
@@ -171,8 +172,8 @@ def _check(experiment: Experiment) -> None:
             raise ValueError(f"{path}: arm `{arm}`: {error}") from error
         if recipe.training.push_to_hub:
             raise ValueError(
-                f"{path}: arm `{arm}` has `push_to_hub: true`, and every cell would be published over the others. "
-                "Take it out, and publish the cell that you want: llm-jepa push DIRECTORY --repo_id USER/NAME."
+                f"{path}: arm `{arm}` has `push_to_hub: true`, so that each cell would overwrite the one "
+                "published before. Remove it, and publish one cell: llm-jepa push DIRECTORY --repo_id USER/NAME."
             )
         names = score_names(recipe.training.task)
         if experiment.primary_score not in names:
@@ -182,8 +183,8 @@ def _check(experiment: Experiment) -> None:
             )
         if experiment.search and experiment.search.split == recipe.script.dataset_test_split:
             raise ValueError(
-                f"{path}: `search.split` is the test split `{experiment.search.split}`: what is chosen there is "
-                "chosen on the test data. Name a part of the training data that the recipe leaves out."
+                f"{path}: `search.split` is the test split `{experiment.search.split}`, which must not choose "
+                "settings. Name a part of the training data that the recipe leaves out."
             )
 
 

@@ -223,13 +223,13 @@ def test_a_report_alone_runs_nothing(written, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"baseline": "sft"}, "`baseline: sft` is none of the arms lm_only, jepa"),
+        ({"baseline": "sft"}, "`baseline: sft` is not one of the arms lm_only, jepa"),
         ({"seeds": [1, 1]}, r"`seeds` are \[1, 1\]; give whole numbers from 0, each once"),
         ({"seeds": []}, r"`seeds` are \[\]"),
         ({"arms": {"lm_only": {}}}, "no arm beside the baseline"),
         ({"arms": {"lm_only": {}, "a": {"jepa_wieght": 1}}}, "arm `a`: .*Did you mean `jepa_weight`"),
-        ({"arms": {"lm_only": {}, "a": {"seed": 1}}}, "arm `a` sets `seed`, which the experiment gives each cell"),
-        ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "every cell would be published over the others"),
+        ({"arms": {"lm_only": {}, "a": {"seed": 1}}}, "arm `a` sets `seed`, which the experiment sets for each cell"),
+        ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "each cell would overwrite the one published before"),
         ({"primary_score": "accuracy"}, "allowed with `task: text` are strict, prefix, contains, stopped, capped"),
         ({"sedes": [1]}, "unknown key `sedes`; allowed are recipe, "),
         ({"evaluation": {"max_row": 1}}, "`evaluation`: unknown key `max_row`"),
