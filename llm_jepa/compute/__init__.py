@@ -1,1 +1,1 @@
-"""What a step computes, in FLOPs, and what a device can. Imports nothing of the package."""
+"""FLOPs of a training step, and speed and memory of GPUs. Imports nothing of the package."""

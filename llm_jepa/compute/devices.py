@@ -1,6 +1,6 @@
-"""GPUs by name: their memory and the peak of their matrix products, from the makers' data sheets.
+"""GPUs by name: memory and peak rate of matrix products, from the makers' data sheets.
 
-Rates are dense (no structured sparsity) and of products that accumulate in float32. Imports nothing of the package.
+Rates are dense (no structured sparsity), with accumulation in float32. Imports nothing of the package.
 """
 
 import re
@@ -15,12 +15,12 @@ class GPU:
     """One kind of GPU.
 
     Attributes:
-        memory_bytes: Nominal; drivers and contexts take some of it.
-        half_flops_per_second: Products of bf16, or of fp16 where there is no bf16.
-        tf32_flops_per_second: Products of float32 by TF32, where there is TF32; else those of float32.
-        single_flops_per_second: Products of float32 as it is.
-        has_bf16: Whether it multiplies bf16.
-        name_words: Words that its name as CUDA reports it has, all of them.
+        memory_bytes: Nominal memory; drivers and contexts use some of it.
+        half_flops_per_second: Rate in bf16, or in fp16 without bf16.
+        tf32_flops_per_second: Rate of float32 products in TF32, or in float32 without TF32.
+        single_flops_per_second: Rate of float32 products without TF32.
+        has_bf16: Whether the GPU computes in bf16.
+        name_words: Words that CUDA's name of the GPU must contain.
     """
 
     memory_bytes: float
@@ -31,14 +31,14 @@ class GPU:
     name_words: tuple[str, ...]
 
     def peak_flops_per_second(self, is_half: bool, has_tf32: bool) -> float:
-        """In the precision that a training multiplies in."""
+        """The peak rate in the precision of the training."""
         if is_half:
             return self.half_flops_per_second
         return self.tf32_flops_per_second if has_tf32 else self.single_flops_per_second
 
 
 def _gpu(gib: float, half: float, tf32: float, single: float, *name_words: str, has_bf16: bool = True) -> GPU:
-    """Memory in GiB, rates in TFLOP a second."""
+    """A GPU from its memory in GiB and its rates in TFLOP/s."""
     return GPU(gib * GIB, half * TERA, tf32 * TERA, single * TERA, has_bf16, name_words)
 
 
@@ -63,14 +63,14 @@ GPUS: dict[str, GPU] = {
 }
 
 OTHER_GPU_WORDS = {"MIG", "Laptop", "Ti", "SUPER", "D", "NVL", "Ada"}
-"""Words by which a name is that of a part of a GPU, or of another one."""
+"""Words in a name that mean a part of a GPU, or another GPU."""
 
 
 def find_gpu(name: str) -> GPU:
-    """A GPU by the name that it has here.
+    """The GPU of a name in `GPUS`.
 
     Raises:
-        ValueError: The name is unknown; the message lists the known ones.
+        ValueError: The name is unknown. The message lists the known ones.
     """
     if name.lower() not in GPUS:
         raise ValueError(f"The GPU {name!r} is unknown. Known are {', '.join(GPUS)}.")
@@ -78,7 +78,7 @@ def find_gpu(name: str) -> GPU:
 
 
 def recognise_gpu(reported_name: str) -> GPU | None:
-    """The GPU that CUDA reports under a name, e.g. `NVIDIA H100 80GB HBM3`; None if it is not in the table."""
+    """The GPU of a name that CUDA reports, e.g. `NVIDIA H100 80GB HBM3`; None if it is not in `GPUS`."""
     words = {*re.findall(r"\w+", reported_name)}
     if words & OTHER_GPU_WORDS:
         return None

@@ -1,10 +1,9 @@
-"""FLOPs of a training step by arithmetic: from the tokens of its batch and the matrices of its model.
+"""FLOPs of a training step, calculated from the tokens of its batch and the matrices of its model.
 
-Two FLOPs per parameter and token in each product of a matrix. Embeddings, norms, the optimizer and the part of
-attention that grows with the square of a length are left out. Imports nothing of the package.
+A matrix product takes two FLOPs per parameter and token. Embeddings, norms, the optimizer and the quadratic part of
+attention are left out. Imports nothing of the package.
 
-Legend: N_b parameters of the backbone's matrices (neither embeddings nor head), V * D those of the head, A those of
-the adapters.
+Legend: N_b parameters of the backbone's matrices (without embeddings and head), V * D of the head, A of the adapters.
 """
 
 import math
@@ -16,12 +15,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 NUM_EXPERTS_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts")
-"""What configs call the number of experts of a layer."""
+"""Names of the number of experts per layer in model configs."""
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameters that tokens are multiplied with; without adapters (0) the backbone and the head themselves train."""
+    """Parameters of the matrices. Without adapters (0), backbone and head are trained."""
 
     backbone_parameters: int
     head_parameters: int
@@ -30,12 +29,12 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class StepCounts:
-    """Tokens of one step, or of any number of steps.
+    """Tokens of one or more steps.
 
     Attributes:
-        conversation_tokens: Of the conversations, padding left out.
-        tokens: Of the forward with gradient: the conversations' and those that the views add.
-        detached_tokens: Of the forward without gradient.
+        conversation_tokens: Tokens of the conversations, without padding.
+        tokens: Tokens of the forward with gradient: conversations and views.
+        detached_tokens: Tokens of the forward without gradient.
         labelled_tokens: Positions that the head must score.
     """
 
@@ -46,7 +45,7 @@ class StepCounts:
 
 
 def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
-    """Count the matrices of a model, with LoRA adapters or without; of a mixture of experts, what a token uses.
+    """Count the parameters of a model's matrices and LoRA adapters; of a mixture of experts, those that a token uses.
 
     Raises:
         ValueError: The model has no head.
@@ -64,30 +63,30 @@ def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
         if "lora_" in name:
             adapters += math.prod(shape)
         elif len(shape) >= 2 and id(parameter) not in left_out:
-            is_experts = len(shape) == 3  # all of a layer in one
+            is_experts = len(shape) == 3  # one tensor holds all experts of a layer
             backbone += round(math.prod(shape) * (active_expert_share(causal_lm) if is_experts else 1))
     return ModelSize(backbone, math.prod(_whole_shape(head.weight)), adapters)
 
 
 def active_expert_share(model: PreTrainedModel) -> float:
-    """Share of a layer's experts that a token is sent to; 1 of a dense model."""
+    """Share of a layer's experts that process a token; 1 for a dense model."""
     config = model.config.get_text_config()
     experts = next((n for name in NUM_EXPERTS_FIELDS if (n := getattr(config, name, None))), None)
     return 1.0 if experts is None else getattr(config, "num_experts_per_tok", experts) / experts
 
 
 def _whole_shape(parameter: nn.Parameter) -> torch.Size:
-    """Of a matrix that bitsandbytes has packed or ZeRO-3 spread over devices, as it was."""
+    """The original shape of a matrix that bitsandbytes has packed or ZeRO-3 has partitioned."""
     packed = getattr(parameter, "quant_state", None)
     return packed.shape if packed is not None else getattr(parameter, "ds_shape", parameter.shape)
 
 
 def step_flops(counts: StepCounts, size: ModelSize) -> float:
-    """FLOPs that a step cannot do without.
+    """The least FLOPs of a step.
 
     forward   2 (N_b + A) per token, with gradient or without, and 2 V D per labelled position
-    backward  gradients of the inputs, 2 (N_b + A) per token and 2 V D per labelled position, and of the weights
-              that train, as much again: of backbone and head, or, where there are adapters, of A alone
+    backward  gradients of the inputs: 2 (N_b + A) per token and 2 V D per labelled position;
+              gradients of the trained weights: as much again, or 2 A per token with adapters
     """
     matrices = size.backbone_parameters + size.adapter_parameters
     trained = size.adapter_parameters or size.backbone_parameters

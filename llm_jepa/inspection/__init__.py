@@ -1,1 +1,1 @@
-"""What a recipe or a data set holds, before training. Imports `train` and below."""
+"""Inspects a recipe's rows or a data set before training. Imports `train` and below."""

@@ -1,4 +1,4 @@
-"""What a data set holds, read in bounded memory: its columns, its duplicates, and rows without a view."""
+"""Profiles a data set in bounded memory: its fields, its duplicates, and rows without two views."""
 
 import json
 from collections import Counter
@@ -18,9 +18,9 @@ from llm_jepa.data.view_pairs import pairs_of_turns
 from llm_jepa.inspection.mapping_proposal import FieldKind, Proposal, propose_for_document, propose_mapping
 
 HEAD_ROWS = 100
-"""Rows by which the mapping is proposed."""
+"""Number of rows from which the mapping is proposed."""
 MAX_COLUMNS = 200
-"""Fields that are looked at; a mapping from keys that differ from row to row has more."""
+"""Limit of profiled fields; rows with keys of their own could have any number."""
 MAX_SHOWN_REFUSALS = 5
 MAX_HASHES = 2**18
 VALUE_CHARACTERS = 60
@@ -28,17 +28,17 @@ TURN_KEYS: dict[frozenset[str], FieldKind] = {
     frozenset({"role", "content"}): "chat messages",
     frozenset({"from", "value"}): "ShareGPT turns",
 }
-"""What every turn of a conversation has -> what a list of such turns is."""
+"""Keys of every turn -> kind of a list of such turns."""
 
 
 @dataclass
 class FieldProfile:
-    """What stands at one path of the rows.
+    """The values at one path of the rows.
 
     Attributes:
-        types: Type -> rows that hold it; the others are null, blank, empty or have no such field.
-        num_texts: Rows that hold a text of any kind; of these `total_characters` and `max_characters`.
-        examples: The first values that differ, shortened.
+        types: Type -> number of rows with it; null, blank, empty and missing values are not counted.
+        num_texts: Rows with a text of any kind; `total_characters` and `max_characters` are theirs.
+        examples: The first distinct values, shortened.
     """
 
     types: Counter[str] = field(default_factory=Counter)
@@ -48,7 +48,7 @@ class FieldProfile:
     examples: list[str] = field(default_factory=list)
 
     def add(self, value: Any, num_examples: int) -> None:
-        """Take in one row's value."""
+        """Add one row's value."""
         kind = field_kind(value)
         if value is None or value in ([], {}) or (kind == "text" and not value.strip()):
             return
@@ -64,7 +64,7 @@ class FieldProfile:
 
     @property
     def kind(self) -> FieldKind:
-        """The one kind of all values; else `text and others`, or `other` if there is no text."""
+        """The kind of all values if they share one; else `text and others`, or `other` without texts."""
         if self.types and self.types.keys() <= {"int", "float", "bool"}:
             return "number"
         mixed: FieldKind = "text and others" if "text" in self.types else "other"
@@ -72,11 +72,10 @@ class FieldProfile:
 
 
 class DuplicateCounter:
-    """Counts what was there before, in bounded memory.
+    """Counts repeated items in bounded memory.
 
-    Exact up to `max_hashes` different items. Beyond that only the items whose hash ends in so and so many zero bits
-    are kept, which is a random share of the different ones, and the count is estimated from them (Wegman's adaptive
-    sampling).
+    The count is exact up to `max_hashes` distinct items. Beyond that it is estimated from the items whose hash ends in
+    a growing number of zero bits, a random share of the distinct items (Wegman's adaptive sampling).
     """
 
     def __init__(self, max_hashes: int = MAX_HASHES):
@@ -85,7 +84,7 @@ class DuplicateCounter:
         self._counts: dict[int, int] = {}
 
     def add(self, item: Any) -> None:
-        """Take in one item that can be written as JSON, or as text."""
+        """Add one item; values that JSON cannot hold are hashed as text."""
         text = json.dumps(item, sort_keys=True, default=str)
         hashed = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         if not self._is_kept(hashed):
@@ -104,20 +103,22 @@ class DuplicateCounter:
 
     @property
     def num_duplicates(self) -> int:
-        """Items that equal an earlier one."""
+        """Number of items that equal an earlier one."""
         return (sum(self._counts.values()) - len(self._counts)) << self._zero_bits
 
 
 @dataclass
 class DataProfile:
-    """A data set as far as it was read.
+    """The profile of the rows read.
 
     Attributes:
-        num_rows: Rows read; `is_partial` if that was all that was asked for.
-        fields: Path -> what stands there; a field inside a column has a path of its own.
-        proposal: How to name the views.
-        num_refused: Rows of which the proposed mapping makes no two views; of the first ones the number and why.
-        duplicate_rows, duplicate_pairs: Rows, or their two views, that were there before.
+        proposal: The proposed mapping of fields to views.
+        num_rows: Rows read.
+        is_partial: Whether reading stopped at the limit of rows.
+        fields: Path -> profile of its values; a field inside a column has its own path.
+        num_refused: Rows of which the proposed mapping makes no two views.
+        refusals: Index and reason of the first of them.
+        duplicate_rows, duplicate_pairs: Counts of repeated rows, and of repeated pairs of views.
     """
 
     proposal: Proposal
@@ -136,15 +137,15 @@ class DataProfile:
 
 
 def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examples: int = 2) -> DataProfile:
-    """Read the training split and say what it holds.
+    """Profile the training split.
 
     Args:
-        script: `dataset_name`, `dataset_config` and `dataset_train_split` are used; the data are streamed.
-        max_rows: How many rows to read; None for all.
-        num_examples: Values to keep of each field.
+        script: Gives `dataset_name`, `dataset_config` and `dataset_train_split`; the data are streamed.
+        max_rows: Number of rows to read; None for all.
+        num_examples: Number of examples to keep of each field.
 
     Raises:
-        ValueError: The data cannot be read; a text file that is not UTF-8 or not JSON is named with the line.
+        ValueError: The data cannot be read. The message names the line that is not UTF-8 or not JSON.
     """
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"`max_rows` is {max_rows}; it must be at least 1.")
@@ -177,7 +178,7 @@ def _document_proposal(script: ScriptArguments, head: list[dict[str, Any]]) -> P
 
 
 def _ends_unanswered(row: Mapping[str, Any]) -> bool:
-    """Whether a row's turns go on after an answer that could be learned."""
+    """Whether a row's conversation continues after its last answer."""
     column = turn_column(row)
     try:
         messages = to_messages(row[column], column) if column is not None else []
@@ -187,7 +188,7 @@ def _ends_unanswered(row: Mapping[str, Any]) -> bool:
 
 
 def _maker(columns: list[str], proposal: Proposal) -> Callable[[dict[str, Any]], Iterable[dict[str, Any]]] | None:
-    """What makes the rows of training of a row of the data, if that has two views."""
+    """A function from a row to its training rows; None if the proposal has no two views."""
     if not proposal.has_views:
         return None
     mapping = ColumnMapping(**proposal.settings)
@@ -212,10 +213,10 @@ def _add_fields(fields: dict[str, FieldProfile], row: Mapping[str, Any], num_exa
 
 
 def walk_fields(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The paths of a row and what stands there.
+    """Yield the paths of a row and their values.
 
-    Fields inside fields have paths of their own. A list is one value, and its first item, or the fields in that, has
-    a path too, `answers.0.text`, unless the list holds turns.
+    A field inside a field has its own path. A list is one value. Its first item, or each field of it, also has a path
+    (`answers.0.text`), unless the list holds turns.
     """
     for key, item in value.items():
         path = f"{prefix}{key}"
@@ -229,7 +230,7 @@ def walk_fields(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def field_kind(value: Any) -> FieldKind:
-    """What a value is, as far as a mapping asks."""
+    """The kind of a value for a mapping."""
     if isinstance(value, str):
         return "JSON text of turns" if _holds_turns(value) else "text"
     if isinstance(value, bool | int | float):
@@ -257,7 +258,7 @@ def _is_turn(item: Mapping[str, Any]) -> bool:
 
 
 def shorten(value: Any) -> str:
-    """A value in one short line."""
+    """A value as one short line."""
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     text = " ".join(text[: 4 * VALUE_CHARACTERS].split())
     return text if len(text) <= VALUE_CHARACTERS else f"{text[: VALUE_CHARACTERS - 1]}…"

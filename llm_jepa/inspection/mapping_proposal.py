@@ -1,4 +1,4 @@
-"""Which columns of a data set are its source and its target: a proposal, by their names and types."""
+"""Proposes which columns of a data set are source and target, from their names and types."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,24 +18,24 @@ PAIR_NAMES = (
     ("text", "code"), ("document", "summary"), ("article", "highlights"), ("dialogue", "summary"),
     ("text", "summary"), ("message", "diff"), ("sentence1", "sentence2"), ("question", "answers"), ("q", "a"),
 )  # fmt: skip
-"""What sources and targets are commonly called."""
+"""Common names of sources and targets."""
 ID_NAMES = frozenset({"id", "_id", "idx", "index", "uuid", "guid", "url", "hash", "sha", "lang", "language", "split"})
 ALPACA_COLUMNS = ("instruction", "input", "output")
 TURN_TEMPLATE = "{{{{ ({path} | selectattr('from', 'in', {roles}) | first).value }}}}"
 USER_ROLES, ASSISTANT_ROLES = ["human", "user"], ["gpt", "assistant", "model"]
-"""Who speaks in ShareGPT's turns, of which others, such as `system`, may be the first."""
+"""Roles of users and assistants in ShareGPT's turns; the first turn may have another, such as `system`."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """How a recipe could name the views.
+    """A proposed mapping.
 
     Attributes:
-        settings: The lines of a recipe; none where the columns need no naming, or nothing can be proposed.
-        reason: Why, in a sentence.
-        is_certain: Whether the columns leave no other choice; if not, look at them.
-        has_views: Whether rows of two views can be made so.
-        candidates: Texts that may be views.
+        settings: The lines of a recipe; empty if the columns need no names, or if there is no proposal.
+        reason: The reason in one sentence.
+        is_certain: Whether there is no other choice; if not, the user should check the columns.
+        has_views: Whether the mapping gives rows with two views.
+        candidates: Paths of texts that may be views.
     """
 
     settings: dict[str, Any]
@@ -46,23 +46,25 @@ class Proposal:
 
 
 def propose_mapping(columns: Sequence[str], kinds: Mapping[str, FieldKind], ends_unanswered: bool = False) -> Proposal:
-    """A proposal for a data set.
+    """Propose a mapping for a data set.
 
     Args:
         columns: Its columns.
-        kinds: What stands at each path: a column, or a field in one such as `example.question.text`.
-        ends_unanswered: Whether conversations go on after their last answer, with a user's turn or another.
+        kinds: Path -> kind of its values; a path is a column, or a field in one such as `example.question.text`.
+        ends_unanswered: Whether some conversations continue after their last answer.
     """
     if {"input_ids", "labels"} <= {*columns}:
-        return Proposal({}, "the rows are token ids already", is_certain=True, has_views=False)
+        return Proposal({}, "the rows are already tokenised", is_certain=True, has_views=False)
     if {"prompt", "completion"} <= {*columns}:
         return Proposal({}, "`prompt` and `completion` are read as they are", is_certain=True)
     column = turn_column(columns)
     if column is not None and kinds.get(column) in ("chat messages", "ShareGPT turns"):
         if ends_unanswered:
-            reason = f"some `{column}` do not end with an answer: each answer before is learned, or the `first` alone"
+            reason = f"some `{column}` do not end with an answer: `all` trains on every answer, `first` on the first"
             return Proposal({"target_turn": "all"}, reason, is_certain=True)
-        return Proposal({}, f"`{column}` are read as they are: the last turns; see `target_turn`", is_certain=True)
+        return Proposal(
+            {}, f"`{column}` are read as they are; the last answer is the target (see `target_turn`)", is_certain=True
+        )
     turns = [path for path, kind in kinds.items() if kind == "ShareGPT turns"]
     if turns:
         return _of_turns(turns[0], columns)
@@ -70,7 +72,7 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, FieldKind], ends
     proposal = _of_texts(texts, columns)
     written = [path for path, kind in kinds.items() if kind == "JSON text of turns"]
     if written and (column in written or not proposal.has_views):
-        reason = f"`{written[0]}` is a text that holds turns as JSON; parse it, and call the column `messages`"
+        reason = f"`{written[0]}` is a text that holds turns as JSON; parse it, and name the column `messages`"
         return Proposal({}, reason, has_views=False, candidates=written)
     mixed = [path for path, kind in kinds.items() if kind == "text and others"]
     return _with_mixed(proposal, texts, mixed) if mixed else proposal
@@ -79,10 +81,10 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, FieldKind], ends
 def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
     first, *fields = path.split(".")
     if first not in columns or not all(part.isidentifier() for part in (first, *fields)):
-        reason = f"no template can name `{path}`, whose turns would be the views; rename the column"
+        reason = f"the turns in `{path}` would be the views, but no template can name it; rename the column"
         return Proposal({}, reason, has_views=False, candidates=[path])
     source, target = (TURN_TEMPLATE.format(path=path, roles=roles) for roles in (USER_ROLES, ASSISTANT_ROLES))
-    reason = f"the first question and the first answer in `{path}`; in a column `messages` all turns could be learned"
+    reason = f"the first question and answer in `{path}`; a column named `messages` would train on all turns"
     return Proposal(_settings(source, target), reason)
 
 
@@ -92,7 +94,7 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
             "source_column": "{{ instruction }}{% if input %}\n{{ input }}{% endif %}",
             "target_column": "output",
         }
-        return _by_names(texts, 3, settings, "the columns are called as Alpaca's, whose `input` may be empty")
+        return _by_names(texts, 3, settings, "the columns have the names of Alpaca's, whose `input` may be empty")
     by_name: dict[str, list[str]] = {}
     for path in texts:
         by_name.setdefault(_name(path), []).append(path)
@@ -103,34 +105,32 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
         for target in by_name.get(names[1], [])
     ]
     if named:
-        return _by_names(texts, 2, _settings(*named[0]), "so sources and targets are commonly called")
+        return _by_names(texts, 2, _settings(*named[0]), "common names of sources and targets")
     if len(texts) == 2:
-        return Proposal(
-            _settings(*texts), "the only two texts; which of them is the source is a guess", candidates=texts
-        )
+        return Proposal(_settings(*texts), "the only two texts; which one is the source is a guess", candidates=texts)
     if len(texts) == 1 and texts[0] not in columns:
         reason = (
-            "one text and no pair: `tube` and `patch` train on a column of texts, not on a field in one; write it to "
-            "a file of its own, as a column `text`"
+            "one text and no pair: `tube` and `patch` train on a column of texts, not on a field in one; write the "
+            "field to a file of its own, as a column `text`"
         )
         return Proposal({}, reason, has_views=False, candidates=texts)
     if len(texts) == 1:
         settings = {"jepa_objective": "tube", "dataset_text_field": texts[0]}
-        return Proposal(settings, "one text and no pair: `tube` and `patch` train on that", has_views=False)
+        return Proposal(settings, "one text and no pair: `tube` and `patch` train on single texts", has_views=False)
     if not texts:
         return Proposal({}, "it has no texts", has_views=False)
     reason = (
-        "of these texts, name two as `source_column` and `target_column`, several in one as "
-        "`{{ first }} {{ second }}`, or views of one thing as `view_columns: [first, second, third]`"
+        "name two of these texts as `source_column` and `target_column`; join several in one as "
+        "`{{ first }} {{ second }}`; or name views of one thing as `view_columns: [first, second, third]`"
     )
     return Proposal({}, reason, has_views=False, candidates=texts)
 
 
 def _with_mixed(proposal: Proposal, texts: list[str], mixed: list[str]) -> Proposal:
-    """In doubt where a field may be a view that is no text in some rows."""
+    """The proposal, with a warning: a possible view is not a text in some rows."""
     reason = (
-        f"`{'`, `'.join(mixed)}` hold texts in some rows and other types in others, which training refuses: make "
-        f"texts of all, or write `{{{{ {mixed[0]} }}}}` for one, which makes texts of numbers"
+        f"`{'`, `'.join(mixed)}` hold texts in some rows and other types in others, which training refuses: convert "
+        f"all to texts, or use a template such as `{{{{ {mixed[0]} }}}}`, which converts numbers"
     )
     if not proposal.has_views:
         return Proposal({}, reason, has_views=False, candidates=[*texts, *mixed])
@@ -138,14 +138,14 @@ def _with_mixed(proposal: Proposal, texts: list[str], mixed: list[str]) -> Propo
 
 
 def propose_for_document(row: Mapping[str, Any], file: Path) -> Proposal | None:
-    """What to do with the one row of a `.json` file that is one object: where the rows stand in it, if they do."""
+    """A proposal for a `.json` file that is one object and holds the rows in it; None if it does not."""
     lists = {name: value for name, value in row.items() if isinstance(value, list) and len(value) > 1}
     inner = [name for name, value in lists.items() if all(isinstance(item, Mapping) for item in value)]
     if inner and turn_column(row) is None:
         where = f"`{inner[0]}` holds the rows, a list of {len(lists[inner[0]])} objects"
         rows = f"pandas.DataFrame(data[{inner[0]!r}], dtype=object)"
     elif len(lists) == len(row) and len({len(value) for value in lists.values()}) == 1 and not inner:
-        where = "lists hold the rows, each those of one column"
+        where = "lists hold the rows, one list per column"
         rows = "pandas.DataFrame(data, dtype=object)"
     else:
         return None
@@ -158,10 +158,10 @@ def propose_for_document(row: Mapping[str, Any], file: Path) -> Proposal | None:
 
 
 def _by_names(texts: list[str], num_named: int, settings: dict[str, Any], reason: str) -> Proposal:
-    """In doubt where there are other texts than those named: one may belong to the source."""
+    """A proposal by names. It is not certain if there are other texts: one of them may belong to the source."""
     doubts = ["there are other texts"] if len(texts) > num_named else []
     if any(_is_item(path) for path in settings.values()):
-        doubts.append("of a list the first item is taken")
+        doubts.append("a list gives its first item")
     return Proposal(settings, "; ".join([reason, *doubts]), not doubts, candidates=texts if doubts else [])
 
 
@@ -170,7 +170,7 @@ def _settings(source: str, target: str) -> dict[str, Any]:
 
 
 def _name(path: str) -> str:
-    """What a field is called; `question.text` is a question, and so is `question.0.text`."""
+    """The name of a field: that of `question.text` and `question.0.text` is `question`."""
     first, *inner = path.lower().split(".")
     *outer, name = [first, *(part for part in inner if not part.isdecimal())]
     return outer[-1] if outer and name in ("text", "value") else name

@@ -1,7 +1,7 @@
-"""A recipe's training rows as its trainer would prepare them, and how it would lay them out, before any training.
+"""Prepares a recipe's training rows and its layout as its trainer would, without training.
 
-The rows go through the trainer's own preparation, on a stand-in model of no size: neither the model's weights nor a
-device are touched. Its architecture decides the layout, which needs its config alone.
+The trainer's own preparation runs with a tiny stand-in model: neither the model's weights nor a device are used. The
+layout depends on the model's architecture, which its config describes.
 """
 
 import copy
@@ -29,16 +29,19 @@ STREAMED_ROWS = 1000
 
 @dataclass(frozen=True)
 class PreparedRecipe:
-    """What a trainer would make of a recipe.
+    """A recipe's rows and layout.
 
     Attributes:
-        model_path: Where the model lies, or its Hub id.
-        rows: Those that are kept.
+        model_path: The model's directory or Hub id.
+        rows: The rows that are kept.
         dropped: Index and tokens of each row longer than `max_length`.
-        num_rows: Rows looked at; `is_partial` if there are more, in a stream or beside a sample.
-        total_rows: Of the data set; of a stream, which cannot be counted, those looked at.
-        is_tokenised: Whether the data were tokenised already, with the recipe's own views or with none.
-        collator: With the layout that the model gets; `layout_reason` says why, `mask_form` how it takes the mask.
+        num_rows: Rows prepared.
+        total_rows: Rows of the data set; of a stream, the rows prepared.
+        is_partial: Whether the data set has more rows than were prepared.
+        is_tokenised: Whether the data were already tokenised.
+        collator: The collator with the model's layout.
+        layout_reason: Why the model gets this layout.
+        mask_form: The form of mask that the model takes.
     """
 
     model_path: str
@@ -54,7 +57,7 @@ class PreparedRecipe:
     mask_form: MaskForm
 
     def inputs(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the model's forward gets of a micro-batch."""
+        """The inputs of the model's forward for a micro-batch."""
         batch = self.collator(rows)
         if "laid_out" in batch:
             return {"laid_out": batch["laid_out"]}
@@ -62,10 +65,10 @@ class PreparedRecipe:
 
 
 def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecipe:
-    """Prepare a recipe's training data, or a random sample of so many rows.
+    """Prepare a recipe's training data, or a random sample of `max_rows` rows.
 
     Raises:
-        ValueError: As the trainer would raise it for these data and this model.
+        ValueError: The trainer would refuse these data or this model.
     """
     args = recipe.training
     model_path = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
@@ -104,28 +107,28 @@ def _sample(dataset: AnyDataset, max_rows: int | None, seed: int) -> tuple[Datas
 
 def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase) -> JEPATrainer:
     args = copy.copy(recipe.training)
-    args.max_length, args.long_rows = None, "drop"  # so that the long rows can be shown
+    args.max_length, args.long_rows = None, "drop"  # keep long rows, to report them
     args.from_scratch, args.model_init_kwargs, args.report_to = False, None, []
-    args.jepa_layout = "rows"  # that of the recipe is the real model's
+    args.jepa_layout = "rows"  # the recipe's layout depends on the real model
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
     stand_in = LlamaForCausalLM(config)
     with tempfile.TemporaryDirectory() as directory:
-        args.output_dir = directory  # which a trainer makes
+        args.output_dir = directory  # the trainer creates it
         return JEPATrainer(stand_in, args, train_dataset=dataset, processing_class=tokenizer)
 
 
 def _collator(
     recipe: Recipe, model_path: str, trainer: JEPATrainer, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[JEPACollator, MaskForm, str]:
-    """The collator with the layout of the recipe's own architecture."""
+    """The collator with the layout for the recipe's architecture, the form of mask, and the reason."""
     args = recipe.training
     assert isinstance(trainer.data_collator, JEPACollator)
     conversations = trainer.data_collator.conversation_collator
     padding = MaskForm("padding")
     if args.jepa_weight == 0:
-        reason = "none: `jepa_weight` is 0, the LM-only arm has no views"
+        reason = "none: with `jepa_weight: 0` there are no views"
         return JEPACollator(conversations, None, args), padding, reason
     if args.jepa_objective != "pair":
         rows = RowsLayout(tokenizer.pad_token_id)

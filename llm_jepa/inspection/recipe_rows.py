@@ -1,4 +1,4 @@
-"""What training would see of a recipe: rows, labels, views, readouts, mask and token counts, before any training."""
+"""Shows a recipe's rows as training would see them: labels, views, readouts, mask and token counts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ PREDICTOR_PIECE = "[PRED]"
 
 @dataclass(frozen=True)
 class InspectedView:
-    """A view with its predictor tokens, read at its last token; or the content in which a path of tokens is drawn."""
+    """A view with its predictor tokens, read at its last token; or, for `tube` and `patch`, a view's content."""
 
     name: str
     role: str
@@ -32,14 +32,14 @@ class InspectedRow:
     """One row as the model sees it.
 
     Attributes:
-        index: Of the row in the data set.
+        index: Index of the row in the data set.
         pieces: Text of each token of the conversation.
-        learnt: Whether the token is a label.
-        views: The source's and the target's.
-        stored: Text of each token as it is stored: all sequences if they share a row, else the conversation.
+        learnt: Whether each token is a label.
+        views: Source and target.
+        stored: Text of each stored token: of all sequences if they share a row, else of the conversation.
         mask_LL: Which stored token may attend to which.
-        stored_tokens: Tokens that this row adds to the forward with gradient.
-        detached_tokens: Tokens that it adds to the forward without.
+        stored_tokens: Tokens of this row in the forward with gradient.
+        detached_tokens: Tokens of this row in the forward without gradient.
     """
 
     index: int
@@ -54,14 +54,15 @@ class InspectedRow:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A recipe's data, as far as it can be known before training.
+    """A recipe's data before training.
 
     Attributes:
-        layout: The layout's name and why.
-        dropout: Share of the steps that compute no view.
-        num_rows: Rows looked at, each of one pair of views; `is_partial` if a stream has more.
+        layout: The layout's name and the reason for it.
+        dropout: Share of the steps that compute no views.
+        num_rows: Rows prepared, each with one pair of views.
+        is_partial: Whether a stream has more rows.
         dropped: Index and tokens of each row longer than `max_length`.
-        counts: Name of a sequence -> its length in tokens in every kept row.
+        counts: Sequence -> its length in tokens in each kept row.
     """
 
     layout: str
@@ -75,16 +76,16 @@ class Inspection:
 
 
 def inspect_recipe(recipe: Recipe, num_rows: int) -> Inspection:
-    """Prepare a recipe's training data and look at its first `num_rows` rows that training would keep.
+    """Prepare a recipe's training data, and show the first `num_rows` of the kept rows.
 
     Raises:
-        ValueError: As the trainer would raise it for these data and this model.
+        ValueError: The trainer would refuse these data or this model.
     """
     args = recipe.training
     prepared = prepare_recipe(recipe)
     tokenizer, kept, collator = prepared.tokenizer, prepared.rows, prepared.collator
     if isinstance(collator.layout, PackedLayout):
-        # In one row, to be shown; a batch may take two in training.
+        # Show all sequences in one row; training may use two.
         collator = replace(collator, layout=PackedLayout(tokenizer.pad_token_id))
     return Inspection(
         layout=prepared.layout_reason,
@@ -144,7 +145,7 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
 
 
 def _laid_out(row: dict, collator: JEPACollator) -> tuple[Batch | None, int]:
-    """The row's own batch, and the tokens that are encoded without gradient."""
+    """The batch of one row, and its number of tokens without gradient."""
     laid_out: LaidOut | None = collator([row]).get("laid_out")
     return (None, 0) if laid_out is None else (laid_out.batch, laid_out.detached_tokens)
 
@@ -165,7 +166,7 @@ def _counts(rows: Dataset, collator: JEPACollator) -> dict[str, list[int]]:
 
 
 def _has_views(row: dict) -> bool:
-    """Whether the row has views or spans; the LM-only arm does without, on a text or on pre-tokenised rows."""
+    """Whether the row has views or spans. With `jepa_weight: 0`, texts and pre-tokenised rows have none."""
     return "source_ids" in row or "source_span" in row
 
 

@@ -1,4 +1,4 @@
-"""How fast this machine trains a recipe, measured in its first steps."""
+"""Measures how fast this machine trains a recipe, in its first steps."""
 
 import tempfile
 import time
@@ -26,17 +26,17 @@ CALIBRATION_SETTINGS: dict[str, Any] = {
     "disable_tqdm": True,
     "logging_strategy": "no",
 }
-"""Settings under which a calibration leaves nothing behind."""
+"""Settings with which a calibration writes no files and reports nothing."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Steps that one device has trained.
+    """Measured steps of one device.
 
     Attributes:
-        seconds_per_step: Mean, after the warm-up.
-        rows_per_second: Rows of a step over them.
-        dropped_share: Of these steps, those that dropped the JEPA term.
+        seconds_per_step: Mean after the warm-up.
+        rows_per_second: Rows of a step divided by `seconds_per_step`.
+        dropped_share: Share of the measured steps that dropped the JEPA term.
         is_on_gpu: Whether the device was a GPU.
     """
 
@@ -55,9 +55,9 @@ class _Stopwatch(TrainerCallback):
 
 
 def calibrate(recipe: Recipe, num_steps: int = CALIBRATION_STEPS) -> Calibration:
-    """Train the recipe's first steps, throw the result away, and time those after the warm-up.
+    """Train the recipe's first steps, discard the result, and time the steps after the warm-up.
 
-    The loss is read in every step, so that a GPU has ended each step when its time is taken.
+    The loss is read in every step, so a GPU has finished a step when its time is taken.
     """
     with tempfile.TemporaryDirectory() as directory:
         place = {"output_dir": str(Path(directory) / "run"), "max_steps": num_steps}

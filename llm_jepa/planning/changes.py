@@ -1,4 +1,4 @@
-"""What to change in a recipe that does not fit, the cheapest first."""
+"""Finds changes with which a recipe fits into memory, the cheapest first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ class Change:
     """A change of settings.
 
     Attributes:
-        settings: What to write in the recipe; `launch` names a file of recipes/accelerate.
-        keeps_result: Whether the same is trained, up to rounding.
-        peak_bytes: After it, when the longest rows meet in one micro-batch.
-        flops_ratio: Of a row with its JEPA term, after it, to one before.
+        settings: The new settings of the recipe.
+        launch: A launch file of recipes/accelerate.
+        keeps_result: Whether training is the same up to rounding.
+        peak_bytes: Peak memory after the change, with the longest rows in one micro-batch.
+        flops_ratio: FLOPs of a row with its JEPA term, after the change over before.
     """
 
     settings: dict[str, Any]
@@ -45,11 +46,11 @@ class _Candidate:
 
 
 def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch) -> list[Change]:
-    """The changes after which it fits, cheapest first, those that train the same before all others.
+    """The changes with which the recipe fits: those that keep the result first, then by cost.
 
-    Each is tried by itself, and, as long as none has been enough, together with those before it; of smaller
-    micro-batches the largest that fits. Loss dropout is not among them: a step that keeps the JEPA term holds as much
-    as any.
+    Each change is tried alone and, while none has been enough, together with all before it. Of smaller micro-batches,
+    the largest that fits is returned. Loss dropout is no candidate: a step that keeps the JEPA term needs as much
+    memory as without dropout.
     """
     before = draw_workload(recipe, launch, True)
     flops_before = before.flops_per_row()
@@ -71,16 +72,16 @@ def changes_that_fit(recipe: Recipe, gpu: GPU, num_devices: int, launch: Launch)
 
 
 def _price(change: Change) -> tuple[bool, bool, float, int]:
-    """What trains the same first, and of that what moves nothing between device and host."""
+    """Sort key: keeps the result, no offload to the host, fewest FLOPs, fewest settings."""
     return not change.keeps_result, change.launch == "zero3-offload", change.flops_ratio, len(change.settings)
 
 
 def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: Launch) -> Iterator[_Candidate]:
-    """From what costs nothing to what trains something else."""
+    """The candidates, from free ones to those that change what is trained."""
     args = recipe.training
     size, rows = args.per_device_train_batch_size, args.per_device_train_batch_size * args.gradient_accumulation_steps
     is_pair = args.jepa_weight > 0 and args.jepa_objective == "pair"
-    has_negatives = is_pair and args.jepa_loss == "info_nce"  # those of its micro-batch
+    has_negatives = is_pair and args.jepa_loss == "info_nce"  # from the micro-batch
     for smaller in (one for one in range(size - 1, 1 if has_negatives else 0, -1) if size % one == 0):
         settings = {"per_device_train_batch_size": smaller, "gradient_accumulation_steps": rows // smaller}
         yield _Candidate(settings, launch, not has_negatives)
@@ -100,7 +101,7 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
 
 
 def _try(before: Workload, flops_before: float, candidate: _Candidate, gpu: GPU, num_devices: int) -> Change | None:
-    """The change, if it is enough."""
+    """The change of a candidate; None if the recipe still does not fit."""
     recipe = build_recipe(before.recipe.path, before.recipe.settings | candidate.settings)
     has_other_views = any(key.startswith("jepa_") for key in candidate.settings)
     drawn = draw_workload(recipe, candidate.launch, True, None if has_other_views else before.prepared)

@@ -1,7 +1,7 @@
-"""One micro-batch of training on tensors without data: its FLOPs and its peak of memory, without weights or a device.
+"""FLOPs and peak memory of one micro-batch of training, from tensors without data: needs no weights and no device.
 
-The model, its views and its layout are those that train; only the numbers are missing (`FakeTensorMode`). What depends
-on numbers and costs next to nothing, the losses on top of the embeddings, is replaced by sums.
+Model, views and layout are those of training; only the values are missing (`FakeTensorMode`). The losses on top of the
+embeddings depend on values and cost almost nothing, so sums replace them.
 """
 
 import math
@@ -38,20 +38,20 @@ EXTRA_FLOP_FORMULAS: dict[Any, Callable[..., int]] = {
         lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
     ),
 }
-"""Products that `FlopCounterMode` does not know, by shapes: TRL's head's weight gradient, and attention on a CPU."""
+"""FLOPs by shape where `FlopCounterMode` has none: the weight gradient of TRL's head, and attention on a CPU."""
 
 
 class DryModel:
-    """A recipe's model in training, without data.
+    """A recipe's model in training mode, without data.
+
+    Args:
+        recipe: Gives model, adapters, precision, checkpointing and view options.
+        model_path: Directory or Hub id of the model's config.
+        mask_form: The form of mask that the model takes.
+        half_weights: 16-bit weights without autocast, as in DeepSpeed and FSDP under mixed precision.
 
     Raises:
         ValueError: The model is a mixture of experts.
-
-    Args:
-        recipe: Its model, adapters, precision, checkpointing and view options.
-        model_path: Where the model's config lies.
-        mask_form: How the model takes the layout's mask.
-        half_weights: Weights in 16 bits and no autocast, as DeepSpeed and FSDP keep them under mixed precision.
     """
 
     def __init__(self, recipe: Recipe, model_path: str, mask_form: MaskForm, half_weights: bool = False):
@@ -91,7 +91,7 @@ class DryModel:
             return PredictorTokens(torch.zeros(args.num_predictor_tokens, width))
 
     def weights(self) -> Weights:
-        """What the model's weights take, predictor tokens among them."""
+        """Bytes of the model's weights, predictor tokens included."""
         vectors = [] if self.predictor is None else [self.predictor.vectors_KD]
         everything = [*self.model.parameters(), *self.model.buffers(), *vectors]
         trained = [one for one in everything if one.requires_grad]
@@ -112,7 +112,7 @@ class DryModel:
         )
 
     def _quantised_bytes(self) -> tuple[float, float]:
-        """Bytes of the linear layers of the base, all but the head, once quantised, and what that saves."""
+        """Bytes of the base's quantised linear layers (all but the head), and the bytes that quantisation saves."""
         settings = self.recipe.model
         if not (settings.load_in_4bit or settings.load_in_8bit):
             return 0.0, 0.0
@@ -129,17 +129,17 @@ class DryModel:
         return quantised, storage_bytes(module.weight for module in linear) - quantised
 
     def flops(self, inputs: dict[str, Any]) -> float:
-        """FLOPs of the matrix products of a micro-batch, forward and backward, what checkpointing repeats included."""
+        """FLOPs of a micro-batch's matrix products, forward and backward, including what checkpointing recomputes."""
         counter = FlopCounterMode(display=False, custom_mapping=EXTRA_FLOP_FORMULAS)
         with self._ready(inputs) as inputs, counter:
             self._loss(inputs).backward()
         return float(counter.get_total_flops())
 
     def peak_bytes(self, inputs: dict[str, Any], gradient_share: float = 1.0) -> dict[str, float]:
-        """What a micro-batch holds when it holds most, by kind: `activations`, `logits` and `gradients`.
+        """Peak bytes of a micro-batch by kind: `activations`, `logits` and `gradients`.
 
-        Where gradients are accumulated those of an earlier micro-batch lie there beforehand. `logits` is whatever is
-        as wide as the head's tiles; one device keeps `gradient_share` of a gradient.
+        With gradient accumulation, the gradients of an earlier micro-batch are included. Tensors as wide as the head's
+        tiles count as `logits`. One device keeps `gradient_share` of a gradient.
         """
         with self._ready(inputs) as inputs:
             parameters = list(self.model.parameters())
@@ -150,7 +150,7 @@ class DryModel:
 
     @contextmanager
     def _ready(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        # A dispatch mode keeps checkpointing from stopping early, unlike in training, where it recomputes all as well.
+        # Under a dispatch mode checkpointing cannot stop early; in training it recomputes everything as well.
         with predictor_registered(self.base, self.predictor), self.mode, set_checkpoint_early_stop(False):
             fake = self.mode.from_tensor
             yield {name: one.map(fake) if isinstance(one, LaidOut) else fake(one) for name, one in inputs.items()}
@@ -174,13 +174,14 @@ class DryModel:
 def _refuse_experts(model: PreTrainedModel) -> None:
     if active_expert_share(model) < 1:
         raise ValueError(
-            f"{type(model).__name__} is a mixture of experts, which routes tokens by numbers that a plan has none of. "
-            "Plan a dense model of the parameters that a token uses, or measure with `llm-jepa train --max_steps 20`."
+            f"{type(model).__name__} is a mixture of experts: it routes tokens by their values, which a plan does not "
+            "have. Plan a dense model with the parameters that a token uses, or measure with "
+            "`llm-jepa train --max_steps 20`."
         )
 
 
 def _head_widths(vocabulary: int) -> set[int]:
-    """How wide the tiles are in which TRL's head scores a vocabulary."""
+    """Widths of the tiles in which TRL's head scores a vocabulary."""
     return {vocabulary, min(vocabulary, _CHUNKED_LOGPROB_CHUNK_SIZE), vocabulary % _CHUNKED_LOGPROB_CHUNK_SIZE}
 
 
@@ -189,7 +190,7 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _materialise(model: nn.Module) -> None:
-    """Put the parameters and buffers of a meta model where the surrounding mode makes them, ties kept."""
+    """Recreate the parameters and buffers of a meta model in the surrounding mode; ties are kept."""
     made: dict[Tensor, Tensor] = {}
 
     def make(tensor: Tensor) -> Tensor:

@@ -1,49 +1,49 @@
-"""Hours, money and the break-even of a training, by arithmetic."""
+"""Calculates hours, cost and break-even of a training."""
 
 from dataclasses import dataclass
 
 SECONDS_PER_HOUR = 3600
 UTILISATION = (0.5, 0.35, 0.2)
-"""Share of a GPU's peak that fine-tuning reaches: for the low estimate of its time, the expected one, the high one."""
+"""Share of a GPU's peak that fine-tuning reaches, for the low, expected and high estimate of its time."""
 
 CALIBRATION_SPREAD = 0.15
-"""How far a time that was calibrated may be off: the share by which the low and the high estimate differ."""
+"""Relative error of a calibrated time, for the low and the high estimate."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Low, expected and high."""
+    """A low, expected and high value."""
 
     low: float
     expected: float
     high: float
 
     def times(self, factor: float) -> "Estimate":
-        """Each of them times a factor."""
+        """The estimate multiplied by a factor."""
         return Estimate(self.low * factor, self.expected * factor, self.high * factor)
 
 
 def hours_at_peak(flops: float, peak_flops_per_second: float) -> Estimate:
-    """Hours of one device that computes `flops` at the usual shares of its peak."""
+    """Hours of one device for `flops`, at the usual shares of its peak."""
     low, expected, high = (flops / (peak_flops_per_second * share) / SECONDS_PER_HOUR for share in UTILISATION)
     return Estimate(low, expected, high)
 
 
 def hours_at_rate(flops: float, flops_per_second: float) -> Estimate:
-    """Hours of one device that computes `flops` at a rate that was measured on it."""
+    """Hours of one device for `flops`, at a measured rate."""
     hours = flops / flops_per_second / SECONDS_PER_HOUR
     return Estimate(hours * (1 - CALIBRATION_SPREAD), hours, hours * (1 + CALIBRATION_SPREAD))
 
 
 def break_even_requests(extra_cost: Estimate, request_seconds: float, price_per_hour: float, gain: float) -> Estimate:
-    """After how many requests the better model has saved what its training cost more.
+    """Number of requests after which the better model has saved the extra cost of its training.
 
         N = extra_cost / (gain * request_cost),   request_cost = request_seconds / 3600 * price_per_hour
 
     Args:
-        extra_cost: Of the training, over plain SFT; where it is below 0 there is nothing to repay.
-        request_seconds: Time of one device that a request takes.
-        gain: Share of the requests that the better model answers and the plain one would have had to be asked again.
+        extra_cost: Cost of the training over plain SFT; below 0 there is nothing to repay.
+        request_seconds: Device time of a request.
+        gain: Share of requests that only the better model answers; the plain model must be asked again.
     """
     saved = gain * request_seconds / SECONDS_PER_HOUR * price_per_hour
     low, expected, high = (max(0.0, cost) / saved for cost in (extra_cost.low, extra_cost.expected, extra_cost.high))

@@ -1,4 +1,4 @@
-"""The bytes that are alive while code runs, and how they were made up when they were most."""
+"""Tracks the live bytes of tensors while code runs, and their kinds at the peak."""
 
 import weakref
 from collections import defaultdict
@@ -11,16 +11,16 @@ from torch.utils._pytree import tree_iter
 
 
 class LiveBytes(TorchDispatchMode):
-    """Follows every storage that is made within it, until it is let go. Fake tensors count as if they were real.
+    """Tracks every storage created in the context until it is freed. Fake tensors count as real ones.
 
     Args:
-        kind_of: Names the kind of a new tensor, under which its bytes are counted.
-        held: Tensors that were there before, which the caller counts.
-        parameters: Their gradients are of the kind `gradients`, times `gradient_share`.
-        gradient_share: What one device keeps of a gradient, 1 unless gradients are spread over several.
+        kind_of: Gives the kind under which the bytes of a new tensor are counted.
+        held: Existing tensors, which are not counted.
+        parameters: Their gradients count as kind `gradients`, multiplied by `gradient_share`.
+        gradient_share: Share of a gradient that one device keeps; 1 unless gradients are partitioned.
 
     Attributes:
-        peak: Kind -> bytes, at the moment when their sum was largest.
+        peak: Kind -> bytes when their sum was largest.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LiveBytes(TorchDispatchMode):
             self.peak = dict(self._live)
 
     def _take_gradient(self, parameter: Tensor) -> None:
-        """The gradient that has been accumulated in a parameter is no longer what it was made as."""
+        """Count the accumulated gradient of a parameter as kind `gradients`."""
         assert parameter.grad is not None
         storage = parameter.grad.untyped_storage()
         if id(storage) in self._kinds:
@@ -85,6 +85,6 @@ class LiveBytes(TorchDispatchMode):
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the storages of tensors, shared ones counted once."""
+    """Bytes of the storages of tensors; a shared storage counts once."""
     storages = {id(storage): storage for storage in (tensor.untyped_storage() for tensor in tensors)}
     return sum(storage.nbytes() for storage in storages.values())

@@ -1,4 +1,4 @@
-"""Bytes of weights, gradients and optimizer on one device, by arithmetic.
+"""Calculates the bytes of weights, gradients and optimizer on one device.
 
 Legend: P trained parameters, G devices, w, g, s bytes of a parameter's weight, gradient and optimizer state.
 """
@@ -8,10 +8,10 @@ from typing import Literal, get_args
 
 Launch = Literal["single", "multi-gpu", "zero1", "zero2", "zero3", "zero3-offload", "fsdp2"]
 LAUNCHES: tuple[Launch, ...] = get_args(Launch)
-"""How training is launched: the files of recipes/accelerate/."""
+"""The launch files of recipes/accelerate/."""
 
 _SCALE_BYTES = 4 / 256
-"""Of a state in 8 bits: a float32 for each block of 256."""
+"""Overhead per 8-bit state: one float32 for each block of 256."""
 
 OPTIMIZER_BYTES = {
     "adamw_torch": 8.0,
@@ -36,20 +36,20 @@ BUCKET_NUMBERS = 500_000_000
 """DeepSpeed's `reduce_bucket_size` and `allgather_bucket_size`, unless its configuration says otherwise."""
 
 SMALLEST_8BIT_PARAMETERS = 4096
-"""bitsandbytes keeps the states of smaller tensors, and of embeddings, in 32 bits."""
+"""bitsandbytes keeps 32-bit states for smaller tensors and for embeddings."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a model's weights take before they are spread over devices.
+    """Bytes of a model's weights before they are partitioned over devices.
 
     Attributes:
-        weight_bytes: Of all parameters and buffers.
-        quantised_bytes: Those of them that are quantised, which no launcher spreads.
+        weight_bytes: Bytes of all parameters and buffers.
+        quantised_bytes: Bytes of the quantised ones, which no launcher partitions.
         trained_parameters: P.
-        parameters_in_32_bits: Those of them whose states 8-bit optimizers keep in 32.
-        gradient_bytes: Of all gradients.
-        block_bytes: Of the largest part that is gathered at once: a layer, or the embedding.
+        parameters_in_32_bits: The trained parameters for which 8-bit optimizers keep 32-bit states.
+        gradient_bytes: Bytes of all gradients.
+        block_bytes: Bytes of the largest part that is gathered at once: a layer, or the embedding.
     """
 
     weight_bytes: float
@@ -62,9 +62,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class ModelStates:
-    """Bytes on one device that last for the whole of training, and the share of a gradient that it keeps.
+    """Bytes on one device that last throughout training, and the share of each gradient that it keeps.
 
-    `communication` is what gradients and weights are gathered in.
+    `communication` are the buffers in which gradients and weights are gathered.
     """
 
     weights: float
@@ -74,22 +74,22 @@ class ModelStates:
 
 
 def keeps_half_weights(launch: Launch) -> bool:
-    """Whether weights are kept in 16 bits where mixed precision is asked for, float32 copies among the optimizer's."""
+    """Whether mixed precision keeps 16-bit weights, with float32 copies in the optimizer."""
     return launch.startswith("zero") or launch == "fsdp2"
 
 
 def model_states(weights: Weights, optim: str, launch: Launch, num_devices: int, is_half: bool) -> ModelStates:
-    """What a launcher keeps on each device.
+    """The bytes that a launcher keeps on each device.
 
-        single, multi-gpu   w P + s P                       (several devices: and as much again as the gradients,
-                                                             in which DDP gathers them)
-        zero1               w P + (s + 4) P / G             4: float32 copies of weights kept in 16 bits
-        zero2               the same, and gradients / G     (both: and two buckets of at most 5e8 numbers)
-        zero3, fsdp2        the same, and weights / G       (and two blocks, one in use and one on its way)
+        single, multi-gpu   w P + s P                       (with several devices, plus DDP's buffers of the size of
+                                                             the gradients)
+        zero1               w P + (s + 4) P / G             4: float32 copies of 16-bit weights
+        zero2               the same, and gradients / G     (both: plus two buckets of at most 5e8 numbers)
+        zero3, fsdp2        the same, and weights / G       (plus two blocks: one in use, one being fetched)
         zero3-offload       weights and optimizer in the host's memory, two blocks on the device
 
-    ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3. FSDP2 keeps float32 weights in the place of ZeRO's 16
-    bits and copies; the sum is the same.
+    ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3. FSDP2 keeps float32 weights instead of ZeRO's 16-bit
+    weights and copies; the sum is the same.
 
     Raises:
         ValueError: The optimizer is unknown here.
@@ -112,13 +112,13 @@ def model_states(weights: Weights, optim: str, launch: Launch, num_devices: int,
 
 
 def optimizer_bytes(weights: Weights, optim: str) -> float:
-    """Of the optimizer's state, before it is spread.
+    """Bytes of the optimizer's state before it is partitioned.
 
     Raises:
         ValueError: The optimizer is unknown here.
     """
     if optim not in OPTIMIZER_BYTES:
-        raise ValueError(f"What `optim: {optim}` keeps is not known here. Known are {', '.join(OPTIMIZER_BYTES)}.")
+        raise ValueError(f"The memory of `optim: {optim}` is not known. Known are {', '.join(OPTIMIZER_BYTES)}.")
     in_32_bits = weights.parameters_in_32_bits if "8bit" in optim else 0
     blocked = weights.trained_parameters - in_32_bits
     return OPTIMIZER_BYTES[optim] * blocked + OPTIMIZER_BYTES[OPTIMIZER_IN_32_BITS.get(optim, optim)] * in_32_bits

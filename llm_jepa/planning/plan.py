@@ -1,4 +1,4 @@
-"""A recipe -> what it will cost: tokens, FLOPs of every arm, memory of a device, hours and money."""
+"""Plans a recipe: tokens and FLOPs of every arm, memory of a device, hours."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +14,7 @@ from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.training.schedule import planned_steps, rows_per_step
 
 RESERVED_BYTES = 1.5 * GIB
-"""Of a GPU's memory: the driver's context, and what an allocator loses to fragments."""
+"""GPU memory lost to the driver's context and to fragmentation."""
 
 THIS_RECIPE = "this recipe"
 FITS = "fits"
@@ -22,13 +22,13 @@ FITS = "fits"
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """One arm.
+    """The plan of one arm.
 
     Attributes:
-        tokens_per_row, detached_tokens_per_row: That reach the model with gradient, and without; means.
-        flops_per_step: Of an optimizer step on all devices, loss dropout at its expectation.
-        ratio: Of them to SFT's.
-        hours: Of the whole training; None where nothing is known of the device's speed.
+        tokens_per_row, detached_tokens_per_row: Mean tokens of the forward with gradient, and without.
+        flops_per_step: FLOPs of an optimizer step on all devices, with loss dropout at its expectation.
+        ratio: `flops_per_step` over that of SFT.
+        hours: Hours of the whole training; None if the device's speed is unknown.
     """
 
     tokens_per_row: float
@@ -40,11 +40,11 @@ class ArmPlan:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes on one device when it holds most.
+    """Peak bytes on one device.
 
     Attributes:
-        peak: Of three micro-batches: a usual one, the largest of those drawn, the longest rows together.
-        by_kind: The expected ones: weights, gradients, optimizer, activations, logits, communication.
+        peak: Peaks of three micro-batches: the median one, the largest one drawn, and the longest rows together.
+        by_kind: The expected peak by kind: weights, gradients, optimizer, activations, logits, communication.
     """
 
     peak: Estimate
@@ -53,15 +53,16 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe will cost.
+    """The cost of a recipe.
 
     Attributes:
-        rows: That are kept of the training data; `is_sample` if they were counted on a sample.
-        scores_labels_only: Whether TRL's head scores the labelled positions alone, as on GPUs; on CPUs it scores all.
-        view_tokens: Sequence -> mean tokens of a row.
-        memory: On one device.
-        activation_bytes: Layout -> the recipe's activations in it.
-        verdict: Whether a device has room for it; None without a GPU.
+        rows: Training rows that are kept.
+        is_sample: Whether rows and tokens were counted on a sample.
+        scores_labels_only: Whether TRL's head scores only labelled positions, as on GPUs; on CPUs it scores all.
+        view_tokens: Sequence -> mean tokens per row.
+        memory: Memory of one device.
+        activation_bytes: Layout -> activations of the recipe in it.
+        verdict: Whether the recipe fits on the GPU; None without a GPU.
     """
 
     rows: int
@@ -87,12 +88,12 @@ def make_plan(
     """Plan a recipe.
 
     Args:
-        calibration: Steps of the recipe that were timed on one device; else the usual shares of the GPU's peak are
-            assumed, and without a GPU nothing of hours.
-        sft_calibration: Of its SFT arm. An arm that was not timed goes by the recipe's FLOPs per second.
+        calibration: Timed steps of the recipe on one device. Without it, the usual shares of the GPU's peak are
+            assumed; without a GPU there are no hours.
+        sft_calibration: Timed steps of the SFT arm. Arms that were not timed have the recipe's FLOPs per second.
 
     Raises:
-        ValueError: There are more devices than rows, or the GPU does not multiply the recipe's bf16.
+        ValueError: There are more devices than rows, or the recipe uses bf16 and the GPU does not support it.
     """
     labels_only = calibration is None or calibration.is_on_gpu
     own = draw_workload(recipe, launch, labels_only)
@@ -103,7 +104,7 @@ def make_plan(
     dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
 
     arms: dict[str, ArmPlan] = {}
-    sft_flops = own_flops = 0.0  # of a row that keeps its term
+    sft_flops = own_flops = 0.0  # of a row that keeps its JEPA term
     for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), THIS_RECIPE: recipe}.items():
         drawn = own if arm is recipe else draw_workload(arm, launch, labels_only)
         flops = own_flops = drawn.flops_per_row()
@@ -146,13 +147,15 @@ def _with_hours(arm: ArmPlan, steps_per_device: float, rate: float | None, is_me
 
 def _check_devices(recipe: Recipe, rows: int, gpu: GPU | None, num_devices: int) -> None:
     if num_devices > rows:
-        raise ValueError(f"{num_devices} devices are more than the {rows} rows of the training data. Take fewer.")
+        raise ValueError(
+            f"{num_devices} devices are more than the {rows} rows of the training data. Use fewer devices."
+        )
     if gpu is not None and recipe.training.bf16 and not gpu.has_bf16:
-        raise ValueError("This GPU does not multiply bf16. Plan and train with `--bf16 false --fp16 true`.")
+        raise ValueError("This GPU does not support bf16. Plan and train with `--bf16 false --fp16 true`.")
 
 
 def plan_memory(drawn: Workload, launch: Launch, num_devices: int) -> MemoryPlan:
-    """The peak of one device's memory."""
+    """The peak memory of one device."""
     usual, largest = drawn.batches[len(drawn.batches) // 2], drawn.batches[-1]
     peaks = [peak_bytes(drawn, rows, launch, num_devices) for rows in (usual, largest, drawn.longest_rows())]
     low, expected, high = sorted(peaks, key=lambda peak: sum(peak.values()))
@@ -160,7 +163,7 @@ def plan_memory(drawn: Workload, launch: Launch, num_devices: int) -> MemoryPlan
 
 
 def peak_bytes(drawn: Workload, rows: list[dict[str, Any]], launch: Launch, num_devices: int) -> dict[str, float]:
-    """What one device holds when it holds most of a micro-batch, by kind."""
+    """Peak bytes of one device in a micro-batch, by kind."""
     is_half = drawn.model.half is not None
     optim = OptimizerNames(drawn.recipe.training.optim).value
     kept = model_states(drawn.model.weights(), optim, launch, num_devices, is_half)
@@ -169,12 +172,12 @@ def peak_bytes(drawn: Workload, rows: list[dict[str, Any]], launch: Launch, num_
 
 
 def usable_bytes(gpu: GPU) -> float:
-    """What tensors may take of a GPU."""
+    """The bytes of a GPU's memory that tensors can use."""
     return gpu.memory_bytes - RESERVED_BYTES
 
 
 def verdict(memory: MemoryPlan, gpu: GPU) -> str:
-    """Whether a GPU has room."""
+    """Whether a recipe's memory fits on a GPU."""
     room = usable_bytes(gpu)
     if memory.peak.high <= room:
         return FITS
@@ -186,7 +189,7 @@ def _peak_rate(drawn: Workload, gpu: GPU) -> float:
 
 
 def _view_tokens(drawn: Workload) -> dict[str, float]:
-    """Mean tokens of a row's conversation, its labels, and its views where it has some."""
+    """Mean tokens per row of the conversation, the labels, and the views if the rows have any."""
     rows = drawn.prepared.rows
     columns = {"conversation": "input_ids", "source": "source_ids", "target": "target_ids"}
     means: dict[str, float] = {}
@@ -198,7 +201,7 @@ def _view_tokens(drawn: Workload) -> dict[str, float]:
 
 
 def _activations_by_layout(drawn: Workload, launch: Launch) -> dict[str, float]:
-    """Activations of the largest micro-batch, in the layout that the recipe gets and in rows."""
+    """Activation bytes of the largest micro-batch, in the recipe's layout and in `rows`."""
     args = drawn.recipe.training
     own = drawn.prepared.collator.layout
     if args.jepa_weight == 0 or args.jepa_objective != "pair" or own is None:

@@ -1,4 +1,4 @@
-"""A recipe's arms, each with micro-batches drawn from its rows and its model without data."""
+"""The arms that a recipe is compared with, and micro-batches drawn from its rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "prefix, stop-gradient": {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"},
     "tube": {"jepa_objective": "tube"},
 }
-"""What a recipe is compared with: the settings that take the place of its own."""
+"""The arms that a recipe is compared with: name -> settings that replace the recipe's own."""
 
 REPLACED_OPTIONS = (
     "jepa_objective",
@@ -38,17 +38,17 @@ REPLACED_OPTIONS = (
     "jepa_weight",
 )
 COUNTED_ATTENTION = ("eager", "sdpa")
-"""What runs without a GPU and its kernels; the products of the others are those of sdpa."""
+"""Attention that runs without GPU kernels. Other kinds compute the same products as sdpa."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A recipe with what it computes.
+    """A recipe and micro-batches of its rows.
 
     Attributes:
-        batches: Micro-batches drawn as training would, by the positions that reach the model, fewest first.
-        launch: How training is launched.
-        scores_labels_only: Whether TRL's head scores the labelled positions alone, as it does on GPUs, and ours does.
+        batches: Micro-batches drawn as in training, sorted by their number of positions.
+        launch: The launch file of training.
+        scores_labels_only: Whether TRL's head scores only labelled positions, as on GPUs; ours always does.
     """
 
     recipe: Recipe
@@ -58,7 +58,7 @@ class Workload:
     scores_labels_only: bool
 
     def inputs(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the forward gets of a micro-batch."""
+        """The inputs of the forward for a micro-batch."""
         if self.recipe.training.jepa_weight > 0 or not self.scores_labels_only:
             return self.prepared.inputs(rows)
         examples = [Example(_sequence(row["input_ids"]), row["labels"], ()) for row in rows]
@@ -66,18 +66,18 @@ class Workload:
 
     @cached_property
     def model(self) -> DryModel:
-        """The model in training, without data."""
+        """The model in training mode, without data."""
         half_weights = keeps_half_weights(self.launch)
         return DryModel(self.recipe, self.prepared.model_path, self.prepared.mask_form, half_weights)
 
     def flops_per_row(self) -> float:
-        """Of the micro-batch whose size is nearest to their mean."""
+        """FLOPs per row of the micro-batch whose number of positions is nearest to the mean."""
         positions = [_positions(self.inputs(rows)) for rows in self.batches]
         nearest = self.batches[np.argmin(np.abs(np.array(positions) - np.mean(positions)))]
         return self.model.flops(self.inputs(nearest)) / len(nearest)
 
     def tokens_per_row(self) -> tuple[float, float]:
-        """Tokens that reach the model with gradient and without, means over the rows drawn, padding left out."""
+        """Mean tokens per drawn row with gradient and without, excluding padding."""
         tokens = detached = rows = 0
         for batch in self.batches:
             inputs = self.inputs(batch)
@@ -90,30 +90,30 @@ class Workload:
         return tokens / rows, detached / rows
 
     def longest_rows(self) -> list[dict[str, Any]]:
-        """The micro-batch that would hold most: the longest conversations together."""
+        """The largest possible micro-batch: the longest conversations together."""
         size = self.recipe.training.per_device_train_batch_size
         lengths = [len(ids) for ids in self.prepared.rows["input_ids"]]
         return self.prepared.rows.select(sorted(range(len(lengths)), key=lambda i: -lengths[i])[:size]).to_list()
 
 
 def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
-    """The arms that a recipe can be compared with: SFT always, the others if their views can be made of its data."""
+    """The recipe of each arm: SFT always, the others if the data allow their views."""
     is_pair = recipe.training.jepa_weight > 0 and recipe.training.jepa_objective == "pair"
     names = [SFT] if is_tokenised else list(ARMS) if is_pair else [SFT, "tube"]
     return {name: with_arm(recipe, ARMS[name]) for name in names}
 
 
-def with_arm(recipe: Recipe, view: dict[str, Any]) -> Recipe:
-    """The recipe with other view options."""
-    replaced = {*REPLACED_OPTIONS, *(PAIR_OPTIONS if view.get("jepa_objective", "pair") != "pair" else ())}
+def with_arm(recipe: Recipe, arm: dict[str, Any]) -> Recipe:
+    """The recipe with the settings of an arm."""
+    replaced = {*REPLACED_OPTIONS, *(PAIR_OPTIONS if arm.get("jepa_objective", "pair") != "pair" else ())}
     settings = {key: value for key, value in recipe.settings.items() if key not in replaced}
-    return build_recipe(recipe.path, settings | view)
+    return build_recipe(recipe.path, settings | arm)
 
 
 def draw_workload(
     recipe: Recipe, launch: Launch, scores_labels_only: bool, prepared: PreparedRecipe | None = None
 ) -> Workload:
-    """Prepare a recipe's rows, or a sample of them, unless they are there already, and draw micro-batches."""
+    """Draw micro-batches from a recipe's rows; without `prepared`, the rows or a sample of them are prepared."""
     recipe = _with_counted_attention(recipe)
     prepared = prepared or prepare_recipe(recipe, SAMPLED_ROWS)
     size = recipe.training.per_device_train_batch_size
@@ -125,7 +125,7 @@ def draw_workload(
 
 
 def _with_counted_attention(recipe: Recipe) -> Recipe:
-    """The recipe with sdpa in the place of an attention that needs a GPU."""
+    """The recipe with sdpa in place of an attention that needs a GPU."""
     settings = recipe.settings
     if (settings.get("attn_implementation") or "sdpa") in COUNTED_ATTENTION:
         return recipe

@@ -1,4 +1,4 @@
-"""Scorers: pure functions of texts, and `score_row`, which knows the scores of each task."""
+"""Scorers: pure functions of texts, and `score_row`, which applies those of a task. Imports nothing of the package."""
 
 from llm_jepa.scoring.choice import ChoiceLikelihoods, choose, is_chosen
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match

@@ -10,12 +10,12 @@ Normalisation = Literal["none", "tokens", "characters", "bytes"]
 
 @dataclass(frozen=True)
 class ChoiceLikelihoods:
-    """What a model thinks of the choices of one row.
+    """The likelihoods of the choices of one row.
 
     Attributes:
         choices: Their texts.
-        log_probs: Of each the log-probability of its tokens after the prompt, summed (nats).
-        num_tokens: How many tokens each is a sum of.
+        log_probs: Log-probability of each choice after the prompt, summed over its tokens (nats).
+        num_tokens: Number of tokens in each sum.
     """
 
     choices: list[str]
@@ -24,13 +24,13 @@ class ChoiceLikelihoods:
 
 
 def is_chosen(gold: str, likelihoods: ChoiceLikelihoods, normalisation: Normalisation) -> bool:
-    """Whether the gold is the choice that the model prefers; parameters and errors of `choose`.
+    """Whether the model prefers the gold; parameters and errors as in `choose`.
 
     Raises:
         ValueError: The gold is not one of the choices.
     """
     if gold not in likelihoods.choices:
-        raise ValueError(f"the gold {gold!r} is none of the choices {likelihoods.choices}.")
+        raise ValueError(f"the gold {gold!r} is not one of the choices {likelihoods.choices}.")
     chosen = choose(likelihoods.log_probs, likelihoods.choices, likelihoods.num_tokens, normalisation)
     return likelihoods.choices[chosen] == gold
 
@@ -38,28 +38,28 @@ def is_chosen(gold: str, likelihoods: ChoiceLikelihoods, normalisation: Normalis
 def choose(
     log_prob_C: Sequence[float], choices: Sequence[str], num_tokens_C: Sequence[int], normalisation: Normalisation
 ) -> int:
-    """The index of the choice with the highest score; of equal ones, the first.
+    """The index of the choice with the highest score; the first of equal ones.
 
         score = log_prob / length
 
     Parameters:
-        log_prob_C: Of each of the C choices the log-probability of its tokens given the prompt, summed (nats).
-        choices: Their texts, without what stands between prompt and choice (lm-eval's `target_delimiter`).
-        num_tokens_C: How many tokens each log-probability is a sum of.
+        log_prob_C: Log-probability of each of the C choices given the prompt, summed over its tokens (nats).
+        choices: Their texts, without the separator from the prompt (lm-eval's `target_delimiter`).
+        num_tokens_C: Number of tokens in each log-probability.
         normalisation: What the length counts: "none" (length 1; lm-eval's `acc`), "characters" (of the text;
             lm-eval's `acc_norm`), "bytes" (of its UTF-8; the same for ASCII) or "tokens".
 
     Raises:
-        ValueError: There are no choices, or not as many of one argument as of another; a log-probability is NaN or
-            above zero; a length is not above zero; or the normalisation is unknown.
+        ValueError: There are no choices, the arguments differ in length, a log-probability is NaN or above zero, a
+            length is zero, or the normalisation is unknown.
     """
     if not len(log_prob_C) == len(choices) == len(num_tokens_C):
         raise ValueError(
             f"{len(log_prob_C)} log-probabilities, {len(choices)} choices, {len(num_tokens_C)} token counts; "
-            "give one of each for a choice."
+            "give one of each per choice."
         )
     if not choices:
-        raise ValueError("No choices were given, so there is nothing to choose. Give at least one.")
+        raise ValueError("There are no choices. Give at least one.")
     for text, log_prob in zip(choices, log_prob_C, strict=True):
         if isnan(log_prob) or log_prob > 0:
             raise ValueError(f"Choice {text!r} has the log-probability {log_prob}; it must be zero or below.")

@@ -1,11 +1,11 @@
-"""Scores of answers to GSM8K: the number after `####` (strict) or the last number (flexible), as lm-eval takes them.
+"""Scores GSM8K answers by the number after `####` (strict) or the last number (flexible), as lm-eval does.
 
-The two patterns and what is dropped before comparing (`$`, commas, one trailing full stop) are those of lm-eval's
-task `gsm8k`, version 3. Three differences, each of which can only turn a wrong into a right:
+The two patterns and the characters ignored in comparisons (`$`, commas, one trailing full stop) are those of lm-eval's
+task `gsm8k`, version 3. There are three differences; each can only turn a wrong answer into a right one:
 - Answers are compared as numbers: 18.00, 018 and 18 are equal. lm-eval compares texts.
-- More than one full stop or comma behind a number is dropped ("18..." is 18), and so is `%`.
+- All full stops and commas after a number are ignored ("18..." is 18), and so is `%`.
 - The flexible answer is the last match with a digit in it; lm-eval's may be "..." or "$$".
-Fractions are not read: of "1/2" the last number is 2, here as there. No gold of GSM8K is one.
+Fractions are not parsed: the last number of "1/2" is 2, as in lm-eval. No gold of GSM8K is a fraction.
 """
 
 import re
@@ -18,28 +18,28 @@ _NUMBER = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
 
 def strict_answer(text: str) -> str | None:
-    """What stands after the first `#### `, as it is written; None if no number-like text does."""
+    """The text of the number after the first `#### `; None without one."""
     match = _STRICT.search(text)
     return None if match is None else match[1]
 
 
 def flexible_answer(text: str) -> str | None:
-    """The last number of a text, as it is written; None if there is none."""
+    """The text of the last number; None without one."""
     answers = [answer for answer in _FLEXIBLE.findall(text) if _DIGIT.search(answer)]
     return answers[-1] if answers else None
 
 
 def parse_number(text: str) -> Decimal | None:
-    """The exact value of a number written with digits, perhaps with sign, `$`, `%`, commas and full stops behind it.
+    """The exact value of a number in digits, optionally with sign, `$`, `%`, commas and trailing full stops.
 
-    Commas are dropped wherever they stand, and `%` does not divide by 100. None if the text is no such number.
+    All commas are ignored, and `%` does not divide by 100. None if the text is not such a number.
     """
     text = text.strip().replace(",", "").replace("$", "").removesuffix("%").rstrip(".")
     return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
 def math_equal(a: str | None, b: str | None) -> bool:
-    """Whether both are numbers, and the same one. What is no number, or None, equals nothing."""
+    """Whether both texts are numbers and equal. None and other texts equal nothing."""
     if a is None or b is None:
         return False
     number = parse_number(a)
@@ -51,7 +51,7 @@ def is_strict_math_match(prediction: str, gold: str) -> bool:
 
     Parameters:
         prediction: The generated text.
-        gold: A solution that ends in `#### number`, or the number alone.
+        gold: A solution that ends in `#### number`, or only the number.
 
     Raises:
         ValueError: The gold holds no such number.
@@ -60,12 +60,14 @@ def is_strict_math_match(prediction: str, gold: str) -> bool:
 
 
 def is_flexible_math_match(prediction: str, gold: str) -> bool:
-    """Whether the prediction's last number is the gold's; parameters and errors of `is_strict_math_match`."""
+    """Whether the prediction's last number is the gold's; parameters and errors as in `is_strict_math_match`."""
     return math_equal(flexible_answer(prediction), _gold_answer(gold))
 
 
 def _gold_answer(gold: str) -> str:
     answer = gold.rpartition("#### ")[2]
     if parse_number(answer) is None:
-        raise ValueError(f"Gold {gold[-80:]!r} has no number to compare with; it must end in `#### number` or be one.")
+        raise ValueError(
+            f"Gold {gold[-80:]!r} has no number to compare with; it must end in `#### number` or be a number."
+        )
     return answer

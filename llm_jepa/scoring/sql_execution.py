@@ -19,7 +19,7 @@ Row = tuple[Any, ...]
 # Sums taken in another order differ by less; neighbouring times written as Julian days differ by more.
 RELATIVE_TOLERANCE = 1e-12
 ABSOLUTE_TOLERANCE = 1e-9
-# Some five seconds of looking for the order of columns, for a result made to need them.
+# About five seconds of search for an order of columns, in the worst case.
 MAX_ROW_VISITS = 5_000_000
 
 _TOKENS = re.compile(
@@ -32,9 +32,10 @@ _TOKENS = re.compile(
 
 @dataclass(frozen=True)
 class QueryLimits:
-    """What one query may use. `max_steps` are instructions of SQLite's virtual machine: the same on each machine.
+    """Limits of one query.
 
-    `max_memory_bytes` holds for the address space of the process and for each of its temporary files.
+    `max_steps` counts instructions of SQLite's virtual machine, which do not depend on the computer.
+    `max_memory_bytes` limits the address space of the process and each of its temporary files.
     """
 
     max_seconds: float = 10.0
@@ -51,13 +52,13 @@ class QueryLimits:
 
 @dataclass(frozen=True)
 class ResultComparison:
-    """What became of a predicted query; true in a condition only if it is "equal".
+    """The outcome of a predicted query; true in a condition only if "equal".
 
-    - "equal", "different": it ran, and its result is the gold's or not.
-    - "undecided": it ran, but there are too many orders of its columns to try them all.
+    - "equal", "different": it ran, and its result equals the gold's or not.
+    - "undecided": it ran, but its columns have too many orders to try them all.
     - "error": SQLite could not run it.
-    - "not_select": it is empty, several statements, no SELECT, or does anything but read.
-    - "timeout", "too_many_rows", "too_large": it met a limit.
+    - "not_select": it is empty, has several statements, is no SELECT, or does more than read.
+    - "timeout", "too_many_rows", "too_large": it reached a limit.
     """
 
     outcome: Outcome
@@ -70,22 +71,22 @@ class ResultComparison:
 def same_result(
     predicted_sql: str, gold_sql: str, database_path: str | Path, *, limits: QueryLimits | None = None
 ) -> ResultComparison:
-    """Run both queries on a database and compare what they return.
+    """Run both queries on a database and compare their results.
 
-    Rows are compared as a multiset, or as a list where the outermost SELECT of the gold has an ORDER BY (rows that
-    tie must then come in the gold's order too). As in Spider's test suite, columns may stand in any one order, the
-    same for all rows, and their names do not count. Differently from it, DISTINCT counts, an ORDER BY in a subquery
-    does not make the result ordered, and empty results are equal only if they have as many columns.
+    Rows are compared as a multiset, or as a list if the outermost SELECT of the gold has an ORDER BY (tied rows must
+    then also be in the gold's order). As in Spider's test suite, columns may have any order, the same for all rows,
+    and their names do not count. Unlike there, DISTINCT counts, an ORDER BY in a subquery does not make the result
+    ordered, and empty results are equal only with equal numbers of columns.
 
-    NULL equals NULL. Numbers are equal, integer or not, if they differ by at most 1e-9 or a relative 1e-12; so are
-    those linked by a chain of such neighbours, but never two different integers next to each other. Text equals text
-    of the same bytes, case included; text, blob and number are never equal to each other.
+    NULL equals NULL. Numbers, integer or not, are equal if they differ by at most 1e-9 or a relative 1e-12, or if a
+    chain of such neighbours links them; two different neighbouring integers are never equal. Texts are equal if their
+    bytes are, case included. A text, a blob and a number never equal each other.
 
     Each call starts one process (about 40 ms), which opens the file read-only and immutable: it is never written, and
-    what stands in a write-ahead log beside it is not seen. Only reading is authorised.
+    the content of a write-ahead log is not seen. Only reading is authorised.
 
     Raises:
-        ValueError: There is no such file, or the gold itself does not run within the limits.
+        ValueError: The file does not exist, or the gold does not run within the limits.
     """
     limits = limits or QueryLimits()
     path = Path(database_path)
@@ -95,7 +96,7 @@ def same_result(
     if isinstance(gold, ResultComparison):
         raise ValueError(
             f"The gold query does not run on {str(path)!r}: {gold.outcome} ({gold.detail}): {gold_sql!r}. "
-            "Mend the data, or raise the limits."
+            "Correct the data, or raise the limits."
         )
     if isinstance(predicted, ResultComparison):
         return predicted
@@ -103,7 +104,7 @@ def same_result(
 
 
 def is_ordered(sql: str) -> bool:
-    """Whether the outermost SELECT has an ORDER BY: the two words outside all parentheses, quotes and comments."""
+    """Whether the outermost SELECT has an ORDER BY, outside of all parentheses, quotes and comments."""
     depth = 0
     previous = ""
     for token in _tokens(sql):
@@ -121,7 +122,7 @@ class _Result:
 
 
 def _tokens(sql: str) -> Iterator[str]:
-    """Words in upper case, quoted texts, and single other characters; no comments."""
+    """Words in upper case, quoted texts, and other single characters; comments are skipped."""
     return (match[0].upper() for match in _TOKENS.finditer(sql) if not match["comment"])
 
 
@@ -131,7 +132,7 @@ def _is_single_select(sql: str) -> bool:
 
 
 def _run_queries(queries: Sequence[str], path: Path, limits: QueryLimits) -> list[_Result | ResultComparison]:
-    """Run the queries one after the other; of one that fails, why it does."""
+    """Run the queries in turn; a failed one gives the outcome of its failure."""
     request = {"uri": f"{path.resolve().as_uri()}?mode=ro&immutable=1", "queries": list(queries), **asdict(limits)}
     worker = Path(__file__).with_name("sql_worker.py")
     process = subprocess.run(
@@ -146,7 +147,7 @@ def _run_queries(queries: Sequence[str], path: Path, limits: QueryLimits) -> lis
 
 
 def _read_answer(sql: str, answers: BytesIO, failure: ResultComparison) -> _Result | ResultComparison:
-    """The next answer of the worker, or `failure` where it was stopped before it could give one."""
+    """The worker's next answer, or `failure` if it was stopped before that."""
     try:
         outcome, detail, num_columns, rows = marshal.load(answers)
     except EOFError:
@@ -169,9 +170,9 @@ def _compare(gold: _Result, predicted: _Result, ordered: bool) -> Outcome:
 
 
 def _with_close_numbers_merged(*results: list[Row]) -> list[list[Row]]:
-    """Replace each number by the smallest of its chain of close neighbours, so that `==` has the tolerance.
+    """Replace each number by the smallest of its chain of close neighbours, so that `==` has a tolerance.
 
-    Unlike a comparison of two rows with a tolerance, this is an equivalence, which multisets need.
+    This is an equivalence, which multisets need; a pairwise tolerance is not.
     """
     numbers = {value for rows in results for row in rows for value in row if isinstance(value, int | float)}
     merged: dict[Any, Any] = {}
@@ -196,7 +197,7 @@ def _are_close(a: int | float, b: int | float) -> bool:
 def _match_columns(gold: list[Row], predicted: list[Row]) -> Outcome:
     """Whether some order of the predicted columns makes the two multisets of rows equal.
 
-    Depth first: a predicted column may stand at the next place if the rows, cut off after it, still agree.
+    Depth first: a predicted column may take the next place if the rows up to it still agree.
     """
     num_rows, num_columns = len(gold[0]), len(gold)
     gold_counts, predicted_counts = ([Counter(column) for column in side] for side in (gold, predicted))

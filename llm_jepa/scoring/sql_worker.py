@@ -1,12 +1,12 @@
 """Runs SQL queries read-only and under limits, in a process of its own: `sql_execution` starts it as a script.
 
-A process, because SQLite cannot be interrupted everywhere: while a query is compiled (nested subqueries can grow
-its expressions without bound) or inside one call of a function (LIKE, instr), no handler is called. A process can
-be killed, and its memory and temporary files have limits that the system keeps.
+It is a process because SQLite cannot always be interrupted: it calls no handler while it compiles a query (nested
+subqueries can grow expressions without bound) or within one function call (LIKE, instr). A process can be killed, and
+the system enforces limits on its memory and temporary files.
 
 Standard input: a marshalled dict, `uri`, `queries` and the fields of `QueryLimits`. Standard output: for each
-query in turn one marshalled tuple (outcome, detail, columns, rows), outcome "ran" where there are rows.
-It imports little, so that it starts in some 40 ms.
+query in turn one marshalled tuple (outcome, detail, columns, rows); the outcome is "ran" if it ran.
+It imports little, so that it starts in about 40 ms.
 """
 
 import marshal
@@ -19,7 +19,7 @@ from contextlib import closing
 from typing import Any
 
 STEPS_PER_CHECK = 1000
-# A query that is not interrupted so long after its time is up ends the process.
+# Time after its limit at which a query that was not interrupted ends the process.
 KILL_SECONDS = 0.5
 ALLOWED_ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
@@ -27,7 +27,7 @@ Answer = tuple[str, str, int, list[tuple[Any, ...]]]
 
 
 class Guard:
-    """Says no to all but reading, and counts the steps and the time of one query."""
+    """Allows only reading, and limits the steps and the time of one query."""
 
     def __init__(self, max_steps: int, max_seconds: float) -> None:
         self.denied = False
@@ -35,20 +35,20 @@ class Guard:
         self.deadline_seconds = time.monotonic() + max_seconds
 
     def authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
-        """An authorizer callback; of a function, `second` is the name as SQLite writes it."""
+        """The authorizer callback. For a function, `second` is its name in SQLite."""
         if action in ALLOWED_ACTIONS and second != "load_extension":
             return sqlite3.SQLITE_OK
         self.denied = True
         return sqlite3.SQLITE_DENY
 
     def is_over(self) -> bool:
-        """A progress callback: whether to interrupt the query."""
+        """The progress callback: whether to interrupt the query."""
         self.checks_left -= 1
         return self.checks_left < 0 or time.monotonic() > self.deadline_seconds
 
 
 def run_query(uri: str, sql: str, max_seconds: float, max_steps: int, max_rows: int, max_result_bytes: int) -> Answer:
-    """The rows of one query, or the limit that it met."""
+    """The rows of one query, or the limit that it reached."""
     guard = Guard(max_steps, max_seconds)
     rows: list[tuple[Any, ...]] = []
     num_bytes = 0
@@ -75,13 +75,13 @@ def run_query(uri: str, sql: str, max_seconds: float, max_steps: int, max_rows: 
 
 
 def outcome_of(error: Exception, guard: Guard) -> str:
-    """What an error of SQLite means for a query."""
+    """The outcome of a query that raised an error."""
     if guard.denied:
         return "not_select"
     primary_code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if primary_code == sqlite3.SQLITE_INTERRUPT:
         return "timeout"
-    # Temporary files end at the limit of a file's size: then the disk seems full or at fault.
+    # A temporary file at the limit of a file's size makes the disk seem full or faulty.
     if primary_code in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return "too_large"
     return "error"
@@ -99,7 +99,7 @@ def main() -> None:
     request = marshal.load(sys.stdin.buffer)
     uri, queries = request.pop("uri"), request.pop("queries")
     limit_process(request.pop("max_memory_bytes"))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # no handler: one of Python's would wait for SQLite to return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a Python handler would wait for SQLite to return
     for sql in queries:
         signal.setitimer(signal.ITIMER_REAL, request["max_seconds"] + KILL_SECONDS)
         answer = run_query(uri, sql, **request)

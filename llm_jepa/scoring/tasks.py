@@ -1,7 +1,7 @@
-"""Which scores a task has, and how one generated text is scored.
+"""The scores of each task, and how a generated text is scored.
 
-Every task has the five that are read side by side, since a gain under `strict` alone is a gain in stopping: `strict`,
-`prefix`, `contains`, `stopped` (a stop token ended the text) and `capped` (the limit of new tokens did). Beside them:
+Every task has five scores: `strict`, `prefix`, `contains`, `stopped` (a stop token ended the text) and `capped` (the
+limit of new tokens did). Read them together: a gain in `strict` only is a gain in stopping. The other scores are:
 
 regex   equivalent (the same language), equivalent_nontrivial (of golds that do not denote the empty language)
 math    math_strict (the number after ####), math_flexible (the last number)
@@ -35,7 +35,7 @@ TASK_SCORES: dict[Task, tuple[str, ...]] = {
     "choice": ("acc", "acc_norm"),
 }
 STOP_SCORES = ("stopped", "capped")
-"""Those that need more than a text: whether a stop token ended it."""
+"""Scores that need to know whether a stop token ended the text."""
 LOWER_IS_BETTER = frozenset({"capped"})
 GOLD_SEPARATOR = "; "
 
@@ -45,8 +45,8 @@ class RowScores:
     """Scores of one row.
 
     Attributes:
-        values: Score -> right or wrong; None where the score does not count the row.
-        problem: Why a scorer could not tell, in which case the row is wrong; None if it could.
+        values: Score -> right or wrong; None if the score does not count the row.
+        problem: Why a scorer could not decide; the row then counts as wrong. None if it could.
     """
 
     values: dict[str, bool | None]
@@ -55,7 +55,7 @@ class RowScores:
 
 @dataclass(frozen=True)
 class Rate:
-    """How many of `count` rows are `hits`."""
+    """A share of rows: `hits` out of `count`."""
 
     hits: int
     count: int
@@ -67,12 +67,12 @@ class Rate:
 
     @property
     def standard_error(self) -> float:
-        """sqrt(p (1 - p) / count): of `fraction` as the estimate of a proportion from independent rows."""
+        """Standard error of `fraction` as a proportion of independent rows: sqrt(p (1 - p) / count)."""
         return sqrt(self.fraction * (1 - self.fraction) / self.count) if self.count else float("nan")
 
 
 def score_names(task: Task) -> tuple[str, ...]:
-    """The scores of a task, in the order in which they are shown."""
+    """The scores of a task in display order."""
     return (*EXACT_SCORES, *TASK_SCORES[task])
 
 
@@ -87,12 +87,12 @@ def score_row(
     """Score one generated text.
 
     Args:
-        task: Named in the recipe, never guessed.
-        prediction: The text, without stop token.
-        gold: The text wanted.
+        task: The task that the recipe names.
+        prediction: The generated text without stop token.
+        gold: The correct text.
         stopped: Whether a stop token ended the generation.
         database: The row's SQLite file, for `sql`.
-        likelihoods: Of the row's choices, for `choice`.
+        likelihoods: The likelihoods of the row's choices, for `choice`.
     """
     values: dict[str, bool | None] = {
         "strict": is_strict_match(prediction, gold),
@@ -109,13 +109,13 @@ def score_row(
 
 
 def rates(rows: Sequence[RowScores]) -> dict[str, Rate]:
-    """Score -> how many of the rows that it counts are right.
+    """Score -> how many of the rows it counts are right.
 
     Raises:
         ValueError: There are no rows.
     """
     if not rows:
-        raise ValueError("There is nothing to score; give at least one row.")
+        raise ValueError("There are no rows to score. Give at least one.")
     counted = {name: [row.values[name] for row in rows if row.values[name] is not None] for name in rows[0].values}
     return {name: Rate(sum(map(bool, values)), len(values)) for name, values in counted.items()}
 
@@ -123,7 +123,7 @@ def rates(rows: Sequence[RowScores]) -> dict[str, Rate]:
 def _task_scores(
     task: Task, prediction: str, gold: str, database: Path | None, likelihoods: ChoiceLikelihoods | None
 ) -> tuple[dict[str, bool | None], str | None]:
-    """The scores of a task beside the exact ones, and why they could not be told, if so."""
+    """The task's own scores, and the reason if they could not be decided."""
     if task == "regex":
         return _regex_scores(prediction.strip(), gold.strip())
     if task == "math":
@@ -147,7 +147,7 @@ def _task_scores(
 
 
 def _regex_scores(prediction: str, gold: str) -> tuple[dict[str, bool | None], str | None]:
-    is_nontrivial = language_kind(gold) != "empty"  # a gold that cannot be read is the caller's to hear of
+    is_nontrivial = language_kind(gold) != "empty"  # an unreadable gold raises here
     try:
         verdict = regex_equivalent(prediction, gold)
         problem = "the two regexes could not be compared within the limit" if verdict == "undecided" else None

@@ -161,7 +161,7 @@ def test_fields_of_mixed_types_are_named(tmp_path):
     ("document", "where"),
     [
         ({"version": "1", "data": [{"q": "a", "a": "b"}, {"q": "c", "a": "d"}]}, "`data` holds the rows, a list of 2"),
-        ({"q": ["a", "c"], "a": ["b", "d"]}, "lists hold the rows, each those of one column"),
+        ({"q": ["a", "c"], "a": ["b", "d"]}, "lists hold the rows, one list per column"),
     ],
 )
 def test_an_object_that_holds_the_rows_is_none(document, where, indent, tmp_path, monkeypatch):

@@ -75,5 +75,5 @@ def test_standard_error_is_that_of_a_proportion():
 
 
 def test_no_rows_are_an_error():
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="Give at least one"):
         rates([])
