@@ -12,20 +12,20 @@ TERMINAL_TYPES = {
 }  # fmt: skip
 
 MARKDOWN_TYPES = {
-    "boolean": "`true`, `false`", "integer": "a whole number", "number": "a number", "string": "a text",
+    "boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "a text",
     "array": "a list", "object": "a mapping",
 }  # fmt: skip
 
 
 def options_table() -> str:
-    """The toolkit's own keys as a Markdown table: key, default, choices or types, meaning."""
-    lines = ["| key | default | values | meaning |", "|---|---|---|---|"]
+    """The toolkit's own keys as a Markdown table: key with its choices or types, the default in bold, and meaning."""
+    lines = ["| key, values, **default** | meaning |", "|---|---|"]
     for key, setting in _owned_by("llm_jepa").items():
-        types = [MARKDOWN_TYPES[kind] for kind in setting.types if kind != "null"]
-        values = ", ".join([*(f"`{choice}`" for choice in setting.choices), *types])
-        default = "none" if setting.default is None else f"`{_shown(setting.default)}`"
-        cells = (f"`{key}`", default, values, setting.help)
-        lines.append(f"| {' | '.join(cells)} |")
+        values = [f"**`{choice}`**" if choice == setting.default else f"`{choice}`" for choice in setting.choices]
+        values += [MARKDOWN_TYPES[kind] for kind in setting.types if kind != "null"]
+        if setting.default is not None and setting.default not in setting.choices:
+            values.append(f"**{_shown(setting.default)}**")
+        lines.append(f"| `{key}`<br>{', '.join(values)} | {setting.help} |")
     return "\n".join(lines) + "\n"
 
 
