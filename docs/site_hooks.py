@@ -18,6 +18,7 @@ PAGES = {
     "recipes/README.md": "recipes.md",
     "examples/README.md": "examples.md",
     "benchmarks/README.md": "step-cost.md",
+    "benchmarks/gpu/README.md": "gpu.md",
     "benchmarks/LOG.md": "log.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
