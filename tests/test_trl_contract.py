@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, Trainer
 from trl import SFTConfig, SFTTrainer
-from trl.data_utils import common_prefix_length, get_dataset_column_names
+from trl.data_utils import common_prefix_length
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
 from tests.architectures import tiny_model
@@ -80,7 +80,6 @@ def test_the_fused_head_calls_the_base_model_and_scores_its_hidden_states_agains
 def test_the_helpers_that_are_used_mean_what_they_did():
     assert common_prefix_length([1, 2, 3], [1, 2, 4, 5]) == 2
     assert common_prefix_length("abc", "abd") == 2
-    assert get_dataset_column_names(Dataset.from_list([{"a": 1, "b": 2}])) == ["a", "b"]
 
 
 # --- what SFTTrainer holds, and when it calls what

@@ -11,8 +11,12 @@ import importlib
 import sys
 from pathlib import Path
 
-from llm_jepa.cli.arguments import ADD_ARGUMENTS
+from llm_jepa.cli.arguments import ADD_ARGUMENTS, REQUIRED_TO_LOOK, names_a_recipe
+from llm_jepa.data.source import check_data_set
 from llm_jepa.entry import entry_point
+from llm_jepa.preflight import check_files
+from llm_jepa.settings.checks import REQUIRED, check_recipe
+from llm_jepa.settings.reading import read_overrides
 
 COMMANDS = {
     "train": "train",
@@ -42,6 +46,8 @@ def _main(argv: list[str]) -> int:
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         ADD_ARGUMENTS[name](command)
     args = _parse(parser, argv)
+    if hasattr(args, "recipe"):
+        _refuse_recipe(args)
     return importlib.import_module(f"{__name__}.{COMMANDS[args.command]}").run(args)
 
 
@@ -53,6 +59,19 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
     if overrides and argv[1] != args.recipe:  # the value of an override before it would be taken for the recipe
         parser.error(f"the recipe comes first: llm-jepa {argv[0]} RECIPE [--key value ...]")
     return args
+
+
+def _refuse_recipe(args: argparse.Namespace) -> None:
+    """Refuse a wrong recipe, or a wrong override of one, before the command's module imports torch."""
+    if not names_a_recipe(args):
+        read_overrides(args.overrides)
+        return
+    required = REQUIRED_TO_LOOK if args.command == "inspect" else REQUIRED
+    settings = check_recipe(Path(args.recipe), args.overrides, required)
+    if args.command == "train":
+        check_files(settings)
+    else:
+        check_data_set(settings["dataset_name"])
 
 
 def _summary(module_name: str) -> str:

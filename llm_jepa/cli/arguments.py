@@ -11,12 +11,16 @@ from typing import Any
 
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.planning.memory import LAUNCHES
+from llm_jepa.settings.checks import REQUIRED
 from llm_jepa.settings.listing import options_text
 
 CHECKPOINTS = ("base", "tuned")
 BACKENDS = ("transformers", "vllm")
 MODELS = ("smollm2-135m-instruct",)
 DTYPES = ("float32", "bfloat16", "float16")
+RECIPE_SUFFIXES = (".yaml", ".yml")
+REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")
+"""Keys without which a recipe cannot be inspected; nothing is written."""
 HUB_ROWS = 10_000
 """How many rows of a data set `inspect` reads over a network, unless told otherwise."""
 PROBED_ROWS = 500
@@ -160,6 +164,11 @@ def push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset_id", "--dataset-id", metavar="HUB_ID", help="of data that were a file: where others find them"
     )
+
+
+def names_a_recipe(args: argparse.Namespace) -> bool:
+    """Whether the argument RECIPE is one; `inspect`, `eval` and `probe` take other things too."""
+    return args.command in ("train", "plan") or Path(args.recipe).suffix in RECIPE_SUFFIXES
 
 
 class _HelpAll(argparse.Action):

@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import CsvConfig
 from pandas.errors import ParserError
-from trl import ScriptArguments
 
 from llm_jepa.data.source import LOADERS, check_data_set, local_files
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
+
+if TYPE_CHECKING:
+    from llm_jepa.data.source import AnySource
 
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -27,7 +29,7 @@ CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
 """Only an empty field is missing. By default pandas treats `None`, `NA` and `null` as missing too."""
 
 
-def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset:
+def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
     """Load one split of `script.dataset_name`.
 
     Args:
@@ -72,7 +74,7 @@ def load_split(script: ScriptArguments, split: str) -> Dataset | IterableDataset
     return dataset
 
 
-def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None) -> Iterator[dict[str, Any]]:
+def stream_rows(script: "AnySource", split: str, max_rows: int | None = None) -> Iterator[dict[str, Any]]:
     """Iterate over the rows of a split in bounded memory.
 
     Text files are read twice: first to check the encoding and the length of their lines.
@@ -101,7 +103,7 @@ def stream_rows(script: ScriptArguments, split: str, max_rows: int | None = None
 
 
 @contextmanager
-def stream_errors_explained(script: ScriptArguments) -> Iterator[None]:
+def stream_errors_explained(script: "AnySource") -> Iterator[None]:
     """Name the file and the line that end a stream of local files.
 
     Raises:
@@ -115,7 +117,7 @@ def stream_errors_explained(script: ScriptArguments) -> Iterator[None]:
         raise
 
 
-def _load(script: ScriptArguments, name: str, split: str, path: Path) -> Dataset | IterableDataset:
+def _load(script: "AnySource", name: str, split: str, path: Path) -> Dataset | IterableDataset:
     if path.is_file():
         if script.dataset_config is not None:
             raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")

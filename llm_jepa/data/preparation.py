@@ -8,7 +8,6 @@ from datasets import Dataset
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
-from trl.data_utils import get_dataset_column_names
 from trl.trainer.utils import global_then_local_main_first
 
 from llm_jepa.config import JEPAConfig
@@ -19,6 +18,7 @@ from llm_jepa.data.rows import (
     VIEW_TOKEN_COLUMNS,
     AnyDataset,
     ColumnMapping,
+    column_names,
     has_pairs,
     is_prepared,
     is_tokenised,
@@ -94,7 +94,7 @@ def _check_text_field(args: JEPAConfig) -> None:
 
 def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
     """Check and number rows of plain text. TRL reads the text from a whole column, not from a field or a template."""
-    columns, name = get_dataset_column_names(dataset), args.dataset_text_field
+    columns, name = column_names(dataset), args.dataset_text_field
     if name not in columns:
         raise ValueError(
             f"`dataset_text_field: {name}` is not a column; a field in a column or a template is not allowed here. "
@@ -196,7 +196,7 @@ def _check_tokenised(
     dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMapping, special_ids: frozenset[int]
 ) -> AnyDataset:
     """Check that pre-tokenised rows have all columns, and check each row."""
-    columns = get_dataset_column_names(dataset)
+    columns = column_names(dataset)
     needed = _needed_columns(args, columns)
     missing = [name for name in needed if name not in columns]
     if missing:

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from datasets import Dataset, IterableDataset
-from trl.data_utils import get_dataset_column_names
 
-from llm_jepa.config import JEPAConfig
 from llm_jepa.data.spans import source_turn_index
 from llm_jepa.data.turns import Messages, last_content, target_turn_indices, to_messages, turn_column
 from llm_jepa.settings.view_fields import ViewField, find_fields
+
+if TYPE_CHECKING:
+    from llm_jepa.config import JEPAConfig
 
 AnyDataset: TypeAlias = Dataset | IterableDataset
 
@@ -48,7 +49,7 @@ class ColumnMapping:
     missing_views: Literal["error", "skip"] = "error"
 
     @classmethod
-    def from_args(cls, args: JEPAConfig) -> "ColumnMapping":
+    def from_args(cls, args: "JEPAConfig") -> "ColumnMapping":
         """The mapping of a configuration."""
         options = {field.name: getattr(args, field.name) for field in fields(cls)}
         return cls(**options | {"view_columns": tuple(args.view_columns) if args.view_columns else None})
@@ -83,7 +84,7 @@ def to_rows(
         ValueError: A column is missing, a view is empty, a conversation has no last assistant turn, or an option of
             the chat template is set for plain strings.
     """
-    columns = get_dataset_column_names(dataset)
+    columns = column_names(dataset)
     to_row, read = row_maker(columns, mapping, has_chat_template)
     dataset = dataset.select_columns([name for name in columns if name in (*read, *CHAT_TEMPLATE_COLUMNS)])
     return map_rows(dataset, to_row, num_proc, remove_columns=read)
@@ -133,20 +134,25 @@ def map_rows(
     )
 
 
+def column_names(dataset: AnyDataset) -> list[str]:
+    """The names of the columns; of a stream that does not know them, those of its first row."""
+    return list(next(iter(dataset))) if dataset.column_names is None else list(dataset.column_names)
+
+
 def is_tokenised(dataset: AnyDataset) -> bool:
     """Whether the rows hold token ids."""
-    return "input_ids" in get_dataset_column_names(dataset)
+    return "input_ids" in column_names(dataset)
 
 
 def is_prepared(dataset: AnyDataset, objective: str) -> bool:
     """Whether the rows have all columns of an objective: TRL's `evaluate` passes prepared data a second time."""
     needed = SPAN_COLUMNS if objective != "pair" else (*VIEW_TOKEN_COLUMNS, "source_start", "target_start")
-    return {*TOKENISED_COLUMNS, *needed, "row_index"} <= {*get_dataset_column_names(dataset)}
+    return {*TOKENISED_COLUMNS, *needed, "row_index"} <= {*column_names(dataset)}
 
 
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:
     """Whether the columns of a data set hold pairs of a source and a target."""
-    columns = set(get_dataset_column_names(dataset))
+    columns = set(column_names(dataset))
     return mapping.pair is not None or turn_column(columns) is not None or {"prompt", "completion"} <= columns
 
 

@@ -1,11 +1,33 @@
 """Where a data set is: in files of this machine, or on the Hub. Imports neither `datasets` nor torch."""
 
+import functools
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 LOADERS = {
     ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
 }  # fmt: skip
 """File name suffix -> loader of `datasets`. A local file is one split, `train`. Each line of a `.txt` is a row."""
+HUB_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The fields of TRL's `ScriptArguments` that loading reads, for where TRL is not imported."""
+
+    dataset_name: str | None
+    dataset_config: str | None = None
+    dataset_train_split: str = "train"
+    dataset_test_split: str = "test"
+    dataset_streaming: bool = False
+
+
+if TYPE_CHECKING:
+    from trl import ScriptArguments
+
+    AnySource: TypeAlias = DataSource | ScriptArguments
 
 
 def local_files(path: Path) -> list[Path]:
@@ -30,11 +52,31 @@ def local_files(path: Path) -> list[Path]:
 
 
 def check_data_set(name: str) -> None:
-    """Check that a local data set has data; a Hub id passes.
+    """Check that a data set is there.
 
     Raises:
-        ValueError: There is no such file or directory, it has no data file, or one of them is empty.
+        ValueError: A local data set has no data file or an empty one; or there is none of this name here or on the
+            Hub, or the Hub does not answer and the data set was never read from it.
     """
-    for file in local_files(Path(name).expanduser()):
+    files = local_files(Path(name).expanduser())
+    for file in files:
         if file.stat().st_size == 0:
             raise ValueError(f"`{file}` is empty.")
+    if not files:
+        _check_on_hub(name)
+
+
+@functools.cache
+def _check_on_hub(name: str) -> None:
+    """Ask the Hub once, where `datasets` asks a Hub that does not answer for 25 seconds."""
+    from huggingface_hub import HfApi, constants
+
+    from llm_jepa.files.hub_errors import hub_errors_explained
+
+    datasets_cache = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets"))
+    hub_cache = Path(constants.HF_HUB_CACHE)
+    cached = datasets_cache / name.replace("/", "___"), hub_cache / f"datasets--{name.replace('/', '--')}"
+    if constants.HF_HUB_OFFLINE or any(path.exists() for path in cached):
+        return  # `datasets` decides, and without the network
+    with hub_errors_explained(name, "read"):
+        HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS)

@@ -5,10 +5,12 @@ A span is [start, end): the positions of the tokens of a view's text, without th
 
 import json
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2.exceptions import TemplateError
-from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _CONTENT_MARKER = "CONTENTMARKER"
 _COLUMN_OF_VIEW = {"source": "prompt", "target": "completion"}
@@ -28,7 +30,7 @@ class SpanMaker:
         ValueError: The tokenizer has no offsets, or a view cannot be located in the conversation.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, remedy: str, source_turn: SourceTurn = "last"):
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", remedy: str, source_turn: SourceTurn = "last"):
         if not tokenizer.is_fast:
             raise ValueError(
                 "Views are located in a conversation by character offsets, which only fast tokenizers have; "
@@ -117,7 +119,7 @@ def spans_of_text(input_ids: list[int], special_ids: Collection[int]) -> dict[st
     return {"source_span": [start, end], "target_span": [end, end]}
 
 
-def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **kwargs: Any) -> str:
+def render_chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, Any]], **kwargs: Any) -> str:
     """Render messages with the tokenizer's chat template.
 
     Raises:

@@ -7,9 +7,15 @@ from itertools import combinations, pairwise
 from typing import Any, Literal
 
 from datasets import Dataset, Features, Value
-from trl.data_utils import get_dataset_column_names
 
-from llm_jepa.data.rows import CHAT_TEMPLATE_COLUMNS, PAIR_COLUMNS, PREPARATION_VERSION, AnyDataset, ColumnMapping
+from llm_jepa.data.rows import (
+    CHAT_TEMPLATE_COLUMNS,
+    PAIR_COLUMNS,
+    PREPARATION_VERSION,
+    AnyDataset,
+    ColumnMapping,
+    column_names,
+)
 from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
 from llm_jepa.settings.view_fields import MissingViewError, ViewField, find_fields
 
@@ -37,7 +43,7 @@ def expand_rows(
         ValueError: A column is missing, a view is missing (with `missing_views: error`) or not a string, or no pair is
             left. The message names the row by its number in `dataset`.
     """
-    columns = get_dataset_column_names(dataset)
+    columns = column_names(dataset)
     expand: Callable[[Row], list[Row]]
     added: tuple[str, ...] = ()
     if mapping.view_columns is not None:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, get_args
-
-from trl import ScriptArguments
+from typing import TYPE_CHECKING, Any, get_args
 
 from llm_jepa.data.loading import stream_rows
 from llm_jepa.data.rows import ColumnMapping, row_maker
 from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
 from llm_jepa.data.view_pairs import pairs_of_turns
 from llm_jepa.inspection.mapping_proposal import FieldKind, Proposal, propose_for_document, propose_mapping
+
+if TYPE_CHECKING:
+    from llm_jepa.data.source import AnySource
 
 HEAD_ROWS = 100
 """Number of rows from which the mapping is proposed."""
@@ -136,7 +137,7 @@ class DataProfile:
         return 0 < self.num_refused == self.num_rows
 
 
-def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examples: int = 2) -> DataProfile:
+def profile_data(script: "AnySource", max_rows: int | None = None, num_examples: int = 2) -> DataProfile:
     """Profile the training split.
 
     Args:
@@ -172,7 +173,7 @@ def profile_data(script: ScriptArguments, max_rows: int | None = None, num_examp
     return profile
 
 
-def _document_proposal(script: ScriptArguments, head: list[dict[str, Any]]) -> Proposal | None:
+def _document_proposal(script: "AnySource", head: list[dict[str, Any]]) -> Proposal | None:
     file = Path(str(script.dataset_name))
     return propose_for_document(head[0], file) if len(head) == 1 and file.suffix == ".json" else None
 

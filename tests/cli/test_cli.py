@@ -47,6 +47,46 @@ def test_help_needs_no_library_that_takes_seconds():
         assert f"usage: llm-jepa {command}" in printed
 
 
+RECIPE = "model_name_or_path: model\ndataset_name: rows.jsonl\noutput_dir: out\n"
+WRONG_RECIPES = {
+    "unknown.yaml": (RECIPE + "learnin_rate: 1\n", "Did you mean `learning_rate`?"),
+    "type.yaml": (RECIPE + "seed: x\n", "`seed` is 'x'; it must be a whole number"),
+    "range.yaml": (RECIPE + "jepa_dropout: 2\n", "`jepa_dropout` is 2.0"),
+    "conflict.yaml": (RECIPE + "lora_r: 4\n", "`lora_r` would have no effect"),
+    "idle.yaml": (RECIPE + "jepa_objective: tube\njepa_loss: l2\n", "`jepa_loss: l2` would have no effect"),
+    "trl.yaml": (RECIPE + "packing: true\n", "Leave them off"),
+    "required.yaml": ("model_name_or_path: model\noutput_dir: out\n", "`dataset_name` must be given"),
+    "data.yaml": (RECIPE.replace("rows", "absent"), "There is no file or directory `absent.jsonl`"),
+}
+
+
+def test_a_wrong_recipe_is_refused_without_a_library_that_takes_seconds(tmp_path):
+    """By every command that takes one; and a wrong override, a recipe that is not there, data that are not there."""
+    (tmp_path / "right.yaml").write_text(RECIPE)
+    (tmp_path / "rows.jsonl").write_text('{"source": "a", "target": "b"}\n')
+    for name, (text, _) in WRONG_RECIPES.items():
+        (tmp_path / name).write_text(text)
+    commands = ("train", "inspect", "plan", "eval", "probe")
+    overridden = [[command, "right.yaml", "--learnin_rate", "1"] for command in commands]
+    absent = [[command, "absent.yaml"] for command in commands]
+    wrong = [[command, name] for command in commands for name in WRONG_RECIPES]
+    of_a_run = ["eval", "a/run", "--learnin_rate", "1"]
+    printed = ran(*wrong, *overridden, *absent, of_a_run, directory=tmp_path)
+    assert printed.count("status 2") == len(commands) * (len(WRONG_RECIPES) + 2) + 1
+    assert "imported:\n" in printed
+    for _, message in WRONG_RECIPES.values():
+        assert printed.count(message) >= len(commands)
+    assert printed.count("There is no recipe `absent.yaml`") == len(commands)
+
+
+def test_data_are_inspected_without_torch(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"question": "a", "answer": "b"}\n' * 3)
+    libraries = [name for name in HEAVY if name != "datasets"]
+    printed = ran(["inspect", "rows.jsonl"], heavy=libraries, directory=tmp_path)
+    assert "source_column: question" in printed
+    assert "imported:\n" in printed
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS.values())
 def test_a_command_has_what_the_dispatcher_needs(name):
     module = importlib.import_module(f"llm_jepa.cli.{name}")
@@ -55,7 +95,8 @@ def test_a_command_has_what_the_dispatcher_needs(name):
 
 
 def test_every_module_is_a_command():
-    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__", "arguments"}
+    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
+    modules -= {"__init__", "arguments", "inspect_data", "inspect_recipe"}
     assert modules == set(cli.COMMANDS.values())
     assert arguments.ADD_ARGUMENTS.keys() == cli.COMMANDS.keys()
 

@@ -403,7 +403,10 @@ def test_when_every_row_is_refused_that_is_said_first(tmp_path, capsys):
         (["recipe.yaml", "--max_rows", "3"], "`--max_rows` has no effect on a recipe"),
     ],
 )
-def test_a_mistake_ends_the_command_in_a_line(argv, message, capsys):
+def test_a_mistake_ends_the_command_in_a_line(argv, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.jsonl").write_text('{"source": "a", "target": "b"}\n')
+    (tmp_path / "recipe.yaml").write_text("model_name_or_path: model\ndataset_name: data.jsonl\n")
     with pytest.raises(SystemExit) as ended:
         main(["inspect", *argv])
     assert ended.value.code == MISTAKE_STATUS
