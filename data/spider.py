@@ -17,7 +17,7 @@ from llm_jepa.preparers.archive import extract_member, read_member
 from llm_jepa.preparers.data_set import DataSet, Inputs
 from llm_jepa.preparers.program import run
 from llm_jepa.preparers.records import IncompleteRecordError, Record, checked_records, json_records
-from llm_jepa.preparers.splits import LeftOut, Row, Rows, Splits, convert, routed
+from llm_jepa.preparers.splits import LeftOut, Row, Rows, Splits, convert, rows_of_split
 from llm_jepa.preparers.upstream import UpstreamFile
 
 # The file that the Spider site offers, as the LLM-JEPA reference code keeps it beside its data.
@@ -90,7 +90,7 @@ def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
         return convert(records(archive, files, options.unchecked), to_row)
 
     def train(split: str) -> Rows:
-        return routed(rows(TRAIN_FILES), {"validation": VALIDATION_SHARE}, split, key=lambda row: row["db_id"])
+        return rows_of_split(rows(TRAIN_FILES), {"validation": VALIDATION_SHARE}, split, key=lambda row: row["db_id"])
 
     return {
         "test": lambda: rows(TEST_FILES),

@@ -1,1 +1,1 @@
-"""What the scripts of `data/` share: published files -> JSON Lines with a card. Imports `files` and `entry`."""
+"""Shared by the scripts of `data/`: published files -> JSON Lines with a dataset card. Imports `files` and `entry`."""

@@ -1,4 +1,4 @@
-"""What a preparer is: a data set described, its published files, and how rows and splits are made of them."""
+"""The description of a data set: its published files, and the functions that make rows and splits of them."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llm_jepa.preparers.records import Record
-from llm_jepa.preparers.splits import Overlap, Row, Rows, Splits, by_source, convert, routed
+from llm_jepa.preparers.splits import Overlap, Row, Rows, Splits, by_source, convert, rows_of_split
 from llm_jepa.preparers.upstream import Input, UpstreamFile
 
 Inputs = Mapping[str, Input]
 
 OWN_LICENCE = "unknown"
-OWN_LICENCE_TEXT = "that of your files; correct this line and the header."
-OWN_SOURCE = "files of your own, named below."
+OWN_LICENCE_TEXT = "the licence of your files; correct this line and the header."
+OWN_SOURCE = "your own files, named below."
 
 
 @dataclass(frozen=True)
@@ -21,23 +21,23 @@ class DataSet:
     """A data set and how it is prepared.
 
     Attributes:
-        name: Of its script.
-        title: For people.
-        description: A sentence or two.
-        source: Who published it and where.
-        licence: The Hub's identifier.
-        licence_text: The licence in words, and what it asks for.
+        name: The name of its script.
+        title: The title of its card.
+        description: A sentence or two for its card.
+        source: Its authors and the place of publication.
+        licence: The Hub's identifier of the licence.
+        licence_text: The licence and its conditions in words.
         columns: Column of the output -> its meaning.
         make_splits: The inputs and the options -> the splits, in the order of precedence.
-        files: Split (or another key for `make_splits`) -> the file; none if all files are the user's own.
-        overlap: What two splits must not share; `overlap_text` is the same in words.
-        keep_duplicates: Whether a repeated row of one split stays. Repeated rows are counted in any case.
-        languages: Codes for the card.
-        task_categories: The Hub's identifiers.
-        add_arguments: Adds options of its own to the command.
-        find_own_inputs: The options -> inputs of the user's own.
+        files: Split (or another key for `make_splits`) -> the published file; empty if the user provides all files.
+        overlap: The keys of a row that two splits must not share; `overlap_text` says it in words.
+        keep_duplicates: Whether to keep a repeated row of one split. Repeated rows are always counted.
+        languages: Language codes for the card.
+        task_categories: The Hub's identifiers of tasks.
+        add_arguments: Adds the script's own options to the command.
+        find_own_inputs: The options -> the user's own files.
         write_more: Writes further files into the directory; `more_files` are patterns of their names.
-        settings: Names of the options that decided what the rows are, for the card.
+        settings: Names of the options that determine the rows, for the card.
     """
 
     name: str
@@ -61,8 +61,8 @@ class DataSet:
     settings: Sequence[str] = ()
 
 
-def of_own_files(data_set: DataSet) -> DataSet:
-    """The same made of files of the user's own: of what was published, source, licence and languages do not hold."""
+def describe_own_files(data_set: DataSet) -> DataSet:
+    """Replace the published source, licence and languages, which do not apply to the user's own files."""
     return replace(data_set, source=OWN_SOURCE, licence=OWN_LICENCE, licence_text=OWN_LICENCE_TEXT, languages=())
 
 
@@ -71,13 +71,12 @@ def published_splits(
     to_held_out_row: Callable[[Record], Row] | None = None,
     validation_share: float = 0.0,
 ) -> Callable[[Inputs, argparse.Namespace], Splits]:
-    """Splits as published: the held-out ones take precedence, and so stay whole.
+    """Splits as published. The held-out splits take precedence, so that they stay complete.
 
     Args:
         to_row: Record -> row.
-        to_held_out_row: The same for `test` and `validation`, where it differs.
-        validation_share: Of the sources of `train`, how many are cut off as `validation`, where no file of that name
-            is published.
+        to_held_out_row: The same for `test` and `validation`, if it differs.
+        validation_share: Share of the sources of `train` that become `validation`, if none is published.
     """
     held_out_row = to_held_out_row or to_row
 
@@ -86,7 +85,7 @@ def published_splits(
             return convert(inputs[name].records(), converter)
 
         def cut(split: str, converter: Callable[[Record], Row]) -> Rows:
-            return routed(rows("train", converter), shares, split, key=lambda row: row["source"])
+            return rows_of_split(rows("train", converter), shares, split, key=lambda row: row["source"])
 
         has_validation = "validation" in inputs
         shares = {} if has_validation else {"validation": validation_share}
@@ -100,24 +99,29 @@ def published_splits(
 
 
 def add_share_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--test_share` and `--validation_share`, for a set that comes without splits."""
+    """Add `--test_share` and `--validation_share`, for a data set published without splits."""
     for split, share in (("test", 0.1), ("validation", 0.05)):
         parser.add_argument(
-            f"--{split}_share", type=float, default=share, help=f"of all keys, held out as {split} (default {share})"
+            f"--{split}_share",
+            type=float,
+            default=share,
+            help=f"share of all keys held out as {split} (default {share})",
         )
 
 
 def split_at_random(rows: Callable[[], Rows], options: argparse.Namespace, key: Callable[[Row], object]) -> Splits:
-    """Splits of rows that come as one, by a hash of their keys. Each split that has a share is a pass over the rows.
+    """Split rows by a hash of their keys. Each split with a share above 0 is one pass over the rows.
 
     Raises:
-        ValueError: The shares are below 0, or leave nothing to train on.
+        ValueError: A share is below 0, or nothing is left to train on.
     """
     shares = {"test": options.test_share, "validation": options.validation_share}
     if min(shares.values()) < 0 or sum(shares.values()) >= 1:
-        raise ValueError(f"test_share and validation_share are {shares}; give shares of 0 or more, below 1 together.")
+        raise ValueError(
+            f"test_share and validation_share are {shares}; each must be 0 or more, and their sum below 1."
+        )
 
     def part(split: str) -> Callable[[], Rows]:
-        return lambda: routed(rows(), shares, split, key)
+        return lambda: rows_of_split(rows(), shares, split, key)
 
     return {split: part(split) for split in ("test", "validation", "train") if shares.get(split) != 0}

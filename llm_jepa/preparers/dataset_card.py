@@ -1,4 +1,4 @@
-"""The dataset card: what the Hub and `datasets` read in its header, and what a reader must know below it."""
+"""Writes the dataset card: a header for the Hub and `datasets`, and a text for readers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from llm_jepa.preparers.upstream import Input
 
 
 def card_header(licence: str, languages: Sequence[str], task_categories: Sequence[str], splits: Sequence[str]) -> str:
-    """The YAML between `---` lines, with one configuration whose splits are files of their names."""
+    """The YAML header between `---` lines, with one configuration: each split is the file `SPLIT.jsonl`."""
     content = {
         "license": licence,
         **({"language": list(languages)} if languages else {}),
@@ -34,18 +34,18 @@ def write_card(
     """Write `README.md` beside the splits.
 
     Args:
-        directory: Where the splits lie.
-        data_set: What it is.
-        inputs: The files that it was made of.
-        counts: Split -> what became of its rows, in the order of precedence.
-        settings: The options that decided what the rows are; None and False for one that was not given.
+        directory: The directory of the splits.
+        data_set: The data set.
+        inputs: The files that the rows were made of.
+        counts: Split -> counts of its rows, in the order of precedence.
+        settings: The options that determine the rows; None or False for an option that was not given.
     """
-    written = [name for name in SPLIT_NAMES if name in counts and counts[name].written]
+    written = [name for name in SPLIT_NAMES if name in counts and counts[name].num_written]
     options = "".join(_option(name, value) for name, value in settings.items())
     tables = [
         _table(
             ("file", "rows", "sha256"),
-            [(f"{name}.jsonl", counts[name].written, sha256_of(directory / f"{name}.jsonl")) for name in written],
+            [(f"{name}.jsonl", counts[name].num_written, sha256_of(directory / f"{name}.jsonl")) for name in written],
         ),
         _table(("column", "meaning"), list(data_set.columns.items())),
         _table(
@@ -64,7 +64,7 @@ def write_card(
         + "\n".join(table for table in tables if table)
         + f"\n{_precedence(list(counts), data_set.overlap_text)}"
         + f"Repeated rows of one split {'stay' if data_set.keep_duplicates else 'were left out'}.\n"
-        + _of_no_split(counts)
+        + _left_out_before_split(counts)
     )
     (directory / "README.md").write_text(text, encoding="utf-8")
 
@@ -75,27 +75,27 @@ def _option(name: str, value: object) -> str:
     return f" --{name}" if value is True else f" --{name} {value}"
 
 
-_COUNTED = ("came", "written", "repeated rows", "left out: overlap", "left out: incomplete", "left out: other")
+_COUNTED = ("received", "written", "repeated rows", "left out: overlap", "left out: incomplete", "left out: other")
 
 
 def _counts_row(split: str, counts: Mapping[str, SplitCounts]) -> tuple[object, ...]:
     one = counts[split]
     overlaps = ", ".join(f"{number} with {other}" for other, number in one.overlaps.items()) or 0
     others = ", ".join(f"{number} {reason}" for reason, number in one.left_out.items()) or 0
-    return split, one.came, one.written, one.duplicates, overlaps, one.num_incomplete, others
+    return split, one.num_received, one.num_written, one.num_duplicates, overlaps, one.num_incomplete, others
 
 
-def _of_no_split(counts: Mapping[str, SplitCounts]) -> str:
-    numbers = {split: one.of_no_split for split, one in counts.items() if one.of_no_split}
+def _left_out_before_split(counts: Mapping[str, SplitCounts]) -> str:
+    numbers = {split: one.num_left_out_before_split for split, one in counts.items() if one.num_left_out_before_split}
     return "".join(
-        f"{number} rows left out before rows were dealt to splits are counted with `{split}`.\n"
+        f"{number} rows were left out before the split; they are counted with `{split}`.\n"
         for split, number in numbers.items()
     )
 
 
 def _precedence(order: Sequence[str], overlap_text: str) -> str:
     rule = " yields to ".join(f"`{name}`" for name in reversed(order))
-    return f"No two splits share {overlap_text}: where they did, {rule}.\n" if len(order) > 1 else ""
+    return f"No two splits share {overlap_text}. Precedence: {rule}.\n" if len(order) > 1 else ""
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,4 +1,4 @@
-"""What has been seen before, at some 10 bytes an item: a set of 64-bit digests."""
+"""A compact set of 64-bit digests, about 10 bytes an item, to recognise repeated items."""
 
 import hashlib
 import json
@@ -12,22 +12,23 @@ BUCKET_BITS = 14
 
 
 def digest(value: Any) -> int:
-    """A hash of what can be written as JSON, uniform below 2 ** DIGEST_BITS and the same on every machine."""
+    """A hash of a JSON value, uniform below 2 ** DIGEST_BITS and the same on every machine."""
     hashed = hashlib.blake2b(json.dumps(value).encode(), digest_size=16).digest()
     return int.from_bytes(hashed[: DIGEST_BITS // 8])
 
 
 class DigestSet:
-    """A set of digests: sorted arrays of 8 bytes an item, one for each beginning that they have in common.
+    """A set of digests: a sorted array of 8 bytes an item for each prefix of BUCKET_BITS bits.
 
-    Of n different items some two have one digest with a probability of about n^2 / 2^65: 3 in 10,000 for 10^8 items.
+    The probability that any two of n different items have the same digest is about n^2 / 2^65: 3 in 10,000 for
+    10^8 items.
     """
 
     def __init__(self) -> None:
         self._buckets: dict[int, array[int]] = defaultdict(lambda: array("Q"))
 
     def add(self, item: int) -> bool:
-        """Take in a digest; whether it was new."""
+        """Add a digest, and return whether it was new."""
         bucket = self._buckets[item >> (DIGEST_BITS - BUCKET_BITS)]
         position = bisect_left(bucket, item)
         if position < len(bucket) and bucket[position] == item:

@@ -1,6 +1,6 @@
-"""The commits of a git repository as rows: what a message says, and what its commit changes.
+"""Reads the commits of a git repository as rows: the message and the diff of each.
 
-The commands are those that git keeps the same for programs, so that what a user has configured changes no row.
+It uses git's plumbing commands, so that a user's configuration does not change the rows.
 """
 
 import os
@@ -12,16 +12,16 @@ from typing import IO
 
 from llm_jepa.preparers.splits import LeftOut, Row
 
-PIECE_BYTES = 65_536
-# A line that begins with NUL can stand in no message, and in no diff, whose lines begin with another character.
+READ_BYTES = 65_536
+# No line of a message or of a diff can begin with NUL.
 HEADER, END_OF_MESSAGE = b"\0", b"\0\n"
-SETTINGS = {  # those that the commands below would obey
+GIT_SETTINGS = {  # settings that the commands below would read from the user's configuration
     "core.abbrev": "auto",
     "core.attributesFile": os.devnull,
     "core.quotePath": "true",
     "diff.suppressBlankEmpty": "false",
 }
-DIFFS = (
+DIFF_COMMAND = (
     "diff-tree", "--stdin", "--always", "--root", "--patch", "--unified=3", "--find-renames", "-l1000",
     "--indent-heuristic", "--no-color", "--no-ext-diff", "--no-textconv", "--no-notes", "--encoding=UTF-8",
     "--format=format:%x00%H%n%B%n%x00",
@@ -29,35 +29,35 @@ DIFFS = (
 
 
 def resolved_commit(repository: Path, revision: str) -> str:
-    """The id of the commit that a revision names now.
+    """The id of the commit that a revision refers to now.
 
     Raises:
-        ValueError: It names none.
+        ValueError: The revision does not exist.
     """
     command = [*_git(repository), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"The repository `{repository}` has no commit `{revision}`; name another `--revision`.")
+        raise ValueError(f"The repository `{repository}` has no commit `{revision}`. Give another `--revision`.")
     return done.stdout.split()[-1]
 
 
 def commit_rows(repository: Path, commit: str, max_diff_bytes: int) -> Iterator[Row | LeftOut]:
-    """The commits that lead up to one, the latest first, without merges.
+    """A commit and its ancestors as rows, the latest first, without merges.
 
     Raises:
-        ValueError: git fails; the message ends with what it said.
+        ValueError: git fails; the message ends with git's own.
     """
     names = [*_git(repository), "rev-list", "--no-merges", commit, "--"]
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(names, stdout=subprocess.PIPE, stderr=said) as listing,
         subprocess.Popen(
-            [*_git(repository), *DIFFS], stdin=listing.stdout, stdout=subprocess.PIPE, stderr=said
+            [*_git(repository), *DIFF_COMMAND], stdin=listing.stdout, stdout=subprocess.PIPE, stderr=said
         ) as diffs,
     ):
         assert listing.stdout is not None
         assert diffs.stdout is not None
-        listing.stdout.close()  # diffs has it: when that ends, so does the listing
+        listing.stdout.close()  # `diffs` reads it; the listing ends when `diffs` does
         yield from parse_commits(diffs.stdout, max_diff_bytes)
         if diffs.wait() or listing.wait():
             said.seek(0)
@@ -65,10 +65,10 @@ def commit_rows(repository: Path, commit: str, max_diff_bytes: int) -> Iterator[
 
 
 def parse_commits(log: IO[bytes], max_diff_bytes: int) -> Iterator[Row | LeftOut]:
-    """The commits of a log as rows. Of a longer diff only the beginning is held."""
+    """Parse the output of DIFF_COMMAND. Only the beginning of a diff that is too long is held in memory."""
     name, message, diff = b"", b"", b""
     in_message = is_line_start = True
-    while piece := log.readline(PIECE_BYTES):
+    while piece := log.readline(READ_BYTES):
         if is_line_start and in_message and piece == END_OF_MESSAGE:
             in_message = False
         elif is_line_start and not in_message and piece.startswith(HEADER):
@@ -99,5 +99,5 @@ def _commit_row(name: bytes, message: bytes, diff: bytes, max_diff_bytes: int) -
 
 
 def _git(repository: Path) -> list[str]:
-    settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    settings = [part for name, value in GIT_SETTINGS.items() for part in ("-c", f"{name}={value}")]
     return ["git", "-C", str(repository), *settings]

@@ -1,4 +1,4 @@
-"""Rows of a set of labelled texts: the target is the label's word, the choices are all words."""
+"""Rows of labelled texts: the target is the word of the label, and the choices are all words."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from llm_jepa.preparers.splits import Row
 
 
 def labelled_row(words: Sequence[str]) -> Callable[[Record], Row]:
-    """What makes a row of a record with the columns `text` and `label`, a number that counts `words` from 0."""
+    """A function that makes a row of a record with the columns `text` and `label`, an index into `words`."""
 
     def to_row(record: Record) -> Row:
         word = words[record.choice("label", len(words))]

@@ -1,4 +1,4 @@
-"""NL-RX as the LLM-JEPA reference code splits it: a conversation a line, the descriptions generated or people's."""
+"""NL-RX as the LLM-JEPA reference code splits it, with generated descriptions (SYNTH) or people's own (TURK)."""
 
 import argparse
 import random
@@ -23,7 +23,7 @@ def nl_rx_data_set(kind: str, descriptions: str, sha256: Mapping[str, str]) -> D
 
     Args:
         kind: `synth` or `turk`.
-        descriptions: Where the English comes from, in words.
+        descriptions: The origin of the English descriptions, in words.
         sha256: Split -> checksum of its file.
     """
     return DataSet(
@@ -50,14 +50,14 @@ def nl_rx_data_set(kind: str, descriptions: str, sha256: Mapping[str, str]) -> D
         make_splits=make_splits,
         overlap=by_either_view,
         overlap_text="a source or a target",
-        keep_duplicates=True,  # as published, and as in what was measured
+        keep_duplicates=True,  # as published, and as in the measurements
     )
 
 
 def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
-    """Training rows take precedence; `validation` is cut from a shuffle of them, VALIDATION_ROWS or a sixteenth."""
+    """Splits in which training rows take precedence. `validation` is VALIDATION_ROWS of them, a sixteenth at most."""
     rows = list(convert(inputs["train"].records(), to_row))
-    incomplete = [replace(row, is_of_no_split=True) for row in rows if isinstance(row, LeftOut)]
+    incomplete = [replace(row, is_before_split=True) for row in rows if isinstance(row, LeftOut)]
     complete = [row for row in rows if not isinstance(row, LeftOut)]
     shuffled = random.Random(SPLIT_SEED).sample(complete, len(complete))
     num_validation = min(VALIDATION_ROWS, len(complete) // 16)
@@ -74,4 +74,4 @@ def to_row(record: Record) -> Row:
         turns = {message["role"]: message["content"] for message in record.column("messages")}
         return {"source": checked_text(turns["user"], "user"), "target": checked_text(turns["assistant"], "assistant")}
     except (KeyError, TypeError) as error:
-        raise IncompleteRecordError("no conversation with a user and an assistant turn.") from error
+        raise IncompleteRecordError("it is not a conversation with a user and an assistant turn.") from error

@@ -1,6 +1,6 @@
-"""Reads the records of a JSON Lines, JSON, CSV, TSV or Parquet file, each with its place, in bounded memory.
+"""Reads the records of a JSON Lines, JSON, CSV, TSV or Parquet file in bounded memory, each with its place.
 
-Only a `.json` document is held whole, and its size is limited for that.
+Only a `.json` document is held in memory as a whole; its size is limited.
 """
 
 import csv
@@ -17,13 +17,13 @@ import pyarrow.parquet
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 
 PARQUET_BATCH_ROWS = 256
-UNCHECKED_HINT = "`--unchecked` takes it all the same, and the card then says so."
+UNCHECKED_HINT = "`--unchecked` accepts it, and the card then says so."
 
-NOT_AS_PUBLISHED = "The file has not the form in which it was published."
+NOT_AS_PUBLISHED = "The file does not have its published form."
 
 
 class IncompleteRecordError(ValueError):
-    """A record lacks a view, or what it holds is no text."""
+    """A record lacks a view, or the view is not a text."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Record:
     Attributes:
         values: Column -> value.
         place: The file and the line.
-        column_hint: Of a file's first record, what it means that a column is missing: the file or an option is wrong,
-            not this record. None for the others.
+        column_hint: The remedy if the first record of a file lacks a column: then the file or an option is wrong, not
+            this record. None for other records.
     """
 
     values: dict[str, Any]
@@ -45,22 +45,22 @@ class Record:
         """A column's text, without white space around it.
 
         Raises:
-            IncompleteRecordError: The column is missing or empty, or holds no text.
+            IncompleteRecordError: The column is missing or empty, or does not hold a text.
         """
         return checked_text(self.column(name), name)
 
     def texts(self, name: str) -> list[str]:
-        """A column's list of texts; errors of `text`."""
+        """A column's list of texts. Raises as `text`."""
         value = self.column(name)
         if not isinstance(value, list) or not value:
             raise IncompleteRecordError(f"the column {name!r} holds {value!r:.60}, not a list of texts.")
         return [checked_text(text, name) for text in value]
 
     def choice(self, name: str, count: int) -> int:
-        """A column's number, which counts from 0 one of `count` things.
+        """A column's index of one of `count` choices, from 0.
 
         Raises:
-            IncompleteRecordError: It is no such number.
+            IncompleteRecordError: The column does not hold such an index.
         """
         value = self.column(name)
         if not isinstance(value, int) or not 0 <= value < count:
@@ -74,7 +74,7 @@ class Record:
 
         Raises:
             IncompleteRecordError: There is no such column.
-            ValueError: The same of a file's first record.
+            ValueError: The same, for the first record of a file.
         """
         if name in self.values:
             return self.values[name]
@@ -88,7 +88,7 @@ def checked_text(value: Any, name: str) -> str:
     """The text without white space around it.
 
     Raises:
-        IncompleteRecordError: It is empty, no text, or cannot be written as UTF-8.
+        IncompleteRecordError: The value is not a string, is empty, or cannot be encoded as UTF-8.
     """
     if not isinstance(value, str):
         raise IncompleteRecordError(f"the column {name!r} holds {value!r:.60}, not a text.")
@@ -98,19 +98,19 @@ def checked_text(value: Any, name: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise IncompleteRecordError(f"the column {name!r} holds half a character ({error.reason}).") from error
+        raise IncompleteRecordError(f"the column {name!r} holds an unpaired surrogate ({error.reason}).") from error
     return text
 
 
 def read_records(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
-    """The records of a file, by its suffix.
+    """Read the records of a file by its suffix.
 
     Args:
         path: `.jsonl`, `.json` (a list of objects), `.csv`, `.tsv` or `.parquet`.
-        columns: Names for the columns of a CSV or TSV file without a header.
+        columns: Column names of a CSV or TSV file without a header.
 
     Raises:
-        ValueError: The suffix is another one, or the file cannot be read; the message names the file and the line.
+        ValueError: The suffix is not supported, or the file cannot be read. The message names file and line.
     """
     if path.suffix not in READERS:
         raise ValueError(f"`{path}` must end in one of {', '.join(READERS)}.")
@@ -139,7 +139,7 @@ def _json_object(text: str, place: str) -> dict[str, Any]:
 def _read_json(path: Path) -> Iterator[Record]:
     if path.stat().st_size > MAX_DOCUMENT_BYTES:
         raise ValueError(
-            f"`{path}` has more than {MAX_DOCUMENT_BYTES} bytes; give it as JSON Lines, read line by line."
+            f"`{path}` has more than {MAX_DOCUMENT_BYTES} bytes. Convert it to JSON Lines, read line by line."
         )
     return json_records("".join(read_lines(path)), f"`{path}`")
 
@@ -148,7 +148,7 @@ def json_records(document: str, name: str) -> Iterator[Record]:
     """The records of a JSON document that is a list of objects.
 
     Raises:
-        ValueError: It is something else; the message begins with `name`.
+        ValueError: The document is something else. The message begins with `name`.
     """
     try:
         items = json.loads(document)
@@ -163,21 +163,21 @@ def json_records(document: str, name: str) -> Iterator[Record]:
 def checked_records(
     records: Iterable[Record], name: str, num_rows: int | None, column_hint: str = NOT_AS_PUBLISHED
 ) -> Iterator[Record]:
-    """The records as they are, the first with its `column_hint`.
+    """Yield the records, the first with its `column_hint`, and check their number at the end.
 
     Raises:
-        ValueError: Once all have come, there are not `num_rows` of them (None: any number will do).
+        ValueError: The number of records is not `num_rows`. With None, any number is accepted.
     """
     number = 0
     for record in records:
         number += 1
         yield record if number > 1 else replace(record, column_hint=column_hint)
     if num_rows not in (None, number):
-        raise ValueError(f"{name} has {number} rows, {num_rows} were published. {UNCHECKED_HINT}")
+        raise ValueError(f"{name} has {number} rows; {num_rows} were published. {UNCHECKED_HINT}")
 
 
 def _read_separated(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
-    """CSV with quotes, or TSV without any: a quotation mark in a TSV file is a character like others."""
+    """Read CSV with quotes, or TSV without: a quotation mark in a TSV file is an ordinary character."""
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = read_lines(path, MAX_LINE_BYTES)
     if path.suffix == ".tsv":
@@ -211,18 +211,18 @@ def _read_parquet(path: Path) -> Iterator[Record]:
 
 
 def read_aligned_lines(source: Path, target: Path) -> Iterator[Record]:
-    """Records with the columns `source` and `target`, line by line from two files.
+    """Read records with the columns `source` and `target` from two files, line by line.
 
     Raises:
-        ValueError: A file cannot be read, or (once the shorter one is read) they have not as many lines.
+        ValueError: A file cannot be read, or, at the end of the shorter one, the files differ in length.
     """
     lines = [read_lines(path, MAX_LINE_BYTES) for path in (source, target)]
     for number, pair in enumerate(zip_longest(*lines), start=1):
         if None in pair:
             shorter, longer = (source, target) if pair[0] is None else (target, source)
             raise ValueError(
-                f"`{shorter}` ends after line {number - 1}, `{longer}` goes on: line by line, the two files must "
-                "belong together."
+                f"`{shorter}` ends after line {number - 1}, but `{longer}` does not. Line n of one file must belong "
+                "to line n of the other."
             )
         yield Record(dict(zip(("source", "target"), pair, strict=True)), f"`{source}` and `{target}`, line {number}")
 
@@ -234,4 +234,4 @@ READERS = {
     ".tsv": _read_separated,
     ".parquet": _read_parquet,
 }
-"""File name suffix -> what reads it."""
+"""File name suffix -> reader."""

@@ -1,9 +1,9 @@
-"""Splits of which no two share a view: rows routed by a hash of their key, duplicates and overlaps left out, counted.
+"""Writes splits that do not overlap: a hash of its key assigns a row to a split; duplicates and overlaps are left out.
 
-Rows are streamed. What stays in memory are digests, some 10 bytes each: one of every row of the split being written,
-and of a row that is held out one more for each thing that other splits must not share with it. Equal texts have equal
-digests, so that no overlap is missed; that different ones have, and a row is left out for nothing, is as improbable
-as `DigestSet` says.
+Rows are streamed. Only digests of about 10 bytes stay in memory: one for each row of the split being written, and for
+each row of earlier splits one for each key that other splits must not share. Equal texts have equal digests, so every
+overlap is found. A row is left out by mistake if two different texts have the same digest; `DigestSet` gives the
+probability.
 """
 
 import json
@@ -18,50 +18,50 @@ from llm_jepa.preparers.records import IncompleteRecordError, Record
 
 Row: TypeAlias = dict[str, Any]
 SPLIT_NAMES = ("train", "validation", "test")
-SHOWN_PLACES = 3
+MAX_SHOWN_PLACES = 3
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What stands in the place of a row that is none.
+    """Replaces a row that is left out.
 
     Attributes:
-        reason: Why, in words that fit after a number of rows.
-        place: File and line of a mistake in the data, which ends the run unless it is to be skipped; None for what
-            is left out as a rule.
-        is_of_no_split: Whether it was left out of rows that came for several splits together. It is counted once.
+        reason: The reason, in words that follow a number of rows: "3 without a message".
+        place: File and line of a mistake in the data, which ends the run unless `--skip_incomplete` is given. None for
+            a row that is left out by a rule.
+        is_before_split: Whether it was left out before rows were assigned to splits. It is counted once.
     """
 
     reason: str
     place: str | None = None
-    is_of_no_split: bool = False
+    is_before_split: bool = False
 
 
 Rows: TypeAlias = Iterable[Row | LeftOut]
 Splits: TypeAlias = Mapping[str, Callable[[], Rows]]
-"""Split -> what begins to read its rows anew. The order is that of precedence: see `write_split`."""
+"""Split -> a function that reads its rows from the beginning. An earlier split takes precedence: see `SplitWriter`."""
 
 Overlap: TypeAlias = Callable[[Row], Sequence[Any]]
-"""What of a row must not come in two splits."""
+"""Row -> the keys that two splits must not share."""
 
 
 def by_source(row: Row) -> list[Any]:
-    """Splits share no source. For sets in which many sources have one target."""
+    """Two splits share no source. For data sets in which many sources have the same target."""
     return [row["source"]]
 
 
 def by_either_view(row: Row) -> list[Any]:
-    """Splits share no source and no target."""
+    """Two splits share no source and no target."""
     return [("source", row["source"]), ("target", row["target"])]
 
 
 def by_any_text(row: Row) -> list[Any]:
-    """No text of a split is in another one, as source or as target: for views of one kind."""
+    """Two splits share no text, as source or as target. For views of one kind."""
     return [row["source"], row["target"]]
 
 
 def convert(records: Iterable[Record], to_row: Callable[[Record], Row]) -> Iterator[Row | LeftOut]:
-    """The rows of records; an incomplete one is a mistake with its place."""
+    """Convert records to rows. An incomplete record becomes a `LeftOut` with its place."""
     for record in records:
         try:
             yield to_row(record)
@@ -69,19 +69,21 @@ def convert(records: Iterable[Record], to_row: Callable[[Record], Row]) -> Itera
             yield LeftOut(f"incomplete: {error}", record.place)
 
 
-def routed(rows: Rows, shares: Mapping[str, float], split: str, key: Callable[[Row], Any]) -> Iterator[Row | LeftOut]:
-    """The rows whose key falls to a split, a hash of the key deciding: equal keys fall together, in any order of rows.
+def rows_of_split(
+    rows: Rows, shares: Mapping[str, float], split: str, key: Callable[[Row], Any]
+) -> Iterator[Row | LeftOut]:
+    """The rows of one split. A hash of a row's key decides, so rows with equal keys are in one split, in any order.
 
     Args:
         rows: All rows.
         shares: Split -> its share of the keys, in [0, 1); the rest is `train`.
-        split: Which rows are wanted. What is left out comes with `train` alone, and so once.
-        key: Of a row.
+        split: The split to return. A `LeftOut` is returned with `train` alone, so it is counted once.
+        key: Row -> its key.
     """
     for row in rows:
         if isinstance(row, LeftOut):
             if split == "train":
-                yield replace(row, is_of_no_split=any(shares.values()))
+                yield replace(row, is_before_split=any(shares.values()))
         elif _split_of(key(row), shares) == split:
             yield row
 
@@ -97,31 +99,31 @@ def _split_of(key: Any, shares: Mapping[str, float]) -> str:
 
 @dataclass
 class SplitCounts:
-    """What became of the rows of one split.
+    """Counts of the rows of one split.
 
     Attributes:
-        came: Rows that came, with those left out. Each is written, or in one of the other numbers.
-        written: Rows that are there now.
-        duplicates: Rows that equal an earlier one of their split; written too where they stay.
-        overlaps: Other split -> rows left out since it has a text of theirs.
-        left_out: Reason -> how many were no rows, as a rule.
-        incomplete: Places of the first incomplete ones.
-        num_incomplete: How many there were.
-        of_no_split: Of those left out as a rule or as incomplete, how many came for several splits together.
+        num_received: All rows, with those left out. Each is written or counted by another attribute.
+        num_written: Rows in the file.
+        num_duplicates: Rows that equal an earlier one of their split. They are written if duplicates are kept.
+        overlaps: Other split -> number of rows left out because they share a key with it.
+        left_out: Reason -> number of rows left out by a rule.
+        incomplete: Places of the first incomplete rows.
+        num_incomplete: Number of incomplete rows.
+        num_left_out_before_split: How many of `left_out` and `num_incomplete` were left out before the split.
     """
 
-    came: int = 0
-    written: int = 0
-    duplicates: int = 0
+    num_received: int = 0
+    num_written: int = 0
+    num_duplicates: int = 0
     overlaps: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     incomplete: list[str] = field(default_factory=list)
     num_incomplete: int = 0
-    of_no_split: int = 0
+    num_left_out_before_split: int = 0
 
 
 class SplitWriter:
-    """Writes one split after the other; a row that shares something with a split written before is left out."""
+    """Writes one split after another, and leaves out rows that share a key with a split written before."""
 
     def __init__(self, directory: Path, overlap: Overlap, keep_duplicates: bool, skip_incomplete: bool) -> None:
         self.directory = directory
@@ -131,15 +133,15 @@ class SplitWriter:
         self._keys: dict[str, DigestSet] = {}
 
     def write(self, split: str, rows: Rows, is_last: bool) -> SplitCounts:
-        """Write `SPLIT.jsonl`, unless nothing is left of it.
+        """Write `SPLIT.jsonl`, unless no row is left.
 
         Args:
             split: Its name.
-            rows: What came for it.
-            is_last: No other split follows, for which its keys would have to be remembered.
+            rows: Its rows.
+            is_last: Whether no other split follows, so its keys need not be stored.
 
         Raises:
-            ValueError: A row is incomplete, and such rows are not to be skipped.
+            ValueError: A row is incomplete, and `skip_incomplete` is False.
         """
         counts = SplitCounts()
         path = self.directory / f"{split}.jsonl"
@@ -147,16 +149,16 @@ class SplitWriter:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for row in self._kept(rows, counts, None if is_last else keys):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                counts.written += 1
+                counts.num_written += 1
         self._keys[split] = keys
-        if counts.written == 0:
+        if counts.num_written == 0:
             path.unlink()
         return counts
 
     def _kept(self, rows: Rows, counts: SplitCounts, own_keys: DigestSet | None) -> Iterator[Row]:
         own_rows = DigestSet()
         for row in rows:
-            counts.came += 1
+            counts.num_received += 1
             if isinstance(row, LeftOut):
                 self._count(row, counts)
                 continue
@@ -166,7 +168,7 @@ class SplitWriter:
                 counts.overlaps[other] += 1
                 continue
             is_new = own_rows.add(digest(row))
-            counts.duplicates += not is_new
+            counts.num_duplicates += not is_new
             if not is_new and not self.keep_duplicates:
                 continue
             if own_keys is not None:
@@ -175,11 +177,11 @@ class SplitWriter:
             yield row
 
     def _count(self, row: LeftOut, counts: SplitCounts) -> None:
-        counts.of_no_split += row.is_of_no_split
+        counts.num_left_out_before_split += row.is_before_split
         if row.place is None:
             counts.left_out[row.reason] += 1
             return
         if not self.skip_incomplete:
-            raise ValueError(f"{row.place}: {row.reason} `--skip_incomplete` leaves such rows out and counts them.")
+            raise ValueError(f"{row.place}: {row.reason} `--skip_incomplete` leaves out such rows and counts them.")
         counts.num_incomplete += 1
-        counts.incomplete += [row.place] * (len(counts.incomplete) < SHOWN_PLACES)
+        counts.incomplete += [row.place] * (len(counts.incomplete) < MAX_SHOWN_PLACES)

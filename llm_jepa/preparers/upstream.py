@@ -1,4 +1,4 @@
-"""The published files of a data set: fetched or found, checked, read."""
+"""The published files of a data set: finds or fetches them, checks and reads them."""
 
 import hashlib
 import json
@@ -20,23 +20,23 @@ from llm_jepa.preparers.records import NOT_AS_PUBLISHED, UNCHECKED_HINT, Record,
 
 TIMEOUT_SECONDS = 30.0
 HUB_SCHEME = "hf://datasets/"
-# How a Hub that cannot be used shows itself: see `llm_jepa.models.known_models`.
+# Errors of an unreachable Hub; see `llm_jepa.models.known_models`.
 FETCH_ERRORS = (HTTPError, HTTPException, OSError, RuntimeError, json.JSONDecodeError)
 
 
 class _NotFetchedError(ValueError):
-    """A file did not come from where it was published."""
+    """A published file could not be fetched."""
 
 
 @dataclass(frozen=True)
 class UpstreamFile:
-    """A file as it was published.
+    """A published file.
 
-    Parameters:
-        name: What it is called in an `--input_dir`.
+    Attributes:
+        name: Its name in an `--input_dir`.
         location: `https://...`, or `hf://datasets/OWNER/NAME/PATH` on the Hub.
-        checksum: `sha256:...` or `git:...` (the file's blob id in a git repository), where it is known; else None.
-        num_rows: Its published number of rows; None if it is no file of rows.
+        checksum: `sha256:...` or `git:...` (its blob id in a git repository); None if unknown.
+        num_rows: Its published number of rows; None if it is not a file of rows.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Input:
     """A file to prepare rows from.
 
     Attributes:
-        path: Where it lies.
-        sha256: Of its bytes.
-        location: Where it was published; None for a file of the user's own.
-        verdict: What its checksum was compared with, in words.
-        num_rows: How many rows it must have; None if that is not to be checked.
-        column_hint: What to do when its first record lacks a column.
+        path: Its path.
+        sha256: The SHA-256 of its bytes.
+        location: The place of publication; None for the user's own file.
+        verdict: The result of comparing its checksum, in words.
+        num_rows: The number of rows that it must have; None for no check.
+        column_hint: The remedy if its first record lacks a column.
     """
 
     path: Path
     sha256: str
     location: str | None = None
-    verdict: str = "a file of your own"
+    verdict: str = "your own file"
     num_rows: int | None = None
     column_hint: str = NOT_AS_PUBLISHED
 
@@ -69,16 +69,16 @@ class Input:
         """Its records.
 
         Raises:
-            ValueError: It cannot be read, or (once all are read) it has not the published number of rows.
+            ValueError: It cannot be read, or, at its end, the number of rows is not the published one.
         """
         return checked_records(read_records(self.path), f"`{self.path}`", self.num_rows, self.column_hint)
 
 
 def own_input(path: Path, column_hint: str = "") -> Input:
-    """A file of the user's own; `column_hint` says how to name its columns.
+    """The user's own file; `column_hint` says how to name its columns.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The file does not exist.
     """
     if not path.is_file():
         raise ValueError(f"There is no file `{path}` (looked in {Path.cwd()}).")
@@ -88,23 +88,22 @@ def own_input(path: Path, column_hint: str = "") -> Input:
 def find_inputs(
     files: Mapping[str, UpstreamFile], set_name: str, input_dir: Path | None, unchecked: bool = False
 ) -> dict[str, Input]:
-    """The published files of a data set, from a directory or from where they were published, checksums compared.
+    """Find the published files of a data set in a directory, or fetch them, and compare their checksums.
 
-    What is fetched is kept in `$LLM_JEPA_CACHE/data` (default: `~/.cache/llm_jepa/data`), or in the Hub's own cache.
+    Fetched files are cached in `$LLM_JEPA_CACHE/data` (default: `~/.cache/llm_jepa/data`), or in the Hub's own cache.
 
     Args:
         files: Key -> file.
-        set_name: Of the data set: names the directory in the cache.
-        input_dir: Where the files are to be found; None to fetch them.
-        unchecked: Whether another checksum or number of rows is taken too.
+        set_name: The data set's name, which is its directory in the cache.
+        input_dir: The directory of the files; None to fetch them.
+        unchecked: Whether to accept another checksum or number of rows.
 
     Raises:
-        ValueError: There is no such directory, files are not there or cannot be fetched, or the checksum of one is
-            another.
+        ValueError: The directory or a file does not exist, a file cannot be fetched, or a checksum differs.
     """
     if input_dir is not None:
         if not input_dir.is_dir():
-            what = "is a file; give the directory in which it lies" if input_dir.exists() else "is not there"
+            what = "is a file; give its directory" if input_dir.exists() else "does not exist"
             raise ValueError(f"The directory `--input_dir {input_dir}` {what} (looked in {Path.cwd()}).")
         missing = [file for file in files.values() if not (input_dir / file.name).is_file()]
         if missing:
@@ -128,7 +127,7 @@ def _checked(path: Path, file: UpstreamFile, unchecked: bool) -> Input:
             f"{_how_to_provide([file])} {UNCHECKED_HINT}"
         )
     if found is None:
-        verdict = "no published checksum is known to this script"
+        verdict = "this script knows no published checksum"
     elif found == file.checksum:
         verdict = "as published" if kind == "sha256" else f"as published ({found})"
     else:
@@ -137,7 +136,7 @@ def _checked(path: Path, file: UpstreamFile, unchecked: bool) -> Input:
 
 
 def git_blob_id(path: Path) -> str:
-    """The id that git gives to a file's contents: sha1("blob {bytes}\\0" + contents)."""
+    """The blob id of a file in git: sha1("blob {bytes}\\0" + contents)."""
 
     def begin() -> "hashlib._Hash":
         return hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
@@ -147,7 +146,7 @@ def git_blob_id(path: Path) -> str:
 
 
 def _checksum(path: Path, published: str | None) -> str | None:
-    """A file's checksum of the kind that was published; None if none was."""
+    """A file's checksum of the published kind; None if none was published."""
     if published is None:
         return None
     kind = published.partition(":")[0]
@@ -167,9 +166,9 @@ def _fetch(file: UpstreamFile, set_name: str, unchecked: bool) -> Path:
 
 
 def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
-    """The file in the cache, moved there only once it is whole and, unless `unchecked`, its checksum right."""
+    """Fetch a file. It is moved into the cache once it is complete and, unless `unchecked`, its checksum agrees."""
     path = directory / file.name
-    # One that was fetched unchecked is fetched again.
+    # A cached file that was fetched unchecked is fetched again.
     if path.is_file() and (unchecked or _checksum(path, file.checksum) == file.checksum):
         return path
     directory.mkdir(parents=True, exist_ok=True)
@@ -178,30 +177,30 @@ def _download(file: UpstreamFile, directory: Path, unchecked: bool) -> Path:
             return _fetched(file, Path(staging) / file.name, unchecked).replace(path)
     finally:
         for left in (directory, directory.parent):
-            with suppress(OSError):  # it is not empty
+            with suppress(OSError):  # not empty
                 left.rmdir()
 
 
 def _fetched(file: UpstreamFile, copy: Path, unchecked: bool) -> Path:
-    """The file, written to `copy`.
+    """Fetch the file to `copy`.
 
     Raises:
-        OSError: It did not come, or not whole, or (unless `unchecked`) has another checksum.
+        OSError: The file could not be fetched completely, or, unless `unchecked`, its checksum differs.
     """
     with urllib.request.urlopen(file.location, timeout=TIMEOUT_SECONDS) as response, copy.open("wb") as written:
         shutil.copyfileobj(response, written)
     expected_bytes = response.headers.get("Content-Length")
     if expected_bytes is not None and copy.stat().st_size != int(expected_bytes):
-        raise OSError(f"{copy.stat().st_size} of {expected_bytes} bytes came")
+        raise OSError(f"{copy.stat().st_size} of {expected_bytes} bytes were received")
     found = _checksum(copy, file.checksum)
     if found != file.checksum and not unchecked:
-        raise OSError(f"what came has the checksum {found}, not {file.checksum}. {UNCHECKED_HINT}")
+        raise OSError(f"the received file has the checksum {found}, not {file.checksum}. {UNCHECKED_HINT}")
     return copy
 
 
 def _how_to_provide(files: Iterable[UpstreamFile]) -> str:
     places = ", ".join(f"`{file.name}` from {_web_address(file)}" for file in files)
-    return f"Without a network: put into a directory {places}, and give that directory as `--input_dir`."
+    return f"Without a network: put {places} into a directory, and give it as `--input_dir`."
 
 
 def _web_address(file: UpstreamFile) -> str:

@@ -29,8 +29,8 @@ def test_a_member_is_found_by_the_end_of_its_path(archive, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.json", "a.zip` has 0 files `none.json`; one is needed"),
-        ("twice.json", "a.zip` has 2 files `twice.json`; one is needed"),
+        ("none.json", "a.zip` has 0 files `none.json`; it must have exactly one"),
+        ("twice.json", "a.zip` has 2 files `twice.json`; it must have exactly one"),
         ("latin.json", "`latin.json` in .*a.zip`, line 2: not UTF-8"),
     ],
 )
@@ -42,8 +42,8 @@ def test_what_cannot_be_read_is_named(archive, name, message):
 def test_a_damaged_archive_is_named(archive):
     content = archive.read_bytes()
     archive.write_bytes(content.replace(b"[1]", b"[7]"))
-    with pytest.raises(ValueError, match=r"a.zip` is no zip archive, or a damaged one: Bad CRC"):
+    with pytest.raises(ValueError, match=r"a.zip` is not a zip archive, or is damaged: Bad CRC"):
         read_member(archive, "tables.json")
     archive.write_bytes(content[:100])
-    with pytest.raises(ValueError, match=r"a.zip` is no zip archive"):
+    with pytest.raises(ValueError, match=r"a.zip` is not a zip archive"):
         read_member(archive, "tables.json")

@@ -93,7 +93,7 @@ def test_a_revision_that_is_no_commit_is_named_in_one_line(messages, tmp_path, c
     assert stopped.value.code == MISTAKE_STATUS
     error = capsys.readouterr().err
     assert (
-        error == f"error: The repository `{tmp_path / 'r'}` has no commit `{revision}`; name another `--revision`.\n"
+        error == f"error: The repository `{tmp_path / 'r'}` has no commit `{revision}`. Give another `--revision`.\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
@@ -104,7 +104,7 @@ def test_when_git_fails_what_it_said_is_passed_on(tmp_path):
         list(commit_rows(tmp_path / "r", "nowhere", 1000))
 
 
-SETTINGS = {
+GIT_SETTINGS = {
     "diff.noprefix": "true", "log.showRoot": "false", "diff.orderFile": "/nowhere", "diff.context": "0",
     "diff.algorithm": "patience", "diff.external": "false", "diff.relative": "true", "core.quotePath": "false",
     "core.abbrev": "40", "format.pretty": "oneline", "log.showSignature": "true", "color.ui": "always",
@@ -120,8 +120,8 @@ def test_the_users_settings_of_git_change_no_row(tmp_path, monkeypatch):
     git(repository, "commit", "--quiet", "--message", "Rename")
     rows, _ = prepare(repository, tmp_path / "out")
     assert "rename from file.txt" in rows[0]["target"]
-    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(SETTINGS)))
-    for number, (name, value) in enumerate(SETTINGS.items()):
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(GIT_SETTINGS)))
+    for number, (name, value) in enumerate(GIT_SETTINGS.items()):
         monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", name)
         monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
     assert prepare(repository, tmp_path / "set")[0] == rows

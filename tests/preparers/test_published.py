@@ -150,7 +150,7 @@ def test_gsm8k_leaves_out_the_row_that_is_tested_and_the_one_that_came_twice(pre
     assert {row["source"] for row in learnt} == {row["question"] for row in rows[:24]}
     assert len(learnt) == 24
     assert [row["target"] for row in read(output, "test")] == [row["answer"] for row in rows[24:]]
-    assert said.count("1 left out that share with test") == 1
+    assert said.count("1 left out that overlap with test") == 1
     assert said.count("1 repeated and left out") == 1
 
 
@@ -161,7 +161,7 @@ def test_nq_open_is_learnt_by_its_first_answer_and_tested_by_all(prepared):
     tested = next(row for row in read(output, "test") if len(row["answers"]) > 1)
     for answer in tested["answers"]:
         assert score_row("qa", answer, tested["target"], stopped=True).values["qa_match"]
-    assert sum(map(int, re.findall(r"(\d+) left out that share with test", said))) == 6
+    assert sum(map(int, re.findall(r"(\d+) left out that overlap with test", said))) == 6
 
 
 def test_hellaswag_takes_the_ending_that_the_label_names(prepared):
@@ -174,7 +174,7 @@ def test_hellaswag_takes_the_ending_that_the_label_names(prepared):
     assert row["choices"].index(row["target"]) == 3
     assert len(row["choices"]) == 4
     assert len(rows) == 23
-    assert sum(map(int, re.findall(r"(\d+) left out that share with test", said))) == 1
+    assert sum(map(int, re.findall(r"(\d+) left out that overlap with test", said))) == 1
     labels = [row["choices"].index(row["target"]) for row in read(output, "test")]
     assert labels == [row["label"] for row in sample("hellaswag")[23:]]
 
@@ -185,7 +185,7 @@ def test_rotten_tomatoes_has_a_validation_split_of_its_own(prepared):
     assert [row["source"] for row in read(output, "train")] == SENTENCES[:30]
     assert [row["source"] for row in read(output, "validation")] == SENTENCES[32:40]
     assert [row["target"] for row in read(output, "test")] == ["negative", "positive"]
-    assert "train: 30 of 33 rows, 2 left out that share with test, 1 left out that share with validation" in said
+    assert "train: 30 of 33 rows, 2 left out that overlap with test, 1 left out that overlap with validation" in said
 
 
 def test_yelp_says_the_stars_in_words(prepared):
@@ -229,7 +229,7 @@ def test_the_card_claims_nothing_of_tapaco_for_groups_of_ones_own(tmp_path, prep
     assert own["license"] == "unknown"
     assert "language" not in own
     assert ["TaPaCo" in card for card in cards] == [True, False]
-    assert "Source: files of your own, named below.\n\nLicence: that of your files; correct this line" in cards[1]
+    assert "Source: your own files, named below.\n\nLicence: the licence of your files; correct this line" in cards[1]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -265,7 +265,7 @@ def test_a_column_that_the_first_row_lacks_is_a_wrong_option_or_a_wrong_file(ski
     with pytest.raises(SystemExit):
         run(SCRIPTS["paraphrase"].DATA_SET, arguments)
     missing = "there is no column 'paraphrase_set_id' among ['id', 'txt']."
-    form = "The file has not the form in which it was published."
+    form = "The file does not have its published form."
     assert capsys.readouterr().err == f"error: `{published}`, row 1: {missing} {form}\n"
 
 
@@ -281,7 +281,7 @@ def test_options_for_published_files_are_refused_with_files_of_ones_own(tmp_path
     (tmp_path / "groups.csv").write_text(GROUPS)
     with pytest.raises(SystemExit):
         prepare_groups(tmp_path / "groups.csv", "--input_dir", str(tmp_path / "nowhere"), "--unchecked")
-    assert "`--input_dir` and `--unchecked` would have no effect on files of your own" in capsys.readouterr().err
+    assert "`--input_dir` and `--unchecked` would have no effect on your own files" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -366,7 +366,7 @@ def test_a_translation_in_one_file_keeps_its_quotation_marks(tmp_path):
 def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         prepare("translation", tmp_path, "--test_share", "0.7", "--validation_share", "0.3")
-    assert "give shares of 0 or more, below 1 together" in capsys.readouterr().err
+    assert "each must be 0 or more, and their sum below 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -429,13 +429,13 @@ def test_the_numbers_of_what_came_and_what_was_left_out_add_up(tmp_path):
     ]
     validated = len(read(tmp_path / "out", "validation"))
     assert train.startswith(
-        f"train: {24 - validated} of {29 - validated} rows, 1 left out that share with test, 1 rep"
+        f"train: {24 - validated} of {29 - validated} rows, 1 left out that overlap with test, 1 rep"
     )
     assert "3 incomplete" in train
-    assert "3 of these before rows were dealt to splits; sha256" in train
+    assert "3 of these left out before the split; sha256" in train
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert f"| train | {29 - validated} | {24 - validated} | 1 | 1 with test | 3 | 0 |" in card
-    assert "3 rows left out before rows were dealt to splits are counted with `train`." in card
+    assert "3 rows were left out before the split; they are counted with `train`." in card
 
 
 def test_other_files_than_the_published_ones_are_refused(tmp_path, capsys):
@@ -460,8 +460,8 @@ def test_without_a_network_the_files_their_places_and_the_option_are_named(name,
         text=True,
     )
     assert done.returncode == 2
-    assert "put into a directory `" in done.stderr
-    assert "and give that directory as `--input_dir`" in done.stderr
+    assert "Without a network: put `" in done.stderr
+    assert "into a directory, and give it as `--input_dir`" in done.stderr
     for file in SCRIPTS[name].DATA_SET.files.values():
         assert f"`{file.name}` from https://" in done.stderr
     assert len(done.stderr.splitlines()) == 1

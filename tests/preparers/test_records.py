@@ -86,7 +86,7 @@ def test_files_with_other_numbers_of_lines_are_refused(tmp_path, a, b, shorter):
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(" \n", "is empty"), (None, "not a text"), (3, "holds 3, not a text"), ("\ud83d", "half a character")],
+    [(" \n", "is empty"), (None, "not a text"), (3, "holds 3, not a text"), ("\ud83d", "an unpaired surrogate")],
 )
 def test_a_column_without_a_text_is_incomplete(value, message):
     with pytest.raises(IncompleteRecordError, match=message):

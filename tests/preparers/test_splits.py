@@ -16,7 +16,7 @@ from llm_jepa.preparers.splits import (
     by_either_view,
     by_source,
     convert,
-    routed,
+    rows_of_split,
 )
 
 
@@ -52,9 +52,9 @@ def test_overlap_and_duplicates_are_counted(tmp_path, overlap, kept, overlapping
     writer = SplitWriter(tmp_path, overlap, keep_duplicates=False, skip_incomplete=False)
     tested = writer.write("test", TEST, is_last=False)
     trained = writer.write("train", TRAIN, is_last=True)
-    assert (tested.came, tested.written, tested.duplicates) == (4, 3, 1)
+    assert (tested.num_received, tested.num_written, tested.num_duplicates) == (4, 3, 1)
     assert written(tmp_path, "test") == [("a", "1"), ("b", "2"), ("b", "3")]
-    assert (trained.came, trained.written, trained.duplicates) == (6, len(kept), 1)
+    assert (trained.num_received, trained.num_written, trained.num_duplicates) == (6, len(kept), 1)
     assert trained.overlaps == {"test": overlapping}
     assert written(tmp_path, "train") == kept
 
@@ -62,12 +62,12 @@ def test_overlap_and_duplicates_are_counted(tmp_path, overlap, kept, overlapping
 def test_duplicates_can_stay_and_are_counted_all_the_same(tmp_path):
     writer = SplitWriter(tmp_path, by_source, keep_duplicates=True, skip_incomplete=False)
     counts = writer.write("test", TEST, is_last=True)
-    assert (counts.written, counts.duplicates) == (4, 1)
+    assert (counts.num_written, counts.num_duplicates) == (4, 1)
 
 
 def test_a_row_with_another_extra_column_is_no_duplicate(tmp_path):
     writer = SplitWriter(tmp_path, by_source, keep_duplicates=False, skip_incomplete=False)
-    assert writer.write("test", [pair("a", "1", n=1), pair("a", "1", n=2)], is_last=True).written == 2
+    assert writer.write("test", [pair("a", "1", n=1), pair("a", "1", n=2)], is_last=True).num_written == 2
 
 
 def test_the_first_split_of_several_that_shares_is_named(tmp_path):
@@ -99,7 +99,7 @@ def test_an_incomplete_row_ends_the_run_with_its_place(tmp_path):
 def test_incomplete_rows_are_skipped_on_demand_and_counted(tmp_path):
     writer = SplitWriter(tmp_path, by_source, keep_duplicates=False, skip_incomplete=True)
     counts = writer.write("train", convert(INCOMPLETE, to_row), is_last=True)
-    assert (counts.came, counts.written, counts.num_incomplete) == (6, 2, 4)
+    assert (counts.num_received, counts.num_written, counts.num_incomplete) == (6, 2, 4)
     assert counts.incomplete == ["`f`, line 2", "`f`, line 3", "`f`, line 4"]
 
 
@@ -107,7 +107,7 @@ SHARES = {"test": 0.2, "validation": 0.1}
 
 
 def split_of(rows, split):
-    return list(routed(rows, SHARES, split, key=lambda row: row["source"]))
+    return list(rows_of_split(rows, SHARES, split, key=lambda row: row["source"]))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefghijklmnop"), st.text()), max_size=30))
@@ -131,8 +131,8 @@ def test_shares_are_about_what_was_asked_for():
 def test_what_is_left_out_before_rows_are_dealt_to_splits_comes_once_and_is_of_none():
     rows = [LeftOut("empty"), pair("a", "1")]
     left_out = [row for split in ("test", "validation", "train") for row in split_of(rows, split) if row != rows[1]]
-    assert left_out == [LeftOut("empty", is_of_no_split=True)]
-    assert next(routed(rows, {"test": 0.0}, "train", key=str)) == rows[0], "all rows are for one split"
+    assert left_out == [LeftOut("empty", is_before_split=True)]
+    assert next(rows_of_split(rows, {"test": 0.0}, "train", key=str)) == rows[0], "all rows are for one split"
 
 
 LEFT_OUT = [LeftOut("empty"), LeftOut("long"), LeftOut("incomplete", "`f`, line 1")]
@@ -146,6 +146,6 @@ def test_what_came_is_written_or_left_out_for_one_reason(splits, keep_duplicates
         for number, rows in enumerate(splits):
             counts = writer.write(str(number), rows, is_last=False)
             left_out = counts.overlaps.total() + counts.left_out.total() + counts.num_incomplete
-            left_out += 0 if keep_duplicates else counts.duplicates
-            assert counts.came == len(rows) == counts.written + left_out
-            assert counts.written == len(written(Path(directory), str(number)))
+            left_out += 0 if keep_duplicates else counts.num_duplicates
+            assert counts.num_received == len(rows) == counts.num_written + left_out
+            assert counts.num_written == len(written(Path(directory), str(number)))

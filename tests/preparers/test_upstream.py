@@ -64,8 +64,8 @@ def test_a_file_is_fetched_once(server, tmp_path):
 @pytest.mark.parametrize(
     ("path", "checksum", "message"),
     [
-        ("/half", SHA256, "40 of 93 bytes came|IncompleteRead"),
-        ("/whole", "sha256:" + "0" * 64, "what came has the checksum sha256:"),
+        ("/half", SHA256, "40 of 93 bytes were received|IncompleteRead"),
+        ("/whole", "sha256:" + "0" * 64, "the received file has the checksum sha256:"),
         ("/nothing", SHA256, "404"),
     ],
 )
@@ -73,19 +73,19 @@ def test_what_does_not_come_whole_is_not_kept(server, tmp_path, path, checksum, 
     file = upstream(server, path, checksum)
     with pytest.raises(ValueError, match=message) as raised:
         find(file, "set", None)
-    assert f"put into a directory `rows.jsonl` from {file.location}, and give that" in str(raised.value)
+    assert f"put `rows.jsonl` from {file.location} into a directory, and give it" in str(raised.value)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_another_file_than_the_published_one_is_fetched_on_demand_alone(server):
     """And what was fetched so is no published file for a later run that checks."""
     other = upstream(server, "/whole", "sha256:" + "0" * 64)
-    with pytest.raises(ValueError, match=r"not sha256:000.*`--unchecked` takes it all the same"):
+    with pytest.raises(ValueError, match=r"not sha256:000.*`--unchecked` accepts it"):
         find(other, "set", None)
     taken = find(other, "set", None, unchecked=True)
     assert taken.path.read_bytes() == CONTENT
     assert "not the published file" in taken.verdict
-    with pytest.raises(ValueError, match="what came has the checksum sha256:"):
+    with pytest.raises(ValueError, match="the received file has the checksum sha256:"):
         find(other, "set", None)
     taken.path.write_bytes(b"other")
     assert find(upstream(server, "/whole"), "set", None).path.read_bytes() == CONTENT
@@ -106,8 +106,8 @@ def test_another_number_of_rows_is_refused(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(CONTENT)
     file = UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl", None, 4)
     found = find(file, "set", tmp_path)
-    assert found.verdict == "no published checksum is known to this script"
-    with pytest.raises(ValueError, match=r"rows.jsonl` has 3 rows, 4 were published. `--unchecked`"):
+    assert found.verdict == "this script knows no published checksum"
+    with pytest.raises(ValueError, match=r"rows.jsonl` has 3 rows; 4 were published. `--unchecked`"):
         list(found.records())
     assert len(list(find(file, "set", tmp_path, unchecked=True).records())) == 3
 
@@ -122,8 +122,8 @@ def test_missing_files_are_all_named_with_where_they_come_from(tmp_path):
         find_inputs(files, "set", tmp_path)
     address = "https://huggingface.co/datasets/owner/name/resolve/main/folder"
     assert (
-        f"put into a directory `train.parquet` from {address}/train.parquet, "
-        f"`validation.parquet` from {address}/validation.parquet, and give that directory as `--input_dir`"
+        f"put `train.parquet` from {address}/train.parquet, "
+        f"`validation.parquet` from {address}/validation.parquet into a directory, and give it as `--input_dir`"
     ) in str(raised.value)
     with pytest.raises(ValueError, match="There is no file"):
         own_input(tmp_path / "nothing")
@@ -149,9 +149,7 @@ def test_a_blob_id_is_gits(tmp_path):
     assert find(file, "set", tmp_path, unchecked=True).verdict.endswith(f": {empty_blob}, not {file.checksum}")
 
 
-@pytest.mark.parametrize(
-    ("name", "what"), [("nothing", "is not there"), ("file", "is a file; give the directory in which it lies")]
-)
+@pytest.mark.parametrize(("name", "what"), [("nothing", "does not exist"), ("file", "is a file; give its directory")])
 def test_a_directory_of_inputs_that_is_none_is_named(tmp_path, name, what):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=f"The directory `--input_dir {tmp_path / name}` {what} "):
