@@ -1,4 +1,4 @@
-"""Batched greedy generation: prompts in, completions out, in the same order."""
+"""Generates greedily in batches: prompts to completions, in the same order."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The log-probability that a model gives each of several choices after a prompt."""
+"""Computes the log-probabilities of several choices after a prompt."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

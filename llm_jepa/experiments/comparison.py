@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.txt"
 Budget = Literal["equal_steps", "equal_flops"]
-"""What an arm and the baseline spend the same of."""
+"""What is equal in the comparison of an arm with the baseline."""
 Results = dict[int, dict[str, Any]]
 
 

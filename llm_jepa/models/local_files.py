@@ -1,9 +1,9 @@
-"""Whether a model on this machine is there."""
+"""Checks that a local model exists."""
 
 from pathlib import Path
 
 MODEL_FILES = ("config.json", "adapter_config.json", "*.gguf")
-"""Of these, a model's or adapter's directory holds at least one."""
+"""The directory of a model or adapter holds at least one of these."""
 
 
 def check_local_model(name_or_path: str) -> None:

@@ -1,20 +1,20 @@
-r"""Whether two regexes of the NL-RX dialect denote the same language, that is, match the same whole strings.
+r"""Decides whether two regexes of the NL-RX dialect denote the same language, i.e. match the same whole strings.
 
-Strings are over all of Unicode, and `.` is any character. A regex matches spans of a string, and `\b` the empty
-span wherever just one of the two neighbouring characters is in `[A-Za-z0-9_]`, where before the first and after the
-last character there is none; so `x&y` matches the spans that both match and `~x` those that x does not, also when
-`\b` makes that depend on the surroundings. The dialect is told in `regex_syntax`.
+Strings are over all of Unicode, and `.` is any character. A regex matches spans of a string. `\b` matches an empty
+span if exactly one of its two neighbours is a character of `[A-Za-z0-9_]`; the start and the end of the string are no
+such character. `x&y` matches the spans that both match, and `~x` those that x does not match, also if `\b` makes that
+depend on the neighbours. `regex_syntax` describes the dialect.
 
 The method is Brzozowski's (Derivatives of Regular Expressions, JACM 1964). The derivative of x by a character is a
-regex for what may follow it where x is to match; each regex has finitely many, up to simplification. So pairs of
-derivatives by the same string, each reached by a shortest one, are the states of an automaton that is explored breadth
-first, until one of a pair accepts the empty rest and the other does not, or no new pair turns up. Characters that the
-two regexes do not tell apart are tried once (Owens, Reppy and Turon, JFP 2009), and equal expressions are one object.
-A state also holds whether the last character was of a word, as that is all `\b` can ask of the past.
+regex for the rest that may follow it in a match of x; up to simplification, each regex has finitely many derivatives.
+Pairs of derivatives by the same string are therefore the states of a finite automaton. It is searched breadth first
+until one regex of a pair accepts the empty rest and the other does not, or until there is no new pair. Characters that
+the two regexes do not distinguish are tried once (Owens, Reppy and Turon, JFP 2009), and equal expressions are one
+object. A state also stores whether the last character was a word character, which is all that `\b` needs of the past.
 
-Deciding is PSPACE-hard for plain regexes already and without an elementary bound where complements nest, hence a
-limit. It counts steps, each a bounded piece of work of a few microseconds, so that a verdict does not depend on the
-machine; memory is bounded by it too. The costliest gold of NL-RX-SYNTH takes 200,000, the median 210.
+The problem is PSPACE-hard for plain regexes and has no elementary bound with nested complements, hence a limit. It
+counts steps, each a bounded amount of work of a few microseconds, so a verdict does not depend on the machine. The
+limit also bounds memory. The costliest gold of NL-RX-SYNTH takes 200,000 steps, the median gold 210.
 """
 
 from bisect import bisect_right
@@ -28,7 +28,7 @@ from llm_jepa.scoring.regex_syntax import LAST_CODE_POINT, Instruction, read_reg
 Verdict = Literal["equal", "different", "undecided"]
 Kind = Literal["characters", "boundary", "concatenation", "union", "complement", "repeat"]
 MAX_STEPS = 500_000
-MAX_DEPTH = 100  # of nested expressions, which keeps the recursion over them far from Python's limit
+MAX_DEPTH = 100  # of nested expressions: keeps recursion far from Python's limit
 
 WORD_RANGES = tuple((ord(first), ord(last)) for first, last in ("09", "AZ", "__", "az"))
 LEGIBLE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.,:;!?/+*=%&@#~^$|()[]{}<>'\"`\\ "
@@ -48,14 +48,14 @@ def regex_equivalent(first: str, second: str, *, max_steps: int = MAX_STEPS) -> 
 
 
 class Comparison(NamedTuple):
-    """`witness` is a shortest string that only one of the two regexes matches, None unless they are different."""
+    """`witness` is a shortest string that only one of two different regexes matches; else None."""
 
     verdict: Verdict
     witness: str | None = None
 
 
 def compare_languages(first: str, second: str, *, max_steps: int = MAX_STEPS) -> Comparison:
-    """As `regex_equivalent`, and with a proof if they are different: a string to try on both."""
+    """As `regex_equivalent`, with a string that proves a difference."""
     programs = read_regex(first), read_regex(second)
     if programs[0] == programs[1]:
         return Comparison("equal")
@@ -70,9 +70,8 @@ def compare_languages(first: str, second: str, *, max_steps: int = MAX_STEPS) ->
 def language_kind(regex: str, *, max_steps: int = MAX_STEPS) -> Literal["empty", "all", "other", "undecided"]:
     """Whether a regex matches no string, every string, or some but not others.
 
-    A gold whose language is "empty" is trivial: 312 of the 2,000 test regexes of NL-RX-SYNTH are, and any
-    contradiction equals them, whatever it was made of. The scores on non-trivial golds leave out these and only these;
-    the 86 that match every string stay.
+    A gold with an "empty" language is trivial: any contradiction equals it. 312 of the 2,000 test regexes of
+    NL-RX-SYNTH are trivial. The scores on non-trivial golds leave out only these; the 86 that match every string stay.
 
     Raises:
         ValueError: The regex cannot be read.
@@ -84,14 +83,14 @@ def language_kind(regex: str, *, max_steps: int = MAX_STEPS) -> Literal["empty",
 
 
 class _LimitReachedError(Exception):
-    """Deciding would take more steps, or deeper expressions, than allowed."""
+    """A decision would take more steps, or deeper expressions, than allowed."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Expression:
-    r"""One node, told from others by identity, as `_Expressions` makes equal ones once.
+    r"""One node. Nodes are compared by identity: `_Expressions` creates equal ones once.
 
-    `empty_at` are the contexts in which it matches the empty span; `sees_context`: whether `\b` occurs in it.
+    `empty_at` are the contexts in which it matches the empty span; `sees_context` says whether it contains `\b`.
     """
 
     kind: Kind
@@ -106,10 +105,10 @@ class _Expression:
 
 
 class _Expressions:
-    """All expressions over one alphabet, each made once, their derivatives, and the steps that are left.
+    """All expressions over one alphabet, each created once; their derivatives; the remaining steps.
 
-    A symbol of the alphabet is a range of characters that no set in the programs cuts; symbol i begins at
-    `starts[i]`. Intersection is written with union and complement (De Morgan).
+    A symbol of the alphabet is a range of characters that no set in the programs divides; symbol i begins at
+    `starts[i]`. Intersection is expressed by union and complement (De Morgan).
     """
 
     def __init__(self, programs: Iterable[Sequence[Instruction]], max_steps: int):
@@ -171,7 +170,7 @@ class _Expressions:
         low: int = 0,
         high: int | None = 0,
     ) -> _Expression:
-        """The one expression with these parts, which the methods below have brought into their simplest form."""
+        """The only expression with these parts, which the methods below have simplified."""
         self.spend(1 + len(operands) + len(self.starts) // 64)
         key = (kind, tuple(operands), symbols, low, high)
         if key not in self.made:
@@ -197,7 +196,7 @@ class _Expressions:
         return operand.operands[0] if operand.kind == "complement" else self._make("complement", [operand])
 
     def union(self, operands: Iterable[_Expression]) -> _Expression:
-        """Flat, sets of characters joined, the rest without duplicates and in the order of their making."""
+        """A flat union: sets of characters are joined; other parts are unique, in the order of creation."""
         symbols, parts = 0, set()
         for operand in operands:
             for part in operand.operands if operand.kind == "union" else (operand,):
@@ -215,7 +214,7 @@ class _Expressions:
         return parts.pop() if len(parts) == 1 else self._make("union", sorted(parts, key=lambda part: part.serial))
 
     def concatenation(self, operands: Iterable[_Expression]) -> _Expression:
-        """Flat, and with x*x* written x*."""
+        """A flat concatenation, with x*x* simplified to x*."""
         parts: list[_Expression] = []
         for operand in operands:
             for part in operand.operands if operand.kind == "concatenation" else (operand,):
@@ -238,7 +237,7 @@ class _Expressions:
         return self._make("repeat", [operand], low=low, high=high)
 
     def derivative(self, expression: _Expression, symbol: int, before: bool) -> _Expression:
-        """What may follow a character of `symbol`, where `before` is whether a word character precedes it."""
+        """The derivative by a character of `symbol`; `before` says whether a word character precedes it."""
         key = (expression, symbol, before and expression.sees_context)
         if key not in self.derivatives:
             self.spend(1)
@@ -272,9 +271,9 @@ class _Expressions:
         return self.union(alternatives)
 
     def partition(self, expression: _Expression) -> frozenset[int]:
-        r"""Disjoint sets of symbols, all symbols together, by whose members the derivatives are the same.
+        r"""A partition of the symbols: derivatives by the symbols of one set are equal.
 
-        With `\b` in the expression this holds among word characters and among the others.
+        If the expression contains `\b`, this holds separately for word characters and for the others.
         """
         if expression not in self.partitions:
             blocks = frozenset([self.all_symbols])
@@ -292,7 +291,7 @@ class _Expressions:
         return frozenset(block & other for block in blocks for other in others) - {0}
 
     def find_difference(self, first: _Expression, second: _Expression) -> str | None:
-        """A shortest string that only one of the two matches, None if there is none."""
+        """A shortest string that only one of the two matches; None if they match the same strings."""
         start = (first, second, False)
         came_from: dict[tuple[_Expression, _Expression, bool], tuple | None] = {start: None}
         waiting = deque([start])
@@ -317,7 +316,7 @@ class _Expressions:
         return None
 
     def spell(self, state: tuple, came_from: dict) -> str:
-        """A string that leads from the start to a state, of legible characters where the choice is free."""
+        """A string that leads from the start to a state, with legible characters where possible."""
         characters: list[str] = []
         while came_from[state] is not None:
             block, state = came_from[state]

@@ -1,4 +1,4 @@
-r"""How a regex of the NL-RX dialect is read: from its text to a postfix program.
+r"""Parses a regex of the NL-RX dialect into a postfix program.
 
 The dialect is the part of dk.brics.automaton's that NL-RX (Locascio et al. 2016, arXiv 1608.03000) uses:
 
@@ -7,17 +7,17 @@ The dialect is the part of dk.brics.automaton's that NL-RX (Locascio et al. 2016
 | `x\|y` | union |
 | `x&y` | intersection |
 | `xy` | concatenation |
-| `x*` `x+` `x?` `x{n}` `x{n,}` `x{n,m}` | repeats; a repeat of a repeat is just that, nothing is lazy or possessive |
+| `x*` `x+` `x?` `x{n}` `x{n,}` `x{n,m}` | repeats; they can be repeated again; none is lazy or possessive |
 | `~x` | complement: what x does not match |
 | `(x)` `()` | grouping; the empty word |
-| `[a-z_]` `[^a-z]` `.` | one character of a set, outside a set, any whatever |
+| `[a-z_]` `[^a-z]` `.` | one character of a set, outside a set, any character |
 | `\b` | the edge of a word of `[A-Za-z0-9_]` |
-| `\` and a mark | that mark |
+| `\` and a punctuation mark | that mark |
 
-from the loosest binding to the tightest, so `a|b&cd*` is `a|(b&(c(d*)))` and `~a*` is `(~a)*`. All else stands for
-itself, whitespace included, but for what other dialects read as an operator (`^ $ @ # " <`, `\d`): left unescaped,
-it is refused and not guessed at. dk.brics itself would read `\b` as the letter b; NL-RX says "words with" of it,
-so here it is the word boundary that it is everywhere else.
+The table goes from the loosest binding to the tightest, so `a|b&cd*` is `a|(b&(c(d*)))` and `~a*` is `(~a)*`. Other
+characters are literal, whitespace included, except the operators of other dialects (`^ $ @ # " <`, `\d`), which are
+refused if unescaped. dk.brics itself reads `\b` as the letter b; NL-RX uses it for "words with", so here it is the
+word boundary, as in other dialects.
 """
 
 import re
@@ -32,10 +32,10 @@ NUM_CHARACTERS_SHOWN = 20  # of the text in an error
 
 
 class Instruction(NamedTuple):
-    """One step of a postfix program: what it takes from the stack of operands, it replaces by its result.
+    """One step of a postfix program: it takes operands from the stack and pushes its result.
 
-    `characters` pushes one character out of `ranges`, each (first, last) in code points, or if `negated` outside
-    of them; `boundary` pushes the word boundary; `repeat` and `complement` take one operand; `concatenation`,
+    `characters` pushes one character inside `ranges`, each (first, last) in code points, or outside of them if
+    `negated`; `boundary` pushes the word boundary; `repeat` and `complement` take one operand; `concatenation`,
     `intersection` and `union` take `num_operands`, and the concatenation of none is the empty word.
     """
 
@@ -51,7 +51,7 @@ def read_regex(regex: str) -> tuple[Instruction, ...]:
     """The postfix program of a regex. Time and space are linear in its length, however deep it nests.
 
     Raises:
-        ValueError: It is no string, or it cannot be read: the error says where and why.
+        ValueError: It is not a string or cannot be read. The message says where and why.
     """
     if not isinstance(regex, str):
         raise ValueError(f"A regex must be a string, not {type(regex).__name__}.")
@@ -60,14 +60,14 @@ def read_regex(regex: str) -> tuple[Instruction, ...]:
 
 @dataclass
 class _Group:
-    """What has been read of a group: its finished parts on each level, and what still waits for an operand."""
+    """A partly read group: its finished parts on each level, and complements that wait for an operand."""
 
     start: int
     complements_before: int = 0
     num_alternatives: int = 0
     num_conjuncts: int = 0
     num_factors: int = 0
-    complements: int = 0  # `~` whose operand is still to come
+    complements: int = 0  # `~` that wait for their operand
 
 
 class _Reader:
@@ -75,7 +75,7 @@ class _Reader:
         self.regex = regex
         self.position = 0
         self.program: list[Instruction] = []
-        self.groups = [_Group(start=0)]  # those still open, the whole regex first
+        self.groups = [_Group(start=0)]  # open groups; the first is the whole regex
 
     def read(self) -> tuple[Instruction, ...]:
         while self.position < len(self.regex):
@@ -129,7 +129,7 @@ class _Reader:
         self._end_operand(self.groups[-1])
 
     def _end_operand(self, group: _Group) -> None:
-        """Apply the complements that waited for the operand just read."""
+        """Apply the complements that wait for the operand just read."""
         self.program += [Instruction("complement", num_operands=1)] * group.complements
         group.complements = 0
         group.num_factors += 1
@@ -154,7 +154,7 @@ class _Reader:
         self.position = match.end() - 1
 
     def _read_set(self) -> None:
-        """Read to the closing bracket. A hyphen at either end stands for itself."""
+        """Read up to the closing bracket. A hyphen at either end is literal."""
         start = self.position
         negated = self.regex.startswith("[^", start)
         self.position += 2 if negated else 1
@@ -175,7 +175,7 @@ class _Reader:
         self._push(Instruction("characters", ranges=tuple(ranges), negated=negated))
 
     def _read_character(self) -> int:
-        """The code point of the one character written here, escaped or not, which is passed."""
+        """Read one character, escaped or not, and return its code point."""
         start = self.position
         if self.regex.startswith("\\", start):
             self.position += 1
