@@ -18,7 +18,7 @@ VALIDATION_SHARE = 0.05
 
 
 def to_row(record: Record) -> Row:
-    """The solution stays as it is, with its calculator annotations and `#### N` at its end."""
+    """The solution is unchanged, with its calculator annotations and `#### N` at its end."""
     return {"source": record.text("question"), "target": record.text("answer")}
 
 

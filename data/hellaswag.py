@@ -1,4 +1,4 @@
-"""Prepares HellaSwag: beginnings of everyday accounts, with one right ending of four.
+"""Prepares HellaSwag: beginnings of everyday accounts, each with four endings, one of them correct.
 
 python data/hellaswag.py --output_dir data/hellaswag [--input_dir DIR]
 """
@@ -15,7 +15,7 @@ VALIDATION_SHARE = 0.03
 
 
 def to_row(record: Record) -> Row:
-    """The beginning, its right ending, and all four."""
+    """The beginning, its correct ending, and all four endings."""
     endings = record.texts("endings")
     return {"source": record.text("ctx"), "target": endings[record.choice("label", len(endings))], "choices": endings}
 
@@ -23,8 +23,8 @@ def to_row(record: Record) -> Row:
 DATA_SET = DataSet(
     name="hellaswag",
     title="HellaSwag",
-    description="Beginnings of accounts from ActivityNet captions and WikiHow, one true ending and three generated "
-    "ones. `test` is the published validation split: the published test split has no labels.",
+    description="Beginnings of accounts from ActivityNet captions and WikiHow, each with one true ending and "
+    "three generated ones. `test` is the published validation split: the published test split has no labels.",
     source="Zellers et al. 2019, HellaSwag: Can a Machine Really Finish Your Sentence? (arXiv 1905.07830); "
     "github.com/rowanz/hellaswag",
     licence="mit",

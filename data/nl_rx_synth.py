@@ -1,4 +1,4 @@
-"""Prepares NL-RX-SYNTH: generated descriptions and the regexes they mean, split as in the LLM-JEPA reference code.
+"""Prepares NL-RX-SYNTH: generated descriptions and their regexes, split as in the LLM-JEPA reference code.
 
 python data/nl_rx_synth.py --output_dir data/nl_rx_synth [--input_dir DIR]
 """

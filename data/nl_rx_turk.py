@@ -1,4 +1,4 @@
-"""Prepares NL-RX-TURK: people's own words for the regexes of NL-RX-SYNTH, split as in the LLM-JEPA reference code.
+"""Prepares NL-RX-TURK: people's descriptions of NL-RX-SYNTH's regexes, split as in the LLM-JEPA reference code.
 
 python data/nl_rx_turk.py --output_dir data/nl_rx_turk [--input_dir DIR]
 """

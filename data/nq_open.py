@@ -1,4 +1,4 @@
-"""Prepares NQ-Open: questions asked of a search engine, and their short answers.
+"""Prepares NQ-Open: questions to a search engine, and their short answers.
 
 python data/nq_open.py --output_dir data/nq_open [--input_dir DIR]
 """
@@ -19,13 +19,13 @@ VALIDATION_SHARE = 0.02
 
 
 def to_row(record: Record) -> Row:
-    """The first answer is what is learnt."""
+    """The first answer is the target."""
     answers = record.texts("answer")
     return {"source": record.text("question"), "target": answers[0], "answers": answers}
 
 
 def to_held_out_row(record: Record) -> Row:
-    """Every answer counts as right: scorers take `target` apart."""
+    """Every answer is correct: the target joins all of them, and scorers split it."""
     row = to_row(record)
     return row | {"target": GOLD_SEPARATOR.join(row["answers"])}
 
@@ -42,7 +42,7 @@ DATA_SET = DataSet(
     licence_text="CC BY-SA 3.0: name the source, and share what you make of it under the same licence.",
     columns={
         "source": "the question",
-        "target": "the first answer; in `test` and `validation` all of them with `; ` between, as `task: qa` reads it",
+        "target": "the first answer; in `test` and `validation` all of them, joined by `; `, as `task: qa` reads it",
         "answers": "all answers, a list",
     },
     files={

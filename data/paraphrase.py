@@ -1,11 +1,11 @@
-"""Prepares groups of paraphrases as a chain of pairs: text i of a group and text i + 1.
+"""Prepares groups of paraphrases as chains of pairs: text i of a group and text i + 1.
 
     python data/paraphrase.py --output_dir data/paraphrase [--input_dir DIR]                  # TaPaCo, English
     python data/paraphrase.py --output_dir DIR --file groups.csv --group_column id --text_column text
 
-Own groups: a JSON Lines, CSV, TSV or Parquet file with a column that names the group and one that holds the text.
-Whole groups are held out. The latest text of each group is kept in a temporary database, which SQLite puts on disk
-(`SQLITE_TMPDIR`, else `/var/tmp`) once it is larger than its cache. A row without a group is incomplete.
+Your own groups are a JSON Lines, CSV, TSV or Parquet file with one column for the group's name and one for the text.
+Whole groups are held out. A temporary database keeps the latest text of each group; SQLite writes it to disk
+(`SQLITE_TMPDIR`, else `/var/tmp`) once it exceeds its cache. A row without a group is incomplete.
 """
 
 import argparse
@@ -26,8 +26,8 @@ FIND = "SELECT text FROM latest WHERE group_name = ?"
 
 
 def pairs(groups: Input, group_column: str, text_column: str) -> Iterator[Row | LeftOut]:
-    """Of each group the pairs (first, second), (second, third), ...; a text that follows itself makes none."""
-    with closing(sqlite3.connect("")) as latest:  # in a file of no name
+    """The pairs (first, second), (second, third), ... of each group. A text equal to the one before makes no pair."""
+    with closing(sqlite3.connect("")) as latest:  # a temporary database
         latest.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         latest.execute("CREATE TABLE latest (group_name TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID")
         for record in groups.records():
@@ -48,11 +48,11 @@ def group_of(record: Record, column: str) -> str:
     """The name of a record's group, a text or a number.
 
     Raises:
-        IncompleteRecordError: It is null, not a number, blank, or no such value.
+        IncompleteRecordError: The value is null, NaN, blank, or neither a text nor a number.
     """
     value = record.column(column)
     if not isinstance(value, str | int | float) or value != value:
-        raise IncompleteRecordError(f"the column {column!r} holds {value!r:.60}, which names no group.")
+        raise IncompleteRecordError(f"the column {column!r} holds {value!r:.60}, which is not a text or a number.")
     return checked_text(str(value), column)
 
 
@@ -65,7 +65,7 @@ def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--file", type=Path, help="groups of your own, instead of TaPaCo")
+    parser.add_argument("--file", type=Path, help="your own groups, instead of TaPaCo")
     for name, default, meaning in (
         ("group", "paraphrase_set_id", "names the group"),
         ("text", "paraphrase", "holds the text"),
@@ -77,19 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def find_own_inputs(options: argparse.Namespace) -> Inputs:
-    hint = "Name the columns that are there by `--group_column` and `--text_column`."
+    hint = "Name the columns of the file by `--group_column` and `--text_column`."
     return {} if options.file is None else {"groups": own_input(options.file, hint)}
 
 
 DATA_SET = DataSet(
     name="paraphrase",
     title="Paraphrases",
-    description="Texts of one meaning, in pairs that follow one another through a group.",
+    description="Texts of the same meaning. Each group is a chain of pairs.",
     source="Scherrer 2020, TaPaCo: A Corpus of Sentential Paraphrases for 73 Languages (LREC 2020), its English part; "
     "on the Hub as community-datasets/tapaco",
     licence="cc-by-2.0",
     licence_text="CC BY 2.0: name the source.",
-    columns={"source": "text i of a group", "target": "text i + 1", "group": "which group"},
+    columns={"source": "text i of a group", "target": "text i + 1", "group": "the group's name"},
     files={
         "groups": UpstreamFile(
             "train-00000-of-00001.parquet",

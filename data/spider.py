@@ -1,10 +1,10 @@
-"""Prepares Spider: questions, SQL queries and the SQLite databases that they ask.
+"""Prepares Spider: questions, SQL queries and their SQLite databases.
 
     python data/spider.py --output_dir data/spider [--schema] [--input_dir DIR]
 
 Reads `spider_data.zip` without unpacking it, and writes the databases to `OUTPUT_DIR/database/ID/ID.sqlite`. The
-column `database` holds that path as seen from the directory in which this was run: give a relative `--output_dir` and
-evaluate from there, or name them in the recipe, `database_path: DIR/database/{db_id}/{db_id}.sqlite`.
+column `database` holds that path, relative to the directory in which the script ran. Give a relative `--output_dir`
+and evaluate from the same directory, or set `database_path: DIR/database/{db_id}/{db_id}.sqlite` in the recipe.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from llm_jepa.preparers.records import IncompleteRecordError, Record, checked_re
 from llm_jepa.preparers.splits import LeftOut, Row, Rows, Splits, convert, rows_of_split
 from llm_jepa.preparers.upstream import UpstreamFile
 
-# The file that the Spider site offers, as the LLM-JEPA reference code keeps it beside its data.
+# The file of the Spider site, in the repository of the LLM-JEPA reference code.
 PUBLISHED_AT = (
     "https://media.githubusercontent.com/media/galilai-group/llm-jepa/6d7d0d1f296441beff39a95c801db7f683e3b353/"
     "spider_data.zip"
@@ -31,22 +31,22 @@ VALIDATION_SHARE = 0.05
 
 
 def records(archive: Path, files: Mapping[str, int], unchecked: bool) -> Iterator[Record]:
-    """The records of some JSON files of the archive, their published numbers checked."""
+    """The records of JSON files in the archive, with their published numbers checked."""
     for name, num_rows in files.items():
         found = json_records(read_member(archive, name), f"`{name}`")
         yield from checked_records(found, f"`{name}`", None if unchecked else num_rows)
 
 
 def database_id(record: Record) -> str:
-    """The name of a record's database, which becomes that of a directory."""
+    """The name of a record's database, which is also the name of its directory."""
     db_id = record.text("db_id")
     if not re.fullmatch(r"\w+", db_id):
-        raise IncompleteRecordError(f"the column 'db_id' holds {db_id!r:.60}, no name of a database.")
+        raise IncompleteRecordError(f"the column 'db_id' holds {db_id!r:.60}, which is not the name of a database.")
     return db_id
 
 
 def schema_text(tables: Record) -> str:
-    """One line a table, with columns, types and primary keys; then the foreign keys."""
+    """One line for each table, with columns, types and primary keys; then the foreign keys."""
     names: Sequence[str] = tables.column("table_names_original")
     columns: Sequence[tuple[int, str]] = tables.column("column_names_original")
     types: Sequence[str] = tables.column("column_types")
@@ -104,7 +104,7 @@ def by_question(row: Row) -> list[Any]:
 
 
 def write_databases(directory: Path, inputs: Inputs, options: argparse.Namespace) -> None:
-    """The databases of all rows."""
+    """Write the databases of all rows."""
     archive = inputs["archive"].path
     asked = convert(
         records(archive, TRAIN_FILES | TEST_FILES, options.unchecked), lambda record: {"db_id": database_id(record)}
@@ -122,7 +122,7 @@ DATA_SET = DataSet(
     name="spider",
     title="Spider",
     description="Questions in English about databases, and the SQL queries that answer them. `test` is the published "
-    "dev split; no database of one split is in another one.",
+    "dev split; no database is in two splits.",
     source="Yu et al. 2018, Spider: A Large-Scale Human-Labeled Dataset for Complex and Cross-Domain Semantic Parsing "
     "and Text-to-SQL Task (arXiv 1809.08887); yale-lily.github.io/spider",
     licence="cc-by-sa-4.0",
@@ -131,7 +131,7 @@ DATA_SET = DataSet(
         "source": "the question; with `--schema` the tables of its database before it",
         "target": "the SQL query",
         "db_id": "name of the database",
-        "database": "path of its SQLite file, as seen from where the preparer ran",
+        "database": "path of its SQLite file, relative to the directory in which the preparer ran",
     },
     files={
         "archive": UpstreamFile(

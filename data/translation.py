@@ -1,4 +1,4 @@
-"""Prepares translation pairs of your own: two text files that belong together line by line, or one TSV file.
+"""Prepares your own translation pairs: two text files, aligned line by line, or one TSV file.
 
     python data/translation.py --output_dir DIR --files text.en text.fr
     python data/translation.py --output_dir DIR --tsv_file pairs.tsv
@@ -52,8 +52,10 @@ def make_splits(inputs: Inputs, options: argparse.Namespace) -> Splits:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_mutually_exclusive_group(required=True)
-    files.add_argument("--files", type=Path, nargs=2, metavar=("SOURCE", "TARGET"), help="text files, one text a line")
-    files.add_argument("--tsv_file", type=Path, help="source, a tab, target in each line; no header")
+    files.add_argument(
+        "--files", type=Path, nargs=2, metavar=("SOURCE", "TARGET"), help="text files with one text on each line"
+    )
+    files.add_argument("--tsv_file", type=Path, help="source, tab, target in each line; no header")
     add_share_arguments(parser)
 
 

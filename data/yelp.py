@@ -20,7 +20,7 @@ DATA_SET = DataSet(
     source="Zhang, Zhao and LeCun 2015, Character-level Convolutional Networks for Text Classification (arXiv "
     "1509.01626), from the Yelp Dataset Challenge 2015; on the Hub as Yelp/yelp_review_full",
     licence="other",
-    licence_text="Yelp's Dataset Terms of Use: no commercial use, and no passing on. Keep what is made of it private.",
+    licence_text="Yelp's Dataset Terms of Use: no commercial use, and no redistribution. Keep prepared files private.",
     columns={"source": "the review", "target": "the stars in words", "choices": "the five words, a list"},
     files={
         split: UpstreamFile(

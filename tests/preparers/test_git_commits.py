@@ -79,7 +79,7 @@ def test_a_message_with_equal_words_is_held_out_with_all_its_diffs(tmp_path):
 def test_a_directory_that_is_no_repository_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         prepare(tmp_path, tmp_path / "out")
-    assert f"{tmp_path} is no git repository" in capsys.readouterr().err
+    assert f"{tmp_path} is not a git repository" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -257,7 +257,7 @@ def test_a_column_that_the_first_row_lacks_is_a_wrong_option_or_a_wrong_file(ski
     with pytest.raises(SystemExit):
         prepare_groups(own, *skips)
     missing = "there is no column 'text' among ['id', 'txt']."
-    hint = "Name the columns that are there by `--group_column` and `--text_column`."
+    hint = "Name the columns of the file by `--group_column` and `--text_column`."
     assert capsys.readouterr().err == f"error: `{own}`, line 1: {missing} {hint}\n"
     published = tmp_path / "train-00000-of-00001.parquet"
     write_parquet(published, [{"id": 1, "txt": "one"}])
