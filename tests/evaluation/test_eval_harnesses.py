@@ -32,7 +32,7 @@ CHOICES = ["positive", "negative", "(.*) of neither kind"]
 
 
 def read_task(path: Path) -> dict:
-    """A task's YAML over what it includes, functions by their names."""
+    """A task's YAML with its includes, functions by name."""
     content = yaml.safe_load(path.read_text().replace("!function scores.", ""))
     return (read_task(path.parent / content["include"]) if "include" in content else {}) | content
 
@@ -42,7 +42,7 @@ def description(name: str) -> str:
 
 
 def written(name: str) -> list[str]:
-    """What the model writes for each row."""
+    """The model's text for each row."""
     chats = [
         [{"role": "system", "content": description(name)}, {"role": "user", "content": pair["source"]}]
         for pair in PAIRS
@@ -51,7 +51,7 @@ def written(name: str) -> list[str]:
 
 
 def rows_of(name: str) -> list[dict]:
-    """Eight rows of which some are right: their golds are what the model writes."""
+    """Eight rows; the golds of some are the model's texts, so they are right."""
     texts = written(name)
     golds = {
         "nl_rx": lambda i: texts[i] if i % 2 else PAIRS[i]["target"],
@@ -95,7 +95,7 @@ def run(command: str, directory: Path) -> str:
 
 @pytest.fixture(scope="module")
 def lm_eval(directory):
-    """What the stock command measures: task -> scores, and task -> what it noted of each row."""
+    """Results of the stock command: task -> scores, and task -> its samples."""
     run(
         f"lm-eval run --model hf --model_args pretrained=model,dtype=float32 --include_path {TASKS} "
         f"--tasks {','.join(f'llm_jepa_{name}' for name in TASK_OF)} --gen_kwargs max_gen_toks={LIMIT} --device cpu "
@@ -155,7 +155,7 @@ def test_lm_eval_gives_the_scores_of_llm_jepa_eval(name, directory, lm_eval):
 
 
 def test_every_task_has_the_scores_of_its_kind_and_a_version():
-    """lm-eval shows what `metric_list` names; a score missing there would be missing without a word."""
+    """lm-eval shows the scores in `metric_list`, and leaves out others silently."""
     paths = sorted(TASKS.glob("*.yaml"))
     assert len(paths) == 7
     for path in paths:

@@ -43,7 +43,7 @@ def reference(model, prompts, stop_ids, max_new_tokens=LIMIT):
 
 
 def stop_ids_that_some_prompts_meet(model):
-    """Two ids taken from what the model writes of itself, so that rows stop at odd places."""
+    """Two ids that the model generates, so that rows stop at different places."""
     encode = tiny_tokenizer().apply_chat_template
     prompts = [encode(chat, add_generation_prompt=True)["input_ids"] for chat in CHATS[:2]]
     first, second = (greedy_ids(model, prompt_ids, [], 6) for prompt_ids in prompts)

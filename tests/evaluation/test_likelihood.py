@@ -1,4 +1,4 @@
-"""Log-probabilities of choices, against a forward per choice written out."""
+"""Log-probabilities of choices, against one explicit forward per choice."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The embeddings that are looked at are those of the views, by each checkpoint; figures and pictures are written."""
+"""The embeddings are those of the views, by each checkpoint; figures and plots are written."""
 
 import json
 

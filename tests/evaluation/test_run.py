@@ -112,7 +112,7 @@ def test_an_arm_alone_gives_what_it_gives_beside_the_other(trained):
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
-    """A batch is on disk as soon as it is written; a torn last line costs one batch; other limits begin anew."""
+    """Each batch is stored at once; a truncated last line costs one batch; other limits start from the beginning."""
     recipe = parse_recipe([str(trained)])
     (whole,) = results_of(recipe, ["tuned"])
 
@@ -192,7 +192,7 @@ def test_template_arguments_of_a_row_are_kept(tmp_path):
 
 
 def tokenizer_with_turns() -> PreTrainedTokenizerFast:
-    """Another model's: a template with tokens that the tiny one lacks, the stop token among them."""
+    """Another model's template, with tokens that the tiny one lacks, including the stop token."""
     other = copy.deepcopy(tiny_tokenizer())
     other.add_tokens(["<turn>", "<end>"], special_tokens=True)
     other.eos_token = "<end>"
@@ -205,7 +205,7 @@ def tokenizer_with_turns() -> PreTrainedTokenizerFast:
 
 
 def test_before_a_run_the_tokenizer_is_the_one_that_it_would_save(trained, tmp_path):
-    """With the recipe's template and stop token, so that the base model is asked the same before and after."""
+    """They have the recipe's template and stop token, so the base gets the same prompts before and after the run."""
     (tmp_path / "short.jinja").write_text("{% for turn in messages %}{{ turn['content'] }}{% endfor %}")
     before = [str(trained), "--output_dir", str(tmp_path / "absent"), "--eos_token", "<|endoftext|>"]
     tokenizer = load_run_tokenizer(parse_recipe([*before, "--chat_template_path", str(tmp_path / "short.jinja")]))
@@ -214,7 +214,7 @@ def test_before_a_run_the_tokenizer_is_the_one_that_it_would_save(trained, tmp_p
 
 
 def test_a_run_with_another_models_template_is_evaluated_and_merged(tmp_path):
-    """TRL adds its tokens to the tokenizer and rows to the embeddings, which only the run has; before it and after."""
+    """TRL adds tokens to the tokenizer and rows to the embeddings, which only the run has; before and after it."""
     save_tiny_model(tmp_path / "model")
     tokenizer_with_turns().save_pretrained(tmp_path / "other")
     for split in ("train", "test"):
@@ -242,7 +242,7 @@ def test_a_run_with_another_models_template_is_evaluated_and_merged(tmp_path):
 
 
 def test_single_tokens_of_tied_embeddings_are_not_trained(tmp_path):
-    """TRL's loss cannot be computed on such a head; in place of its AttributeError in the first step."""
+    """TRL's loss cannot be computed with such a head; the refusal replaces an AttributeError in the first step."""
     save_tiny_model(tmp_path / "model", tie_word_embeddings=True)
     tokenizer_with_turns().save_pretrained(tmp_path / "other")
     Dataset.from_list(PAIRS).to_json(tmp_path / "data" / "train.jsonl")
@@ -252,7 +252,7 @@ def test_single_tokens_of_tied_embeddings_are_not_trained(tmp_path):
 
 
 def test_the_task_of_the_recipe_decides_the_scores(trained, caplog):
-    """A regex that cannot be read counts as wrong, and its row is named."""
+    """A regex that cannot be parsed counts as wrong, and the log names its row."""
     recipe = parse_recipe([str(trained), "--task", "regex"])
     rows = [HeldOutRow("", {}, "a", "a|b"), HeldOutRow("", {}, "b", "a*"), HeldOutRow("", {}, "c", "(a)&(b)")]
     predictions = [Prediction("a", "a|b", "b|a", True), Prediction("b", "a*", "a**(", True)]
@@ -312,7 +312,7 @@ def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, caps
 
 @pytest.mark.parametrize("subject", ["run", "adapter", "model"])
 def test_a_run_an_adapter_and_a_model_are_evaluated_as_the_recipe_is(subject, trained, tmp_path, capsys):
-    """A run brings its recipe; an adapter its base; data and views are then named on the command line."""
+    """A run has its recipe. An adapter has its base; data and views are named on the command line."""
     run = trained.parent / "run"
     limits = ["--max_rows", "4", "--max_new_tokens", str(LIMIT), "--predictions"]
     assert main(["eval", str(trained), *limits, str(tmp_path / "recipe")]) == 0

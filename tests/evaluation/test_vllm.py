@@ -1,4 +1,4 @@
-"""`--backend vllm`: refused where vLLM is not installed; where it is, it writes what transformers writes."""
+"""`--backend vllm` is refused without vLLM; with it, the texts are those of transformers."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""An experiment on a tiny model: cells are run once and kept, and the verdict rests on what has finished alone."""
+"""An experiment on a tiny model: cells run once and are kept; verdicts use finished cells only."""
 
 import json
 import shutil
@@ -68,7 +68,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(written):
-    """A whole comparison, by the command."""
+    """A complete comparison by the command."""
     path = written("whole")
     assert main(["compare", str(path), "--jobs", "2"]) == 0
     return path
@@ -141,7 +141,7 @@ def test_arms_of_one_seed_are_scored_on_the_same_rows_and_models_are_not_kept(fi
 
 
 def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finished, written):
-    """Of two seeds one has run: nothing is said about the arm that lacks a cell."""
+    """One of two seeds has run: the arm that lacks a cell has no figures."""
     experiment = read_experiment(written("incomplete"))
     shutil.copytree(read_experiment(finished).output_dir, experiment.output_dir)
     (experiment.output_dir / "cells" / "jepa" / "2" / RESULT_FILE).unlink()
@@ -154,7 +154,7 @@ def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finishe
 
 
 def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(written):
-    """kill -9 when the first cell is done: of the comparison alone, which leaves the second cell at work behind it."""
+    """kill -9 of the comparison after its first cell, while the process of the second cell still runs."""
     path = written("killed", seeds=[1], equal_flops=False)
     output_dir = read_experiment(path).output_dir
     command = [sys.executable, "-c", "from llm_jepa.cli import main; main()", "compare", str(path)]
@@ -211,7 +211,7 @@ def test_the_search_gives_every_arm_the_same_points_on_the_dev_split(written):
 
 
 def test_a_report_alone_runs_nothing(written, capsys):
-    """Of a search that is not finished it can tell nothing."""
+    """An unfinished search gives no report."""
     search = {"split": "validation", "grid": {"learning_rate": [0.0]}}
     path = written("unsearched", search=search, seeds=[1])
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""A run to publish, and what a push ends with, for the tests of the Hub."""
+"""A run to publish, and checks of a push's result, for the tests of the Hub."""
 
 import json
 from pathlib import Path

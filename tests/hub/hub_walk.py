@@ -1,4 +1,4 @@
-"""Run in a process of its own, with HF_ENDPOINT: `llm-jepa` command lines, then what was pulled, generating."""
+"""A script run with HF_ENDPOINT: executes `llm-jepa` commands, then generates with the pulled model."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A card that is there: what is ours is written anew, every other character is its owner's."""
+"""An existing card: our parts are replaced, every other character is kept."""
 
 import pytest
 import yaml

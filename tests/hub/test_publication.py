@@ -1,4 +1,4 @@
-"""What is a path of this machine, and by what name others know a model."""
+"""Which texts are paths of this machine, and which Hub id a model has."""
 
 from contextlib import nullcontext
 

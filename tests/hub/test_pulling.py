@@ -1,4 +1,4 @@
-"""What `merge` and `eval` fetch from the Hub, against one on loopback; how a failing call is told."""
+"""What `merge` and `eval` download, and how they report failed calls, with a Hub on loopback."""
 
 import json
 from pathlib import Path

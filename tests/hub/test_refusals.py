@@ -1,4 +1,4 @@
-"""What `llm-jepa push` refuses, and how a call that fails is told, on a Hub on loopback."""
+"""What `llm-jepa push` refuses, and how it reports failed calls, with a Hub on loopback."""
 
 import shutil
 import threading

@@ -1,4 +1,4 @@
-"""`push_to_hub` during training, and the whole way from training to what others load, against a Hub on loopback."""
+"""`push_to_hub` in training, and the way from training to a model that others load, with a Hub on loopback."""
 
 import json
 import os

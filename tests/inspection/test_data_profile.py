@@ -79,7 +79,7 @@ def profile(path: Path, **options) -> DataProfile:
     ids=lambda value: str(value)[:40],
 )
 def test_a_mapping_is_proposed_and_makes_rows(row, expected, is_certain, tmp_path):
-    """What is pasted from it is a configuration, and gives every row that it counted as good."""
+    """The printed settings are a valid configuration, and give every row that was not refused."""
     path = write(tmp_path / "data.jsonl", [row, row])
     found = profile(path)
     if isinstance(expected, tuple):
@@ -165,7 +165,7 @@ def test_fields_of_mixed_types_are_named(tmp_path):
     ],
 )
 def test_an_object_that_holds_the_rows_is_none(document, where, indent, tmp_path, monkeypatch):
-    """What is said makes a file of the rows."""
+    """The printed command writes a file of the rows."""
     monkeypatch.chdir(tmp_path)
     Path("data.json").write_text(json.dumps(document, indent=indent))
     proposal = profile(Path("data.json")).proposal
@@ -345,7 +345,7 @@ def test_what_would_be_held_whole_is_refused_before_that(name, num_bytes, messag
 
 @pytest.mark.parametrize("first", ['[{"question"', "[\n{", "\n[{"])
 def test_a_document_may_have_longer_lines_than_a_file_of_lines(first, tmp_path, monkeypatch):
-    """It is held whole in any case."""
+    """Such a file is read into memory completely."""
     monkeypatch.setattr("llm_jepa.data.loading.MAX_LINE_BYTES", 20)
     rows = [{"question": f"q{i}", "answer": "a" * 40} for i in range(3)]
     text = json.dumps(rows)

@@ -1,4 +1,4 @@
-"""A recipe's rows can be looked at whatever its model is: no weights are needed."""
+"""The rows of a recipe can be inspected for any model, without its weights."""
 
 import json
 
@@ -26,7 +26,7 @@ class OwnForCausalLM(LlamaForCausalLM):
 
 @pytest.fixture
 def inspected(tmp_path):
-    """Inspects a recipe of a tiny model, of which only the config and the tokenizer are there, and given lines."""
+    """Inspects a recipe with given lines; of its tiny model only config and tokenizer exist."""
     model = tmp_path / "model"
     save_tiny_model(model)
     (model / "model.safetensors").unlink()
@@ -103,7 +103,7 @@ def test_a_model_with_code_of_its_own_is_inspected(inspected):
     ],
 )
 def test_layout_is_that_of_the_recipes_attention(lines, layout, inspected):
-    """Whether or not its kernels are installed here; `model_init_kwargs` has the last word, as in training."""
+    """Its kernels need not be installed; `model_init_kwargs` overrides it, as in training."""
     assert layout in inspected(lines).layout
 
 
@@ -115,7 +115,7 @@ def test_layout_is_that_of_the_config_that_training_would_load(inspected):
 
 
 def test_a_flat_row_is_shown_as_it_is_stored(inspected):
-    """Every sequence in full, each seeing itself alone; the target ends the row."""
+    """Every sequence is complete and attends only to itself; the target ends the row."""
     row = inspected("attn_implementation: flash_attention_2\n").rows[0]
     assert len(row.stored) == row.stored_tokens == len(row.pieces) + sum(len(view.pieces) for view in row.views)
     assert row.stored == [*row.pieces, *row.views[0].pieces, *row.views[1].pieces]

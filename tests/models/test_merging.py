@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 
 
 def save_adapter(directory: Path, base: str, **options) -> Path:
-    """An adapter whose every weight is random, its tokenizer beside it."""
+    """An adapter with random weights, and its tokenizer."""
     torch.manual_seed(1)
     settings = {"task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 32, "target_modules": "all-linear"}
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**settings | options))
@@ -89,7 +89,7 @@ def test_a_reloaded_merge_gives_the_logits_of_base_and_adapter(tied, options, st
 
 
 def test_a_quantised_base_is_dequantised_as_the_adapter_knew_it(tmp_path):
-    """The logits are those of base in 4 bits and adapter, which the base in full precision does not give."""
+    """The logits are those of the 4-bit base with the adapter, not of the base in full precision."""
     pytest.importorskip("bitsandbytes")
     base = save_tiny_model(tmp_path / "base", hidden_size=64, intermediate_size=128)
     adapter = save_adapter(tmp_path / "run", base)
@@ -112,7 +112,7 @@ def test_a_quantised_base_is_dequantised_as_the_adapter_knew_it(tmp_path):
 
 @pytest.mark.parametrize("form", [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"load_in_8bit": True}])
 def test_a_base_that_was_saved_quantised_is_taken_as_it_is(form, tmp_path):
-    """Of which the recipe says nothing. Training, evaluation and merge know the same weights."""
+    """The recipe does not mention the quantisation. Training, evaluation and merge use the same weights."""
     pytest.importorskip("bitsandbytes")
     plain = save_tiny_model(tmp_path / "plain", hidden_size=64, intermediate_size=128)
     quantised = AutoModelForCausalLM.from_pretrained(plain, quantization_config=BitsAndBytesConfig(**form))
@@ -152,7 +152,7 @@ def test_tokens_that_a_template_brings_are_merged_too(tmp_path):
 
 
 def test_float32_keeps_what_bfloat16_rounds_away(tmp_path):
-    """A run on a bfloat16 base: merged in the recipe's `dtype` it is rounded, in float32 it is what was trained."""
+    """A run on a bfloat16 base: merging in the recipe's `dtype` rounds; float32 keeps the trained sums."""
     base = save_tiny_model(tmp_path / "base")
     adapter = save_adapter(tmp_path / "run", base)
     settings = {"model_name_or_path": base, "dataset_name": "data", "output_dir": "out", "dtype": "bfloat16"}
@@ -168,7 +168,7 @@ def test_float32_keeps_what_bfloat16_rounds_away(tmp_path):
 
 
 def test_tokenizer_and_stop_tokens_come_along(tmp_path):
-    """The base stops at token 5 and the tokenizer at its own stop token: the merged model at both."""
+    """The base stops at token 5, the tokenizer at its own stop token, the merged model at both."""
     base = save_tiny_model(tmp_path / "base")
     sampling = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "top_k": 20}  # as many models have it
     (Path(base) / "generation_config.json").write_text(json.dumps({"eos_token_id": 5, **sampling}))
@@ -199,7 +199,7 @@ def with_code_of_its_own(directory: Path, trace: Path) -> Path:
 
 
 def test_code_that_comes_with_a_base_runs_by_the_flag_alone(tmp_path, capsys):
-    """No recipe, which may have come with an adapter, decides that."""
+    """A recipe cannot allow code: it may have come with an adapter."""
     base = with_code_of_its_own(tmp_path / "base", tmp_path / "trace")
     adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "plain"))
     settings = {"model_name_or_path": str(base), "dataset_name": "d", "output_dir": "o", "use_peft": True}
@@ -212,7 +212,7 @@ def test_code_that_comes_with_a_base_runs_by_the_flag_alone(tmp_path, capsys):
 
 
 def refusal(capsys, adapter: Path | str, output_dir: Path) -> str:
-    """The one line that a merge ends with."""
+    """The error line of a refused merge."""
     with pytest.raises(SystemExit) as ended:
         main(["merge", str(adapter), "--output_dir", str(output_dir)])
     assert ended.value.code == MISTAKE_STATUS

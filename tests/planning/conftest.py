@@ -12,7 +12,7 @@ MICRO_BATCH = 4
 
 @pytest.fixture(scope="package")
 def settings(tmp_path_factory) -> dict:
-    """Of a recipe whose rows are all of one length, so that all micro-batches are alike."""
+    """Settings of a recipe whose rows have one length, so that all micro-batches are equal."""
     directory = tmp_path_factory.mktemp("plan")
     write_model(directory / "model", hidden_size=128, intermediate_size=384, num_hidden_layers=2)
     data = directory / "data.jsonl"

@@ -42,7 +42,7 @@ def measured(recipe: Recipe) -> tuple[float, float, object]:
 
 
 def event_flops(event) -> float:
-    """The profiler's count; of `addmm_`, which it has none of, that of the shapes it recorded."""
+    """The profiler's count, plus that of `addmm_` from its recorded shapes, which the profiler does not count."""
     if event.name == "aten::addmm_":
         (rows, inner), (_, columns) = event.input_shapes[1:3]
         return 2 * rows * inner * columns

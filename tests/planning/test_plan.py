@@ -32,7 +32,7 @@ def recipe_of(settings: dict, **overrides) -> Recipe:
 
 @pytest.fixture(scope="module")
 def settings(settings, tmp_path_factory) -> dict:
-    """Of one layer: what is planned here is not held against a run."""
+    """A model of one layer; its plans are not compared with runs."""
     directory = tmp_path_factory.mktemp("plan")
     write_model(directory, hidden_size=128, intermediate_size=384, num_hidden_layers=1)
     return settings | {"model_name_or_path": str(directory)}
@@ -106,7 +106,7 @@ def test_a_step_that_an_epochs_end_cuts_short_counts_its_own_rows(settings):
 
 
 def test_hours_of_a_calibration_with_dropout_do_not_depend_on_the_number_of_devices_but_by_division(settings):
-    """The share that was dropped in the steps that were timed stands in the rate, the expected one in the training."""
+    """The rate uses the dropped share of the timed steps; the training uses the expected share."""
     recipe = recipe_of(settings, jepa_dropout=0.5, jepa_dropout_rescale=True, max_steps=-1, num_train_epochs=2)
     calibration = Calibration(1.0, 4.0, dropped_share=0.5, is_on_gpu=True)
     one, two = (
@@ -150,7 +150,7 @@ def with_room(num_bytes: float) -> GPU:
 
 
 def test_the_cheapest_change_that_fits_comes_first_and_fits(settings):
-    """With seven tenths of the room that it takes, a smaller micro-batch is enough and trains the same."""
+    """With 70 % of the memory it needs, a smaller micro-batch fits and keeps the result."""
     recipe = recipe_of(settings)
     peak = plan_memory(draw_workload(recipe, "single", True), "single", 1).peak
     gpu = with_room(0.7 * peak.high)
@@ -179,7 +179,7 @@ def test_where_states_alone_are_too_large_devices_or_lora_must_help(settings):
 
 
 def test_the_command_prints_json_and_touches_no_weights(recipe_file, settings, tmp_path, capsys):
-    """A model directory without its weights is planned all the same."""
+    """A model directory without weights can be planned."""
     bare = tmp_path / "bare"
     bare.mkdir()
     for file in Path(settings["model_name_or_path"]).iterdir():
@@ -259,7 +259,7 @@ def plans_on_a_gpu(recipe_file: str) -> bool:
 
 
 def test_planning_touches_no_gpu(recipe_file, tmp_path):
-    """In a process of its own, CUDA is never asked for."""
+    """In its own process, CUDA is never initialised."""
     process = fork(tmp_path / "log", plans_on_a_gpu, recipe_file)
     process.join(TIMEOUT_SECONDS)
     assert process.exitcode == 0, (tmp_path / "log").read_text()
