@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from llm_jepa.entry import drop_needless_warnings
+
 if TYPE_CHECKING:
     from llm_jepa.config import JEPAConfig
     from llm_jepa.trainer import JEPATrainer, NonFiniteLossError
@@ -10,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["JEPAConfig", "JEPATrainer", "NonFiniteLossError"]
 
 _MODULES = {"JEPAConfig": "config", "JEPATrainer": "trainer", "NonFiniteLossError": "trainer"}
+
+drop_needless_warnings()  # before any module of the package imports the libraries that give them
 
 
 def __getattr__(name: str) -> Any:

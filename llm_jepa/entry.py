@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,25 @@ USERS_ERRNOS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBUSY, errno.ENAMETOOLONG}
 )
 """What of the machine's state only its user can change: permissions, space, mounts."""
+
+
+NEEDLESS_WARNINGS = {
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+    "DeepSpeed": "Setting accelerator to CPU",
+}
+"""Logger -> beginning of a warning that it gives at every start, whatever the recipe. The first is about kernels for
+packed 4-bit weights, which this package never packs on a CPU. The second goes to standard output.
+"""
+
+
+def drop_needless_warnings() -> None:
+    """Keep these warnings out of the log of every program that imports the package."""
+    for name, beginning in NEEDLESS_WARNINGS.items():
+        logging.getLogger(name).addFilter(partial(_does_not_begin, beginning))
+
+
+def _does_not_begin(beginning: str, record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(beginning)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ COMMANDS = {
     "probe": "probe",
     "merge": "merge",
     "push": "push",
+    "env": "env",
 }
 """Command -> its module in this package."""
 

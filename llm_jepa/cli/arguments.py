@@ -201,5 +201,6 @@ ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "probe": probe,
     "merge": merge,
     "push": push,
+    "env": lambda parser: None,
 }
 """Command -> what adds its arguments."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import datasets
 import transformers
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.run import (
     CheckpointResult,
     evaluate,
@@ -19,7 +19,6 @@ from llm_jepa.evaluation.run import (
     write_scores,
 )
 from llm_jepa.evaluation.subject import read_subject
-from llm_jepa.models.base_and_tuned import Checkpoint
 from llm_jepa.scoring.tasks import Rate, score_names
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
@@ -38,14 +37,8 @@ def run(args: argparse.Namespace) -> int:
         directory = recipe.output_dir
 
     console = Console()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     results = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {checkpoint: bar.add_task(checkpoint, total=len(rows)) for checkpoint in checkpoints}
-
-        def advance(checkpoint: Checkpoint, num_rows: int) -> None:
-            bar.advance(tasks[checkpoint], num_rows)
-
+    with bars(checkpoints, len(rows)) as advance:
         limits = args.max_new_tokens, args.eval_batch_size
         generation = {"backend": args.backend, "vllm_options": args.vllm_options}
         for result in evaluate(recipe, checkpoints, tokenizer, rows, *limits, advance, directory, **generation):

@@ -13,6 +13,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from llm_jepa.cli.progress import stages
 from llm_jepa.compute.devices import GIB, GPU, TERA, find_gpu, recognise_gpu
 from llm_jepa.planning.calibration import calibrate
 from llm_jepa.planning.changes import Change, changes_that_fit
@@ -30,16 +31,16 @@ def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     launch: Launch = args.launch or ("single" if args.gpus == 1 else "multi-gpu")
     logging.getLogger("llm_jepa").setLevel(logging.WARNING)  # of each arm, its layout
-    waiting = Console(stderr=True).status("counting on tensors without data")
-    with (
-        waiting,
-        redirect_stdout(sys.stderr),
-    ):  # where DeepSpeed's log goes, and TRL's in a calibration: stdout is the plan's
+    with stages() as begin, redirect_stdout(sys.stderr):  # TRL's log of a calibration too: stdout is the plan's
         recipe = parse_recipe([args.recipe, *args.overrides])
-        timed = [calibrate(one) for one in (recipe, with_arm(recipe, ARMS[SFT]))] if args.calibrate else []
-        plan = make_plan(recipe, gpu, args.gpus, launch, *timed)
+        timed = []
+        for name, one in ((THIS_RECIPE, recipe), (SFT, with_arm(recipe, ARMS[SFT]))) if args.calibrate else ():
+            begin(f"training the first steps of {name}")
+            timed.append(calibrate(one))
+        plan = make_plan(recipe, gpu, args.gpus, launch, *timed, begin=begin)
         changes: list[Change] = []
         if gpu is not None and plan.verdict != FITS:
+            begin("looking for changes after which it fits")
             changes = changes_that_fit(recipe, gpu, args.gpus, launch)
     money = _money(plan, args)
     if args.json:

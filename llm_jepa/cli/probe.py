@@ -7,9 +7,9 @@ from pathlib import Path
 import datasets
 import transformers
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.embedding_figures import draw_maps
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
 from llm_jepa.evaluation.run import load_run_tokenizer
@@ -23,13 +23,7 @@ def run(args: argparse.Namespace) -> int:
     recipe, checkpoints = read_subject(args.recipe, args.overrides, args.checkpoints)
     tokenizer = load_run_tokenizer(recipe)
     sequences = view_sequences(recipe, tokenizer, args.max_rows)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {checkpoint: bar.add_task(checkpoint, total=2 * len(sequences[0])) for checkpoint in checkpoints}
-
-        def advance(checkpoint: Checkpoint, num_views: int) -> None:
-            bar.advance(tasks[checkpoint], num_views)
-
+    with bars(checkpoints, 2 * len(sequences[0])) as advance:
         found = list(embed_checkpoints(recipe, checkpoints, sequences, args.eval_batch_size, tokenizer, advance))
     figures = {one.checkpoint: describe(one.source_ND, one.target_ND) for one in found}
     console = Console(soft_wrap=True)

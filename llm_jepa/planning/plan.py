@@ -1,5 +1,6 @@
 """Plans a recipe: tokens and FLOPs of every arm, memory of a device, hours."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +85,8 @@ def make_plan(
     launch: Launch = "single",
     calibration: Calibration | None = None,
     sft_calibration: Calibration | None = None,
+    *,
+    begin: Callable[[str], None] = lambda stage: None,
 ) -> Plan:
     """Plan a recipe.
 
@@ -91,11 +94,13 @@ def make_plan(
         calibration: Timed steps of the recipe on one device. Without it, the usual shares of the GPU's peak are
             assumed; without a GPU there are no hours.
         sft_calibration: Timed steps of the SFT arm. Arms that were not timed have the recipe's FLOPs per second.
+        begin: Called with the name of each stage as it begins.
 
     Raises:
         ValueError: There are more devices than rows, or the recipe uses bf16 and the GPU does not support it.
     """
     labels_only = calibration is None or calibration.is_on_gpu
+    begin("reading the rows")
     own = draw_workload(recipe, launch, labels_only)
     rows = round(own.prepared.total_rows * len(own.prepared.rows) / own.prepared.num_rows)
     _check_devices(recipe, rows, gpu, num_devices)
@@ -106,6 +111,7 @@ def make_plan(
     arms: dict[str, ArmPlan] = {}
     sft_flops = own_flops = 0.0  # of a row that keeps its JEPA term
     for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), THIS_RECIPE: recipe}.items():
+        begin(f"counting the FLOPs of {name}")
         drawn = own if arm is recipe else draw_workload(arm, launch, labels_only)
         flops = own_flops = drawn.flops_per_row()
         if name == SFT:
@@ -120,6 +126,7 @@ def make_plan(
     rates = dict.fromkeys(arms, rate)
     if sft_calibration is not None:
         rates[SFT] = sft_calibration.rows_per_second * sft_flops
+    begin("counting the memory")
     memory = plan_memory(own, launch, num_devices)
     return Plan(
         rows=rows,

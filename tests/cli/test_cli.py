@@ -1,7 +1,10 @@
 """`llm-jepa` answers at once where nothing is to be computed, and hands a command what is its own."""
 
 import importlib
+import importlib.metadata
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llm_jepa import cli
-from llm_jepa.cli import arguments
+from llm_jepa.cli import arguments, progress
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.evaluation.run import BACKENDS
 from llm_jepa.models.base_and_tuned import CHECKPOINTS
@@ -96,7 +99,7 @@ def test_a_command_has_what_the_dispatcher_needs(name):
 
 def test_every_module_is_a_command():
     modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    modules -= {"__init__", "arguments", "inspect_data", "inspect_recipe"}
+    modules -= {"__init__", "arguments", "inspect_data", "inspect_recipe", "progress"}
     assert modules == set(cli.COMMANDS.values())
     assert arguments.ADD_ARGUMENTS.keys() == cli.COMMANDS.keys()
 
@@ -135,3 +138,32 @@ def test_a_wrong_command_line_is_a_usage_error(argv, capsys):
         cli.main(argv)
     assert ended.value.code == MISTAKE_STATUS
     assert "usage: llm-jepa" in capsys.readouterr().err
+
+
+def test_env_says_what_a_bug_report_needs_and_nothing_of_the_machines_owner(capsys):
+    assert cli.main(["env"]) == 0
+    lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    for name in ("llm-jepa", "torch", "transformers", "trl", "peft"):
+        assert lines[name] == importlib.metadata.version(name)
+    assert {"python", "platform", "cores", "commit", "device"} <= lines.keys()
+    assert not any("/" in value or os.sep in value for value in lines.values())
+    assert socket.gethostname() not in "".join(lines.values())
+
+
+def test_stages_are_lines_on_standard_error_where_there_is_no_terminal(capsys):
+    with progress.stages() as begin:
+        begin("reading [the] rows")
+        begin("counting")
+    assert capsys.readouterr().err == "reading [the] rows\ncounting\n"
+
+
+def test_importing_the_package_prints_nothing():
+    """Neither bitsandbytes about kernels never used, nor DeepSpeed on standard output; other warnings stay."""
+    program = (
+        "import importlib.util, logging\n"
+        "import llm_jepa.trainer\n"
+        "if importlib.util.find_spec('deepspeed'):\n    import deepspeed\n"
+        "logging.getLogger('bitsandbytes.backends.cpu.ops').warning('another one')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "another one\n")
