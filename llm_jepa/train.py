@@ -18,8 +18,8 @@ from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.runs.output_directory import output_directory_lock
 from llm_jepa.runs.record import record_start
 from llm_jepa.trainer import JEPATrainer
-from llm_jepa.training.checkpoints import checkpoint_to_resume, remove_torn, write_errors_explained
-from llm_jepa.training.interruption import Terminated, saved_when_asked_to_end
+from llm_jepa.training.checkpoints import checkpoint_to_resume, remove_partial_checkpoints, write_errors_explained
+from llm_jepa.training.interruption import Terminated, checkpoint_on_signal
 from llm_jepa.training.launch import check_distributed_type, destroy_process_group, device_name
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
@@ -85,14 +85,14 @@ def _run(trainer: JEPATrainer, recipe: Recipe) -> None:
     """Record the run, train it and save the model."""
     output_dir, checkpoint = recipe.output_dir, checkpoint_to_resume(recipe.training)
     if trainer.args.should_save:
-        remove_torn(output_dir)
+        remove_partial_checkpoints(output_dir)
     if trainer.is_world_process_zero():
         origin = model_origin(resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision))
         device, num_processes = device_name(trainer.args.device), trainer.accelerator.num_processes
         record_start(output_dir, recipe.settings, device, num_processes, origin)
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
-    with saved_when_asked_to_end(trainer), stream_errors_explained(recipe.script):
+    with checkpoint_on_signal(trainer), stream_errors_explained(recipe.script):
         trainer.train(resume_from_checkpoint=checkpoint)
         with write_errors_explained("The model", output_dir):
             trainer.save_model(str(output_dir))

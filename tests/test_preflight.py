@@ -33,7 +33,7 @@ def recipe(tmp_path) -> Path:
         ("--model_name_or_path={}/none", "`model_name_or_path: .*none` is no directory"),
         ("--model_name_or_path={}/data", "`model_name_or_path: .*data` holds no model: none of config.json"),
         ("--report_to=nothing", "`report_to: nothing` names no tracker"),
-        ('--accelerator_config={{"dispatch_batches": true}}', "`dispatch_batches: true` cuts one batch up"),
+        ('--accelerator_config={{"dispatch_batches": true}}', "`dispatch_batches: true` splits a batch"),
     ],
 )
 def test_what_this_machine_can_tell_is_refused_without_asking_the_hub(hub, recipe, override, message):

@@ -24,7 +24,7 @@ from llm_jepa.settings.reading import read_settings
 from llm_jepa.train import main, train
 from llm_jepa.training.checkpoints import check_resume, checkpoint_to_resume
 from llm_jepa.training.launch import check_deepspeed, check_distributed_type, check_processes
-from llm_jepa.training.refusals import refuse_few_rows
+from llm_jepa.training.refusals import refuse_fewer_rows_than_processes
 from tests.tiny import PAIRS, save_tiny_model
 
 REPOSITORY = Path(__file__).parent.parent
@@ -285,19 +285,19 @@ def test_a_checkpoint_of_other_processes_is_refused(inputs, monkeypatch):
     assert checkpoint_to_resume(args) == str(checkpoint)
     with monkeypatch.context() as environment:
         environment.setenv("WORLD_SIZE", "2")
-        with pytest.raises(ValueError, match="was saved by 1 processes, and 2 are to go on from it"):
+        with pytest.raises(ValueError, match="was saved by 1 processes, and 2 are to resume from it"):
             check_resume(args)
     for rank in range(4):
         (checkpoint / f"rng_state_{rank}.pth").touch()
-    with pytest.raises(ValueError, match="was saved by 4 processes, and 1 are to go on from it"):
+    with pytest.raises(ValueError, match="was saved by 4 processes, and 1 are to resume from it"):
         check_resume(parse_recipe([str(path), f"--resume_from_checkpoint={checkpoint}"]).training)
 
 
 def test_more_processes_than_rows_are_refused():
-    refuse_few_rows(3, Dataset.from_list([{"text": "a"}] * 3))
-    refuse_few_rows(4, Dataset.from_list([{"text": "a"}]).to_iterable_dataset())
+    refuse_fewer_rows_than_processes(3, Dataset.from_list([{"text": "a"}] * 3))
+    refuse_fewer_rows_than_processes(4, Dataset.from_list([{"text": "a"}]).to_iterable_dataset())
     with pytest.raises(ValueError, match="have 3 rows for 4 processes"):
-        refuse_few_rows(4, Dataset.from_list([{"text": "a"}] * 3))
+        refuse_fewer_rows_than_processes(4, Dataset.from_list([{"text": "a"}] * 3))
 
 
 def test_a_deepspeed_configuration_in_conflict_with_the_recipe_is_refused(inputs):

@@ -11,7 +11,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.hub.publication import ArtifactKind, hub_id
-from llm_jepa.runs.record import NAMING_KEYS, RunRecord
+from llm_jepa.runs.record import PATH_OR_HUB_ID_KEYS, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def find_sources(
             not have a given id.
     """
     settings = record.settings
-    local = dict.fromkeys(NAMING_KEYS) | _recorded(record.environment)
+    local = dict.fromkeys(PATH_OR_HUB_ID_KEYS) | _recorded(record.environment)
     name, data = settings.get("model_name_or_path"), settings.get("dataset_name")
     base = _find(api, name, "model", local["model_name_or_path"], private, ("--base_model", base_model))
     if kind == "adapter":
@@ -75,7 +75,7 @@ def find_sources(
 
 def _recorded(environment: Mapping[str, Any]) -> dict[str, bool]:
     """Naming key -> whether it named a local file or directory in training; empty if the run did not record that."""
-    return {key: key in environment["local"] for key in NAMING_KEYS} if "local" in environment else {}
+    return {key: key in environment["local"] for key in PATH_OR_HUB_ID_KEYS} if "local" in environment else {}
 
 
 def _check_base(name: str | None, base: Source, private: bool) -> None:

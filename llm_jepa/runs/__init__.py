@@ -1,1 +1,1 @@
-"""What a run leaves in its output directory. Imports `recipe` and below."""
+"""A run's output directory: what may be there, its lock, its record. Imports `recipe` and below."""

@@ -1,6 +1,6 @@
-"""What a run leaves about itself in its output directory: recipe, trainer's state, environment, scores.
+"""The record of a run in its output directory: recipe, trainer's state, environment, scores.
 
-A merged model has a copy of it in the folder `run`.
+A merged model has a copy in its folder `run`.
 """
 
 import importlib.metadata
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from transformers import TrainerState
 
 RECIPE_FILE = "recipe.yaml"
-"""The resolved settings of the run."""
+"""The settings of the run, overrides included."""
 STATE_FILE = "trainer_state.json"
 """The trainer's state, written last: a directory that has it holds a complete run or checkpoint."""
 ENVIRONMENT_FILE = "environment.json"
-"""Versions, device and number of processes of its training."""
+"""Versions, device and number of processes of the training."""
 SCORES_FILE = "scores-{checkpoint}.json"
 """What `llm-jepa eval` measured of a checkpoint, base or tuned."""
 RUN_FOLDER = "run"
-"""In a merged model: the record of the run that it comes from."""
+"""Folder of a merged model that holds the record of its run."""
 
 SECRET_KEYS = frozenset({"hub_token"})
 
@@ -56,13 +56,13 @@ KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
     "hub_model_id",
     "hub_private_repo",
 }
-"""A run may be taken up again with other values of these."""
+"""A run may be resumed with other values of these."""
 
 SCORING_KEYS = frozenset({"task", "database_path", "choices_column"})
-"""What evaluation alone reads."""
+"""Settings that only evaluation reads."""
 
-NAMING_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path")
-"""What they name is on the Hub or here."""
+PATH_OR_HUB_ID_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path")
+"""Settings whose value is a Hub id or a local path."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ SCORES_FILES = {checkpoint: SCORES_FILE.format(checkpoint=checkpoint) for checkp
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run; `scores` is checkpoint -> the content of its scores file. What is not there is empty."""
+    """The record of a run. What is missing is empty; `scores` is checkpoint -> content of its scores file."""
 
     settings: dict[str, Any]
     state: "TrainerState | None"
@@ -82,7 +82,7 @@ class RunRecord:
 
 
 def read_run(directory: Path) -> RunRecord:
-    """The record in a run's output directory or in a merged model's.
+    """Read the record in an output directory or a merged model.
 
     Raises:
         ValueError: A file of it cannot be read.
@@ -99,7 +99,7 @@ def read_run(directory: Path) -> RunRecord:
 
 
 def copy_run(directory: Path, merged: Path) -> None:
-    """Put the record of a run beside the merged model; nothing if there is none."""
+    """Copy the record of a run, if there is one, into the merged model."""
     if not (directory / RECIPE_FILE).is_file():
         return
     (merged / RUN_FOLDER).mkdir()
@@ -112,10 +112,10 @@ def copy_run(directory: Path, merged: Path) -> None:
 def record_start(
     directory: Path, settings: Mapping[str, Any], device: str, num_processes: int, base_origin: str | None
 ) -> None:
-    """Record the recipe and the environment of a run that begins; from now on it is not complete.
+    """Record the recipe and the environment of a run that begins, and mark it as not complete.
 
     Args:
-        device: Name of the device that it trains on.
+        device: Name of the device that the run trains on.
         base_origin: Where the base's weights come from, if known.
     """
     public = {key: value for key, value in settings.items() if key not in SECRET_KEYS}
@@ -127,9 +127,9 @@ def record_start(
 def write_environment(
     directory: Path, settings: Mapping[str, Any], device: str, num_processes: int, base_origin: str | None
 ) -> None:
-    """Write the versions, device and processes that train here, and where the base's weights come from if known.
+    """Write the versions, the device, the number of processes and the origin of the base's weights, if known.
 
-    And which settings name a file or directory that is here: seen from elsewhere it could pass for a Hub id.
+    `local` lists the settings that name a local path: on another machine a relative path could pass for a Hub id.
     """
     content = {
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -137,13 +137,15 @@ def write_environment(
         "device": device,
         "num_processes": num_processes,
         "base_origin": base_origin,
-        "local": [key for key in NAMING_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()],
+        "local": [
+            key for key in PATH_OR_HUB_ID_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()
+        ],
     }
     write_atomically(json.dumps(content, indent=1) + "\n", directory / ENVIRONMENT_FILE)
 
 
 def toolkit_commit() -> str | None:
-    """The commit that the package is of, with `+` if it was changed since; None outside of a git checkout."""
+    """The git commit of the package, with `+` if there are uncommitted changes; None outside a git checkout."""
     if not (PACKAGE.parent / ".git").exists() or shutil.which("git") is None:
         return None
     git = ["git", "-C", str(PACKAGE)]
@@ -155,7 +157,7 @@ def toolkit_commit() -> str | None:
 
 
 def _scores_files(directory: Path) -> dict[str, Path]:
-    """Checkpoint -> its scores, those left out that are older than the weights in the directory."""
+    """Checkpoint -> its scores file, unless the file is older than the weights in the directory."""
     weights = max((path.stat().st_mtime_ns for path in directory.glob("*.safetensors")), default=0)
     found = {}
     for checkpoint, name in SCORES_FILES.items():
@@ -163,7 +165,7 @@ def _scores_files(directory: Path) -> dict[str, Path]:
         if path.is_file() and (checkpoint == "base" or path.stat().st_mtime_ns >= weights):
             found[checkpoint] = path
         elif path.is_file():
-            logger.warning("%s is older than the weights and not quoted. Evaluate again.", path)
+            logger.warning("%s is older than the weights and is left out. Evaluate again.", path)
     return found
 
 
@@ -174,16 +176,16 @@ def _read_state(path: Path) -> "TrainerState | None":
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; empty if it is not there.
+    """The mapping in a JSON file; empty if the file is missing.
 
     Raises:
-        ValueError: It is cut off, or no mapping.
+        ValueError: The file is incomplete, or holds no mapping.
     """
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON, or of a character that was cut
+    except ValueError as error:  # incomplete JSON, or an incomplete character
         raise ValueError(
             f"`{path}` cannot be read ({error}). Restore it, or remove it if it is not needed."
         ) from error

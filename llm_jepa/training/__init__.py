@@ -1,1 +1,1 @@
-"""What a training run needs beside the loss: checkpoints, logs, refusals. Imports `objectives` and below."""
+"""Training, all but the loss: checkpoints, resuming, logs, refusals, launchers. Imports `objectives` and below."""

@@ -1,8 +1,8 @@
-"""Checkpoints on disk: which are whole, which one a run is taken up from, and what became of one that was cut off.
+"""Checkpoints on disk: which are whole, and which one a run resumes from.
 
 A checkpoint is written in this order: its files; a manifest of their names and sizes, once every process has written
-its own; the trainer's state. It is whole when that state and all the manifest names are there in full. So one that was
-cut off in the writing, or half deleted, is never taken for whole, and older ones are deleted only after.
+its own; the trainer's state. It is whole when the state and every file of the manifest are there in full. So one whose
+writing or deletion was interrupted never counts as whole. Older checkpoints are deleted only afterwards.
 """
 
 import json
@@ -29,25 +29,25 @@ MANIFEST_FILE = "manifest.json"
 
 
 class WriteError(RuntimeError):
-    """A checkpoint or the model could not be written; the message says what is kept."""
+    """A checkpoint or the model could not be written. The message says which checkpoint is kept."""
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Note the size of each file that is there; what is written later has to be whole by other signs."""
+    """Write the manifest of the files that are there now. The trainer's state, written later, is not in it."""
     files = (path for path in checkpoint.rglob("*") if path.is_file())
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    for name in (MANIFEST_FILE, TRAINER_STATE_NAME):  # of an earlier writing
+    for name in (MANIFEST_FILE, TRAINER_STATE_NAME):  # from when it was written before
         sizes.pop(name, None)
     (checkpoint / MANIFEST_FILE).write_text(json.dumps(sizes, indent=1) + "\n", encoding="utf-8")
 
 
 def invalidate(checkpoint: Path) -> None:
-    """Have a checkpoint, if it is there, count as cut off until it has been written once more."""
+    """Remove the state of a checkpoint that is about to be written again, so that it does not count as whole."""
     (checkpoint / TRAINER_STATE_NAME).unlink(missing_ok=True)
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether everything that was written into a checkpoint is there, in full length."""
+    """Whether the checkpoint's state and all files of its manifest are there, at full length."""
     sizes, state = _json(checkpoint / MANIFEST_FILE), _json(checkpoint / TRAINER_STATE_NAME)
     if sizes is None or state is None:
         return False
@@ -55,21 +55,21 @@ def is_whole(checkpoint: Path) -> bool:
     return all(file.is_file() and file.stat().st_size == sizes[name] for name, file in files.items())
 
 
-def last_whole(output_dir: Path) -> Path | None:
-    """The whole checkpoint of the most steps, if there is one."""
+def last_whole_checkpoint(output_dir: Path) -> Path | None:
+    """The whole checkpoint with the most steps, if there is one."""
     whole = {step: path for step, path in _checkpoints(output_dir).items() if is_whole(path)}
     return whole[max(whole)] if whole else None
 
 
-def remove_torn(output_dir: Path) -> None:
-    """Delete what was cut off in the writing or in the deleting, which would keep its room for ever.
+def remove_partial_checkpoints(output_dir: Path) -> None:
+    """Delete checkpoints whose writing or deletion was interrupted; nothing else would free their disk space.
 
-    What has a state and no manifest stays: weights alone, or a checkpoint that something else has written.
+    Those with a state and no manifest stay: they hold weights alone, or another program has written them.
     """
     for checkpoint in _checkpoints(output_dir).values():
         has_state = _json(checkpoint / TRAINER_STATE_NAME) is not None
         if not is_whole(checkpoint) and not (has_state and not (checkpoint / MANIFEST_FILE).exists()):
-            logger.warning(f"{checkpoint} is not whole; it is removed.")
+            logger.warning(f"{checkpoint} is not whole and is removed.")
             shutil.rmtree(checkpoint)
 
 
@@ -77,12 +77,12 @@ def checkpoint_to_resume(args: JEPAConfig) -> str | None:
     """The checkpoint that the recipe names, else the last whole one of the output directory, else None."""
     if args.resume_from_checkpoint is not None:
         return args.resume_from_checkpoint
-    checkpoint = None if args.save_only_model else last_whole(Path(str(args.output_dir)))
+    checkpoint = None if args.save_only_model else last_whole_checkpoint(Path(str(args.output_dir)))
     return None if checkpoint is None else str(checkpoint)
 
 
 def check_resume(args: JEPAConfig) -> None:
-    """Check that training can go on from `checkpoint_to_resume`.
+    """Check that training can resume from `checkpoint_to_resume`.
 
     Raises:
         ValueError: The checkpoint that the recipe names is not whole, those of the output directory hold weights
@@ -91,7 +91,7 @@ def check_resume(args: JEPAConfig) -> None:
     given, checkpoint = args.resume_from_checkpoint, checkpoint_to_resume(args)
     if given is not None and not is_whole(Path(given)):
         raise ValueError(
-            f"`resume_from_checkpoint: {given}` is no checkpoint, or not whole. Leave the key out to go on from the "
+            f"`resume_from_checkpoint: {given}` is no checkpoint, or not whole. Leave the key out to resume from the "
             "last whole one of `output_dir`."
         )
     if given is None and args.save_only_model:
@@ -102,22 +102,22 @@ def check_resume(args: JEPAConfig) -> None:
 
 @contextmanager
 def write_errors_explained(what: str, output_dir: Path) -> Iterator[None]:
-    """Say of an error in the writing of `what` that it was that, and from where the run can go on.
+    """Explain an error while `what` is written: what failed, and which checkpoint the run can resume from.
 
     Raises:
         WriteError: In place of the error, which is its cause.
     """
     try:
         yield
-    except (torch.OutOfMemoryError, DistError):  # RuntimeErrors that are no writing's
+    except (torch.OutOfMemoryError, DistError):  # RuntimeErrors that do not come from writing
         raise
-    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch.save's
-        kept = last_whole(output_dir)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError
+        kept = last_whole_checkpoint(output_dir)
         free_megabytes = shutil.disk_usage(output_dir).free // 10**6
-        consequence = f"{kept} is kept, and the same command goes on from it" if kept else "No checkpoint was there"
+        consequence = f"{kept} is kept; the same command resumes from it" if kept else "There was no checkpoint before"
         raise WriteError(
             f"{what} could not be written to {output_dir}: {error}. The disk has {free_megabytes} MB free. "
-            f"{consequence}; the next start replaces what was written in part."
+            f"{consequence}. The next start replaces what was written in part."
         ) from error
 
 
@@ -125,19 +125,19 @@ def _refuse_weights_alone(output_dir: Path) -> None:
     there = [path for path in _checkpoints(output_dir).values() if (path / TRAINER_STATE_NAME).is_file()]
     if there:
         raise ValueError(
-            f"`{there[-1]}` was saved with `save_only_model`, without the optimizer, so the run cannot be taken up "
-            "where it stopped. Give another `output_dir`."
+            f"`{there[-1]}` was saved with `save_only_model`, without the optimizer, so the run cannot be resumed. "
+            "Name another `output_dir`."
         )
 
 
 def _check_world_size(checkpoint: Path) -> None:
-    """Other processes would deal the rows out otherwise, and draw otherwise: no resume would be exact."""
+    """With another number of processes, rows and random draws would differ, and the resume would not be exact."""
     saved = max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if saved != started:
         raise ValueError(
-            f"`{checkpoint}` was saved by {saved} processes, and {started} are to go on from it. Start {saved}, or "
-            "give another `output_dir`."
+            f"`{checkpoint}` was saved by {saved} processes, and {started} are to resume from it. Start {saved}, or "
+            "name another `output_dir`."
         )
 
 
@@ -148,10 +148,10 @@ def _checkpoints(output_dir: Path) -> dict[int, Path]:
 
 
 def _json(path: Path) -> Any:
-    """What a file holds; None if it is not there or was cut off."""
+    """The content of a JSON file; None if the file is missing or incomplete."""
     if not path.is_file():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # of JSON, or of a character that was cut
+    except ValueError:  # incomplete JSON, or an incomplete character
         return None

@@ -1,4 +1,4 @@
-"""What the trainer refuses before any work is done: arguments without effect, and those that JEPA cannot honour."""
+"""What the trainer refuses: settings and arguments without effect or support, and models and data that do not fit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from llm_jepa.config import JEPAConfig
 
 TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
-"""Those that the extra `trackers` installs."""
+"""Trackers that the extra `trackers` installs."""
 
 
 def refuse_settings(args: JEPAConfig) -> None:
-    """Refuse settings that this installation or the trainer cannot honour.
+    """Refuse settings that this installation or the trainer does not support.
 
     Raises:
         ValueError: `report_to` names a tracker that is unknown or not installed, or `dispatch_batches` is true.
@@ -30,41 +30,41 @@ def refuse_settings(args: JEPAConfig) -> None:
     assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
     if args.accelerator_config.dispatch_batches:
         raise ValueError(
-            "`dispatch_batches: true` cuts one batch up for several processes, and with it the rows of its views. "
-            "Leave it off; every process then reads batches of its own."
+            "`dispatch_batches: true` splits a batch over the processes along its first dimension, which mixes the "
+            "views of its rows. Leave it out: each process then reads its own batches."
         )
 
 
 def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: dict[str, Any]) -> None:
-    """Arguments of `SFTTrainer` that a JEPA run has no use for.
+    """Refuse arguments of `SFTTrainer` that have no effect in a JEPA run.
 
     Raises:
         ValueError: One of them is given.
     """
     if kwargs.get("formatting_func") is not None:
         raise ValueError(
-            "`formatting_func` makes one text of a row, in which the views cannot be found. Give columns instead: "
+            "`formatting_func` turns a row into one text, in which the views cannot be found. Give columns instead: "
             "`source_column` and `target_column`, `prompt` and `completion`, or `messages`."
         )
     if data_collator is not None:
-        raise ValueError("JEPATrainer lays the views out in a collator of its own; leave `data_collator` out.")
+        raise ValueError("JEPATrainer has its own collator, which lays the views out. Leave `data_collator` out.")
     if args.from_scratch and kwargs.get("quantization_config") is not None:
         raise ValueError(
-            "`from_scratch` has random weights, which are not quantised; leave `quantization_config` out."
+            "`from_scratch` trains random weights, which cannot be quantised. Leave `quantization_config` out."
         )
     if args.jepa_weight == 0:
         return
     if kwargs.get("compute_loss_func") is not None:
-        raise ValueError("`compute_loss_func` replaces the loss that JEPA is a part of; leave it out.")
+        raise ValueError("`compute_loss_func` replaces the loss that JEPA adds to. Leave it out.")
     if args.num_predictor_tokens > 0 and (kwargs.get("optimizers") or (None,))[0] is not None:
         raise ValueError(
-            "An optimizer that is built beforehand does not know the predictor tokens, which would never be trained. "
+            "An optimizer that is built beforehand does not have the predictor tokens and would never train them. "
             "Give `optimizer_cls_and_kwargs` instead of `optimizers`, or set `num_predictor_tokens: 0`."
         )
 
 
 def _refuse_trackers(names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in INTEGRATION_TO_CALLBACK]  # `all` or `none` alone is resolved
+    unknown = [name for name in names if name not in INTEGRATION_TO_CALLBACK]  # transformers resolves `all` and `none`
     if unknown:
         allowed = ", ".join([*TRACKERS, *sorted(INTEGRATION_TO_CALLBACK.keys() - {*TRACKERS})])
         raise ValueError(
@@ -80,34 +80,34 @@ def _refuse_trackers(names: Sequence[str]) -> None:
         )
 
 
-def refuse_model(model: nn.Module) -> None:
-    """Adapters that put virtual tokens of their own before every sequence.
+def refuse_prompt_learning(model: nn.Module) -> None:
+    """Refuse adapters that put virtual tokens before every sequence.
 
     Raises:
-        ValueError: The adapter is one of prompt learning.
+        ValueError: The adapter is a prompt-learning one.
     """
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         raise ValueError(
-            f"{type(model.active_peft_config).__name__} is prompt learning: its virtual tokens would stand before the "
-            "conversation and not before the views. Use LoRA or another adapter of the weights."
+            f"{type(model.active_peft_config).__name__} is prompt learning: its virtual tokens would come before the "
+            "conversation but not before the views. Use LoRA or another adapter of the weights."
         )
 
 
-def refuse_attention(model: PreTrainedModel, device_type: str) -> None:
-    """An attention back-end without a gradient on this device.
+def refuse_attention_without_backward(model: PreTrainedModel, device_type: str) -> None:
+    """Refuse an attention back-end that has no backward pass on this device.
 
     Raises:
-        ValueError: FlexAttention is to train on the CPU.
+        ValueError: It is FlexAttention on a CPU.
     """
     if device_type == "cpu" and model.config._attn_implementation == "flex_attention":
         raise ValueError("`attn_implementation: flex_attention` has no backward on the CPU; use `sdpa`.")
 
 
-def refuse_device(args: JEPAConfig, device_type: str) -> None:
-    """A device that lacks the numbers which an objective is computed in.
+def refuse_device_without_float64(args: JEPAConfig, device_type: str) -> None:
+    """Refuse a device without float64 for the objectives that draw in it.
 
     Raises:
-        ValueError: `tube` or `patch` is to be trained on an Apple GPU.
+        ValueError: The objective is `tube` or `patch`, and the device an Apple GPU.
     """
     if device_type == "mps" and args.jepa_objective != "pair":
         raise ValueError(
@@ -115,22 +115,22 @@ def refuse_device(args: JEPAConfig, device_type: str) -> None:
         )
 
 
-def refuse_trained_tokens(model: nn.Module) -> None:
-    """An output layer of which an adapter trains single tokens, which TRL's loss cannot be computed on.
+def refuse_trained_output_tokens(model: nn.Module) -> None:
+    """Refuse an adapter that trains single tokens of the output layer, which TRL's fused loss cannot read.
 
     Raises:
-        ValueError: There is one: the embeddings are tied, and tokens have been added or named.
+        ValueError: The embeddings are tied, and tokens have been added or named.
     """
     if isinstance(model, PeftModel) and isinstance(model.get_output_embeddings(), TrainableTokensWrapper):
         raise ValueError(
-            "An adapter cannot train single tokens of tied embeddings, which `trainable_token_indices` asks for, or a "
-            "model as `chat_template_path`, whose tokens are added. Give the template as a `.jinja` file, or leave "
-            "`use_peft` out."
+            "An adapter cannot train single tokens of tied embeddings. `trainable_token_indices` asks for that, and "
+            "so does a `chat_template_path` that is a model, whose tokens are added. Give the template as a `.jinja` "
+            "file, or leave `use_peft` out."
         )
 
 
 def refuse_parallelism(accelerator: Accelerator) -> None:
-    """Parallelism that splits a row.
+    """Refuse parallelism that splits a row.
 
     Raises:
         ValueError: Context, sequence or tensor parallelism is on.
@@ -138,16 +138,16 @@ def refuse_parallelism(accelerator: Accelerator) -> None:
     parallelism = accelerator.parallelism_config
     if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled or parallelism.tp_enabled):
         raise ValueError(
-            "Context, sequence and tensor parallelism split a row over processes, and with it its views. Use data "
+            "Context, sequence and tensor parallelism split a row, and thus its views, over processes. Use data "
             "parallelism: DDP, DeepSpeed ZeRO or FSDP."
         )
 
 
-def refuse_few_rows(num_processes: int, train_dataset: Any) -> None:
-    """Data with fewer rows than there are processes, some of which would compute another's rows once more.
+def refuse_fewer_rows_than_processes(num_processes: int, train_dataset: Any) -> None:
+    """Refuse data with fewer rows than processes: two processes would compute the same row.
 
     Raises:
-        ValueError: There are so few.
+        ValueError: The data have fewer rows. A stream passes.
     """
     if isinstance(train_dataset, Dataset) and len(train_dataset) < num_processes:
         raise ValueError(
@@ -156,16 +156,16 @@ def refuse_few_rows(num_processes: int, train_dataset: Any) -> None:
         )
 
 
-def refuse_lonely_rows(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
-    """For InfoNCE, data whose last micro-batch would be a single row; better said now than at the end of an epoch.
+def refuse_batches_without_negatives(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
+    """Refuse micro-batches of a single row, which have no negatives for InfoNCE, before an epoch ends in one.
 
     Raises:
-        ValueError: There is such a micro-batch, or, in a stream, there may be one.
+        ValueError: There is such a micro-batch, or a stream may end in one.
     """
-    for dataset, name, size in _batched(args, train_dataset, eval_dataset):
+    for dataset, name, size in _with_batch_sizes(args, train_dataset, eval_dataset):
         if size < 2:
             raise ValueError(
-                f"`{name}` is {size}; `jepa_loss: info_nce` needs at least 2 rows, each other's negatives."
+                f"`{name}` is {size}; `jepa_loss: info_nce` needs at least 2 rows, each a negative of the other."
             )
         if args.dataloader_drop_last:
             continue
@@ -179,7 +179,7 @@ def refuse_lonely_rows(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) 
             )
 
 
-def _batched(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> Iterator[tuple[Any, str, int]]:
+def _with_batch_sizes(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> Iterator[tuple[Any, str, int]]:
     yield train_dataset, "per_device_train_batch_size", args.train_batch_size
     if eval_dataset is not None:
         for dataset in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:

@@ -1,4 +1,4 @@
-"""`ResumableTrainer`: an `SFTTrainer` that goes on from a checkpoint as if it had never stopped."""
+"""`ResumableTrainer`: an `SFTTrainer` that resumes from a checkpoint as if it had never stopped."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from llm_jepa.training.step_metrics import StepMetrics
 
 
 class ResumableTrainer(SFTTrainer):
-    """Adds to `SFTTrainer`'s checkpoints what a log's open window has seen, and what tells a whole one.
+    """Adds the log window and a manifest to `SFTTrainer`'s checkpoints.
 
-    What lies between two logs is in no checkpoint of transformers and TRL: the running loss, TRL's metrics and its
-    count of tokens would begin anew in the middle of a window. A run whose last step is done is not trained further.
+    The log window is what has been accumulated since the last log: the running loss, TRL's metrics and its count of
+    tokens. transformers and TRL do not save it, and would start it anew. A run whose last step is done is not trained
+    further.
     """
 
     step_metrics: StepMetrics
@@ -30,10 +31,10 @@ class ResumableTrainer(SFTTrainer):
             super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Write each process's random and other state, the last of a checkpoint's files, and then the manifest."""
+        """Write each process's random state and log window, the last files of a checkpoint; then the manifest."""
         super()._save_rng_state(output_dir)
         torch.save(self._log_window(), self._log_window_path(output_dir))
-        self.accelerator.wait_for_everyone()  # the main process goes on to what makes the checkpoint whole
+        self.accelerator.wait_for_everyone()  # before the main process makes the checkpoint whole
         if self.args.should_save:
             write_manifest(Path(output_dir))
 
@@ -44,7 +45,7 @@ class ResumableTrainer(SFTTrainer):
             self._restore_log_window(torch.load(path, map_location="cpu", weights_only=True))
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Train an epoch, if there is a step left: transformers takes one more when it resumes after the last."""
+        """Train an epoch, if a step is left: transformers takes one more when it resumes after the last."""
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
 

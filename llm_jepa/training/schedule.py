@@ -1,4 +1,4 @@
-"""How many optimizer steps a recipe takes, and how many rows a step."""
+"""How many optimizer steps a recipe takes, and how many rows a step has."""
 
 import math
 
@@ -6,7 +6,7 @@ from llm_jepa.recipe import Recipe
 
 
 def planned_steps(num_rows: int, recipe: Recipe, num_processes: int = 1) -> int:
-    """Optimizer steps that a recipe takes on so many rows."""
+    """The number of optimizer steps of a recipe on `num_rows` rows."""
     args = recipe.training
     if args.max_steps > 0:
         return args.max_steps
@@ -14,7 +14,7 @@ def planned_steps(num_rows: int, recipe: Recipe, num_processes: int = 1) -> int:
 
 
 def rows_per_step(num_rows: int, recipe: Recipe, num_processes: int = 1) -> float:
-    """Mean rows of a step: fewer than batch x accumulation x processes where an epoch ends before a step is full."""
+    """Mean rows of a step: fewer than batch x accumulation x processes if an epoch ends within a step."""
     args = recipe.training
     batch = args.per_device_train_batch_size * num_processes
     if args.dataloader_drop_last:

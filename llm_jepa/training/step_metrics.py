@@ -1,4 +1,4 @@
-"""What the trainer logs of the JEPA objective: parts of the loss summed per step, and the pairs' diagnostics."""
+"""What the trainer logs of the JEPA objective: the parts of the loss, and diagnostics of the pairs."""
 
 from collections import Counter, defaultdict
 from typing import Any
@@ -12,11 +12,11 @@ from llm_jepa.objectives.diagnostics import PairBuffer, collapse_warning
 
 
 class StepMetrics:
-    """Collects during steps and evaluations, and summarises when it is time to log.
+    """Collects values during steps and evaluations, and summarises them for a log.
 
-    Values stay on the device as tensors until then. In training a value is a micro-batch's share of its step, so the
-    mean over steps is their sum divided by the steps since the last log that had such a value: those that dropped the
-    JEPA term have none of its parts. In evaluation it is a batch's mean over rows.
+    Values stay on the device as tensors until then. In training a value is a micro-batch's share of its step. The
+    mean over steps is the sum of the values divided by the steps that had one since the last log; steps that dropped
+    the JEPA term have no `jepa_loss`. In evaluation a value is a batch's mean over rows.
     """
 
     def __init__(self):
@@ -25,23 +25,23 @@ class StepMetrics:
             "eval": defaultdict(list),
         }
         self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
-        self._counts = {"train": Counter[str](), "eval": Counter[str]()}  # steps, or rows, that a name has values of
+        self._counts = {"train": Counter[str](), "eval": Counter[str]()}  # name -> steps or rows with a value
         self._names_of_step: set[str] = set()
         self._modes_with_new_pairs: set[str] = set()
         self._has_warned = False
 
     def begin_step(self) -> None:
-        """The training values that follow are of a new step. A step without any, as a stream ends, does not count."""
+        """Begin a step; a step without values, at the end of a stream, does not count."""
         self._names_of_step.clear()
 
     def begin_evaluation(self) -> None:
-        """The evaluation values that follow are of a new evaluation: forget those of one that was never logged."""
+        """Begin an evaluation, and drop the values of one that was never logged."""
         self._values["eval"].clear()
         self._counts["eval"].clear()
         self._pairs["eval"].clear()
 
     def add(self, mode: str, values: dict[str, Tensor], num_rows: int) -> None:
-        """Add the values of one micro-batch of so many rows."""
+        """Add the values of one micro-batch of `num_rows` rows."""
         counts, is_eval = self._counts[mode], mode == "eval"
         for name, value in values.items():
             self._values[mode][name].append(value.detach() * (num_rows if is_eval else 1))
@@ -54,7 +54,7 @@ class StepMetrics:
         self._modes_with_new_pairs.add(mode)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs of this process: what training has given since the last log, and the pairs."""
+        """What a checkpoint saves of this process: the training values since the last log, and the pairs."""
         return {
             "values": {name: torch.stack(seen) for name, seen in self._values["train"].items()},
             "counts": dict(self._counts["train"]),
@@ -64,7 +64,7 @@ class StepMetrics:
         }
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from a `state`; each value is kept by itself, so that sums are rounded as if nothing had happened."""
+        """Restore a `state`. Each value is kept by itself, so that sums round as in a run that was not interrupted."""
         for name, seen in state["values"].items():
             self._values["train"][name] = list(seen.to(device))
         self._counts["train"] = Counter(state["counts"])
@@ -79,12 +79,12 @@ class StepMetrics:
     ) -> tuple[dict[str, float], str | None]:
         """Metrics since the last summary and, on the main process, a warning the first time pairs collapse.
 
-        Every process must call this, with values or without: it is a collective operation, and all get the same
-        metrics. In training, where a value is scaled by the number of processes, they are means over steps and
-        processes; in evaluation, means over the rows of all processes. The diagnostics are of the pairs of the main
-        process. The names of an evaluation begin with `prefix`.
+        This is a collective operation: every process must call it, with or without values, and all get the same
+        metrics. In training, where a value is scaled by the number of processes, a metric is the mean over steps and
+        processes; in evaluation, over the rows of all processes. The diagnostics describe the pairs of the main
+        process. The names of an evaluation's metrics begin with `prefix`.
         """
-        sums, counts, diagnostics = zip(*gather_object([self._taken(mode)]), strict=True)
+        sums, counts, diagnostics = zip(*gather_object([self._take(mode)]), strict=True)
         names = dict.fromkeys(name for process_sums in sums for name in process_sums)
         if not names:
             return {}, None
@@ -98,13 +98,13 @@ class StepMetrics:
             return {f"{prefix}_{name}": value for name, value in metrics.items()}, None
         return metrics, self._warning(metrics) if accelerator.is_main_process else None
 
-    def _taken(self, mode: str) -> tuple[dict[str, float], Counter[str], dict[str, float]]:
-        """This process's sums, the steps or rows that they are of, and diagnostics; only training's pairs are kept."""
+    def _take(self, mode: str) -> tuple[dict[str, float], Counter[str], dict[str, float]]:
+        """Take this process's sums, counts and diagnostics, and clear them; the pairs of training are kept."""
         values = self._values[mode]
         totals = torch.stack([torch.stack(seen).sum() for seen in values.values()]).tolist() if values else []
         sums = dict(zip(values, totals, strict=True))
         counts = self._counts[mode].copy()
-        # Steps that dropped the JEPA term leave the pairs of older ones in the buffer, which were logged then.
+        # If all steps dropped the JEPA term, the buffer holds older pairs, which have been logged.
         diagnostics = self._pairs[mode].summary() if mode in self._modes_with_new_pairs else {}
         self._modes_with_new_pairs.discard(mode)
         if mode == "train":

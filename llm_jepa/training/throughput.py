@@ -1,4 +1,4 @@
-"""What training reaches on its device: tokens and FLOPs per second, the share of a GPU's peak, the peak of memory."""
+"""Throughput of training: tokens and FLOPs per second, utilisation of the GPU's peak FLOPs, peak memory."""
 
 import resource
 import sys
@@ -19,14 +19,14 @@ from llm_jepa.layouts import LaidOut
 
 
 class Throughput(TrainerCallback):
-    """Counts the tokens of training steps and their time, from the loading of a step's data to its end.
+    """Measures the tokens and the time of training steps, from the loading of a step's data to its end.
 
-    Evaluations and checkpoints between steps are left out. No device is waited for before it is time to log.
+    Evaluations and checkpoints between steps are left out. The device is waited for only at a log.
 
     Args:
-        size: Of the model, for its FLOPs: those that a step cannot do without (`llm_jepa.compute.flops`).
-        peak_flops_per_second: Of one device, None if it is not known.
-        clock: Gives seconds.
+        size: Sizes of the model, from which the FLOPs of a step are counted (`llm_jepa.compute.flops`).
+        peak_flops_per_second: Of one device; None if unknown.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Throughput(TrainerCallback):
         self._flops: list[Tensor] = []
 
     def begin_step(self) -> None:
-        """The loading of a step's data begins."""
+        """Begin a step, before its data are loaded."""
         self._begin_seconds = self.clock()
 
     def add(self, batch: dict[str, Any], drops_jepa: bool) -> None:
@@ -51,17 +51,17 @@ class Throughput(TrainerCallback):
         self._flops.append(torch.as_tensor(step_flops(counts, self.size)))
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """The optimizer's step is done."""
+        """End a step, after the optimizer's."""
         if self._begin_seconds is not None:
             self._seconds += self.clock() - self._begin_seconds
             self._begin_seconds = None
 
     def summary(self, accelerator: Accelerator) -> dict[str, float]:
-        """Metrics of the steps since the last summary, empty without any; every process must call this.
+        """Metrics of the steps since the last summary; empty if there were none. Every process must call this.
 
-        `tokens_per_second` counts the conversations' tokens on all devices; `tflops_per_second` and
-        `flop_utilisation`, its share of the peak where that is known, are of one device on average;
-        `peak_memory_gib` is the largest of a device, and on a CPU of a process.
+        `tokens_per_second` counts the tokens of conversations on all devices. `tflops_per_second` and
+        `flop_utilisation`, its share of the peak if that is known, are means per device. `peak_memory_gib` is the
+        largest of any device, or on CPUs of any process.
         """
         own = float(sum(self._tokens)), float(sum(self._flops)), peak_memory_bytes(accelerator.device)
         tokens, flops, peaks = zip(*gather_object([own]), strict=True)
@@ -79,7 +79,7 @@ class Throughput(TrainerCallback):
 
 
 def count_batch(batch: dict[str, Any], drops_jepa: bool) -> StepCounts:
-    """Tokens of a micro-batch as the forward gets them; those of the conversations are counted on its device."""
+    """Count the tokens of a micro-batch in the forward. Those of the conversations are counted on the device."""
     conversation_tokens = batch["attention_mask"].sum()
     laid_out: LaidOut | None = batch.get("laid_out_conversations" if drops_jepa else "laid_out")
     if laid_out is None:
@@ -90,8 +90,8 @@ def count_batch(batch: dict[str, Any], drops_jepa: bool) -> StepCounts:
     return StepCounts(conversation_tokens, stored.num_tokens, laid_out.detached_tokens, labels)
 
 
-def known_peak(device: torch.device, is_half: bool) -> float | None:
-    """Peak FLOPs per second of a device, if it is a GPU of the table."""
+def device_peak_flops_per_second(device: torch.device, is_half: bool) -> float | None:
+    """Peak FLOPs per second of a GPU in `llm_jepa.compute.devices`; None for other devices."""
     if device.type != "cuda":
         return None
     gpu = recognise_gpu(torch.cuda.get_device_name(device))
@@ -101,7 +101,7 @@ def known_peak(device: torch.device, is_half: bool) -> float | None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that tensors have taken of a GPU since training began; elsewhere, that the process has taken."""
+    """The most memory that tensors have taken on a GPU, or the process elsewhere, since training began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit_bytes = 1 if sys.platform == "darwin" else 1024

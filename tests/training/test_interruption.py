@@ -12,7 +12,7 @@ import yaml
 
 from llm_jepa.entry import INTERRUPTED_STATUS, MISTAKE_STATUS
 from llm_jepa.objectives.predictor import PREDICTOR_FILE
-from llm_jepa.training.checkpoints import MANIFEST_FILE, is_whole, last_whole, write_manifest
+from llm_jepa.training.checkpoints import MANIFEST_FILE, is_whole, last_whole_checkpoint, write_manifest
 from tests.forks import TIMEOUT_SECONDS, fork, fork_ranks, said_by_ranks
 from tests.struck import Strike, as_argument, train
 from tests.tiny import PAIRS, save_tiny_model
@@ -174,7 +174,7 @@ def test_the_last_checkpoint_is_the_one_of_most_steps(tmp_path):
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
     (tmp_path / "checkpoint-11" / "trainer_state.json").unlink()
     (tmp_path / "checkpoint-best").mkdir()
-    assert last_whole(tmp_path) == tmp_path / "checkpoint-10"
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
 
 
 # --- SIGTERM and Ctrl-C
@@ -186,7 +186,7 @@ def test_the_last_checkpoint_is_the_one_of_most_steps(tmp_path):
 def test_a_signal_saves_the_step_under_way_and_the_run_goes_on_from_it(step, by, place, undisturbed):
     number = {"term": signal.SIGTERM, "int": signal.SIGINT}[by]
     assert run(place, Strike(step - 1, by=by)) == 128 + number, said()
-    assert f"{number.name}: checkpoint-{step} is saved; the same command goes on from it." in said()
+    assert f"{number.name}: checkpoint-{step} is saved; the same command resumes from it." in said()
     assert max(steps_there()) == step
     assert not Path("out/model.safetensors").exists()
     assert run(place) == 0, said()
@@ -223,7 +223,7 @@ def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
     assert statuses == [MISTAKE_STATUS, -signal.SIGKILL], said_by_ranks()
     assert "error: checkpoint-4 could not be written to out" in Path("log-0").read_text()
     assert steps_there() == [2, 4]
-    assert last_whole(Path("out")) == Path("out/checkpoint-2")
+    assert last_whole_checkpoint(Path("out")) == Path("out/checkpoint-2")
 
     strike = as_argument(Strike(4, by="launcher", rank=1))
     launch = ("accelerate.commands.launch", "--config_file", str(TESTS / "cpu-2.yaml"), "-m", "tests.struck", strike)
@@ -238,7 +238,7 @@ def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
     assert launched.returncode != 0, launched.stdout
     assert "Resuming from out/checkpoint-2." in launched.stdout
     assert launched.stdout.count("SIGTERM: checkpoint-5 is saved") == 1, launched.stdout
-    assert last_whole(Path("out")) == Path("out/checkpoint-5")
+    assert last_whole_checkpoint(Path("out")) == Path("out/checkpoint-5")
 
     assert run_two(place, None) == [0, 0], said_by_ranks()
     assert_same_run(Path("out"), Path("whole"))
@@ -250,7 +250,7 @@ def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
 def assert_says_what_is_kept() -> None:
     error = said().strip().splitlines()[-1]
     assert error.startswith("error: checkpoint-4 could not be written to out: "), said()
-    assert "out/checkpoint-2 is kept, and the same command goes on from it" in error
+    assert "out/checkpoint-2 is kept; the same command resumes from it" in error
     assert "Traceback" not in said()
 
 
@@ -276,11 +276,11 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_rest_gives_its_room_back
     try:
         assert run(place) == MISTAKE_STATUS, said()
         assert_says_what_is_kept()
-        assert last_whole(Path("out")) == Path("out/checkpoint-2")
+        assert last_whole_checkpoint(Path("out")) == Path("out/checkpoint-2")
         subprocess.run(["mount", "-o", f"remount,size={4 * checkpoint}", "out"], check=True)
         assert run(place) == 0, said()
         assert "Resuming from out/checkpoint-2." in said()
-        assert "out/checkpoint-4 is not whole; it is removed." in said()
+        assert "out/checkpoint-4 is not whole and is removed." in said()
         assert_same_run(Path("out"), undisturbed)
     finally:
         subprocess.run(["umount", "out"], check=True)
