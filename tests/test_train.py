@@ -1,4 +1,4 @@
-"""A run goes where nothing is lost, stops and goes on exactly, and starts in every form that is promised."""
+"""A run overwrites nothing, resumes exactly, and starts in every documented way."""
 
 import errno
 import json
@@ -97,7 +97,7 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def test_a_run_leaves_a_plain_model_and_its_resolved_recipe(inputs):
-    """Overrides are in the recipe that is kept; the model loads with transformers alone; its weights have moved."""
+    """The saved recipe has the overrides; transformers alone loads the model; its weights have changed."""
     trainer = train(parse_recipe([str(write(inputs)), "--seed", "7", "--hub_token", "secret"]))
     out = Path("out")
     assert trainer.state.global_step == 2
@@ -120,7 +120,7 @@ def test_lora_leaves_a_plain_adapter(inputs):
 
 
 def test_the_card_beside_the_weights_names_no_path_of_the_machine(inputs):
-    """PEFT's and TRL's name the base's directory; somebody may upload this one by hand. Checkpoints have the same."""
+    """The cards of PEFT and TRL name the base's directory. Somebody may upload the card or a checkpoint by hand."""
     train(read(inputs, use_peft=True, save_strategy="steps", save_steps=1))
     cards = sorted(Path("out").rglob("README.md"))
     assert [str(card.parent) for card in cards] == ["out", "out/checkpoint-1", "out/checkpoint-2"]
@@ -138,7 +138,7 @@ def test_evaluation_takes_the_test_split(inputs):
 
 
 def test_from_scratch_starts_from_random_weights(inputs):
-    """With a learning rate of nothing the saved weights are the fresh ones: the seed's, not the model's."""
+    """With a learning rate of 0, the saved weights are the random ones of the seed, not the model's."""
     train(read(inputs, from_scratch=True, learning_rate=0, output_dir="one"))
     train(read(inputs, from_scratch=True, learning_rate=0, output_dir="same"))
     assert_same_weights(Path("one"), Path("same"))
@@ -222,7 +222,7 @@ def test_an_error_of_another_library_keeps_its_traceback():
 
 
 def test_what_only_the_user_can_change_of_the_machine_ends_in_one_line(tmp_path, capsys):
-    """Also where another library meets it; a file that is not there may be a mistake of the program."""
+    """Also if another library raises it. A missing file keeps its traceback: it may be a bug."""
     with pytest.raises(SystemExit) as ended, entry_point():
         tmp_path.joinpath("x" * 300).read_text()
     assert ended.value.code == MISTAKE_STATUS
@@ -241,7 +241,7 @@ def test_ctrl_c_ends_in_one_line(capsys):
 
 
 def test_a_librarys_own_log_is_not_written_twice():
-    """`huggingface_hub` writes by a handler of its own; what a program of the package logs goes to standard error."""
+    """`huggingface_hub` has its own log handler; the package logs to standard error."""
     code = (
         "import logging\nfrom huggingface_hub.utils import logging as hub_logging\n"
         "from llm_jepa.entry import entry_point\n"
@@ -256,7 +256,7 @@ def test_a_librarys_own_log_is_not_written_twice():
 
 
 def test_processes_that_do_not_work_together_are_refused(inputs, monkeypatch):
-    """Both of accelerate's silent failures: unrelated processes, and DeepSpeed that was asked for and is not there."""
+    """Both failures of which accelerate says nothing: processes in no group, and DeepSpeed asked for but not used."""
     accelerator = train(read(inputs)).accelerator
     with monkeypatch.context() as environment:
         environment.setenv("WORLD_SIZE", "2")
@@ -268,7 +268,7 @@ def test_processes_that_do_not_work_together_are_refused(inputs, monkeypatch):
 
 
 def test_the_launcher_settings_for_gpus_are_the_tested_ones():
-    """multi-gpu.yaml is the configuration that the two-process test runs, but for the device."""
+    """multi-gpu.yaml is the configuration of the two-process test, except for the device."""
     gpu = yaml.safe_load((REPOSITORY / "recipes" / "accelerate" / "multi-gpu.yaml").read_text())
     cpu = yaml.safe_load((REPOSITORY / "tests" / "cpu-2.yaml").read_text())
     assert gpu.pop("gpu_ids") == "all"
@@ -277,7 +277,7 @@ def test_the_launcher_settings_for_gpus_are_the_tested_ones():
 
 
 def test_a_checkpoint_of_other_processes_is_refused(inputs, monkeypatch):
-    """A checkpoint of two processes holds a random state of each."""
+    """A checkpoint holds the random state of each process."""
     path = write(inputs, save_strategy="steps", save_steps=2)
     train(parse_recipe([str(path)]))
     checkpoint = Path.cwd() / "out" / "checkpoint-2"
@@ -301,7 +301,7 @@ def test_more_processes_than_rows_are_refused():
 
 
 def test_a_deepspeed_configuration_in_conflict_with_the_recipe_is_refused(inputs):
-    """Before the model is loaded; what it leaves to the recipe, or says alike, is no conflict."""
+    """`auto` and an equal value are no conflict."""
     args = read(inputs, gradient_accumulation_steps=2).training
     for steps in ("auto", 2):
         args.deepspeed_plugin = DeepSpeedPlugin(zero_stage=2, gradient_accumulation_steps=steps)

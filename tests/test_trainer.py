@@ -1,4 +1,4 @@
-"""The trainer: equal to TRL where it must be, normalised over the step, and nothing of it left in what is shipped."""
+"""The trainer: equal to TRL without JEPA, normalised over the step, and saving a plain model."""
 
 import logging
 
@@ -298,7 +298,7 @@ def test_logs_hold_the_parts_and_the_diagnostics_beside_trls_own(tmp_path):
 
 
 class _Tracker(TrainerCallback):
-    """Keeps what a tracker of `report_to` is given."""
+    """Records what a tracker of `report_to` receives."""
 
     def __init__(self):
         self.seen = []
@@ -481,7 +481,7 @@ def test_padding_to_a_multiple_changes_no_loss(layout, tmp_path):
 
 
 class _InfiniteGradient(TrainerCallback):
-    """Makes a gradient infinite in the third step, its loss being finite."""
+    """Makes a gradient infinite in the third step, with a finite loss."""
 
     def on_substep_end(self, args, state, control, model=None, **kwargs):
         if state.global_step == 2:
@@ -498,7 +498,7 @@ def test_an_infinite_gradient_stops_the_run_before_the_weights_change(tmp_path):
 
 
 def test_4_bit_weights_still_train_after_an_evaluation(tmp_path):
-    """bitsandbytes repacks them where the CPU has AVX512-BF16; elsewhere this shows no more than that they train."""
+    """bitsandbytes repacks them on CPUs with AVX512-BF16; on others this shows only that they train."""
     pytest.importorskip("bitsandbytes")
     from transformers import BitsAndBytesConfig
 

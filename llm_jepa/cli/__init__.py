@@ -63,9 +63,11 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
 
 
 def _refuse_recipe(args: argparse.Namespace) -> None:
-    """Refuse a wrong recipe, or a wrong override of one, before the command's module imports torch."""
+    """Refuse a wrong recipe, override or data set before the command's module imports what takes seconds."""
     if not names_a_recipe(args):
         read_overrides(args.overrides)
+        if args.command == "inspect":
+            check_data_set(args.recipe)
         return
     required = REQUIRED_TO_LOOK if args.command == "inspect" else REQUIRED
     settings = check_recipe(Path(args.recipe), args.overrides, required)

@@ -1,4 +1,4 @@
-"""Where a data set is: in files of this machine, or on the Hub. Imports neither `datasets` nor torch."""
+"""Finds a data set in local files or on the Hub. Imports neither `datasets` nor torch."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ HUB_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class DataSource:
-    """The fields of TRL's `ScriptArguments` that loading reads, for where TRL is not imported."""
+    """The fields of TRL's `ScriptArguments` that loading reads, for code that does not import TRL."""
 
     dataset_name: str | None
     dataset_config: str | None = None
@@ -34,7 +34,7 @@ def local_files(path: Path) -> list[Path]:
     """The data files of a local data set; an empty list for a Hub id.
 
     Raises:
-        ValueError: A path without data files, or with nothing there.
+        ValueError: The path does not exist or has no data files.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
@@ -52,11 +52,11 @@ def local_files(path: Path) -> list[Path]:
 
 
 def check_data_set(name: str) -> None:
-    """Check that a data set is there.
+    """Check that a data set exists.
 
     Raises:
-        ValueError: A local data set has no data file or an empty one; or there is none of this name here or on the
-            Hub, or the Hub does not answer and the data set was never read from it.
+        ValueError: A local data set has no data file or an empty one, no data set of this name exists here or on the
+            Hub, or the Hub does not answer and the data set is not in the cache.
     """
     files = local_files(Path(name).expanduser())
     for file in files:
@@ -68,7 +68,7 @@ def check_data_set(name: str) -> None:
 
 @functools.cache
 def _check_on_hub(name: str) -> None:
-    """Ask the Hub once, where `datasets` asks a Hub that does not answer for 25 seconds."""
+    """Ask the Hub once; `datasets` would retry for 25 seconds if it does not answer."""
     from huggingface_hub import HfApi, constants
 
     from llm_jepa.files.hub_errors import hub_errors_explained
@@ -77,6 +77,6 @@ def _check_on_hub(name: str) -> None:
     hub_cache = Path(constants.HF_HUB_CACHE)
     cached = datasets_cache / name.replace("/", "___"), hub_cache / f"datasets--{name.replace('/', '--')}"
     if constants.HF_HUB_OFFLINE or any(path.exists() for path in cached):
-        return  # `datasets` decides, and without the network
+        return  # `datasets` reads its cache
     with hub_errors_explained(name, "read"):
         HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS)

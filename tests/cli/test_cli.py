@@ -73,13 +73,14 @@ def test_a_wrong_recipe_is_refused_without_a_library_that_takes_seconds(tmp_path
     overridden = [[command, "right.yaml", "--learnin_rate", "1"] for command in commands]
     absent = [[command, "absent.yaml"] for command in commands]
     wrong = [[command, name] for command in commands for name in WRONG_RECIPES]
-    of_a_run = ["eval", "a/run", "--learnin_rate", "1"]
-    printed = ran(*wrong, *overridden, *absent, of_a_run, directory=tmp_path)
-    assert printed.count("status 2") == len(commands) * (len(WRONG_RECIPES) + 2) + 1
+    others = ["eval", "a/run", "--learnin_rate", "1"], ["inspect", "absent.csv"]
+    printed = ran(*wrong, *overridden, *absent, *others, directory=tmp_path)
+    assert printed.count("status 2") == len(commands) * (len(WRONG_RECIPES) + 2) + len(others)
     assert "imported:\n" in printed
     for _, message in WRONG_RECIPES.values():
         assert printed.count(message) >= len(commands)
     assert printed.count("There is no recipe `absent.yaml`") == len(commands)
+    assert "There is no file or directory `absent.csv`" in printed
 
 
 def test_data_are_inspected_without_torch(tmp_path):

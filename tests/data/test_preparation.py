@@ -1,74 +1,14 @@
 """A data set of any form -> tokenised rows with labels and views, as the trainer prepares them."""
 
 import contextlib
-import copy
-import logging
 
 import pytest
 from datasets import Dataset, load_dataset
-from trl import SFTConfig, SFTTrainer
 
-from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.data.rows import PREPARATION_VERSION
+from tests.data.preparing import CHAT, LONG, PAIR_COLUMNS, PREPARED_COLUMNS, TOKENISED, learned, new_trainer
 from tests.templates import LITERAL, SHIPPED, with_template
-from tests.tiny import CHATML, PAIRS, tiny_llama, tiny_tokenizer
-
-PAIR_COLUMNS = {"source_column": "source", "target_column": "target"}
-IGNORED = -100
-CHAT = [
-    {"role": "user", "content": "letters"},
-    {"role": "assistant", "content": "[a-z]"},
-    {"role": "user", "content": "digits"},
-    {"role": "assistant", "content": "[0-9]"},
-]
-TOKENISED = {"input_ids": [5, 6, 7, 8], "labels": [-100, -100, 7, 8], "source_ids": [5, 6], "target_ids": [7, 8]}
-PREPARED_COLUMNS = {*TOKENISED, "source_start", "target_start", "row_index"}
-
-
-def config(**options) -> JEPAConfig:
-    return JEPAConfig("out", report_to="none", max_steps=1, use_cpu=True, bf16=False, **options)
-
-
-def new_trainer(rows: list[dict], **options) -> JEPATrainer:
-    return JEPATrainer(
-        tiny_llama(),
-        config(jepa_layout="rows", **options),
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(rows[:2]),
-        processing_class=copy.deepcopy(tiny_tokenizer()),
-    )
-
-
-@pytest.fixture(scope="module")
-def trainer() -> JEPATrainer:
-    """One trainer, whose preparation the tests call with other data and options, as `evaluate` does."""
-    return new_trainer(PAIRS, **PAIR_COLUMNS)
-
-
-@pytest.fixture(scope="module")
-def sft_trainer() -> SFTTrainer:
-    args = SFTConfig("out", report_to="none", use_cpu=True, bf16=False)
-    rows = Dataset.from_list([{"prompt": "a", "completion": "b"}])
-    return SFTTrainer(tiny_llama(), args, train_dataset=rows, processing_class=copy.deepcopy(tiny_tokenizer()))
-
-
-@pytest.fixture
-def prepare(trainer):
-    """prepare(rows or data set, tokenizer=..., option=value, ...) -> the prepared data set."""
-
-    def run(rows, tokenizer=None, **options):
-        dataset = Dataset.from_list(rows) if isinstance(rows, list) else rows
-        if "source" in dataset.column_names:
-            options = PAIR_COLUMNS | options
-        tokenizer = tokenizer or trainer.processing_class
-        return trainer._prepare_dataset(dataset, tokenizer, config(**options), False, None, "train")
-
-    return run
-
-
-def learned(row: dict) -> str:
-    return tiny_tokenizer().decode([label for label in row["labels"] if label != IGNORED])
-
+from tests.tiny import CHATML, PAIRS, tiny_tokenizer
 
 # --- labels
 
@@ -181,7 +121,6 @@ def test_a_row_keeps_its_number_when_trl_shuffles(options, streaming, prepare):
     assert [row["target_ids"] for row in shuffled] == [expected[index] for index in order]
 
 
-LONG = [{"source": "a" * n, "target": "b" * m} for n, m in [(3, 3), (90, 3), (4, 4), (3, 90), (5, 5)]]
 FORMS = {"pairs": (PAIRS, {}), "tokenised": ([TOKENISED] * 4, {}), "text": ([{"text": "a"}] * 4, {"jepa_weight": 0.0})}
 
 
@@ -259,56 +198,6 @@ def test_a_text_must_be_a_column_of_strings(row, field, message, options, prepar
         prepare([row], dataset_text_field=field, **options)
 
 
-# --- rows that are too long
-
-
-@pytest.mark.parametrize("options", [{}, {"jepa_weight": 0.0}, {"jepa_source_view": "prefix"}])
-def test_long_rows_are_dropped_and_counted_the_same_in_every_arm(options, prepare, caplog):
-    with caplog.at_level(logging.WARNING, "llm_jepa"):
-        kept = prepare(LONG, max_length=80, **options)
-    assert kept["row_index"][:] == [0, 2, 4]
-    assert "Dropped 2 of 5 rows of the train data: longer than max_length 80." in caplog.text
-    assert [learned(row) for row in kept] == [f"{'b' * n}<|im_end|>\n" for n in (3, 4, 5)]
-
-
-def test_nothing_is_dropped_or_said_when_all_rows_fit(prepare, caplog):
-    with caplog.at_level(logging.WARNING, "llm_jepa"):
-        assert len(prepare(LONG, max_length=512)) == len(prepare(LONG, max_length=None)) == 5
-    assert "Dropped" not in caplog.text
-
-
-@pytest.mark.parametrize("extra", [0, -1])
-def test_a_row_may_be_as_long_as_max_length_and_no_longer(extra, prepare):
-    tokens = len(prepare(PAIRS[:1])[0]["input_ids"])
-    if extra == 0:
-        assert len(prepare(PAIRS[:1], max_length=tokens)) == 1
-        return
-    with pytest.raises(ValueError, match=f"All 1 rows of the train data are longer than `max_length: {tokens - 1}`"):
-        prepare(PAIRS[:1], max_length=tokens - 1)
-
-
-def test_a_view_is_counted_with_its_predictor_tokens(prepare):
-    rows = [TOKENISED | {"source_ids": [5] * 6}]
-    assert len(prepare(rows, max_length=8, num_predictor_tokens=2)) == 1
-    with pytest.raises(ValueError, match="All 1 rows"):
-        prepare(rows, max_length=8, num_predictor_tokens=3)
-
-
-def test_long_rows_error_names_the_row_and_its_tokens(prepare):
-    tokens = len(prepare(LONG)[1]["input_ids"])
-    with pytest.raises(ValueError, match=f"Row 1 of the train data has {tokens} tokens; `max_length` is 80. Raise it"):
-        prepare(LONG, max_length=80, long_rows="error")
-
-
-def test_a_stream_drops_long_rows_too_and_tells_of_the_first(prepare, caplog):
-    tokens = len(prepare(LONG)[1]["input_ids"])
-    stream = prepare(Dataset.from_list(LONG).to_iterable_dataset(), max_length=80)
-    for _ in range(2):
-        assert [row["row_index"] for row in stream] == [0, 2, 4]
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "llm_jepa.data.preparation"]
-    assert said.startswith(f"Dropped row 1 of the train data: it has {tokens} tokens, max_length is 80. Further rows")
-
-
 # --- text, which only the LM-only arm takes
 
 
@@ -332,75 +221,6 @@ def test_text_obeys_max_length_and_takes_no_system_prompt(prepare):
     for options in ({"system_prompt": "Be brief."}, {"chat_template_kwargs": {"date_string": "today"}}):
         with pytest.raises(ValueError, match=f"`{next(iter(options))}` has no effect on plain text"):
             prepare(text, jepa_weight=0.0, **options)
-
-
-# --- pre-tokenised rows
-
-
-def test_pre_tokenised_rows_stay_as_they_are(prepare):
-    (row,) = prepare([TOKENISED])
-    assert row == TOKENISED | {"source_start": 0, "target_start": 0, "row_index": 0}
-    (row,) = prepare([TOKENISED | {"target_start": 1}])
-    assert (row["source_start"], row["target_start"]) == (0, 1)
-
-
-@pytest.mark.parametrize("missing", ["labels", "source_ids", "target_ids"])
-def test_a_missing_column_of_pre_tokenised_rows_is_named(missing, prepare):
-    rows = [{name: ids for name, ids in TOKENISED.items() if name != missing}]
-    with pytest.raises(ValueError, match=rf"\['{missing}'\] are missing among"):
-        prepare(rows)
-
-
-@pytest.mark.parametrize("source_view", ["alone", "prefix"])
-def test_the_lm_only_arm_needs_no_views_of_pre_tokenised_rows(source_view, prepare):
-    rows = [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}]
-    (row,) = prepare(rows, jepa_weight=0.0, jepa_source_view=source_view)
-    assert (row["input_ids"], row["labels"], row["row_index"]) == ([5, 6, 7], [-100, 6, 7], 0)
-    with pytest.raises(
-        ValueError, match=r"\['labels'\] are missing among|\['labels', 'source_ids', 'target_ids'\] are missing"
-    ):
-        prepare([{"input_ids": [5, 6, 7]}], jepa_weight=0.0)
-
-
-BAD_TOKENS = [
-    ({"source_ids": []}, {}, "`source_ids` is empty"),
-    ({"target_ids": []}, {}, "`target_ids` is empty"),
-    ({"target_ids": None}, {}, "`target_ids` is empty"),
-    ({"source_start": 2}, {}, "`source_start` is 2; allowed are 0 to 1"),
-    ({"target_start": -1}, {}, "`target_start` is -1; allowed are 0 to 1"),
-    ({"source_ids": [6, 5]}, {"jepa_source_view": "prefix"}, "`source_ids` must be the first tokens of `input_ids`"),
-    ({"source_ids": [5, 6, 7, 8, 9]}, {"jepa_source_view": "prefix"}, "must be the first tokens of `input_ids`"),
-    ({"labels": [7, 8]}, {}, "there are 4 `input_ids` and 2 `labels`; both must have one length"),
-    ({"labels": [5, -100, -100, -100]}, {}, "the row has nothing to learn"),
-    ({"input_ids": [], "labels": []}, {}, "the row has nothing to learn"),
-]
-
-
-@pytest.mark.parametrize(("change", "options", "message"), BAD_TOKENS, ids=lambda value: str(value)[:50])
-def test_a_bad_pre_tokenised_row_is_named(change, options, message, prepare):
-    columns = {"source_start": 0, "target_start": 0}
-    with pytest.raises(ValueError, match=f"Row 1: .*{message}"):
-        prepare([TOKENISED | columns, TOKENISED | columns | change], **options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [PAIR_COLUMNS, {"system_prompt": "Be brief."}, {"chat_template_kwargs": {"enable_thinking": False}}],
-    ids=["columns", "system prompt", "template"],
-)
-def test_settings_of_text_have_no_effect_on_tokens(options, prepare):
-    with pytest.raises(ValueError, match="have no effect on pre-tokenised rows"):
-        prepare([TOKENISED], **options)
-
-
-def test_what_the_chat_template_is_given_is_in_the_conversation(prepare):
-    """Qwen3's empty thought: part of the prompt with `enable_thinking: false`, else learnt with the answer."""
-    tokenizer = with_template(SHIPPED["qwen3"])
-    thinking = prepare(PAIRS, tokenizer)[0]
-    plain = prepare(PAIRS, tokenizer, chat_template_kwargs={"enable_thinking": False})[0]
-    assert thinking["input_ids"] == plain["input_ids"]
-    assert learned(thinking) == "<think>\n\n</think>\n\n" + learned(plain)
-    assert learned(plain) == PAIRS[0]["target"] + "<|im_end|>\n"
 
 
 # --- templates that refuse

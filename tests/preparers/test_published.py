@@ -1,12 +1,6 @@
 """data/*.py: every set, from inputs in their published form, to splits that the trainer and the scorers take."""
 
-import functools
-import itertools
-import json
 import re
-import subprocess
-import sys
-from collections import deque
 from pathlib import Path
 
 import datasets
@@ -18,24 +12,19 @@ from llm_jepa.data.loading import load_split
 from llm_jepa.evaluation.run import load_rows
 from llm_jepa.inspection.recipe_rows import inspect_recipe
 from llm_jepa.preparers.program import run
-from llm_jepa.preparers.records import Record
 from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.sql_execution import same_result
 from llm_jepa.scoring.tasks import score_row
-from tests.preparers.scripts import load_script, traced_peak_bytes
+from tests.preparers.prepared_sets import DATA, SCRIPTS, SPLITS, prepare, read
 from tests.preparers.upstream_files import (
-    SAMPLES,
     SENTENCES,
     WRITERS,
     sample,
     sample_lines,
     write_jsonl,
-    write_parquet,
 )
 from tests.tiny import save_tiny_model, tiny_tokenizer
 
-DATA = Path(__file__).parents[2] / "data"
-SCRIPTS = {name: load_script(DATA / f"{name}.py") for name in WRITERS}
 TASK_SETTINGS = {
     "nl_rx_synth": {"task": "regex"},
     "nl_rx_turk": {"task": "regex"},
@@ -46,7 +35,6 @@ TASK_SETTINGS = {
     "rotten_tomatoes": {"task": "choice", "choices_column": "choices"},
     "yelp": {"task": "choice", "choices_column": "choices"},
 }
-SPLITS = ("train", "validation", "test")
 
 
 @pytest.fixture(scope="module")
@@ -61,27 +49,6 @@ def model(tmp_path_factory):
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """Name of a set -> where it was prepared, once, and what was said."""
-    return functools.cache(lambda name: prepare(name, tmp_path_factory.mktemp(name)))
-
-
-def prepare(name: str, directory: Path, *options: str) -> tuple[Path, str]:
-    """Write the inputs of a set and run its preparer on them: where it wrote, and what it said."""
-    inputs, output = directory / "in", directory / "out"
-    inputs.mkdir(exist_ok=True)
-    own = WRITERS[name](inputs)
-    if not own:
-        own = ["--input_dir", str(inputs), "--unchecked"]
-    return output, "\n".join(run(SCRIPTS[name].DATA_SET, ["--output_dir", str(output), *own, *options]))
-
-
-def read(output: Path, split: str) -> list[dict]:
-    path = output / f"{split}.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -194,108 +161,6 @@ def test_yelp_says_the_stars_in_words(prepared):
     assert words == ["very bad", "bad", "mediocre", "good", "very good", "very bad", "bad", "mediocre"]
 
 
-def test_paraphrases_are_a_chain_and_their_groups_stay_together(prepared):
-    output, _ = prepared("paraphrase")
-    rows = [(split, row) for split in SPLITS for row in read(output, split)]
-    tapaco = [(row["source"], row["target"]) for _, row in rows if row["group"] == "1"]
-    assert tapaco == [
-        ("I ate the cheese.", "I eat cheese."),
-        ("I eat cheese.", "I'm eating a yogurt."),
-        ("I'm eating a yogurt.", "I'm eating cheese."),
-        ("I'm eating cheese.", "I'm having some cheese."),
-    ]
-    tatoeba = sample_lines("tatoeba")
-    follow = {(one[1], other[1]) for one, other in itertools.pairwise(tatoeba) if one[0] == other[0]}
-    assert {(row["source"], row["target"]) for _, row in rows if row["group"] != "1"} == follow
-    groups = [{row["group"] for where, row in rows if where == split} for split in SPLITS]
-    assert sum(map(len, groups)) == len(set.union(*groups))
-
-
-GROUPS = 'id,text\n1,a one\n1,a two\n,alone\n,"unrelated"\n  ,either\n2,b one\n1,a three\n2,b two\n'
-
-
-def prepare_groups(path: Path, *options: str) -> str:
-    arguments = ["--file", str(path), "--group_column", "id", "--text_column", "text", "--test_share", "0"]
-    arguments += ["--validation_share", "0", "--output_dir", str(path.parent / "out")]
-    return "\n".join(run(SCRIPTS["paraphrase"].DATA_SET, [*arguments, *options]))
-
-
-def test_the_card_claims_nothing_of_tapaco_for_groups_of_ones_own(tmp_path, prepared):
-    (tmp_path / "groups.csv").write_text(GROUPS)
-    prepare_groups(tmp_path / "groups.csv", "--skip_incomplete")
-    cards = [(output / "README.md").read_text() for output in (prepared("paraphrase")[0], tmp_path / "out")]
-    published, own = (yaml.safe_load(card.split("---\n")[1]) for card in cards)
-    assert (published["license"], published["language"]) == ("cc-by-2.0", ["en"])
-    assert own["license"] == "unknown"
-    assert "language" not in own
-    assert ["TaPaCo" in card for card in cards] == [True, False]
-    assert "Source: your own files, named below.\n\nLicence: the licence of your files; correct this line" in cards[1]
-
-
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_texts_without_a_group_are_no_group(suffix, tmp_path, capsys):
-    path = tmp_path / f"groups.{suffix}"
-    if suffix == "csv":
-        path.write_text(GROUPS)
-    else:
-        groups = [1, 1, None, float("nan"), [], "2", 1, 2]
-        texts = [line.split(",")[1] for line in GROUPS.splitlines()[1:]]
-        write_jsonl(path, [{"id": group, "text": text} for group, text in zip(groups, texts, strict=True)])
-    with pytest.raises(SystemExit):
-        prepare_groups(path)
-    assert f"`{path}`, line {4 if suffix == 'csv' else 3}: incomplete: the column 'id'" in capsys.readouterr().err
-    said = prepare_groups(path, "--skip_incomplete")
-    assert "3 incomplete" in said
-    pairs = [(row["source"], row["target"]) for row in read(tmp_path / "out", "train")]
-    assert pairs == [("a one", "a two"), ("a two", "a three"), ("b one", "b two")]
-
-
-@pytest.mark.parametrize("skips", [[], ["--skip_incomplete"]])
-def test_a_column_that_the_first_row_lacks_is_a_wrong_option_or_a_wrong_file(skips, tmp_path, capsys):
-    own = tmp_path / "groups.jsonl"
-    write_jsonl(own, [{"id": 1, "txt": "one"}, {"id": 1, "txt": "two"}])
-    with pytest.raises(SystemExit):
-        prepare_groups(own, *skips)
-    missing = "there is no column 'text' among ['id', 'txt']."
-    hint = "Name the columns of the file by `--group_column` and `--text_column`."
-    assert capsys.readouterr().err == f"error: `{own}`, line 1: {missing} {hint}\n"
-    published = tmp_path / "train-00000-of-00001.parquet"
-    write_parquet(published, [{"id": 1, "txt": "one"}])
-    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked", *skips]
-    with pytest.raises(SystemExit):
-        run(SCRIPTS["paraphrase"].DATA_SET, arguments)
-    missing = "there is no column 'paraphrase_set_id' among ['id', 'txt']."
-    form = "The file does not have its published form."
-    assert capsys.readouterr().err == f"error: `{published}`, row 1: {missing} {form}\n"
-
-
-def test_the_help_names_the_columns_that_are_taken_for_group_and_text(capsys):
-    with pytest.raises(SystemExit):
-        run(SCRIPTS["paraphrase"].DATA_SET, ["--help"])
-    said = " ".join(capsys.readouterr().out.split())
-    assert "the column that names the group (default paraphrase_set_id, TaPaCo's)" in said
-    assert "the column that holds the text (default paraphrase, TaPaCo's)" in said
-
-
-def test_options_for_published_files_are_refused_with_files_of_ones_own(tmp_path, capsys):
-    (tmp_path / "groups.csv").write_text(GROUPS)
-    with pytest.raises(SystemExit):
-        prepare_groups(tmp_path / "groups.csv", "--input_dir", str(tmp_path / "nowhere"), "--unchecked")
-    assert "`--input_dir` and `--unchecked` would have no effect on your own files" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_of_a_group_nothing_stays_in_pythons_memory():
-    """10,000 groups of two texts; in a dict their latest texts would take 2.5 MB."""
-
-    class Groups:
-        def records(self):
-            for number in range(20_000):
-                yield Record({"id": number % 10_000, "text": f"{number}".ljust(100, "x")}, "")
-
-    assert traced_peak_bytes(lambda: deque(SCRIPTS["paraphrase"].pairs(Groups(), "id", "text"), maxlen=0)) < 2**20
-
-
 def test_spiders_queries_run_on_the_databases_that_came_with_them(prepared):
     """Each real query, on a database of the real schema: 20 and 40 are above 10, and no country is France."""
     output, _ = prepared("spider")
@@ -361,111 +226,6 @@ def test_a_translation_in_one_file_keeps_its_quotation_marks(tmp_path):
     run(SCRIPTS["translation"].DATA_SET, ["--output_dir", str(tmp_path / "out"), *arguments])
     expected = [{"source": '"one', "target": "un"}, {"source": '"two"', "target": "deux"}]
     assert read(tmp_path / "out", "train") == expected
-
-
-def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        prepare("translation", tmp_path, "--test_share", "0.7", "--validation_share", "0.3")
-    assert "each must be 0 or more, and their sum below 1" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b'{"question": "Why?"}\n', "line 31: incomplete: there is no column 'answer' among ['question']."),
-        (b'{"question": " ", "answer": "#### 1"}\n', "line 31: incomplete: the column 'question' is empty."),
-        (b'{"question": "Caf\xe9?", "answer": "#### 1"}\n', "line 31: byte 17012 of the file is not UTF-8"),
-        (b'{"question": "Wh', "line 31: not JSON: Unterminated string"),
-    ],
-)
-def test_a_bad_line_ends_the_run_and_nothing_is_written(tmp_path, capsys, line, message):
-    real = (SAMPLES / "gsm8k.jsonl").read_bytes()
-    for split in ("train", "test"):
-        (tmp_path / f"{split}.jsonl").write_bytes(real + (line if split == "train" else b""))
-    before = sorted(tmp_path.iterdir())
-    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked"]
-    with pytest.raises(SystemExit) as stopped:
-        run(SCRIPTS["gsm8k"].DATA_SET, arguments)
-    assert stopped.value.code == 2
-    assert f"error: `{tmp_path / 'train.jsonl'}`, {message}" in capsys.readouterr().err
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_incomplete_rows_are_skipped_on_demand_and_named(tmp_path):
-    rows = sample("gsm8k")
-    write_jsonl(tmp_path / "train.jsonl", [*rows[:20], {"question": "Why?"}, *rows[20:24]])
-    write_jsonl(tmp_path / "test.jsonl", rows[24:])
-    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked"]
-    said = "\n".join(run(SCRIPTS["gsm8k"].DATA_SET, [*arguments, "--skip_incomplete"]))
-    assert f"1 incomplete (`{tmp_path / 'train.jsonl'}`, line 21)" in said
-    assert len(read(tmp_path / "out", "train") + read(tmp_path / "out", "validation")) == 24
-    assert "--unchecked --skip_incomplete" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-
-
-def test_a_finished_set_is_prepared_again_in_its_place(tmp_path):
-    """Of all preparers this one writes the most."""
-    output, said = prepare("spider", tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
-    arguments = ["--output_dir", str(output), "--input_dir", str(tmp_path / "in"), "--unchecked"]
-    assert "\n".join(run(SCRIPTS["spider"].DATA_SET, arguments)) == said
-    assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
-
-
-def test_a_directory_with_other_files_is_refused_before_the_inputs_are_looked_for(tmp_path, capsys):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(SystemExit):
-        run(SCRIPTS["gsm8k"].DATA_SET, ["--input_dir", "nowhere", "--output_dir", str(tmp_path)])
-    assert f"output_dir {tmp_path} holds files that this run does not write: notes.txt." in capsys.readouterr().err
-
-
-def test_the_numbers_of_what_came_and_what_was_left_out_add_up(tmp_path):
-    """29 rows: 24 to learn from, one that came twice, one that is tested, and three incomplete."""
-    rows = sample("gsm8k")
-    write_jsonl(tmp_path / "train.jsonl", [*rows[:24], rows[0], rows[24], *[{"question": "Why?"}] * 3])
-    write_jsonl(tmp_path / "test.jsonl", rows[24:])
-    arguments = ["--input_dir", str(tmp_path), "--output_dir", str(tmp_path / "out"), "--unchecked"]
-    train, *_ = [
-        line for line in run(SCRIPTS["gsm8k"].DATA_SET, [*arguments, "--skip_incomplete"]) if "train:" in line
-    ]
-    validated = len(read(tmp_path / "out", "validation"))
-    assert train.startswith(
-        f"train: {24 - validated} of {29 - validated} rows, 1 left out that overlap with test, 1 rep"
-    )
-    assert "3 incomplete" in train
-    assert "3 of these left out before the split; sha256" in train
-    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert f"| train | {29 - validated} | {24 - validated} | 1 | 1 with test | 3 | 0 |" in card
-    assert "3 rows were left out before the split; they are counted with `train`." in card
-
-
-def test_other_files_than_the_published_ones_are_refused(tmp_path, capsys):
-    arguments = ["--input_dir", str(SAMPLES), "--output_dir", str(tmp_path / "out")]
-    with pytest.raises(SystemExit):
-        run(SCRIPTS["nl_rx_synth"].DATA_SET, arguments)
-    error = capsys.readouterr().err
-    assert "synth_train.jsonl` is not the published file: its checksum is sha256:" in error
-    assert ", not sha256:ca959f10" in error
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["gsm8k", "yelp", "spider"])
-def test_without_a_network_the_files_their_places_and_the_option_are_named(name, tmp_path):
-    environment = {"https_proxy": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    environment |= {"LLM_JEPA_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(DATA.parent)}
-    done = subprocess.run(
-        [sys.executable, str(DATA / f"{name}.py"), "--output_dir", str(tmp_path / "out")],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "Without a network: put `" in done.stderr
-    assert "into a directory, and give it as `--input_dir`" in done.stderr
-    for file in SCRIPTS[name].DATA_SET.files.values():
-        assert f"`{file.name}` from https://" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cache", "hub")) == []
 
 
 def test_every_task_of_lm_eval_reads_what_a_script_writes():

@@ -1,4 +1,4 @@
-"""Two real processes: the step is the one of a single process on the same global batch."""
+"""Two real processes take the same step as one process on the same global batch."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_two_processes_take_the_steps_of_one(lora, tmp_path):
     ids=["dropout", "tube"],
 )
 def test_two_processes_drop_and_draw_as_one_does(options, tmp_path):
-    """Of four steps two drop the term, in both processes; a row's tokens do not depend on the process it is in."""
+    """Two of four steps drop the term, in both processes; a row's draws do not depend on its process."""
     seed = next(seed for seed in range(100) if [is_dropped(seed, step, 0.5) for step in range(4)].count(True) == 2)
     options = options | {"seed": seed, "max_steps": 4}
     two = run(2, tmp_path / "two", per_device_train_batch_size=2, gradient_accumulation_steps=2, **options)

@@ -1,4 +1,4 @@
-"""A run that is killed, terminated or out of room goes on by the same command, and ends as if nothing had happened."""
+"""After a kill, a signal or a full disk, the same command resumes the run, which ends as if never interrupted."""
 
 import json
 import os
@@ -39,7 +39,7 @@ SETTINGS = {
     "disable_tqdm": True,
 }
 OF_THIS_SESSION = ("_runtime", "_per_second", "train_loss", "peak_memory_gib")
-"""Logged values that transformers means of the latest start alone."""
+"""Logged values that transformers measures since the latest start."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def logged(output_dir: Path) -> list[dict]:
 
 
 def assert_same_run(output_dir: Path, undisturbed: Path) -> None:
-    """All that was logged, the final weights, and the predictor vectors and the optimizer at the end."""
+    """All logs, the final weights, and the final predictor vectors and optimizer state."""
     assert logged(output_dir) == logged(undisturbed)
     assert any("jepa_cosine_unpaired" in entry for entry in logged(output_dir))
     for file in ("model.safetensors", f"checkpoint-10/{PREDICTOR_FILE}", "checkpoint-10/optimizer.pt"):
@@ -114,11 +114,11 @@ KILLS = [
     ("out/model.safetensors", 6),
     ("out/trainer_state.json", 10),
 ]
-"""In this order: the moment of a kill, and the step that the run that it hits has gone on from."""
+"""Moments of kills, in order, each with the step that the killed run had resumed from."""
 
 
 def test_a_run_killed_at_every_moment_ends_as_an_undisturbed_one(place, undisturbed):
-    """Within a step, in each file of a checkpoint, in the deletion of an old one, in the final model, in its mark."""
+    """During a step, each file of a checkpoint, the deletion of an old one, the final model, and the final state."""
     for moment, resumed_from in KILLS:
         assert run(place, Strike(moment)) == -signal.SIGKILL, (moment, said())
         assert (f"Resuming from out/checkpoint-{resumed_from}." in said()) == (resumed_from is not None), moment
@@ -139,7 +139,7 @@ def test_a_kill_before_the_recipe_is_written_leaves_nothing_in_the_way(place):
 
 
 def test_a_checkpoint_is_whole_when_all_its_files_are_there_in_full_length(tmp_path):
-    """Cut short, empty or missing files of any name, at any depth, tell; so does a state that is not JSON."""
+    """A short, empty or missing file of any name, at any depth, and a state that is not JSON make it not whole."""
     checkpoint = tmp_path / "checkpoint-3"
     contents = {"model.safetensors": b"weights", "global_step3/shard.pt": b"shard", "optimizer.pt": b"moments"}
 
@@ -167,7 +167,7 @@ def test_a_checkpoint_is_whole_when_all_its_files_are_there_in_full_length(tmp_p
 
 
 def test_the_last_checkpoint_is_the_one_of_most_steps(tmp_path):
-    """By number, not by name; what only looks like one is passed over."""
+    """Compared as numbers; other directories are ignored."""
     for step in (9, 10, 11):
         (tmp_path / f"checkpoint-{step}").mkdir()
         write_manifest(tmp_path / f"checkpoint-{step}")
@@ -195,7 +195,7 @@ def test_a_signal_saves_the_step_under_way_and_the_run_goes_on_from_it(step, by,
 
 
 def test_a_second_ctrl_c_ends_at_once(place, undisturbed):
-    """The same command then goes on from the last checkpoint that was due."""
+    """The same command then resumes from the last checkpoint of `save_steps`."""
     assert run(place, Strike(5, by="int twice")) == INTERRUPTED_STATUS, said()
     assert said().splitlines()[-1] == "interrupted"
     assert max(steps_there()) == 4
@@ -216,7 +216,7 @@ def run_two(place: Path, strike: Strike | None, *overrides: str) -> list[int | N
 
 
 def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
-    """A kill of one leaves no checkpoint that the other takes for whole; the launcher passes SIGTERM on to both."""
+    """After a kill of one process, no partial checkpoint counts as whole; the launcher passes SIGTERM on to both."""
     assert run_two(place, None, "--output_dir=whole") == [0, 0], said_by_ranks()
 
     statuses = run_two(place, Strike("checkpoint-4/rng_state_1.pth", rank=1))
@@ -256,7 +256,7 @@ def assert_says_what_is_kept() -> None:
 
 @pytest.mark.parametrize("cut_file", ["model.safetensors", "optimizer.pt"])
 def test_a_file_that_cannot_be_written_leaves_the_last_checkpoint(cut_file, place, undisturbed):
-    """A limit on the size of files makes the writing itself fail, of weights as of the optimizer's state."""
+    """A limit on file size makes the writing of the weights, or of the optimizer's state, fail."""
     limit_bytes = (undisturbed / "checkpoint-10" / cut_file).stat().st_size - 1000
     assert run(place, Strike(3, by=limit_bytes)) == MISTAKE_STATUS, said()
     assert_says_what_is_kept()
@@ -267,7 +267,7 @@ def test_a_file_that_cannot_be_written_leaves_the_last_checkpoint(cut_file, plac
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_rest_gives_its_room_back(place, undisturbed):
-    """A disk with room for one checkpoint and a half; once there is more, the torn half is gone before it is used."""
+    """The disk holds one checkpoint and a half. Once it holds more, the partial one is removed before it is used."""
     checkpoint = sum(path.stat().st_size for path in (undisturbed / "checkpoint-10").iterdir())
     Path("out").mkdir()
     size = f"size={int(1.5 * checkpoint)}"

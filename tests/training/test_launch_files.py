@@ -1,4 +1,4 @@
-"""Every launch file of `recipes/accelerate/` trains, on two processes, what one process trains.
+"""Every launch file of `recipes/accelerate/` trains, on two processes, the same model as one process.
 
 The launch files are for GPUs. Each is run by the command of docs/launch.md, as it is but for `use_cpu`, over gloo.
 """
@@ -41,7 +41,7 @@ TRAIN = ("-m", "llm_jepa.train")
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """Two recipes, full.yaml and lora.yaml, and what one process makes of each with the batch of two."""
+    """Two recipes, full.yaml and lora.yaml, each trained by one process on the batch of two."""
     directory = tmp_path_factory.mktemp("launched")
     save_tiny_model(directory / "model")
     (directory / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
@@ -56,7 +56,7 @@ def directory(tmp_path_factory):
 
 
 def command(name: str, directory: Path, *options: str) -> list[str]:
-    """The command of docs/launch.md, up to the program that is launched."""
+    """The command of docs/launch.md without the program."""
     content = yaml.safe_load((FILES / f"{name}.yaml").read_text()) | {"use_cpu": True}
     content.pop("gpu_ids", None)
     config = directory / f"accelerate-{name}.yaml"

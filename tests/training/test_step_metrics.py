@@ -1,4 +1,4 @@
-"""What is logged: sums per step in training, means over rows in evaluation, a warning once."""
+"""Logged metrics: sums per step in training, means over rows in evaluation, one warning."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_training_value_is_the_sum_of_a_steps_micro_batches(accelerator: Acceler
 
 
 def test_summary_begins_anew(accelerator: Accelerator):
-    """Each log is of the steps since the last one."""
+    """Each log covers the steps since the last one."""
     metrics = StepMetrics()
     for number in (4.0, 10.0):
         metrics.begin_step()
@@ -62,7 +62,7 @@ def test_step_without_values_does_not_count(accelerator: Accelerator):
 
 
 def test_evaluation_value_is_the_mean_over_rows(accelerator: Accelerator):
-    """A ragged last batch weighs as its rows: (4 * 2 + 1 * 7) / 5."""
+    """A smaller last batch counts by its rows: (4 * 2 + 1 * 7) / 5."""
     metrics = StepMetrics()
     metrics.add("eval", value(2.0), 4)
     metrics.add("eval", value(7.0), 1)
@@ -82,7 +82,7 @@ def test_evaluation_in_between_leaves_training_values_alone(accelerator: Acceler
 
 
 def test_names_keep_their_values(accelerator: Accelerator):
-    """They are reduced as one tensor and told apart again."""
+    """They are reduced as one tensor and split again."""
     metrics = StepMetrics()
     metrics.begin_step()
     metrics.add("train", {"lm_loss": torch.tensor(2.0), "jepa_loss": torch.tensor(5.0)}, 4)
@@ -97,7 +97,7 @@ def test_values_hold_no_graph():
 
 
 def test_diagnostics_stand_beside_the_values(accelerator: Accelerator):
-    """Orthogonal pairs: nothing in common with others, all found, full rank."""
+    """Orthogonal pairs: cosine 0 with others, all retrieved, full rank."""
     metrics = StepMetrics()
     metrics.begin_step()
     metrics.add("train", value(1.0), 4)
@@ -123,7 +123,7 @@ def test_collapse_is_warned_of_once(accelerator: Accelerator):
 
 
 def test_few_pairs_do_not_alarm(accelerator: Accelerator):
-    """Eight alike pairs may be one batch's chance."""
+    """Eight similar pairs may be chance."""
     metrics = StepMetrics()
     metrics.begin_step()
     metrics.add("train", value(0.0), 4)
@@ -132,7 +132,7 @@ def test_few_pairs_do_not_alarm(accelerator: Accelerator):
 
 
 def test_evaluation_pairs_are_those_of_one_evaluation(accelerator: Accelerator):
-    """Pairs of training, and of an earlier evaluation, are left out; its collapse gives no warning."""
+    """Pairs of training and of an earlier evaluation are left out; a collapse in evaluation gives no warning."""
     metrics = StepMetrics()
     metrics.add_pairs("train", *healthy_pairs())
     for pairs, expected in (((torch.ones(8, 8),) * 2, 1.0), ((torch.eye(8),) * 2, 0.0)):
@@ -188,7 +188,7 @@ def test_names_begin_with_the_prefix_of_their_evaluation(accelerator: Accelerato
 
 
 def _summaries_of_one_of_two(rank: int, port: int, directory: str) -> None:
-    """Runs in a process of its own: one after another, the cases that the tests below look at."""
+    """Runs, in a process of its own, the cases of the tests below one after another."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     os.environ.update(address | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
     # A process that does not take part in a collective must fail the test, not halt it.
@@ -249,12 +249,12 @@ def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     ],
 )
 def test_processes_agree_on_the_mean_over_all_of_them(of_two_processes: list[dict], case: str, expected: dict):
-    """A process without rows takes part, and rows weigh alike wherever they lie."""
+    """A process without rows takes part; each row has the same weight on any process."""
     assert [summaries[case] for summaries in of_two_processes] == [[expected, None]] * 2
 
 
 def test_main_process_alone_warns_of_collapse_and_its_diagnostics_are_everyones(of_two_processes: list[dict]):
-    """What an early stop or a best checkpoint is decided by must not differ between processes."""
+    """Early stopping and the best checkpoint are decided by metrics that all processes agree on."""
     (main, main_warning), (other, other_warning) = (summaries["collapse"] for summaries in of_two_processes)
     assert "collapsed" in main_warning
     assert other_warning is None

@@ -1,4 +1,4 @@
-"""Throughput is tokens, and FLOPs counted by arithmetic, over the seconds of the steps alone."""
+"""Throughput is tokens and counted FLOPs, divided by the seconds of the steps."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ VIEWS = LaidOut(LAYOUT.lay_out([example(6, num_views=2)]), LAYOUT.lay_out([examp
 
 
 class Clock:
-    """Seconds as they are set."""
+    """A clock that tests set."""
 
     def __init__(self):
         self.now = 0.0
@@ -72,7 +72,7 @@ def test_steps_are_timed_and_what_lies_between_them_is_not(batch, drops, counts)
 
 
 def test_training_logs_it(tmp_path):
-    """The seconds are the machine's; what they divide is known."""
+    """The seconds are not known, so the ratio of tokens to FLOPs is compared."""
     args = JEPAConfig(
         str(tmp_path), source_column="source", target_column="target", max_steps=2, logging_steps=1, report_to="none",
         per_device_train_batch_size=len(PAIRS), use_cpu=True, save_strategy="no", disable_tqdm=True,
@@ -123,7 +123,7 @@ def test_an_unknown_gpu_is_an_error_with_the_known_ones():
 
 
 def test_of_a_mixture_of_experts_the_experts_that_a_token_uses_are_counted():
-    """Mixtral's four experts of which two are used: three matrices of 32 x 48 in each of two layers."""
+    """Mixtral uses two of four experts: three matrices of 32 x 48 in each of two layers."""
     model = tiny_model("mixtral")
     all_parameters = sum(one.numel() for one in model.parameters() if one.dim() >= 2)
     outside = 2 * 48 * 32  # embeddings and head

@@ -1,4 +1,4 @@
-"""Each tracker of `report_to` has the losses in its own store afterwards, without a network.
+"""Each tracker of `report_to` stores the losses, without a network.
 
 They come with the extra `trackers`; of one that is not installed the test is skipped.
 """
@@ -84,7 +84,7 @@ READERS: dict[str, Callable[[Path], Logged]] = {
 
 @pytest.fixture
 def offline(tmp_path, monkeypatch) -> Path:
-    """Where every tracker is told to keep its runs: a directory of its own."""
+    """A directory in which every tracker keeps its runs."""
     for name, value in {
         "TENSORBOARD_LOGGING_DIR": tmp_path / "tensorboard",
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
@@ -125,7 +125,7 @@ def test_a_trackers_own_store_has_the_losses_of_every_step(tracker, offline):
 
 
 def test_trackio_publishes_nothing_unless_asked(offline):
-    """Of a run that is pushed to the Hub, transformers' own default publishes the logs as a Space."""
+    """transformers' default publishes the logs of a run that is pushed to the Hub as a Space."""
     trackio = pytest.importorskip("trackio")
     args = JEPAConfig("out", report_to="trackio", use_cpu=True, bf16=False)
     assert args.trackio_static_space_id is False
