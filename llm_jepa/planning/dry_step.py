@@ -17,6 +17,7 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import PreTrainedModel
 from trl import get_peft_config
+from trl.kernels import chunked_logprob
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
 
 from llm_jepa.compute.flops import active_expert_share
@@ -139,9 +140,10 @@ class DryModel:
         """Peak bytes of a micro-batch by kind: `activations`, `logits` and `gradients`.
 
         With gradient accumulation, the gradients of an earlier micro-batch are included. Tensors as wide as the head's
-        tiles count as `logits`. One device keeps `gradient_share` of a gradient.
+        tiles count as `logits`. The peak is a CPU's if the recipe sets `use_cpu`, else a GPU's, whose head copies no
+        tile to float32. One device keeps `gradient_share` of a gradient.
         """
-        with self._ready(inputs) as inputs:
+        with self._ready(inputs) as inputs, _head_kernels(self.recipe.settings.get("use_cpu", False)):
             parameters = list(self.model.parameters())
             with LiveBytes(self._kind_of, [*parameters, *self.model.buffers()], parameters, gradient_share) as live:
                 for _ in range(min(self.args.gradient_accumulation_steps, 2)):
@@ -183,6 +185,23 @@ def _refuse_experts(model: PreTrainedModel) -> None:
 def _head_widths(vocabulary: int) -> set[int]:
     """Widths of the tiles in which TRL's head scores a vocabulary."""
     return {vocabulary, min(vocabulary, _CHUNKED_LOGPROB_CHUNK_SIZE), vocabulary % _CHUNKED_LOGPROB_CHUNK_SIZE}
+
+
+@contextmanager
+def _head_kernels(use_cpu: bool) -> Iterator[None]:
+    """Leave out what TRL's head computes on a tile where no GPU does: there one kernel does it without memory.
+
+    The values of a dry step mean nothing; on a CPU the tile's float32 copies count.
+    """
+    names = () if use_cpu else ("_forward_tile", "_backward_tile")
+    kept = {name: getattr(chunked_logprob, name) for name in names}
+    for name in names:
+        setattr(chunked_logprob, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(chunked_logprob, name, function)
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:

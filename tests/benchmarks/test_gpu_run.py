@@ -163,3 +163,16 @@ def test_the_pack_has_the_versions_that_the_tests_pass_with():
     common = packed.keys() & tested.keys()
     assert {"trl", "transformers", "datasets", "peft", "gguf", "bitsandbytes"} <= common
     assert {name: packed[name] for name in common} == {name: tested[name] for name in common}
+
+
+def test_the_planned_peak_is_what_an_h200_took():
+    """Of the 1B on 16 x 512 tokens, as the committed run measured it; a plan that is 5 % too high still fits."""
+    planned_memory = importlib.import_module("planned_memory")
+    (scenario,) = [one for one in scenarios.GROUPS["step_cost"] if one.name == "1B, 16 x 512, sdpa"]
+    results = json.loads((ROOT / "benchmarks" / "results" / "gpu-h200" / "step_cost.json").read_text())
+    (measured_arms,) = [
+        table["arms"] for one in results if one["name"] == scenario.name for table in one["report"]["tables"]
+    ]
+    planned = planned_memory.planned_bytes(replace(planned_memory.plannable(scenario), arms=("sft", "prefix_sg")))
+    for arm, planned_bytes in planned.items():
+        assert 1.0 < planned_bytes / measured_arms[arm]["peak_memory_bytes"] < 1.05, arm

@@ -32,6 +32,7 @@ def settings(tmp_path_factory) -> dict:
         "report_to": "none",
         "save_strategy": "no",
         "disable_tqdm": True,
+        "use_cpu": True,
     }
 
 
