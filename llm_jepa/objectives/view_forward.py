@@ -1,9 +1,11 @@
 """One forward of a causal LM over a laid-out batch: the conversation's log-probabilities and the views' embeddings.
 
-TRL's fused LM head calls the backbone, then scores hidden states. Two hooks on the backbone put the batch in and take
-the hidden states out, so that the head sees the labelled positions alone, and no view token, and the router loss of a
-mixture of experts sees the conversation alone. A third, on the embedding layer, puts in the predictor's vectors: the
-backbone still gets token ids, which some models use for more than the embedding (Gemma 3n and 4 in every layer).
+TRL's fused LM head calls the backbone, then scores hidden states. Three hooks change that call:
+- before the backbone: its inputs become the laid-out batch;
+- after it: all hidden states are kept, and the head gets those of the labelled positions, without view tokens. The
+  router loss of a mixture of experts gets the conversation alone;
+- after the embedding layer: the predictor's vectors are inserted. The backbone still gets token ids, which some models
+  use for more than the embedding (Gemma 3n and 4 in every layer).
 
 Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, M labelled positions, D width, E experts.
 """
@@ -26,9 +28,9 @@ from llm_jepa.objectives.predictor import PredictorTokens
 
 @dataclass
 class ViewOutput(FusedCausalLMOutput):
-    """TRL's output with all that the loss depends on, which a launcher's wrapper must see.
+    """TRL's output with the views' embeddings or, of a batch without views, the hidden states of its stored rows.
 
-    The views' embeddings; of a batch without views, perhaps the hidden states of its stored rows.
+    They are part of the output because a launcher's wrapper must see every tensor that the loss depends on.
     """
 
     prediction_ND: Tensor | None = None
@@ -38,7 +40,7 @@ class ViewOutput(FusedCausalLMOutput):
 
 @dataclass
 class _Pass:
-    """What the hooks hand in and out during one pass of the backbone."""
+    """The inputs and the hidden states of one pass of the backbone, shared by the hooks."""
 
     inputs: dict[str, Any]
     batch: Batch
@@ -46,14 +48,14 @@ class _Pass:
 
 
 class ViewForward:
-    """Teaches a model `model(..., laid_out=..., fused_lm_head=True)`; every other call is as it was.
+    """Adds the call `model(..., laid_out=..., fused_lm_head=True)` to a model; every other call is unchanged.
 
     Args:
         model: A causal LM that TRL has given its fused LM head.
         predictor: The predictor tokens, or None for k = 0.
-        mask_form: How the model takes the layout's mask.
-        stops_gradient: Whether no gradient flows through the target.
-        gives_hidden_states: Whether the output of a batch without views has the hidden states of its rows.
+        mask_form: The form in which the model takes the layout's mask.
+        stops_gradient: Whether the target is detached, so that no gradient flows through it.
+        gives_hidden_states: Whether the output of a batch without views has the hidden states of its stored rows.
     """
 
     def __init__(
@@ -71,16 +73,16 @@ class ViewForward:
         self._pass: _Pass | None = None
         self._fused_forward = model.forward
         backbone = model.base_model
-        backbone.register_forward_pre_hook(self._put_in, with_kwargs=True)
-        backbone.register_forward_hook(self._take_out)
+        backbone.register_forward_pre_hook(self._replace_inputs, with_kwargs=True)
+        backbone.register_forward_hook(self._keep_hidden_states)
         if predictor is not None:
             embed = model.get_input_embeddings()
             assert isinstance(embed, nn.Module)
-            embed.register_forward_hook(self._put_vectors_in)
+            embed.register_forward_hook(self._insert_vectors)
         model.forward = types.MethodType(self._bind(type(model)), model)
 
     def _bind(self, model_class: type[PreTrainedModel]):
-        @functools.wraps(model_class.forward)  # `generate` and PEFT look at the signature
+        @functools.wraps(model_class.forward)  # `generate` and PEFT read the signature
         def forward(model: PreTrainedModel, *args: Any, laid_out: LaidOut | None = None, **kwargs: Any):
             if laid_out is None or not kwargs.get("fused_lm_head"):
                 return self._fused_forward(*args, **kwargs)
@@ -115,18 +117,18 @@ class ViewForward:
             target_ND = target_ND.detach()
         return ViewOutput(**outputs, prediction_ND=view_ND[0], target_ND=target_ND)
 
-    def _put_in(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
+    def _replace_inputs(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
         if self._pass is None:
             return None
         return args, kwargs | self._pass.inputs
 
-    def _put_vectors_in(self, embed: nn.Module, args: tuple, embeddings_RLD: Tensor):
+    def _insert_vectors(self, embed: nn.Module, args: tuple, embeddings_RLD: Tensor):
         if self._pass is None:
             return None
         assert self.predictor is not None
         return self.predictor(embeddings_RLD, self._pass.batch.slots_RL)
 
-    def _take_out(self, backbone: nn.Module, args: tuple, output: Any):
+    def _keep_hidden_states(self, backbone: nn.Module, args: tuple, output: Any):
         if self._pass is None:
             return None
         batch = self._pass.batch
