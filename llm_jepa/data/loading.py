@@ -1,6 +1,7 @@
 """Loads a recipe's data: a Hub id, a local JSON Lines, JSON, CSV, TSV, Parquet or text file, or a directory."""
 
 import dataclasses
+import hashlib
 import json
 import logging
 import re
@@ -10,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import datasets.config
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import CsvConfig
@@ -125,10 +127,31 @@ def _load(script: "AnySource", name: str, split: str, path: Path) -> Dataset | I
         return load_dataset(
             LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming, **options
         )
-    source = str(path.resolve()) if path.is_dir() else name  # `datasets` does not accept `.`
-    is_csv = isinstance(load_dataset_builder(source, script.dataset_config).config, CsvConfig)
+    source, cache = name, None
+    if path.is_dir():
+        source, cache = str(path.resolve()), str(_directory_cache(path))  # `datasets` does not accept `.`
+    is_csv = isinstance(load_dataset_builder(source, script.dataset_config, cache_dir=cache).config, CsvConfig)
     options = CSV_OPTIONS if is_csv else {}
-    return load_dataset(source, script.dataset_config, split=split, streaming=script.dataset_streaming, **options)
+    return load_dataset(
+        source,
+        script.dataset_config,
+        split=split,
+        streaming=script.dataset_streaming,
+        cache_dir=cache,
+        **options,
+    )
+
+
+def _directory_cache(directory: Path) -> Path:
+    """A cache for the files of a directory as they are now.
+
+    `datasets` knows a directory with a card by its path alone, and would load what an earlier call found there.
+    """
+    states = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(directory.resolve().rglob("*"))
+    ]
+    digest = hashlib.sha256(repr(states).encode()).hexdigest()
+    return Path(datasets.config.HF_DATASETS_CACHE) / "directories" / digest[:16]
 
 
 def _limited_lines(file: Path) -> Iterator[str]:

@@ -79,6 +79,15 @@ def test_words_that_pandas_takes_for_missing_are_texts(tmp_path, name, separator
     assert [row["target"] for row in load("." if is_directory else name)] == [answer or None for answer in answers]
 
 
+def test_a_directory_that_is_prepared_again_is_read_again(tmp_path):
+    """Its card, such as the scripts in `data/` write, makes `datasets` go by the path alone."""
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.jsonl\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    for texts in (["one", "two"], ["three"]):
+        (tmp_path / "train.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        assert load_split(ScriptArguments(dataset_name=str(tmp_path)), "train")["text"][:] == texts
+
+
 def test_a_slice_of_a_split(tmp_path):
     (tmp_path / "pairs.jsonl").write_text(GOOD)
     assert list(load("pairs.jsonl", "train[1:3]")) == ROWS[1:3]
