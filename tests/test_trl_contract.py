@@ -1,12 +1,16 @@
-"""What we touch of TRL's and transformers' internals. When one of these fails, TRL has moved."""
+"""What is used of TRL's and transformers' internals, in the releases that were tried. A failure: they have changed."""
 
 import inspect
+import tomllib
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
+from packaging.requirements import Requirement
+from packaging.version import Version
 from transformers import PreTrainedModel, Trainer
 from trl import SFTConfig, SFTTrainer
 from trl.data_utils import common_prefix_length
@@ -15,7 +19,25 @@ from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 from tests.architectures import tiny_model
 from tests.tiny import tiny_llama, tiny_tokenizer
 
+ROOT = Path(__file__).parent.parent
+NEWEST_TRIED = {"trl": "1.16.0", "peft": "0.21.2", "transformers": "5.24.0"}
+"""The newest releases that the suite passes with. Whoever tries newer ones changes this and what the test names."""
 TOKENISED = [{"input_ids": [1, *range(10, 20), 2], "labels": [-100] * 6 + [*range(15, 20), 2]}] * 8
+
+
+@pytest.mark.parametrize("name", NEWEST_TRIED)
+def test_the_newest_release_that_was_tried_is_installed_and_pinned_and_no_later_one_is_allowed(name):
+    """Fixes of it are allowed, the next minor release is not."""
+    tried = Version(NEWEST_TRIED[name])
+    constraints = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (allowed,) = [one.specifier for one in map(Requirement, project["dependencies"]) if one.name == name]
+    assert (version(name), constraints[name]) == (str(tried), str(tried))
+    assert allowed.contains(tried)
+    assert allowed.contains(f"{tried.major}.{tried.minor}.{tried.micro + 1}")
+    assert not allowed.contains(f"{tried.major}.{tried.minor + 1}.0")
 
 
 def parameters(function) -> list[str]:
