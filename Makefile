@@ -14,7 +14,7 @@ quickstart: $(VENV)/.runtime
 	$(BIN)/llm-jepa eval $(QUICKSTART) --max_rows 100 --max_new_tokens 48 --eval_batch_size 50
 
 test: lint
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check .

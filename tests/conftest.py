@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub.constants
@@ -12,6 +13,30 @@ from hypothesis import settings
 
 from tests.devices import USE_CPU
 from tests.hub.hub_server import BASE, DATA, TOKEN, running_hub
+from tests.warm_python import warm_python
+
+TESTS = Path(__file__).parent
+LONGEST = (
+    "test_readme.py",
+    "training/test_launch_files.py",
+    "training/test_interruption.py",
+    "experiments/test_experiment.py",
+    "test_trainer.py",
+    "test_trainer_moe.py",
+    "planning/test_plan.py",
+    "planning/test_dry_step.py",
+    "training/test_quantised.py",
+    "training/test_distributed.py",
+    "training/test_trackers.py",
+    "training/test_step_metrics.py",
+    "evaluation/test_eval_harnesses.py",
+    "evaluation/test_run.py",
+    "hub/test_training.py",
+    "benchmarks/test_gpu_run.py",
+    "benchmarks/test_step_cost.py",
+    "preparers/test_memory.py",
+)
+"""Files that take longest, in their order. Processes that begin with them end at about the same time."""
 
 # trackio reads it when it is first imported, by whichever test that is.
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio")
@@ -25,6 +50,20 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # A deadline is a timed assertion, which a busy machine fails.
 settings.register_profile("llm_jepa", deadline=None)
 settings.load_profile("llm_jepa")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first; `make test` hands out files in this order."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in places)
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(scope="session")
+def python():
+    """A Python for programs that the tests start, which has done its imports."""
+    with warm_python() as path:
+        yield path
 
 
 @pytest.fixture

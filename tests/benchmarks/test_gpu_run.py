@@ -20,9 +20,9 @@ measure, scenarios, report, pack_wheels, shapes, arms = map(
 PARTS = ["environment", "tests", "step_cost", "features", "compiled", "plan", "report"]
 
 
-def run(out: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """run.sh with this Python, and without a pack, which may be another Python's."""
-    environment = os.environ | {"OUT": str(out), "PYTHON": sys.executable, "PACK": "none", "OMP_NUM_THREADS": "1"}
+def run(python: str, out: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """run.sh with a Python, and without a pack, which may be another Python's."""
+    environment = os.environ | {"OUT": str(out), "PYTHON": python, "PACK": "none", "OMP_NUM_THREADS": "1"}
     command = ["bash", str(GPU / "run.sh"), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -33,10 +33,10 @@ def noted(out: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def dry(tmp_path_factory) -> Path:
+def dry(tmp_path_factory, python) -> Path:
     """What the dry run has written."""
     out = tmp_path_factory.mktemp("gpu") / "out"
-    result = run(out, "--dry")
+    result = run(python, out, "--dry")
     assert result.returncode == 0, result.stdout + result.stderr
     return out
 
@@ -91,8 +91,8 @@ def test_the_report_has_a_table_for_every_scenario_and_a_row_for_every_part(dry)
     assert sum(line.startswith("| prefix_sg | ") for line in lines) == len(names)
 
 
-def test_parts_without_time_are_noted_and_the_report_is_written_all_the_same(tmp_path):
-    result = run(tmp_path, "--dry", "--minutes", "0", "--only", "step_cost", "--only", "report")
+def test_parts_without_time_are_noted_and_the_report_is_written_all_the_same(tmp_path, python):
+    result = run(python, tmp_path, "--dry", "--minutes", "0", "--only", "step_cost", "--only", "report")
     assert result.returncode == 1
     assert noted(tmp_path) == {"step_cost": 124, "report": 0}
     assert "| step_cost | out of time | 0 |" in (tmp_path / "report.md").read_text()

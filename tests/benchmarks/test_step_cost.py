@@ -40,13 +40,13 @@ def model_path(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tool(model_path, tmp_path_factory):
+def tool(model_path, tmp_path_factory, python):
     """The tool at work on all arms, while the other tests run."""
     directory = tmp_path_factory.mktemp("tool")
     data, output = directory / "digits.jsonl", directory / "out.json"
     data.write_text("".join(json.dumps(row) + "\n" for row in [LONG_ROW, *DIGITS]))
     sizes = ["--batch_size", "2", "--warmup", "1", "--steps", "2", "--rounds", "2", "--max_length", "128"]
-    command = [sys.executable, str(BENCHMARKS / "step_cost.py"), "--model", model_path, "--data", str(data)]
+    command = [python, str(BENCHMARKS / "step_cost.py"), "--model", model_path, "--data", str(data)]
     command += [*sizes, "--no_memory", "--output", str(output)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     yield process, output

@@ -80,27 +80,36 @@ def directory(tmp_path_factory):
     return directory
 
 
-def run(command: str, directory: Path) -> str:
+def run(command: str, directory: Path, python: str) -> str:
+    """What a command prints: a script, or one of those that are installed beside Python."""
+    program, *arguments = shlex.split(command)
+    scripts = [] if program == "python" else [str(Path(sys.executable).with_name(program))]
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(directory / "cache"),
     }
     done = subprocess.run(
-        shlex.split(command), cwd=directory, env=environment, check=False, capture_output=True, text=True, timeout=240
+        [python, *scripts, *arguments],
+        cwd=directory,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def lm_eval(directory):
+def lm_eval(directory, python):
     """Results of the stock command: task -> scores, and task -> its samples."""
     run(
         f"lm-eval run --model hf --model_args pretrained=model,dtype=float32 --include_path {TASKS} "
         f"--tasks {','.join(f'llm_jepa_{name}' for name in TASK_OF)} --gen_kwargs max_gen_toks={LIMIT} --device cpu "
         "--apply_chat_template --batch_size 8 --log_samples --output_path out",
         directory,
+        python,
     )
     (results,) = directory.glob("out/**/results_*.json")
     scores = {}
@@ -202,7 +211,7 @@ def test_the_metric_of_evaluate_names_its_tasks():
         hf_evaluate.load(METRIC, "sentiment")
 
 
-def test_the_commands_of_the_readme_run(directory, tmp_path):
+def test_the_commands_of_the_readme_run(directory, tmp_path, python):
     """With the tiny model for MODEL, and few rows."""
     block = re.search(r"```bash\n(.*?)```", (ROOT / "eval" / "README.md").read_text(), re.DOTALL)[1]
     commands = [line.partition("  #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
@@ -212,9 +221,9 @@ def test_the_commands_of_the_readme_run(directory, tmp_path):
     shutil.copytree(directory / "data", tmp_path / "data")
     shutil.copytree(directory / "model", tmp_path / "MODEL")
     base_alone = "--checkpoints base --model_name_or_path MODEL --max_new_tokens 8"
-    table = run(f"{commands[0]} {base_alone}", tmp_path)
+    table = run(f"{commands[0]} {base_alone}", tmp_path, python)
     assert "stop rate" in table
     assert re.search(r"┃ +base ┃", table)
     assert re.search(r"rows +│ +8 │", table)
-    assert "equivalent_nontrivial" in run(f"{commands[1]} --gen_kwargs max_gen_toks=8", tmp_path)
-    assert "'equivalent': 1.0" in run(commands[2], tmp_path)
+    assert "equivalent_nontrivial" in run(f"{commands[1]} --gen_kwargs max_gen_toks=8", tmp_path, python)
+    assert "'equivalent': 1.0" in run(commands[2], tmp_path, python)

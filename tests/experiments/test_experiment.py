@@ -17,6 +17,7 @@ from llm_jepa.experiments.cell import LOCK_FILE, RESULT_FILE
 from llm_jepa.experiments.comparison import LOG_FILE, chosen_points, compare, design_experiment, flop_matched_steps
 from llm_jepa.experiments.report import render_html, render_markdown
 from llm_jepa.experiments.spec import read_experiment
+from tests.forks import TIMEOUT_SECONDS
 from tests.tiny import PAIRS, save_tiny_model, tiny_tokenizer
 
 RECIPE = {
@@ -66,11 +67,19 @@ def written(tmp_path_factory):
     return write
 
 
+@pytest.fixture
+def _quick_cells(python, monkeypatch):
+    """Cells start at once; those of the README's comparison start like a user's."""
+    monkeypatch.setattr(sys, "executable", python)
+
+
 @pytest.fixture(scope="module")
-def finished(written):
+def finished(written, python):
     """A complete comparison by the command."""
     path = written("whole")
-    assert main(["compare", str(path), "--jobs", "2"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", python)
+        assert main(["compare", str(path), "--jobs", "2"]) == 0
     return path
 
 
@@ -153,13 +162,14 @@ def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finishe
     assert "jepa seed 2" in render_html(report)
 
 
-def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(written):
+def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(written, python, monkeypatch):
     """kill -9 of the comparison after its first cell, while the process of the second cell still runs."""
     path = written("killed", seeds=[1], equal_flops=False)
     output_dir = read_experiment(path).output_dir
-    command = [sys.executable, "-c", "from llm_jepa.cli import main; main()", "compare", str(path)]
+    program = f"import sys; sys.executable = {python!r}; from llm_jepa.cli import main; main()"
+    command = [sys.executable, "-c", program, "compare", str(path)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     at_work: list = []
     while not at_work and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -170,6 +180,7 @@ def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(writte
     (first,) = done
     assert at_work
     stamp = first.stat().st_mtime_ns
+    monkeypatch.setattr(sys, "executable", python)
     assert main(["compare", str(path)]) == 0
     assert first.stat().st_mtime_ns == stamp
     assert report_of(path)["missing"] == []
@@ -178,6 +189,7 @@ def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(writte
         assert log.count("train_runtime") == 1, "a cell that was left at work was run a second time"
 
 
+@pytest.mark.usefixtures("_quick_cells")
 def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
     """The optimizer of one arm is not installed."""
     arms = {"broken": {"optim": "lomo"}, "lm_only": {"jepa_weight": 0}}
@@ -189,6 +201,7 @@ def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
     assert report_of(path)["missing"] == [["broken", 1]]
 
 
+@pytest.mark.usefixtures("_quick_cells")
 def test_the_search_gives_every_arm_the_same_points_on_the_dev_split(written):
     path = written(
         "searched",

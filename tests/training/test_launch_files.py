@@ -55,14 +55,13 @@ def directory(tmp_path_factory):
     return directory
 
 
-def command(name: str, directory: Path, *options: str) -> list[str]:
+def command(python: str, name: str, directory: Path, *options: str) -> list[str]:
     """The command of docs/launch.md without the program."""
     content = yaml.safe_load((FILES / f"{name}.yaml").read_text()) | {"use_cpu": True}
     content.pop("gpu_ids", None)
     config = directory / f"accelerate-{name}.yaml"
     config.write_text(yaml.safe_dump(content))
-    launcher = (sys.executable, "-m", "accelerate.commands.launch")
-    return [*launcher, "--config_file", str(config), *options]
+    return [python, "-m", "accelerate.commands.launch", "--config_file", str(config), *options]
 
 
 def start(command: list[str]) -> subprocess.Popen:
@@ -70,6 +69,7 @@ def start(command: list[str]) -> subprocess.Popen:
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "CXX": str(ROOT / "tests" / "quick-c++"),
+        "PYTHON_EXEC": command[0],
     }
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -105,12 +105,16 @@ def assert_trains_the_same(directory: Path, method: str, output_dir: Path) -> No
         ("fsdp2", "lora", ("-m", "tests.fsdp_on_cpu")),
     ],
 )
-def test_a_launch_file_trains_what_one_process_does(name, method, program, directory):
-    """With accumulation, predictor vectors and the JEPA term; the launcher's type is checked."""
+def test_a_launch_file_trains_what_one_process_does(name, method, program, directory, python):
+    """With accumulation, predictor vectors and the JEPA term; the launcher's type is checked.
+
+    One of them by the Python that the tests run with, the others by one that starts at once.
+    """
     output_dir = directory / f"{name}-{method}"
     overrides = ("--output_dir", str(output_dir), "--ddp_backend", "gloo")
     overrides += ("--use_cpu", "true") if name == "multi-gpu" else ()
-    process = start([*command(name, directory), *program, str(directory / f"{method}.yaml"), *overrides])
+    python = sys.executable if name == "multi-gpu" else python
+    process = start([*command(python, name, directory), *program, str(directory / f"{method}.yaml"), *overrides])
     output, _ = process.communicate(timeout=280)
     assert process.returncode == 0, output
     if program == TRAIN:
@@ -118,7 +122,7 @@ def test_a_launch_file_trains_what_one_process_does(name, method, program, direc
     assert_trains_the_same(directory, method, output_dir)
 
 
-def test_two_machines_train_what_one_process_does(directory):
+def test_two_machines_train_what_one_process_does(directory, python):
     """multi-node.yaml, with a process on each of two machines that meet at an address; here both are this one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -129,7 +133,7 @@ def test_two_machines_train_what_one_process_does(directory):
     machines = []
     for rank in ("0", "1"):
         options = (*meeting, "--main_process_port", str(port), "--machine_rank", rank)
-        launch = command("multi-node", directory, *options)
+        launch = command(python, "multi-node", directory, *options)
         machines.append(start([*launch, *TRAIN, str(directory / "full.yaml"), *overrides]))
     outputs = [machine.communicate(timeout=280)[0] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], outputs
