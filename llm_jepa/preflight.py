@@ -14,6 +14,7 @@ from llm_jepa.runs.output_directory import (
     check_output_directory,
     holds_complete_run,
 )
+from llm_jepa.settings.schema import PATH_OR_MAPPING
 
 if TYPE_CHECKING:
     from llm_jepa.recipe import Recipe
@@ -56,10 +57,21 @@ def check_files(settings: Mapping[str, Any]) -> None:
     check_output_directory(Path(settings["output_dir"]).expanduser(), settings)
     if is_complete(settings):
         return
-    if settings.get("resume_from_checkpoint") is not None:
-        check_checkpoint_settings(Path(settings["resume_from_checkpoint"]), settings)
+    checkpoint = settings.get("resume_from_checkpoint")
+    if checkpoint is not None:
+        check_checkpoint_settings(Path(checkpoint), settings)
+    for key in sorted(PATH_OR_MAPPING & settings.keys()):
+        _check_configuration_file(key, settings[key])
     check_data_set(settings["dataset_name"])
-    check_local_model(settings["model_name_or_path"])
+    if "subfolder" not in (settings.get("model_init_kwargs") or {}):
+        check_local_model(settings["model_name_or_path"])
+
+
+def _check_configuration_file(key: str, value: Any) -> None:
+    """Accept a mapping, an existing file, and of `deepspeed` what no path looks like: it takes base64 too."""
+    if not isinstance(value, str) or Path(value).is_file() or (key == "deepspeed" and not value.endswith(".json")):
+        return
+    raise ValueError(f"`{key}: {value}` is not a file. Name a JSON file, or give a mapping.")
 
 
 def is_complete(settings: Mapping[str, Any]) -> bool:

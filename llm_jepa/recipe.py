@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import transformers
+import trl
 from trl import ModelConfig, ScriptArguments
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.files.atomic import write_atomically
 from llm_jepa.settings.checks import REQUIRED, check_recipe, check_settings
-from llm_jepa.settings.reading import recipe_text
 
 CONFIGURATIONS = (ScriptArguments, ModelConfig, JEPAConfig)
 """What a recipe configures; no two of them share a key."""
@@ -56,12 +56,8 @@ def build_recipe(path: Path, settings: dict[str, Any], required: Sequence[str] =
     return _build_checked(path, settings)
 
 
-def write_recipe(settings: dict[str, Any], path: Path) -> None:
-    """Write settings as a recipe, in their order; `read_settings` gives the same ones back."""
-    write_atomically(recipe_text(settings), path)
-
-
 def _build_checked(path: Path, settings: dict[str, Any]) -> Recipe:
+    _refuse_keys_of_other_versions(path, settings)
     try:
         script = _build(ScriptArguments, settings)
         model = _build(ModelConfig, settings)
@@ -70,6 +66,15 @@ def _build_checked(path: Path, settings: dict[str, Any]) -> Recipe:
         raise ValueError(f"{path}: {error}") from error
     _keep_single_lora_module(model)
     return Recipe(path, settings, script, model, training)
+
+
+def _refuse_keys_of_other_versions(path: Path, settings: dict[str, Any]) -> None:
+    known = {field.name for arguments in CONFIGURATIONS for field in dataclasses.fields(arguments)}
+    for key in settings.keys() - known:
+        raise ValueError(
+            f"{path}: `{key}` is unknown to the installed transformers {transformers.__version__} and TRL "
+            f"{trl.__version__}. Leave it out, or install the versions of constraints.txt."
+        )
 
 
 def _build(arguments: type[Arguments], settings: dict[str, Any]) -> Arguments:

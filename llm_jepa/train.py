@@ -47,11 +47,12 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     if is_complete(recipe.settings):
         _publish_complete_run(recipe)
         return None
+    checkpoint = checkpoint_to_resume(recipe.training)
     trainer = build_trainer(recipe)
     check_distributed_type(trainer.accelerator)
     with output_directory_lock(recipe.output_dir, trainer.is_world_process_zero()):
         try:
-            _run(trainer, recipe)
+            _run(trainer, recipe, checkpoint)
         except Terminated:
             trainer.accelerator.wait_for_everyone()
             destroy_process_group(trainer)
@@ -81,9 +82,9 @@ def build_trainer(recipe: Recipe) -> JEPATrainer:
     )
 
 
-def _run(trainer: JEPATrainer, recipe: Recipe) -> None:
+def _run(trainer: JEPATrainer, recipe: Recipe, checkpoint: str | None) -> None:
     """Record the run, train it and save the model."""
-    output_dir, checkpoint = recipe.output_dir, checkpoint_to_resume(recipe.training)
+    output_dir = recipe.output_dir
     if trainer.args.should_save:
         remove_partial_checkpoints(output_dir)
     if trainer.is_world_process_zero():

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_jepa.preflight import check_run
+from llm_jepa.preflight import check_files, check_run
 from llm_jepa.recipe import parse_recipe
+from llm_jepa.settings.checks import check_recipe
 from tests.evaluation.test_run import save_recipe
 from tests.tiny import PAIRS, save_tiny_model
 
@@ -42,6 +43,15 @@ def test_what_this_machine_can_tell_is_refused_without_asking_the_hub(hub, recip
         check_run(parse_recipe([str(recipe), override.format(recipe.parent)]))
     assert hub.calls == []
     assert sorted(recipe.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", ["deepspeed", "fsdp_config", "accelerator_config"])
+def test_a_configuration_that_is_no_file_is_refused(recipe, key):
+    with pytest.raises(ValueError, match=f"`{key}: none.json` is not a file. Name a JSON file, or give a mapping"):
+        check_files(check_recipe(recipe, [f"--{key}", "none.json"]))
+    (recipe.parent / "there.json").write_text("{}")
+    for allowed in (str(recipe.parent / "there.json"), "{}"):
+        check_files(check_recipe(recipe, [f"--{key}", allowed]))
 
 
 def test_the_launcher_is_checked_before_the_hub_is_asked(hub, recipe, monkeypatch):

@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import pytest
+
 from llm_jepa.config import JEPAConfig
-from llm_jepa.recipe import CONFIGURATIONS
+from llm_jepa.recipe import CONFIGURATIONS, build_recipe
 from llm_jepa.recipe_schema import schema_text
 from llm_jepa.settings.reading import IDLE
 from llm_jepa.settings.schema import SCHEMA_FILE, known_settings
@@ -24,3 +26,10 @@ def test_the_options_of_the_toolkit_are_ours_and_each_says_what_it_means():
     ours = {key: setting for key, setting in known_settings().items() if setting.owner == "llm_jepa"}
     assert ours.keys() == {name for name in JEPAConfig.__annotations__ if not name.startswith("_")}
     assert all(setting.help.endswith(".") for setting in ours.values())
+
+
+def test_a_key_that_the_installed_libraries_lack_is_refused(monkeypatch, tmp_path):
+    """As when the schema was made with another version of transformers."""
+    monkeypatch.setattr("llm_jepa.recipe.check_settings", lambda *_: None)
+    with pytest.raises(ValueError, match=r"`planted_key` is unknown to the installed transformers .* constraints.txt"):
+        build_recipe(tmp_path / "recipe.yaml", {"output_dir": str(tmp_path), "planted_key": True})

@@ -13,12 +13,12 @@ from llm_jepa.compute.devices import GPUS
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.settings.checks import REQUIRED
 from llm_jepa.settings.listing import options_text
+from llm_jepa.settings.reading import RECIPE_SUFFIXES
 
 CHECKPOINTS = ("base", "tuned")
 BACKENDS = ("transformers", "vllm")
 MODELS = ("smollm2-135m-instruct",)
 DTYPES = ("float32", "bfloat16", "float16")
-RECIPE_SUFFIXES = (".yaml", ".yml")
 REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")
 """Keys without which a recipe cannot be inspected; nothing is written."""
 HUB_ROWS = 10_000

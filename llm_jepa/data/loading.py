@@ -147,9 +147,8 @@ def _directory_cache(directory: Path) -> Path:
 
     `datasets` knows a directory with a card by its path alone, and would load what an earlier call found there.
     """
-    states = [
-        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(directory.resolve().rglob("*"))
-    ]
+    files = [file for file in (directory / "README.md", *local_files(directory)) if file.is_file()]
+    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     digest = hashlib.sha256(repr(states).encode()).hexdigest()
     return Path(datasets.config.HF_DATASETS_CACHE) / "directories" / digest[:16]
 

@@ -62,7 +62,7 @@ def check_data_set(name: str) -> None:
     for file in files:
         if file.stat().st_size == 0:
             raise ValueError(f"`{file}` is empty.")
-    if not files:
+    if not files and os.environ.get("LOCAL_RANK", "0") == "0":
         _check_on_hub(name)
 
 
@@ -74,9 +74,15 @@ def _check_on_hub(name: str) -> None:
     from llm_jepa.files.hub_errors import hub_errors_explained
 
     datasets_cache = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets"))
-    hub_cache = Path(constants.HF_HUB_CACHE)
-    cached = datasets_cache / name.replace("/", "___"), hub_cache / f"datasets--{name.replace('/', '--')}"
-    if constants.HF_HUB_OFFLINE or any(path.exists() for path in cached):
+    hub_cache = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
+    is_offline = constants.HF_HUB_OFFLINE or os.environ.get("HF_DATASETS_OFFLINE", "0").upper() in ("1", "TRUE", "YES")
+    if is_offline or hub_cache.exists() or _is_in(datasets_cache, name):
         return  # `datasets` reads its cache
     with hub_errors_explained(name, "read"):
         HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS)
+
+
+def _is_in(datasets_cache: Path, name: str) -> bool:
+    """Whether `datasets` has prepared a data set: it writes `org/MyData` as `org___my_data`."""
+    wanted = name.replace("/", "").replace("_", "").lower()
+    return datasets_cache.is_dir() and any(path.name.replace("_", "") == wanted for path in datasets_cache.iterdir())

@@ -6,9 +6,7 @@ from llm_jepa.models.adapters import find_adapter
 from llm_jepa.models.base_and_tuned import Checkpoint, choose_checkpoints
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe
 from llm_jepa.runs.record import RECIPE_FILE
-from llm_jepa.settings.reading import read_overrides
-
-RECIPE_SUFFIXES = (".yaml", ".yml")
+from llm_jepa.settings.reading import RECIPE_SUFFIXES, read_overrides
 
 
 def read_subject(name: str, overrides: list[str], checkpoints: str | None) -> tuple[Recipe, list[Checkpoint]]:

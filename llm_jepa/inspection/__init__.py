@@ -1,1 +1,1 @@
-"""Inspects a recipe's rows or a data set before training. Imports `train` and below."""
+"""Inspects a recipe's rows or a data set before training. Imports `trainer` and below."""

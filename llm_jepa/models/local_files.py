@@ -12,6 +12,8 @@ def check_local_model(name_or_path: str) -> None:
     Raises:
         ValueError: There is no such directory, or it holds no model.
     """
+    if not name_or_path:
+        raise ValueError("`model_name_or_path` is empty. Name a model's directory, a Hub id, or a known model.")
     path = Path(name_or_path)
     if path.is_dir():
         if not any(file for pattern in MODEL_FILES for file in path.glob(pattern)):

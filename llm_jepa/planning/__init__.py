@@ -1,1 +1,1 @@
-"""Estimates the cost of a recipe before it runs. Imports `inspection` and below; its arithmetic imports nothing."""
+"""Estimates the cost of a recipe before it runs. Imports `train` and below; its arithmetic imports nothing."""

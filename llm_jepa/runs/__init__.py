@@ -1,1 +1,1 @@
-"""A run's output directory: what may be there, its lock, its record. Imports `recipe` and below."""
+"""A run's output directory: what may be there, its lock, its record. Imports `settings` and `files`."""

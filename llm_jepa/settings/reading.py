@@ -15,6 +15,7 @@ import yaml
 
 from llm_jepa.settings.schema import Setting, known_settings
 
+RECIPE_SUFFIXES = (".yaml", ".yml")
 IDLE = {
     "do_train": "training is what a recipe is for",
     "do_eval": "`eval_strategy` decides whether there is evaluation",

@@ -203,3 +203,9 @@ def test_a_file_has_no_configurations(tmp_path):
     (tmp_path / "pairs.jsonl").write_text(GOOD)
     with pytest.raises(ValueError, match="`dataset_config: main` has no effect on a single file"):
         load("pairs.jsonl", dataset_config="main")
+
+
+def test_a_directory_loads_whatever_lies_beside_its_data(tmp_path):
+    (tmp_path / "train.jsonl").write_text(GOOD)
+    (tmp_path / "notes.md").symlink_to("gone.md")
+    assert list(load(tmp_path)) == ROWS

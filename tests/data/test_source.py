@@ -65,3 +65,16 @@ def test_local_data_and_data_read_before_are_not_asked_for(hub, tmp_path):
     check_data_set(str(tmp_path / "rows.jsonl"))
     check_data_set("team/read")
     assert hub == []
+
+
+def test_a_data_set_in_the_cache_is_asked_for_not_at_all(hub, tmp_path):
+    """`datasets` writes capitals as words."""
+    (tmp_path / "datasets" / "team___my_data").mkdir(parents=True)
+    check_data_set("team/MyData")
+    assert hub == []
+
+
+def test_one_process_of_a_machine_asks(hub, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    check_data_set("team/there")
+    assert hub == []
