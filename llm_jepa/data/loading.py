@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -73,6 +73,7 @@ def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
         raise ValueError(f"Split `{split}` of `{name}` has no rows.")
     if not set(SEPARATOR_NAMES).isdisjoint("".join(first)):
         _raise_for_other_separator(files)
+    _refuse_surplus_fields(files, first)
     return dataset
 
 
@@ -193,6 +194,16 @@ def _quiet_loaders() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+def _refuse_surplus_fields(files: Sequence[Path], first: Mapping[str, Any]) -> None:
+    """Refuse CSV rows with more fields than the header: pandas would take the first fields as an index."""
+    is_csv = bool(files) and all(file.suffix in SEPARATORS for file in files)
+    if is_csv and any(name.startswith("__index_level_") for name in first):
+        raise ValueError(
+            f"The rows of `{files[0]}` have more fields than its header has names. Put a field that contains a "
+            "separator between double quotes, or name every field."
+        )
 
 
 def _raise_for_other_separator(files: Iterable[Path]) -> None:

@@ -191,12 +191,13 @@ def evaluate(
         del model  # free its memory before the next one is loaded
         if log is not None:
             log.remove()
-        predictions = [
-            Prediction(row.source, row.gold, completion.text, completion.stopped, likelihood)
-            for row, completion, likelihood in zip(rows, completions, likelihoods, strict=True)
-        ]
+        predictions = [_prediction(*one) for one in zip(rows, completions, likelihoods, strict=True)]
         scored = score(recipe.training.task, predictions, rows)
         yield CheckpointResult(checkpoint, location, predictions, scored, rates(scored))
+
+
+def _prediction(row: HeldOutRow, completion: Completion, likelihood: ChoiceLikelihoods | None) -> Prediction:
+    return Prediction(row.source, row.gold, completion.text, completion.stopped, likelihood)
 
 
 def _likelihoods(

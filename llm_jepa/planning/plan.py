@@ -91,8 +91,7 @@ def make_plan(
     """Plan a recipe.
 
     Args:
-        calibration: Timed steps of the recipe on one device. Without it, the usual shares of the GPU's peak are
-            assumed; without a GPU there are no hours.
+        calibration: Timed steps of the recipe on one device; else the usual shares of the GPU's peak are assumed.
         sft_calibration: Timed steps of the SFT arm. Arms that were not timed have the recipe's FLOPs per second.
         begin: Called with the name of each stage as it begins.
 
@@ -104,10 +103,8 @@ def make_plan(
     own = draw_workload(recipe, launch, labels_only)
     rows = round(own.prepared.total_rows * len(own.prepared.rows) / own.prepared.num_rows)
     _check_devices(recipe, rows, gpu, num_devices)
-    steps = planned_steps(rows, recipe, num_devices)
-    step_rows = rows_per_step(rows, recipe, num_devices)
+    steps, step_rows = planned_steps(rows, recipe, num_devices), rows_per_step(rows, recipe, num_devices)
     dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
-
     arms: dict[str, ArmPlan] = {}
     sft_flops = own_flops = 0.0  # of a row that keeps its JEPA term
     for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), THIS_RECIPE: recipe}.items():
@@ -116,18 +113,18 @@ def make_plan(
         flops = own_flops = drawn.flops_per_row()
         if name == SFT:
             sft_flops = flops
-        if arm is recipe:
-            flops = (1 - dropout) * flops + dropout * sft_flops
+        flops = (1 - dropout) * flops + dropout * sft_flops if arm is recipe else flops
         arms[name] = ArmPlan(*drawn.tokens_per_row(), flops * step_rows, flops / sft_flops, None)
-    rate = None if gpu is None else _peak_rate(own, gpu)
-    if calibration is not None:
-        share = calibration.dropped_share
-        rate = calibration.rows_per_second * ((1 - share) * own_flops + share * sft_flops)
-    rates = dict.fromkeys(arms, rate)
+    assumed = None if gpu is None else _peak_rate(own, gpu)
+    measured = None if calibration is None else _measured_rate(calibration, own_flops, sft_flops)
+    rates = dict.fromkeys(arms, assumed if measured is None else measured)
     if sft_calibration is not None:
         rates[SFT] = sft_calibration.rows_per_second * sft_flops
     begin("counting the memory")
     memory = plan_memory(own, launch, num_devices)
+    with_hours = {
+        name: _with_hours(arm, steps / num_devices, rates[name], calibration is not None) for name, arm in arms.items()
+    }
     return Plan(
         rows=rows,
         is_sample=own.prepared.is_partial,
@@ -135,14 +132,17 @@ def make_plan(
         scores_labels_only=labels_only,
         steps=steps,
         view_tokens=_view_tokens(own),
-        arms={
-            name: _with_hours(arm, steps / num_devices, rates[name], calibration is not None)
-            for name, arm in arms.items()
-        },
+        arms=with_hours,
         memory=memory,
         activation_bytes=_activations_by_layout(own, launch),
         verdict=None if gpu is None else verdict(memory, gpu),
     )
+
+
+def _measured_rate(calibration: Calibration, own_flops: float, sft_flops: float) -> float:
+    """FLOPs per second of the timed steps, some of which dropped the JEPA term."""
+    share = calibration.dropped_share
+    return calibration.rows_per_second * ((1 - share) * own_flops + share * sft_flops)
 
 
 def _with_hours(arm: ArmPlan, steps_per_device: float, rate: float | None, is_measured: bool) -> ArmPlan:

@@ -209,3 +209,11 @@ def test_a_directory_loads_whatever_lies_beside_its_data(tmp_path):
     (tmp_path / "train.jsonl").write_text(GOOD)
     (tmp_path / "notes.md").symlink_to("gone.md")
     assert list(load(tmp_path)) == ROWS
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_row_with_more_fields_than_the_header_is_refused(tmp_path, streaming):
+    """pandas would make `one` an index and shift the others."""
+    (tmp_path / "rows.csv").write_text("source,target\none,two,three\n")
+    with pytest.raises(ValueError, match="have more fields than its header has names"):
+        load(tmp_path / "rows.csv", dataset_streaming=streaming)
