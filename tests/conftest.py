@@ -1,6 +1,8 @@
 """Settings of the whole suite."""
 
+import logging
 import os
+import signal
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,9 +49,22 @@ os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules")
 # cuBLAS reads it when a GPU is first used: products that give the same bits twice.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+# A shell starts what runs in the background with Ctrl-C ignored, and children inherit that; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A deadline is a timed assertion, which a busy machine fails.
 settings.register_profile("llm_jepa", deadline=None)
 settings.load_profile("llm_jepa")
+
+
+@pytest.fixture(autouse=True)
+def own_log_level():
+    """No test reads the log as an earlier one left it: programs set its level, and a tracker disables loggers."""
+    logging.disable(logging.NOTSET)
+    logging.getLogger("llm_jepa").setLevel(logging.NOTSET)
+    for name, logger in logging.Logger.manager.loggerDict.items():
+        if name.partition(".")[0] == "llm_jepa" and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 def pytest_collection_modifyitems(items):
