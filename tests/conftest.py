@@ -61,10 +61,10 @@ settings.load_profile("llm_jepa")
 def own_log_level():
     """No test reads the log as an earlier one left it: programs set its level, and a tracker disables loggers."""
     logging.disable(logging.NOTSET)
-    logging.getLogger("llm_jepa").setLevel(logging.NOTSET)
     for name, logger in logging.Logger.manager.loggerDict.items():
         if name.partition(".")[0] == "llm_jepa" and isinstance(logger, logging.Logger):
-            logger.disabled = False
+            logger.setLevel(logging.NOTSET)
+            logger.disabled, logger.propagate = False, True
 
 
 def pytest_collection_modifyitems(items):
