@@ -7,6 +7,7 @@ from llm_jepa.scoring.qa import normalise_answer, qa_match
 from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
 from llm_jepa.scoring.sql_execution import QueryLimits, same_result
 from llm_jepa.scoring.tasks import TASKS, Rate, RowScores, Task, rates, score_names, score_row
+from llm_jepa.scoring.wilson import wilson_interval
 
 __all__ = [
     "TASKS",
@@ -30,4 +31,5 @@ __all__ = [
     "same_result",
     "score_names",
     "score_row",
+    "wilson_interval",
 ]
