@@ -1,5 +1,6 @@
 """`ResumableTrainer`: an `SFTTrainer` that resumes from a checkpoint as if it had never stopped."""
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from llm_jepa.training.checkpoints import invalidate, write_errors_explained, write_manifest
+from llm_jepa.training.running_sums import RunningSum
 from llm_jepa.training.step_metrics import StepMetrics
 
 
@@ -21,6 +23,11 @@ class ResumableTrainer(SFTTrainer):
     """
 
     step_metrics: StepMetrics
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # TRL keeps each micro-batch's values to the next log, which may never come.
+        self._metrics = {mode: defaultdict(RunningSum) for mode in self._metrics}  # type: ignore[arg-type]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         output_dir = Path(str(self.args.output_dir))
@@ -56,7 +63,7 @@ class ResumableTrainer(SFTTrainer):
         return {
             "loss": self._tr_loss,
             "last_logged_step": self._globalstep_last_logged,
-            "trl_metrics": dict(self._metrics["train"]),
+            "trl_metrics": {name: (sum(seen), len(seen)) for name, seen in self._metrics["train"].items()},
             "num_tokens": self._total_train_tokens,
             "step_metrics": self.step_metrics.state(),
         }
@@ -64,6 +71,6 @@ class ResumableTrainer(SFTTrainer):
     def _restore_log_window(self, window: dict[str, Any]) -> None:
         self._tr_loss = window["loss"].to(self.args.device)
         self._globalstep_last_logged = window["last_logged_step"]
-        self._metrics["train"].update(window["trl_metrics"])
+        self._metrics["train"].update({name: RunningSum(*seen) for name, seen in window["trl_metrics"].items()})
         self._total_train_tokens = window["num_tokens"]
         self.step_metrics.restore(window["step_metrics"], self.args.device)

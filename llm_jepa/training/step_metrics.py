@@ -1,6 +1,6 @@
 """What the trainer logs of the JEPA objective: the parts of the loss, and diagnostics of the pairs."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Any
 
 import torch
@@ -9,21 +9,19 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from llm_jepa.objectives.diagnostics import PairBuffer, collapse_warning
+from llm_jepa.training.running_sums import widened
 
 
 class StepMetrics:
-    """Collects values during steps and evaluations, and summarises them for a log.
+    """Sums values during steps and evaluations, and summarises them for a log.
 
-    Values stay on the device as tensors until then. In training a value is a micro-batch's share of its step. The
-    mean over steps is the sum of the values divided by the steps that had one since the last log; steps that dropped
-    the JEPA term have no `jepa_loss`. In evaluation a value is a batch's mean over rows.
+    Sums stay on the device until then, one for each name, however long that is. In training a value is a micro-batch's
+    share of its step. The mean over steps is the sum of the values divided by the steps that had one since the last
+    log; steps that dropped the JEPA term have no `jepa_loss`. In evaluation a value is a batch's mean over rows.
     """
 
     def __init__(self):
-        self._values: dict[str, dict[str, list[Tensor]]] = {
-            "train": defaultdict(list),
-            "eval": defaultdict(list),
-        }
+        self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "eval": {}}
         self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
         self._counts = {"train": Counter[str](), "eval": Counter[str]()}  # name -> steps or rows with a value
         self._names_of_step: set[str] = set()
@@ -36,15 +34,16 @@ class StepMetrics:
 
     def begin_evaluation(self) -> None:
         """Begin an evaluation, and drop the values of one that was never logged."""
-        self._values["eval"].clear()
+        self._sums["eval"].clear()
         self._counts["eval"].clear()
         self._pairs["eval"].clear()
 
     def add(self, mode: str, values: dict[str, Tensor], num_rows: int) -> None:
         """Add the values of one micro-batch of `num_rows` rows."""
-        counts, is_eval = self._counts[mode], mode == "eval"
+        sums, counts, is_eval = self._sums[mode], self._counts[mode], mode == "eval"
         for name, value in values.items():
-            self._values[mode][name].append(value.detach() * (num_rows if is_eval else 1))
+            weighted = widened(value.detach()) * (num_rows if is_eval else 1)
+            sums[name] = sums[name] + weighted if name in sums else weighted
             counts[name] += num_rows if is_eval else name not in self._names_of_step
             self._names_of_step.add(name)
 
@@ -54,9 +53,9 @@ class StepMetrics:
         self._modes_with_new_pairs.add(mode)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint saves of this process: the training values since the last log, and the pairs."""
+        """What a checkpoint saves of this process: the training sums since the last log, and the pairs."""
         return {
-            "values": {name: torch.stack(seen) for name, seen in self._values["train"].items()},
+            "sums": dict(self._sums["train"]),
             "counts": dict(self._counts["train"]),
             "pairs": self._pairs["train"].batches(),
             "has_new_pairs": "train" in self._modes_with_new_pairs,
@@ -64,9 +63,8 @@ class StepMetrics:
         }
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Restore a `state`. Each value is kept by itself, so that sums round as in a run that was not interrupted."""
-        for name, seen in state["values"].items():
-            self._values["train"][name] = list(seen.to(device))
+        """Restore a `state`."""
+        self._sums["train"] = {name: total.to(device) for name, total in state["sums"].items()}
         self._counts["train"] = Counter(state["counts"])
         self._pairs["train"].clear()
         for prediction_ND, target_ND in state["pairs"]:
@@ -100,15 +98,15 @@ class StepMetrics:
 
     def _take(self, mode: str) -> tuple[dict[str, float], Counter[str], dict[str, float]]:
         """Take this process's sums, counts and diagnostics, and clear them; the pairs of training are kept."""
-        values = self._values[mode]
-        totals = torch.stack([torch.stack(seen).sum() for seen in values.values()]).tolist() if values else []
-        sums = dict(zip(values, totals, strict=True))
+        on_device = self._sums[mode]
+        totals = torch.stack(list(on_device.values())).tolist() if on_device else []
+        sums = dict(zip(on_device, totals, strict=True))
         counts = self._counts[mode].copy()
         # If all steps dropped the JEPA term, the buffer holds older pairs, which have been logged.
         diagnostics = self._pairs[mode].summary() if mode in self._modes_with_new_pairs else {}
         self._modes_with_new_pairs.discard(mode)
         if mode == "train":
-            values.clear()
+            on_device.clear()
             self._counts[mode].clear()
         else:
             self.begin_evaluation()

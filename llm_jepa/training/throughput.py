@@ -16,6 +16,7 @@ from llm_jepa.compute.devices import GIB, TERA, recognise_gpu
 from llm_jepa.compute.flops import ModelSize, StepCounts, step_flops
 from llm_jepa.data.views import IGNORED_LABEL
 from llm_jepa.layouts import LaidOut
+from llm_jepa.training.running_sums import widened
 
 
 class Throughput(TrainerCallback):
@@ -37,8 +38,8 @@ class Throughput(TrainerCallback):
         self.clock = clock
         self._begin_seconds: float | None = None
         self._seconds = 0.0
-        self._tokens: list[Tensor] = []
-        self._flops: list[Tensor] = []
+        self._tokens: float | Tensor = 0.0
+        self._flops: float | Tensor = 0.0
 
     def begin_step(self) -> None:
         """Begin a step, before its data are loaded."""
@@ -47,8 +48,8 @@ class Throughput(TrainerCallback):
     def add(self, batch: dict[str, Any], drops_jepa: bool) -> None:
         """Count one micro-batch of the step."""
         counts = count_batch(batch, drops_jepa)
-        self._tokens.append(torch.as_tensor(counts.conversation_tokens))
-        self._flops.append(torch.as_tensor(step_flops(counts, self.size)))
+        self._tokens = self._tokens + widened(torch.as_tensor(counts.conversation_tokens))
+        self._flops = self._flops + widened(torch.as_tensor(step_flops(counts, self.size)))
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """End a step, after the optimizer's."""
@@ -63,7 +64,7 @@ class Throughput(TrainerCallback):
         `flop_utilisation`, its share of the peak if that is known, are means per device. `peak_memory_gib` is the
         largest of any device, or on CPUs of any process.
         """
-        own = float(sum(self._tokens)), float(sum(self._flops)), peak_memory_bytes(accelerator.device)
+        own = float(self._tokens), float(self._flops), peak_memory_bytes(accelerator.device)
         tokens, flops, peaks = zip(*gather_object([own]), strict=True)
         if sum(tokens) == 0 or self._seconds == 0:
             return {}
@@ -74,7 +75,7 @@ class Throughput(TrainerCallback):
         }
         if self.peak_flops_per_second is not None:
             metrics["flop_utilisation"] = metrics["tflops_per_second"] * TERA / self.peak_flops_per_second
-        self._tokens, self._flops, self._seconds = [], [], 0.0
+        self._tokens = self._flops = self._seconds = 0.0
         return metrics
 
 
