@@ -18,6 +18,7 @@ from datasets.packaged_modules.csv.csv import CsvConfig
 from pandas.errors import ParserError
 
 from llm_jepa.data.source import LOADERS, check_data_set, local_files
+from llm_jepa.data.validation import validate_once
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
             dataset = _load(script, name, split, path)
             first = next(iter(dataset), None)
         if isinstance(dataset, Dataset):
-            dataset.data.validate(full=True)  # the JSON loader accepts bytes that are not UTF-8
+            validate_once(dataset, split)
     except (DatasetGenerationError, ValueError) as error:
         _raise_for_unreadable_line(files)
         _raise_for_other_separator(files)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from datasets import Dataset, IterableDataset
 
+from llm_jepa.data.cache_key import PREPARATION_VERSION
 from llm_jepa.data.spans import source_turn_index
 from llm_jepa.data.turns import Messages, last_content, target_turn_indices, to_messages, turn_column
 from llm_jepa.settings.view_fields import ViewField, find_fields
@@ -22,11 +23,6 @@ VIEW_TOKEN_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
 PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
 """The source and target of a row that `view_columns` has expanded into several pairs."""
-PREPARATION_VERSION = 5
-"""Raise it whenever the contents of a prepared row change. `datasets` keys its cache by the code of the mapped
-function, but only by the names of the functions that it calls. Without this number it would reuse rows of old code.
-"""
-
 CHAT_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 """Columns that TRL passes to the chat template, row by row."""
 

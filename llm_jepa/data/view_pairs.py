@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from datasets import Dataset, Features, Value
 
+from llm_jepa.data.cache_key import PREPARATION_VERSION
 from llm_jepa.data.rows import (
     CHAT_TEMPLATE_COLUMNS,
     PAIR_COLUMNS,
-    PREPARATION_VERSION,
     AnyDataset,
     ColumnMapping,
     column_names,

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import re
+from pathlib import Path
 
 import datasets
 import pytest
@@ -217,3 +219,48 @@ def test_a_row_with_more_fields_than_the_header_is_refused(tmp_path, streaming):
     (tmp_path / "rows.csv").write_text("source,target\none,two,three\n")
     with pytest.raises(ValueError, match="have more fields than its header has names"):
         load(tmp_path / "rows.csv", dataset_streaming=streaming)
+
+
+# --- one validation
+
+
+@pytest.fixture
+def validations(monkeypatch):
+    """The rows of each validation that reads the whole of the texts."""
+    rows = []
+    validate = datasets.table.Table.validate
+
+    def counted(self, *args, **kwargs):
+        rows.append(self.num_rows)
+        return validate(self, *args, **kwargs)
+
+    monkeypatch.setattr(datasets.table.Table, "validate", counted)
+    return rows
+
+
+def test_rows_are_read_whole_once_and_not_at_each_start(tmp_path, validations):
+    """Each split by itself, since a slice validates its own rows alone."""
+    (tmp_path / "pairs.jsonl").write_text(GOOD)
+    for split in ("train", "train", "train[:2]", "train[:2]"):
+        load("pairs.jsonl", split)
+    assert validations == [5, 2]
+
+
+def test_changed_rows_are_read_again_and_what_is_not_utf8_is_refused_each_time(tmp_path, validations):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(GOOD)
+    load(file)
+    file.write_bytes(GOOD.encode() + b'{"source": "caf\xe9", "target": "x"}\n')
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"line 6: .* not UTF-8"):
+            load(file)
+    assert validations == [5, 6, 6]
+
+
+def test_an_arrow_file_that_was_changed_is_validated_again(tmp_path, validations):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(GOOD)
+    (arrow,) = (Path(one["filename"]) for one in load(file).cache_files)
+    os.utime(arrow, ns=(0, 0))
+    load(file)
+    assert validations == [5, 5]
