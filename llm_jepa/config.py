@@ -9,7 +9,7 @@ from transformers.trainer_utils import HubStrategy
 from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
-from llm_jepa.settings.checks import SPAN_SAMPLERS, check_options
+from llm_jepa.settings.checks import CONTRASTIVE_LOSSES, SPAN_SAMPLERS, check_options
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
 
@@ -20,8 +20,9 @@ class JEPAConfig(SFTConfig):
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss
 
-    The defaults are the paper's. With `jepa_weight=0` the trainer is exactly TRL's `SFTTrainer` on the same rows, and
-    every other JEPA option stands idle, so that two arms of a comparison differ in one line.
+    The defaults are the paper's. With `jepa_weight=0` the trainer is exactly TRL's `SFTTrainer` on the same rows, with
+    its trained weights in float32, and every other JEPA option stands idle, so that two arms of a comparison differ in
+    one line.
 
     The `help` of each field says what it means. `llm-jepa train --help`, the table of options in the documentation and
     the JSON schema of recipes are made from it; after a change run `make schema`.
@@ -76,15 +77,16 @@ class JEPAConfig(SFTConfig):
     predictor_position: Literal["append", "prepend"] = field(
         default="append", metadata={"help": "Whether the [PRED] vectors stand after the content or before it."}
     )
-    jepa_loss: Literal["cosine", "l2", "mse", "info_nce"] = field(
+    jepa_loss: Literal["cosine", "l2", "mse", "info_nce", "info_nce_symmetric"] = field(
         default="cosine",
         metadata={
             "help": "Distance between prediction and target: 1 - cosine, L2, mean squared error, or InfoNCE with the "
-            "other rows of the micro-batch (of all processes) as negatives."
+            "other rows of the micro-batch (of all processes) as negatives, except those with the same target. "
+            "`info_nce_symmetric` also picks the prediction by the target, and takes the mean of both."
         },
     )
     info_nce_temperature: float | None = field(
-        default=None, metadata={"help": "Temperature of `info_nce`, above 0; 0.07 when not given."}
+        default=None, metadata={"help": "Temperature of InfoNCE, above 0; 0.07 when not given."}
     )
     jepa_direction: Literal["source_to_target", "target_to_source"] = field(
         default="source_to_target", metadata={"help": "Which view predicts which."}
@@ -101,6 +103,13 @@ class JEPAConfig(SFTConfig):
         metadata={
             "help": "Gradients flow through the predicted view (`online`, the paper), or that view is encoded in a "
             "forward without gradient (`stop_gradient`)."
+        },
+    )
+    shuffle_pairs: bool = field(
+        default=False,
+        metadata={
+            "help": "A control: each row gets the target view of another row, drawn once by `seed` from the rows that "
+            "are kept. Labels, tokens and cost stay the same; what helps with it is not owed to the pairs."
         },
     )
     jepa_layout: Literal["auto", "packed", "flat", "rows"] = field(
@@ -231,6 +240,11 @@ class JEPAConfig(SFTConfig):
         """The weight of the JEPA term in a step that does not drop it."""
         return self.jepa_weight / (1 - self.jepa_dropout) if self.jepa_dropout_rescale else self.jepa_weight
 
+    @property
+    def shuffles_pairs(self) -> bool:
+        """Whether rows get the target views of others. With `jepa_weight: 0` the option stands idle."""
+        return self.shuffle_pairs and self.jepa_weight > 0
+
     def _set_derived_defaults(self):
         if self.view_columns is not None and self.view_pairs is None:
             self.view_pairs = "chain"
@@ -238,7 +252,7 @@ class JEPAConfig(SFTConfig):
             return
         if self.jepa_objective != "pair" and self.span_sampler is None:
             self.span_sampler = SPAN_SAMPLERS[self.jepa_objective][0]
-        if self.jepa_loss == "info_nce" and self.info_nce_temperature is None:
+        if self.jepa_loss in CONTRASTIVE_LOSSES and self.info_nce_temperature is None:
             self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
 
     def _check_choices(self):

@@ -22,15 +22,16 @@ from llm_jepa.layouts.choice import choose_layout
 from llm_jepa.layouts.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.known_models import resolve_model
-from llm_jepa.models.loading import drop_idle_sampling
+from llm_jepa.models.loading import drop_idle_sampling, on_one_device
 from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.draws import is_dropped, uniform_draws
-from llm_jepa.objectives.gathering import gather_rows
 from llm_jepa.objectives.losses import NUM_SPAN_DRAWS, pair_loss, span_loss
+from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
 from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.objectives.view_forward import ForwardRecorder, ViewForward
+from llm_jepa.settings.checks import CONTRASTIVE_LOSSES
 from llm_jepa.training.predictor_trainer import PredictorTrainer
 from llm_jepa.training.refusals import (
     refuse_arguments,
@@ -100,6 +101,8 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             model = resolve_model(model, init_revision(args))
         if args.from_scratch:
             model, processing_class = random_model(model, args, processing_class)
+        elif isinstance(model, str):
+            args.model_init_kwargs = on_one_device(args.model_init_kwargs, args.device)
         super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
         refuse_parallelism(self.accelerator)
         refuse_trained_output_tokens(self.model)
@@ -134,7 +137,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             refuse_device_without_float64(args, self.accelerator.device.type)
             ViewForward(model, None, MaskForm("padding"), stops_gradient=False, gives_hidden_states=True)
             return
-        if args.jepa_loss == "info_nce":
+        if args.jepa_loss in CONTRASTIVE_LOSSES:
             refuse_batches_without_negatives(args, self.train_dataset, self.eval_dataset)
         self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, pad_token_id, multiple)
         is_unasked = args.jepa_layout == "auto" and not isinstance(self.layout, PackedLayout)
@@ -182,6 +185,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Compute TRL's loss, plus the JEPA term unless this step drops it. In evaluation, return TRL's loss alone."""
         row_index_N, spans = inputs.pop("row_index"), inputs.pop("spans", None)
+        target_key_N = inputs.pop("target_key", None)
         conversations = inputs.pop("laid_out_conversations", None)
         drops_jepa = self._drops_jepa()
         if drops_jepa and conversations is not None:
@@ -198,7 +202,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         if has_jepa:
             fused = forward.fused_outputs
             if spans is None:
-                parts |= self._pair_parts(fused, is_step)
+                parts |= self._pair_parts(fused, target_key_N, is_step)
             else:
                 parts |= self._span_parts(fused, spans, row_index_N, is_step)
             loss = loss + self.args.kept_step_weight * parts["jepa_loss"]
@@ -226,28 +230,21 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             self.router_aux_loss_coef * outputs.aux_loss / (self.current_gradient_accumulation_steps if is_step else 1)
         )
 
-    def _pair_parts(self, outputs: Any, is_step: bool) -> dict[str, Tensor]:
-        """The JEPA loss of a micro-batch's pairs, and their mean cosine."""
+    def _pair_parts(self, outputs: Any, target_key_N: Tensor | None, is_step: bool) -> dict[str, Tensor]:
+        """The JEPA loss of a micro-batch's pairs, their mean cosine and, with InfoNCE, the rows without negatives."""
+        args, accelerator = self.args, self.accelerator
         prediction_ND, target_ND = outputs.prediction_ND, outputs.target_ND
         self.step_metrics.add_pairs(self._mode, prediction_ND, target_ND)
-        loss_N = pair_loss(
-            self.args.jepa_loss,
-            prediction_ND,
-            target_ND,
-            self.args.info_nce_temperature,
-            self._negatives(target_ND),
-        )
+        max_rows = args.train_batch_size if self.model.training else args.eval_batch_size
+        rank, num_processes = accelerator.process_index, accelerator.num_processes
+        others = gather_other_rows(prediction_ND, target_ND, target_key_N, max_rows, rank, num_processes)
+        loss_N = pair_loss(args.jepa_loss, prediction_ND, target_ND, args.info_nce_temperature, target_key_N, others)
         cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
         share = self._share_of_step(len(loss_N), is_step)
-        return {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
-
-    def _negatives(self, target_ND: Tensor) -> tuple[Tensor, Tensor] | tuple[()]:
-        """For InfoNCE, the targets of the other processes, if there are any."""
-        accelerator = self.accelerator
-        if self.args.jepa_loss != "info_nce" or accelerator.num_processes == 1:
-            return ()
-        max_rows = self.args.train_batch_size if self.model.training else self.args.eval_batch_size
-        return gather_rows(target_ND.float(), max_rows, accelerator.process_index, accelerator.num_processes)
+        parts = {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
+        if target_key_N is not None:
+            parts["jepa_without_negatives"] = rows_without_negatives(target_key_N, others) * share
+        return parts
 
     def _span_parts(
         self, outputs: Any, spans: dict[str, Tensor], row_index_N: Tensor, is_step: bool

@@ -44,6 +44,7 @@ def test_only_completions_are_learned_unless_said_otherwise():
 
 def test_info_nce_temperature_is_the_papers_when_not_given():
     assert config(jepa_loss="info_nce").info_nce_temperature == 0.07
+    assert config(jepa_loss="info_nce_symmetric").info_nce_temperature == 0.07
     assert config(jepa_loss="info_nce", info_nce_temperature=0.5).info_nce_temperature == 0.5
 
 
@@ -75,7 +76,10 @@ OUT_OF_RANGE = [
     ({"jepa_loss": "info_nce", "info_nce_temperature": 0.0}, "`info_nce_temperature` is 0.0; it must be a finite"),
     ({"jepa_loss": "info_nce", "info_nce_temperature": NAN}, "`info_nce_temperature` is nan"),
     ({"predictor_position": "middle"}, "`predictor_position` is 'middle'; allowed are 'append', 'prepend'"),
-    ({"jepa_loss": "cosin"}, "`jepa_loss` is 'cosin'; allowed are 'cosine', 'l2', 'mse', 'info_nce'"),
+    (
+        {"jepa_loss": "cosin"},
+        "`jepa_loss` is 'cosin'; allowed are 'cosine', .*'mse', 'info_nce', 'info_nce_symm",
+    ),
     ({"jepa_direction": "both"}, "`jepa_direction` is 'both'; allowed are 'source_to_target', 'target_to_source'"),
     ({"jepa_source_view": "suffix"}, "`jepa_source_view` is 'suffix'; allowed are 'alone', 'prefix'"),
     ({"jepa_target": "ema"}, "`jepa_target` is 'ema'; allowed are 'online', 'stop_gradient'"),
@@ -114,6 +118,7 @@ WITHOUT_EFFECT = [
         {"jepa_objective": "tube", "jepa_target": "stop_gradient", "num_predictor_tokens": 2},
         "`num_predictor_tokens: 2`, `jepa_target: stop_gradient` would have no effect.*--jepa_target online",
     ),
+    ({"jepa_objective": "patch", "shuffle_pairs": True}, "no pair of views, and `shuffle_pairs: True` would have no"),
     ({"jepa_objective": "tube", "span_sampler": "start_first"}, "allowed with `jepa_objective: tube` are 'ends'"),
     ({"jepa_objective": "patch", "span_sampler": "ends"}, "allowed .* are 'start_first', 'uniform'"),
     ({"info_nce_temperature": 0.1}, "`info_nce_temperature` has no effect with `jepa_loss: cosine`"),
@@ -155,7 +160,7 @@ def test_a_setting_of_trl_that_rows_cannot_honour_is_refused_in_both_arms(option
 @given(
     weight=st.floats(1e-6, 1e4),
     count=st.integers(1, 16),
-    loss=st.sampled_from(["cosine", "l2", "mse", "info_nce"]),
+    loss=st.sampled_from(["cosine", "l2", "mse", "info_nce", "info_nce_symmetric"]),
     position=st.sampled_from(["append", "prepend"]),
     target=st.sampled_from(["online", "stop_gradient"]),
     columns=st.sampled_from([{}, {"source_column": "q", "target_column": "a", "system_prompt": "Be brief."}]),

@@ -14,6 +14,7 @@ from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 def train_tiny(output_dir: str, options: dict[str, Any]) -> None:
     overrides = dict(options)
+    rows = overrides.pop("rows", PAIRS)
     adapter = LoraConfig(task_type="CAUSAL_LM") if overrides.pop("lora", False) else None
     settings = {
         "output_dir": output_dir,
@@ -31,7 +32,7 @@ def train_tiny(output_dir: str, options: dict[str, Any]) -> None:
     trainer = JEPATrainer(
         tiny_llama(),
         JEPAConfig(**settings | overrides),
-        train_dataset=Dataset.from_list(PAIRS),
+        train_dataset=Dataset.from_list(rows),
         processing_class=tiny_tokenizer(),
         peft_config=adapter,
     )

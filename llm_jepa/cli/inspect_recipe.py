@@ -33,8 +33,9 @@ def _show_row(console: Console, row: InspectedRow) -> None:
             console.print(f"[bold]{view.name} content[/] {len(view.pieces)} tokens, on which a path is drawn")
         else:
             last = len(view.pieces) - 1
+            owner = "" if view.partner is None else f" of row {view.partner} (`shuffle_pairs`),"
             console.print(
-                f"[bold]{view.name} view[/] {last + 1} tokens, {view.role}, read at token {last}: "
+                f"[bold]{view.name} view[/]{owner} {last + 1} tokens, {view.role}, read at token {last}: "
                 f"{escape(repr(view.pieces[-1]))}"
             )
         console.print(escape("".join(view.pieces)), style="cyan")

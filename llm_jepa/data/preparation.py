@@ -11,6 +11,7 @@ from trl import SFTConfig
 from trl.trainer.utils import global_then_local_main_first
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.partners import PARTNER_COLUMN, with_shuffled_partners
 from llm_jepa.data.rows import (
     ROW_COLUMNS,
     SPAN_COLUMNS,
@@ -42,7 +43,8 @@ def prepare_dataset(
     """Prepare rows with `input_ids`, `labels`, `row_index` and the columns of the objective.
 
     Those are `source_ids`, `source_start`, `target_ids` and `target_start` for `jepa_objective: pair`, and
-    `source_span` and `target_span` for `tube` and `patch`.
+    `source_span` and `target_span` for `tube` and `patch`. With `shuffle_pairs` the target's are another row's, and
+    `partner_index` says which.
 
     Args:
         dataset: Rows of any form that `llm_jepa.data.rows` supports, or pre-tokenised rows.
@@ -53,11 +55,11 @@ def prepare_dataset(
 
     Raises:
         ValueError: A column is missing, a view is empty or cannot be rendered, a row is too long with
-            `long_rows: error`, or no row is left.
+            `long_rows: error`, no row is left, or `shuffle_pairs` has no other row to take.
     """
     mapping = ColumnMapping.from_args(args)
     if is_prepared(dataset, args.jepa_objective):
-        return dataset
+        return dataset if PARTNER_COLUMN in column_names(dataset) else _with_partners(dataset, args)
     if is_tokenised(dataset):
         _check_text_field(args)
         with global_then_local_main_first():
@@ -81,7 +83,16 @@ def prepare_dataset(
         with global_then_local_main_first():
             dataset = add_views(dataset, tokenizer, args)
     with global_then_local_main_first():
-        return drop_long_rows(dataset, args, name)
+        dataset = drop_long_rows(dataset, args, name)
+    return _with_partners(dataset, args)
+
+
+def _with_partners(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
+    """The rows that are kept, with the partners of others if the recipe asks for the control."""
+    if not args.shuffles_pairs:
+        return dataset
+    with global_then_local_main_first():
+        return with_shuffled_partners(dataset, args.seed, args.dataset_num_proc)
 
 
 def _check_text_field(args: JEPAConfig) -> None:

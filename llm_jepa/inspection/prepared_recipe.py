@@ -13,6 +13,7 @@ from datasets import Dataset, IterableDataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from llm_jepa.data.loading import load_split
+from llm_jepa.data.partners import with_shuffled_partners
 from llm_jepa.data.rows import AnyDataset, is_tokenised
 from llm_jepa.data.views import longest_sequence_tokens
 from llm_jepa.layouts import RowsLayout
@@ -81,6 +82,8 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
     limit = args.max_length if args.max_length is not None else max(lengths)
     kept = prepared.select([i for i, tokens in enumerate(lengths) if tokens <= limit])
+    if args.shuffles_pairs:
+        kept = with_shuffled_partners(kept, args.seed, args.dataset_num_proc)
     collator, mask_form, reason = _collator(recipe, model_path, trainer, tokenizer)
     return PreparedRecipe(
         model_path=model_path,
@@ -108,8 +111,10 @@ def _sample(dataset: AnyDataset, max_rows: int | None, seed: int) -> tuple[Datas
 def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase) -> JEPATrainer:
     args = copy.copy(recipe.training)
     args.max_length, args.long_rows = None, "drop"  # keep long rows, to report them
+    args.shuffle_pairs = False  # partners are drawn from the rows that are left
     args.from_scratch, args.model_init_kwargs, args.report_to = False, None, []
     args.jepa_layout = "rows"  # the recipe's layout depends on the real model
+    args._n_gpu = min(args.n_gpu, 1)  # rows are prepared on any machine; training refuses several GPUs
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )

@@ -8,6 +8,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from llm_jepa.data.partners import PARTNER_COLUMN
 from llm_jepa.data.views import IGNORED_LABEL, TokenSequence, with_predictor_tokens
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.layouts import Batch, LaidOut, PackedLayout
@@ -20,11 +21,15 @@ PREDICTOR_PIECE = "[PRED]"
 
 @dataclass(frozen=True)
 class InspectedView:
-    """A view with its predictor tokens, read at its last token; or, for `tube` and `patch`, a view's content."""
+    """A view with its predictor tokens, read at its last token; or, for `tube` and `patch`, a view's content.
+
+    `partner` is the row that it belongs to, if `shuffle_pairs` has taken it from another.
+    """
 
     name: str
     role: str
     pieces: list[str]
+    partner: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,9 +144,9 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
             config.predictor_position,
             tokenizer.pad_token_id,
         )
-        yield InspectedView(
-            name, "predicts" if is_predicting else "is predicted", _sequence_pieces(sequence, tokenizer)
-        )
+        role = "predicts" if is_predicting else "is predicted"
+        partner = row.get(PARTNER_COLUMN) if name == "target" else None
+        yield InspectedView(name, role, _sequence_pieces(sequence, tokenizer), partner)
 
 
 def _laid_out(row: dict, collator: JEPACollator) -> tuple[Batch | None, int]:

@@ -1,8 +1,11 @@
 """Rows of a micro-batch -> tensors: the conversations as TRL pads them, and the laid-out views beside them."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import DataCollator
 
@@ -10,6 +13,7 @@ from llm_jepa.config import JEPAConfig
 from llm_jepa.data.rows import SPAN_COLUMNS
 from llm_jepa.data.views import TokenSequence, with_predictor_tokens
 from llm_jepa.layouts import Example, LaidOut, Layout, RowsLayout
+from llm_jepa.settings.checks import CONTRASTIVE_LOSSES
 
 TENSOR_COLUMNS = (
     "input_ids",
@@ -38,6 +42,7 @@ class JEPACollator:
         `laid_out`: what the model computes, a `LaidOut`. For the objective `pair` it holds the views; for the others
             the conversations alone.
         `laid_out_conversations`: the conversations alone, for steps that drop the JEPA term.
+        `target_key`: for InfoNCE, a number for each row that is equal where the predicted views are equal.
         `spans`: `source_span_N2` and `target_span_N2` in the conversations, for the objectives other than `pair`.
     """
 
@@ -53,6 +58,9 @@ class JEPACollator:
             return batch
         if self.config.jepa_objective == "pair":
             batch["laid_out"] = self._with_views(rows, self.layout)
+            if self.config.jepa_loss in CONTRASTIVE_LOSSES:
+                predicted = f"{self._view_names()[1]}_ids"
+                batch["target_key"] = torch.tensor([token_key(row[predicted]) for row in rows])
         else:
             batch["laid_out"] = _conversations(rows, self.layout)
             batch["spans"] = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
@@ -87,6 +95,12 @@ class JEPACollator:
             return False
         is_stored = self.config.jepa_source_view == "prefix" and self._view_names()[1] == "source"
         return not (is_stored and not isinstance(self.layout, RowsLayout))
+
+
+def token_key(token_ids: Sequence[int]) -> int:
+    """A signed 64-bit digest of token ids, the same in every process and on every machine."""
+    digest = hashlib.blake2b(np.asarray(token_ids, dtype="<i8").tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def _conversations(rows: list[dict[str, Any]], layout: Layout) -> LaidOut:

@@ -65,6 +65,16 @@ def model_init_kwargs(recipe: Recipe) -> dict[str, Any]:
     return from_model_settings | (recipe.settings.get("model_init_kwargs") or {})
 
 
+def on_one_device(settings: dict[str, Any] | None, device: torch.device) -> dict[str, Any] | None:
+    """Keyword arguments to load a model, with the device of the process unless they name one.
+
+    TRL loads with `device_map: auto` on GPUs, which puts layers that do not fit on other devices or on the CPU.
+    """
+    if device.type in ("cpu", "mps"):
+        return settings
+    return {"device_map": str(device)} | (settings or {})
+
+
 def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
     """The recipe's model on the meta device, built from its config: names and shapes, no weights."""
     settings = model_init_kwargs(recipe)

@@ -1,6 +1,6 @@
 """Gathers rows from all processes, with gradient: the negatives of InfoNCE.
 
-Legend: N rows of this process, B the most rows of any process, M = processes * B, D the model's width.
+Legend: N rows of this process, B the most rows of any process, M = processes * B, D the width of the rows.
 """
 
 from typing import Any
@@ -11,20 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def gather_rows(rows_ND: Tensor, max_rows: int, rank: int, num_processes: int) -> tuple[Tensor, Tensor]:
-    """Gather the rows of all processes in the order of their ranks, and a mask of those of other processes.
+def gather_rows(
+    rows_ND: Tensor, key_N: Tensor, max_rows: int, rank: int, num_processes: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gather the rows and the keys of all processes in the order of their ranks, and a mask of the other processes.
 
     Every process must call this. Each sends `max_rows` rows, padded with zeros, so that none has to ask how many the
     others have. The gradient of a row from every process reaches the process that owns the row.
 
     Returns:
-        all_MD, is_other_M: False for this process's own rows and for padding.
+        all_MD, key_M, is_other_M: False for this process's own rows and for padding.
     """
-    padded_BD = F.pad(rows_ND, (0, 0, 0, max_rows - len(rows_ND)))
-    is_row_B = torch.arange(max_rows, device=rows_ND.device) < len(rows_ND)
-    is_row_M = _gathered(is_row_B.float(), num_processes) > 0
-    is_row_M[rank * max_rows : (rank + 1) * max_rows] = False
-    return _GatherRows.apply(padded_BD, rank, num_processes), is_row_M
+    padding = max_rows - len(rows_ND)
+    padded_BD = F.pad(rows_ND, (0, 0, 0, padding))
+    is_row_N = torch.ones_like(key_N)
+    key_M, is_row_M = _gathered(F.pad(torch.stack([key_N, is_row_N], 1), (0, 0, 0, padding)), num_processes).unbind(1)
+    is_other_M = is_row_M > 0
+    is_other_M[rank * max_rows : (rank + 1) * max_rows] = False
+    return _GatherRows.apply(padded_BD, rank, num_processes), key_M, is_other_M
 
 
 class _GatherRows(torch.autograd.Function):

@@ -19,6 +19,8 @@ SPAN_SAMPLERS: dict[str, tuple[Literal["ends", "start_first", "uniform"], ...]] 
     "patch": ("start_first", "uniform"),
 }
 """The samplers of each objective that looks at spans, its default first."""
+CONTRASTIVE_LOSSES = ("info_nce", "info_nce_symmetric")
+"""The values of `jepa_loss` that take the other rows as negatives."""
 PAIR_OPTIONS = (
     "num_predictor_tokens",
     "predictor_position",
@@ -28,8 +30,13 @@ PAIR_OPTIONS = (
     "jepa_source_view",
     "jepa_target",
     "jepa_layout",
+    "shuffle_pairs",
 )
 """What `tube` and `patch` have no use for."""
+NO_PARTNERS_IN_STREAMS = (
+    "`shuffle_pairs` draws each row's partner from all rows, which a stream does not know. Set `dataset_streaming: "
+    "false`, or leave it out."
+)
 
 
 def check_recipe(path: Path, overrides: Sequence[str] = (), required: Sequence[str] = REQUIRED) -> dict[str, Any]:
@@ -56,7 +63,10 @@ def check_settings(path: Path, settings: Mapping[str, Any], required: Sequence[s
         _check_text_field(settings)
         _check_model_settings(settings)
         defaults = {key: setting.default for key, setting in known_settings().items()}
-        check_options(SimpleNamespace(**{**defaults, **settings}))
+        options = SimpleNamespace(**{**defaults, **settings})
+        check_options(options)
+        if options.shuffle_pairs and options.dataset_streaming and options.jepa_weight > 0:
+            raise ValueError(NO_PARTNERS_IN_STREAMS)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -196,14 +206,16 @@ def _check_pair_options(options: Any) -> None:
         raise ValueError("`span_sampler` has no effect with `jepa_objective: pair`; only with `tube` or `patch`.")
     if options.num_predictor_tokens == 0 and options.predictor_position == "prepend":
         raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
-    if options.jepa_loss != "info_nce" and options.info_nce_temperature is not None:
+    is_contrastive = options.jepa_loss in CONTRASTIVE_LOSSES
+    if not is_contrastive and options.info_nce_temperature is not None:
         raise ValueError(
-            f"`info_nce_temperature` has no effect with `jepa_loss: {options.jepa_loss}`; only with `info_nce`."
+            f"`info_nce_temperature` has no effect with `jepa_loss: {options.jepa_loss}`; only with "
+            f"{' and '.join(f'`{name}`' for name in CONTRASTIVE_LOSSES)}."
         )
-    if options.jepa_loss == "info_nce" and options.per_device_train_batch_size < 2:
+    if is_contrastive and options.per_device_train_batch_size < 2:
         raise ValueError(
-            "`jepa_loss: info_nce` takes its negatives from the micro-batch, so `per_device_train_batch_size` "
-            f"must be at least 2; it is {options.per_device_train_batch_size}."
+            f"`jepa_loss: {options.jepa_loss}` takes its negatives from the micro-batch, so "
+            f"`per_device_train_batch_size` must be at least 2; it is {options.per_device_train_batch_size}."
         )
 
 

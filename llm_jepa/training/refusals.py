@@ -17,21 +17,49 @@ from llm_jepa.config import JEPAConfig
 
 TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
 """Trackers that the extra `trackers` installs."""
+SPLITTING_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Values of `device_map` by which transformers divides the layers of a model among devices."""
 
 
 def refuse_settings(args: JEPAConfig) -> None:
     """Refuse settings that this installation or the trainer does not support.
 
     Raises:
-        ValueError: `report_to` names a tracker that is unknown or not installed, or `dispatch_batches` is true.
+        ValueError: `report_to` names a tracker that is unknown or not installed, `dispatch_batches` is true, or the
+            process would train on several devices.
     """
     assert isinstance(args.report_to, list), "TrainingArguments makes it one"
     _refuse_trackers(args.report_to)
+    assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
+    refuse_several_devices(args.n_gpu, (args.model_init_kwargs or {}).get("device_map"))
     assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
     if args.accelerator_config.dispatch_batches:
         raise ValueError(
             "`dispatch_batches: true` splits a batch over the processes along its first dimension, which mixes the "
             "views of its rows. Leave it out: each process then reads its own batches."
+        )
+
+
+def refuse_several_devices(num_gpus: int, device_map: Any) -> None:
+    """Refuse several devices in one process: transformers would divide the rows of a batch, or the layers, among them.
+
+    Args:
+        num_gpus: The GPUs of this process, as transformers counts them: those visible or, under a launcher, one.
+        device_map: That of `model_init_kwargs`; None if it is not given.
+
+    Raises:
+        ValueError: There is more than one GPU, or the map names more than one device.
+    """
+    if num_gpus > 1:
+        raise ValueError(
+            f"{num_gpus} GPUs are visible, and a process trains on one. To use all, start a process for each: "
+            "`accelerate launch -m llm_jepa.train RECIPE`. To use one, set `CUDA_VISIBLE_DEVICES=0`."
+        )
+    devices = {str(device) for device in device_map.values()} if isinstance(device_map, dict) else {str(device_map)}
+    if len(devices) > 1 or device_map in SPLITTING_MAPS:
+        raise ValueError(
+            f"`device_map: {device_map}` divides the layers of the model among devices, and a process trains on one. "
+            "Leave it out. For a model too large for one GPU use `recipes/accelerate/zero3.yaml` or `fsdp2.yaml`."
         )
 
 
@@ -165,7 +193,8 @@ def refuse_batches_without_negatives(args: JEPAConfig, train_dataset: Any, eval_
     for dataset, name, size in _with_batch_sizes(args, train_dataset, eval_dataset):
         if size < 2:
             raise ValueError(
-                f"`{name}` is {size}; `jepa_loss: info_nce` needs at least 2 rows, each a negative of the other."
+                f"`{name}` is {size}; `jepa_loss: {args.jepa_loss}` needs at least 2 rows, each a negative of the "
+                "other."
             )
         if args.dataloader_drop_last:
             continue
@@ -174,7 +203,7 @@ def refuse_batches_without_negatives(args: JEPAConfig, train_dataset: Any, eval_
             rows = "a stream" if is_stream else f"{len(dataset)} rows"
             raise ValueError(
                 f"With {rows} and `{name}: {size}` the last micro-batch {'may have' if is_stream else 'has'} a single "
-                "row, which has no negatives for `jepa_loss: info_nce`. Set `dataloader_drop_last: true`"
+                f"row, which has no negatives for `jepa_loss: {args.jepa_loss}`. Set `dataloader_drop_last: true`"
                 f"{'' if is_stream else ' or another batch size'}."
             )
 

@@ -59,6 +59,19 @@ def test_rows_are_shown_without_the_models_weights(lines, inspected):
     assert inspection.rows[0].views[1].pieces[-len(PAIRS[0]["target"]) :][-1] in PAIRS[0]["target"]
 
 
+def test_the_target_of_a_shuffled_pair_is_shown_with_the_row_it_is_from(inspected, tmp_path, capsys):
+    inspection = inspected("shuffle_pairs: true\n")
+    plain = inspected()
+    assert [row.pieces for row in inspection.rows] == [row.pieces for row in plain.rows]
+    for row in inspection.rows:
+        source, target = row.views
+        assert (source.partner, row.index != target.partner) == (None, True)
+        assert PAIRS[target.partner]["target"] in "".join(target.pieces)
+    assert sum(inspection.counts["forward"]) == sum(plain.counts["forward"])
+    main(["inspect", str(tmp_path / "recipe.yaml"), "--shuffle_pairs", "true", "--rows", "1"])
+    assert f"target view of row {inspection.rows[0].views[1].partner} (`shuffle_pairs`)," in capsys.readouterr().out
+
+
 def test_a_recipe_without_an_output_dir_is_inspected(inspected, tmp_path, monkeypatch, capsys):
     """Nothing is written; training demands it."""
     inspected()

@@ -78,6 +78,16 @@ def test_the_arms_cost_what_their_tokens_say(settings):
     assert (plan.rows, plan.steps, plan.verdict) == (8, 2, None)
 
 
+def test_the_control_of_shuffled_pairs_is_counted_with_its_own_pairs_and_costs_the_same(settings):
+    drawn = {
+        is_control: draw_workload(recipe_of(settings, shuffle_pairs=is_control), "single", True)
+        for is_control in (True, False)
+    }
+    assert all(row["partner_index"] != row["row_index"] for batch in drawn[True].batches for row in batch)
+    assert drawn[True].tokens_per_row() == drawn[False].tokens_per_row()
+    assert drawn[True].flops_per_row() == drawn[False].flops_per_row()
+
+
 def test_steps_follow_rows_batch_accumulation_and_devices(settings):
     recipe = recipe_of(
         settings, per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=3, max_steps=-1

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from llm_jepa.objectives.draws import is_dropped
 from llm_jepa.objectives.predictor import PREDICTOR_FILE
 from tests.forks import fork_ranks, said_by_ranks
+from tests.tiny import PAIRS
 from tests.train_tiny import train_tiny
 
 
@@ -57,15 +58,32 @@ def test_two_processes_drop_and_draw_as_one_does(options, tmp_path):
     assert_same_weights(tmp_path, "model.safetensors")
 
 
-@pytest.mark.parametrize("target", ["online", "stop_gradient"])
-def test_info_nce_takes_its_negatives_from_all_processes(target, tmp_path):
-    """Two processes of four rows compute what one of eight does: loss, gradient and weights."""
-    options = {"jepa_loss": "info_nce", "jepa_target": target, "info_nce_temperature": 0.5}
+ONE_TARGET = [pair | {"target": "yes"} for pair in PAIRS]
+TWO_TARGETS = [pair | {"target": "yes" if i % 3 else "no"} for i, pair in enumerate(PAIRS)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        (PAIRS, {"jepa_target": "online"}),
+        (PAIRS, {"jepa_target": "stop_gradient"}),
+        (TWO_TARGETS, {"jepa_loss": "info_nce_symmetric", "jepa_target": "stop_gradient"}),
+        (TWO_TARGETS, {}),
+        (ONE_TARGET, {}),
+    ],
+    ids=["online", "stop-gradient", "symmetric, two targets", "two targets", "one target"],
+)
+def test_info_nce_takes_its_negatives_from_all_processes(rows, options, tmp_path):
+    """Two processes of four rows compute what one of eight does: losses, gradient, weights, rows without negatives."""
+    options = {"jepa_loss": "info_nce", "info_nce_temperature": 0.5, "rows": rows} | options
     two = run(2, tmp_path / "two", per_device_train_batch_size=4, **options)
     one = run(1, tmp_path / "one", per_device_train_batch_size=8, **options)
     assert (two["num_processes"], one["num_processes"]) == (2, 1)
-    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "grad_norm"))
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "grad_norm", "jepa_without_negatives"))
     assert_same_weights(tmp_path, "model.safetensors")
+    without = 1.0 if rows is ONE_TARGET else 0.0
+    assert [entry["jepa_without_negatives"] for entry in two["log"]] == [without] * 3
+    assert [entry["jepa_loss"] == 0 for entry in two["log"]] == [bool(without)] * 3
 
 
 def assert_same_log(two: dict, one: dict, names: tuple[str, ...]) -> None:

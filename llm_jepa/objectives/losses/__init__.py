@@ -4,7 +4,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from llm_jepa.objectives.losses.info_nce import info_nce_loss
+from llm_jepa.objectives.losses.info_nce import (
+    OtherRows,
+    info_nce_loss,
+    negatives_mask,
+    symmetric_info_nce_loss,
+)
 from llm_jepa.objectives.losses.pairwise import cosine_loss, l2_loss, mse_loss
 from llm_jepa.objectives.losses.semantic_tube import content_tokens, patch_loss, tube_loss
 from llm_jepa.objectives.losses.span_sampling import (
@@ -18,30 +23,37 @@ from llm_jepa.objectives.losses.span_sampling import (
 
 __all__ = [
     "NUM_SPAN_DRAWS",
+    "OtherRows",
+    "PairLoss",
     "cosine_loss",
     "info_nce_loss",
     "l2_loss",
     "mse_loss",
+    "negatives_mask",
     "pair_loss",
     "patch_loss",
     "span_loss",
+    "symmetric_info_nce_loss",
     "tube_loss",
 ]
 
+PairLoss = Literal["cosine", "l2", "mse", "info_nce", "info_nce_symmetric"]
 _PAIRWISE = {"cosine": cosine_loss, "l2": l2_loss, "mse": mse_loss}
+_CONTRASTIVE = {"info_nce": info_nce_loss, "info_nce_symmetric": symmetric_info_nce_loss}
 
 
 def pair_loss(
-    kind: Literal["cosine", "l2", "mse", "info_nce"],
+    kind: PairLoss,
     prediction_ND: Tensor,
     target_ND: Tensor,
     temperature: float | None = None,
-    negatives: tuple[Tensor, Tensor] | tuple[()] = (),
+    target_key_N: Tensor | None = None,
+    others: OtherRows | None = None,
 ) -> Tensor:
-    """The loss that a recipe names, `jepa_loss`: loss_N. `temperature` and `negatives` are for `info_nce` alone."""
-    if kind == "info_nce":
+    """The loss that a recipe names, `jepa_loss`: loss_N. The arguments after the targets are for InfoNCE alone."""
+    if kind in _CONTRASTIVE:
         assert temperature is not None, "JEPAConfig resolves the temperature"
-        return info_nce_loss(prediction_ND, target_ND, temperature, *negatives)
+        return _CONTRASTIVE[kind](prediction_ND, target_ND, temperature, target_key_N, others)
     return _PAIRWISE[kind](prediction_ND, target_ND)
 
 
