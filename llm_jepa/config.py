@@ -128,6 +128,13 @@ class JEPAConfig(SFTConfig):
             "never cut."
         },
     )
+    excluded_rows: str | None = field(
+        default=None,
+        metadata={
+            "help": "A JSON file with a list of row indices, from 0, that training leaves out. `llm-jepa compare` "
+            "writes one, so that all arms train on the same rows."
+        },
+    )
     source_column: str | None = field(
         default=None,
         metadata={

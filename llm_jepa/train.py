@@ -5,7 +5,9 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
+from transformers import TrainerCallback
 from trl import get_peft_config, get_quantization_config
 
 from llm_jepa.data.loading import load_split, stream_errors_explained
@@ -31,8 +33,11 @@ def main(argv: list[str] | None = None) -> None:
         train(parse_recipe(sys.argv[1:] if argv is None else argv))
 
 
-def train(recipe: Recipe) -> JEPATrainer | None:
+def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> JEPATrainer | None:
     """Train a recipe, or resume an interrupted run of it; the model or adapter is in its `output_dir` then.
+
+    Args:
+        callbacks: For the trainer, beside its own.
 
     Returns:
         The trainer; None if the output directory already holds the complete run. `push_to_hub` publishes either.
@@ -48,7 +53,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
         _publish_complete_run(recipe)
         return None
     checkpoint = checkpoint_to_resume(recipe.training)
-    trainer = build_trainer(recipe)
+    trainer = build_trainer(recipe, callbacks)
     check_distributed_type(trainer.accelerator)
     with output_directory_lock(recipe.output_dir, trainer.is_world_process_zero()):
         try:
@@ -63,7 +68,7 @@ def train(recipe: Recipe) -> JEPATrainer | None:
     return trainer
 
 
-def build_trainer(recipe: Recipe) -> JEPATrainer:
+def build_trainer(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> JEPATrainer:
     """Load the data and the model of a recipe, and build its trainer."""
     script, model, training = recipe.script, recipe.model, recipe.training
     training.model_init_kwargs = model_init_kwargs(recipe)
@@ -79,6 +84,7 @@ def build_trainer(recipe: Recipe) -> JEPATrainer:
         eval_dataset=eval_dataset,
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
+        callbacks=list(callbacks),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from llm_jepa.cli.arguments import ADD_ARGUMENTS, REQUIRED_TO_LOOK, names_a_recipe
 from llm_jepa.data.source import check_data_set
 from llm_jepa.entry import entry_point
+from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.preflight import check_files
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides
@@ -49,6 +50,8 @@ def _main(argv: list[str]) -> int:
     args = _parse(parser, argv)
     if hasattr(args, "recipe"):
         _refuse_recipe(args)
+    if hasattr(args, "experiment"):
+        args.experiment = read_experiment(args.experiment)
     return importlib.import_module(f"{__name__}.{COMMANDS[args.command]}").run(args)
 
 

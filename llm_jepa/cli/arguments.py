@@ -114,11 +114,13 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def compare(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "An interrupted comparison is taken up where it stopped; finished cells are kept."
+    parser.epilog = "An interrupted comparison resumes where it stopped; finished cells are kept."
     parser.add_argument(
         "experiment", metavar="EXPERIMENT", type=Path, help="YAML file of arms, seeds and a base recipe"
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="cells at a time, each on one GPU (default: one per GPU; one without)"
+    )
     parser.add_argument("--report_only", action="store_true", help="run nothing; report what is finished")
 
 

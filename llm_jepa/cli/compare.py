@@ -1,56 +1,105 @@
 """Run an experiment, arms x seeds, and say whether JEPA helped."""
 
 import argparse
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from llm_jepa.experiments.cell import write_json
+from llm_jepa.experiments.cells import Cell, Series, longer_baselines, search_cells
+from llm_jepa.experiments.common_rows import CommonRows, find_common_rows
 from llm_jepa.experiments.comparison import (
-    CellError,
     ExperimentDesign,
-    chosen_points,
+    arm_costs,
+    chosen_point,
     compare,
     design_experiment,
-    run_cells,
+    specs_of,
 )
 from llm_jepa.experiments.report import render_html, render_markdown
-from llm_jepa.experiments.spec import Experiment, read_experiment, search_cells
+from llm_jepa.experiments.running import CellError, run_cells, usable_jobs
+from llm_jepa.experiments.significance import MIN_SEEDS
+from llm_jepa.experiments.spec import Experiment, Settings
+from llm_jepa.files.atomic import write_json
 
 REPORT = "report"
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.jobs < 1:
-        raise ValueError(f"`--jobs` is {args.jobs}; it must be at least 1.")
-    experiment = read_experiment(args.experiment)
+    experiment: Experiment = args.experiment
+    num_jobs = 0 if args.report_only else usable_jobs(args.jobs)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        if not args.report_only:
-            _search(experiment, args.jobs, bar)
-        design = design_experiment(experiment, chosen_points(experiment))
-        failures = [] if args.report_only else _run(experiment, design, args.jobs, bar)
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        reading = bar.add_task("reading the rows of every arm", total=None)
+        common = find_common_rows(experiment)
+        bar.remove_task(reading)
+        _say(console, experiment, common)
+        if num_jobs:
+            common.write()
+        design = _design(experiment, common, num_jobs, bar)
+        cells = [cell for series in design.cells.values() for cell in series.values()]
+        cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
+        failures = _run(experiment, common, cells, num_jobs, bar, "cells")
     _write(experiment, design)
     if failures:
         raise CellError(" ".join(failures))
     return 0
 
 
-def _search(experiment: Experiment, num_jobs: int, bar: Progress) -> None:
-    if experiment.search is None:
-        return
-    cells = [cell for _, _, cell in search_cells(experiment)]
-    task = bar.add_task("search", total=len(cells))
-    failures = run_cells(experiment, cells, num_jobs, lambda cell: bar.advance(task))
+def _design(experiment: Experiment, common: CommonRows, num_jobs: int, bar: Progress) -> ExperimentDesign:
+    """Search what is to be searched, and list the cells of the comparisons."""
+    chosen = _search(experiment, common, [Series(arm) for arm in experiment.arms], num_jobs, bar)
+    costs = arm_costs(experiment, common, chosen)
+    longer = [one for one in longer_baselines(experiment, costs).values() if one.max_steps is not None]
+    chosen |= _search(experiment, common, list(dict.fromkeys(longer)), num_jobs, bar)
+    return design_experiment(experiment, common, costs, chosen)
+
+
+def _search(
+    experiment: Experiment, common: CommonRows, series: Sequence[Series], num_jobs: int, bar: Progress
+) -> dict[str, Settings]:
+    """Series -> the settings that its search has chosen."""
+    search = experiment.search
+    searched = [] if search is None else series
+    if search is not None and search.longer_baseline == "inherit":
+        searched = [one for one in series if one.max_steps is None]
+    cells = [cell for one in searched for cell in search_cells(experiment, one)]
+    failures = _run(experiment, common, cells, num_jobs, bar, "search")
     if failures:
         raise CellError(f"The search is not finished, so nothing was compared. {' '.join(failures)}")
+    return {one.name: chosen_point(experiment, common, one) for one in series}
 
 
-def _run(experiment: Experiment, design: ExperimentDesign, num_jobs: int, bar: Progress) -> list[str]:
-    cells = [cell for series in design.cells.values() for cell in series.values()]
-    cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
-    task = bar.add_task("cells", total=len(cells))
-    return run_cells(experiment, cells, num_jobs, lambda cell: bar.advance(task))
+def _run(
+    experiment: Experiment, common: CommonRows, cells: Sequence[Cell], num_jobs: int, bar: Progress, name: str
+) -> list[str]:
+    if num_jobs == 0 or not cells:
+        return []
+    task = bar.add_task(name, total=len(cells))
+    return run_cells(cells, specs_of(experiment, common, cells), num_jobs, lambda cell: bar.advance(task))
+
+
+def _say(console: Console, experiment: Experiment, common: CommonRows) -> None:
+    """Say what will run, before it runs."""
+    arms, seeds = len(experiment.arms), len(experiment.seeds)
+    points = sum(len(experiment.variants(arm)) for arm in experiment.arms) if experiment.search else 0
+    searched = f" after a search of {points} points" if points else ""
+    console.print(
+        f"{arms} arms x {seeds} seeds{searched}, below {experiment.output_dir}: each cell has its log in log.txt, and "
+        "finished cells are kept.",
+        markup=False,
+    )
+    if common.excluded:
+        console.print(
+            f"{len(common.excluded)} of {common.num_rows} rows are dropped for every arm: some arm's sequences exceed "
+            "`max_length` there.",
+            markup=False,
+        )
+    for shared in common.shared:
+        console.print(f"Overlap: {shared.sentence}", markup=False)
+    if seeds < MIN_SEEDS:
+        console.print(f"There will be no verdict: {seeds} seeds are fewer than {MIN_SEEDS}.", markup=False)
 
 
 def _write(experiment: Experiment, design: ExperimentDesign) -> None:

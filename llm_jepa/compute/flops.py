@@ -1,9 +1,10 @@
 """FLOPs of a training step, calculated from the tokens of its batch and the matrices of its model.
 
-A matrix product takes two FLOPs per parameter and token. Embeddings, norms, the optimizer and the quadratic part of
-attention are left out. Imports nothing of the package.
+A matrix product takes two FLOPs per parameter and token. Embeddings, norms and the optimizer are left out; so is the
+quadratic part of attention, unless its pairs are counted. Imports nothing of the package.
 
-Legend: N_b parameters of the backbone's matrices (without embeddings and head), V * D of the head, A of the adapters.
+Legend: N_b parameters of the backbone's matrices (without embeddings and head), V * D of the head, A of the adapters,
+W width of all attention heads of all layers together.
 """
 
 import math
@@ -20,11 +21,12 @@ NUM_EXPERTS_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameters of the matrices. Without adapters (0), backbone and head are trained."""
+    """Parameters of the matrices, and W. Without adapters (0), backbone and head are trained."""
 
     backbone_parameters: int
     head_parameters: int
     adapter_parameters: int
+    attention_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ class StepCounts:
         tokens: Tokens of the forward with gradient: conversations and views.
         detached_tokens: Tokens of the forward without gradient.
         labelled_tokens: Positions that the head must score.
+        attention_pairs: Pairs of positions in the forward with gradient, L^2 for a sequence or packed row of L.
+        detached_attention_pairs: The same of the forward without gradient.
     """
 
     conversation_tokens: float
     tokens: float
     detached_tokens: float
     labelled_tokens: float
+    attention_pairs: float = 0.0
+    detached_attention_pairs: float = 0.0
 
 
 def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
@@ -65,7 +71,7 @@ def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
         elif len(shape) >= 2 and id(parameter) not in left_out:
             is_experts = len(shape) == 3  # one tensor holds all experts of a layer
             backbone += round(math.prod(shape) * (active_expert_share(causal_lm) if is_experts else 1))
-    return ModelSize(backbone, math.prod(_whole_shape(head.weight)), adapters)
+    return ModelSize(backbone, math.prod(_whole_shape(head.weight)), adapters, attention_width(causal_lm))
 
 
 def active_expert_share(model: PreTrainedModel) -> float:
@@ -73,6 +79,15 @@ def active_expert_share(model: PreTrainedModel) -> float:
     config = model.config.get_text_config()
     experts = next((n for name in NUM_EXPERTS_FIELDS if (n := getattr(config, name, None))), None)
     return 1.0 if experts is None else getattr(config, "num_experts_per_tok", experts) / experts
+
+
+def attention_width(model: PreTrainedModel) -> int:
+    """W: heads times their width, summed over the layers that attend to all positions or to a window of them."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ["attention"] * config.num_hidden_layers
+    layers = sum("attention" in kind and "linear" not in kind for kind in kinds)
+    heads = getattr(config, "num_attention_heads", 0)
+    return layers * heads * (getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1))
 
 
 def _whole_shape(parameter: nn.Parameter) -> torch.Size:
@@ -87,6 +102,7 @@ def step_flops(counts: StepCounts, size: ModelSize) -> float:
     forward   2 (N_b + A) per token, with gradient or without, and 2 V D per labelled position
     backward  gradients of the inputs: 2 (N_b + A) per token and 2 V D per labelled position;
               gradients of the trained weights: as much again, or 2 A per token with adapters
+    attention 4 W per pair forward (scores, and the mean of the values), 10 W backward, which computes the scores anew
     """
     matrices = size.backbone_parameters + size.adapter_parameters
     trained = size.adapter_parameters or size.backbone_parameters
@@ -95,4 +111,6 @@ def step_flops(counts: StepCounts, size: ModelSize) -> float:
         counts.tokens * (4 * matrices + 2 * trained)
         + counts.detached_tokens * 2 * matrices
         + counts.labelled_tokens * (4 * size.head_parameters + 2 * trained_head)
+        + counts.attention_pairs * 14 * size.attention_width
+        + counts.detached_attention_pairs * 4 * size.attention_width
     )

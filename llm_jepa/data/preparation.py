@@ -1,7 +1,9 @@
 """A data set of any supported form -> tokenised rows with views; rows that are too long are dropped or refused."""
 
+import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -83,6 +85,8 @@ def prepare_dataset(
         with global_then_local_main_first():
             dataset = add_views(dataset, tokenizer, args)
     with global_then_local_main_first():
+        if args.excluded_rows is not None and name == "train":
+            dataset = exclude_rows(dataset, read_excluded_rows(Path(args.excluded_rows)))
         dataset = drop_long_rows(dataset, args, name)
     return _with_partners(dataset, args)
 
@@ -149,6 +153,33 @@ def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, 
         return spans_of_text(row["input_ids"], special_ids)
 
     return map_rows(dataset, add, args.dataset_num_proc, is_numbered=True)
+
+
+def exclude_rows(dataset: AnyDataset, excluded: frozenset[int]) -> AnyDataset:
+    """Leave out the rows of these indices.
+
+    Raises:
+        ValueError: No row is left.
+    """
+    kept = dataset.filter(lambda row: row["row_index"] not in excluded)
+    if isinstance(kept, Dataset) and len(kept) == 0:
+        raise ValueError(f"`excluded_rows` names all {len(dataset)} rows of the data. Name fewer.")
+    return kept
+
+
+def read_excluded_rows(path: Path) -> frozenset[int]:
+    """The row indices in a JSON file.
+
+    Raises:
+        ValueError: The file is missing or holds anything but a list of whole numbers from 0.
+    """
+    try:
+        indices = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`excluded_rows: {path}` cannot be read: {error}. Name a JSON file.") from error
+    if not isinstance(indices, list) or not all(type(index) is int and index >= 0 for index in indices):
+        raise ValueError(f"`excluded_rows: {path}` holds {indices!r:.60}; it must be a list of row indices from 0.")
+    return frozenset(indices)
 
 
 def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDataset:

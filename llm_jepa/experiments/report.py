@@ -74,12 +74,39 @@ def _protocol(report: dict[str, Any]) -> str:
         f"Recipe {experiment['recipe']}, baseline {experiment['baseline']}, paired seeds {seeds}; the verdicts are by "
         f"the score `{experiment['primary_score']}`."
     )
-    if experiment["search"] is not None:
-        grid = ", ".join(f"{key} in {values}" for key, values in experiment["search"]["grid"].items())
-        text += f" Chosen for every arm alike on {experiment['search']['split']}: {grid}."
-    if report["missing"]:
-        text += f" INCOMPLETE: {len(report['missing'])} cells are not finished."
-    return text
+    return " ".join([text, _search(experiment), *_rows(report), *_unfinished(report)])
+
+
+def _search(experiment: dict[str, Any]) -> str:
+    search = experiment["search"]
+    if search is None:
+        return "Nothing was searched: every arm has the settings of its recipe."
+    grids = "; ".join(
+        f"{arm}: {', '.join(f'{key} in {values}' for key, values in grid.items())}"
+        for arm, grid in search["grids"].items()
+    )
+    longer = "searches its grid too" if search["longer_baseline"] == "search" else "inherits the baseline's settings"
+    return f"Searched on {search['split']} with the first seed: {grids}. The longer baseline of equal FLOPs {longer}."
+
+
+def _rows(report: dict[str, Any]) -> list[str]:
+    """What is known about the rows: those left out, and those that two splits share."""
+    experiment = report["experiment"]
+    excluded, rows = experiment["excluded_rows"], experiment["rows"]
+    dropped = ", ".join(f"{arm} {facts['dropped_rows']}" for arm, facts in report["arms"].items())
+    sentences = [f"All arms train on {rows - excluded} rows."]
+    if excluded:
+        sentences.append(f"{excluded} more are dropped for all, since some arm would drop them ({dropped}).")
+    return [*sentences, *(f"Overlap: {sentence}" for sentence in experiment["overlap"])]
+
+
+def _unfinished(report: dict[str, Any]) -> list[str]:
+    missing = len(report["missing"])
+    sizes = sorted({size for series in report["series"].values() for size in series["eval_batch_sizes"]})
+    sentences = [f"INCOMPLETE: {missing} cells are not finished."] if missing else []
+    if len(sizes) > 1:
+        sentences.append(f"Cells were evaluated in batches of {sizes}, whose texts differ by rounding.")
+    return sentences + report["refused"]
 
 
 def _primary_verdicts(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

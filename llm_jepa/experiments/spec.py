@@ -1,22 +1,60 @@
-"""Reads an experiment file, arms x seeds over one base recipe, and lists the cells to run.
-
-There are two comparisons. *Equal steps*: every arm trains as long as the recipe says. *Equal FLOPs*: an arm that
-computes r times as much as the baseline per step is compared with a baseline that trains r times the steps, on its own
-schedule. Cells that both comparisons need are run once.
-"""
+"""Reads an experiment file: arms x seeds over one base recipe. Imports no torch."""
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
-import yaml
-
-from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.scoring.tasks import score_names
+from llm_jepa.settings.checks import check_settings
+from llm_jepa.settings.reading import read_settings, typed, typed_settings
+from llm_jepa.settings.schema import Setting, known_settings
+from llm_jepa.settings.yaml_mapping import Entry, YamlMapping, read_yaml_mapping
 
 Settings = dict[str, Any]
+Overlap = Literal["refuse", "count"]
+LongerBaseline = Literal["search", "inherit"]
+
+SET_BY_EXPERIMENT = frozenset({"seed", "output_dir", "max_steps", "excluded_rows", "resume_from_checkpoint"})
+"""Keys that an experiment sets for each cell."""
+SAME_FOR_ALL = frozenset(
+    {"dataset_name", "dataset_config", "dataset_train_split", "dataset_test_split", "dataset_streaming", "task"}
+)
+"""Keys that no arm may set by itself, since all train and test on the same rows."""
+STEP_KEYS = frozenset({"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"})
+"""Keys that change the number of steps or their rows, which a search must leave alone."""
+
+_TEXT, _WHOLE, _FLAG = Setting(("string",)), Setting(("integer",)), Setting(("boolean",))
+_MAPPING = Setting(("object",))
+EXPERIMENT_KEYS = {
+    "recipe": _TEXT,
+    "output_dir": _TEXT,
+    "baseline": _TEXT,
+    "arms": _MAPPING,
+    "seeds": Setting(("array",), item=_WHOLE),
+    "primary_score": _TEXT,
+    "settings": _MAPPING,
+    "evaluation": _MAPPING,
+    "search": _MAPPING,
+    "equal_flops": _FLAG,
+    "overlap": Setting((), choices=("refuse", "count")),
+    "threshold": Setting(("number", "null")),
+    "keep_models": _FLAG,
+}
+REQUIRED = ("recipe", "output_dir", "baseline", "arms", "seeds")
+EVALUATION_KEYS = {
+    "max_rows": Setting(("integer", "null")),
+    "max_new_tokens": _WHOLE,
+    "eval_batch_size": _WHOLE,
+    "every_steps": Setting(("integer", "null")),
+}
+SEARCH_KEYS = {
+    "split": _TEXT,
+    "grid": _MAPPING,
+    "grids": _MAPPING,
+    "longer_baseline": Setting((), choices=("search", "inherit")),
+}
 
 
 @dataclass(frozen=True)
@@ -24,55 +62,53 @@ class Evaluation:
     """How every cell is evaluated. All share these settings, since batches and limits change generated texts.
 
     Attributes:
-        max_rows: Number of rows from the start of `dataset_test_split`; None for all.
+        max_rows: Number of rows drawn from `dataset_test_split`; None for all.
         max_new_tokens: Limit of generated tokens per row.
         eval_batch_size: Rows per batch.
+        every_steps: Optimizer steps between two evaluations along the training; None for the end alone.
     """
 
     max_rows: int | None = None
     max_new_tokens: int = 128
     eval_batch_size: int = 16
+    every_steps: int | None = None
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search for hyper-parameters: every arm tries every point with the first seed, not on the test split.
+    """A search for hyper-parameters: every arm tries the points of its grid with the first seed, on a dev split.
 
     Attributes:
-        split: The split that scores the points, e.g. `train[90%:]`; the recipe must not train on it.
-        grid: Setting -> values to try.
+        split: The split that scores the points, e.g. `train[90%:]`; neither trained nor tested on.
+        grids: Arm -> setting -> values to try. All grids have the same number of points.
+        longer_baseline: Whether the baseline's longer schedule of the equal-FLOPs comparison searches its grid anew,
+            or inherits the baseline's settings.
     """
 
     split: str
-    grid: dict[str, list[Any]]
+    grids: dict[str, dict[str, list[Any]]]
+    longer_baseline: LongerBaseline = "search"
 
-    def points(self) -> list[Settings]:
-        """Every combination of the grid's values."""
-        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run with its evaluation.
-
-    Attributes:
-        arm: Name of the arm or, on a longer schedule, of the series.
-        seed: Seed of new weights, data order and draws.
-        settings: Settings that override the base recipe, without the seed.
-        directory: Its directory, below the experiment's `output_dir`.
-        test_split: The split to score on; None for the recipe's `dataset_test_split`.
-    """
-
-    arm: str
-    seed: int
-    settings: Settings
-    directory: Path
-    test_split: str | None = None
+    def points(self, arm: str) -> list[Settings]:
+        """Every combination of the values in an arm's grid."""
+        grid = self.grids[arm]
+        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The content of an experiment file; see `read_experiment`."""
+    """The content of an experiment file; see `read_experiment`.
+
+    Attributes:
+        base: The settings of the recipe, overridden by `settings`.
+        arms: Arm -> settings that override `base`.
+        seeds: Paired: every arm trains with each.
+        primary_score: The score that decides the verdicts.
+        equal_flops: Whether each arm is compared at equal FLOPs too.
+        overlap: What to do about rows that are in two of the splits trained, searched and tested on.
+        threshold: A primary score; the share of seeds that reach it is an outcome too.
+        keep_models: Whether the cells keep their trained models.
+    """
 
     path: Path
     recipe: Path
@@ -80,11 +116,14 @@ class Experiment:
     baseline: str
     arms: dict[str, Settings]
     seeds: list[int]
+    base: Settings
     primary_score: str = "strict"
     settings: Settings = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     search: Search | None = None
     equal_flops: bool = True
+    overlap: Overlap = "refuse"
+    threshold: float | None = None
     keep_models: bool = False
 
     @property
@@ -92,120 +131,203 @@ class Experiment:
         """All arms except the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]
 
-    def parse(self, settings: Mapping[str, Any]) -> Recipe:
-        """The base recipe overridden by settings, checked as in `llm-jepa train`."""
-        return parse_recipe([str(self.recipe), *as_overrides({**self.settings, **settings})])
+    def resolved(self, arm: str, *overrides: Mapping[str, Any]) -> Settings:
+        """All settings of an arm, with further overrides."""
+        merged = self.base | self.arms[arm]
+        for settings in overrides:
+            merged = merged | dict(settings)
+        return merged
+
+    def variants(self, arm: str) -> list[Settings]:
+        """The settings of an arm at every point of its grid."""
+        points: list[Settings] = [{}] if self.search is None else self.search.points(arm)
+        return [self.resolved(arm, point) for point in points]
+
+    def test_split(self) -> str:
+        """The split that every cell is tested on."""
+        return self.base.get("dataset_test_split", known_settings()["dataset_test_split"].default)
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read an experiment file and check it, including the recipe of every arm.
+    """Read an experiment file and check it, including the settings of every arm at every point of its grid.
 
     Raises:
-        ValueError: A key is unknown, missing or of the wrong kind, or an arm's settings are refused.
+        ValueError: A key is unknown, missing, given twice or of the wrong kind, or an arm's settings are refused.
     """
-    if not path.is_file():
-        raise ValueError(f"There is no experiment `{path}` (looked in {Path.cwd()}).")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: invalid YAML: {error}") from error
-    known = {name: kind for name, kind in Experiment.__annotations__.items() if name != "path"}
-    _check_keys(path, content, known, required=("recipe", "output_dir", "baseline", "arms", "seeds"))
-    content = dict(content)
-    content["evaluation"] = _section(path, "evaluation", content.get("evaluation") or {}, Evaluation)
-    search = content.get("search")
-    content["search"] = None if search is None else _section(path, "search", search, Search)
-    content["recipe"], content["output_dir"] = Path(content["recipe"]), Path(content["output_dir"])
-    content["arms"] = {str(arm): dict(settings or {}) for arm, settings in content["arms"].items()}
-    experiment = Experiment(path=path, **content)
+    file = read_yaml_mapping(path, "experiment")
+    content = _section(file, EXPERIMENT_KEYS, REQUIRED, str(path))
+    arms = {arm: _settings(section) for arm, section in _subsections(file, "arms").items()}
+    if content["baseline"] not in arms:
+        raise ValueError(f"{path}: `baseline: {content['baseline']}` is not one of the arms {', '.join(arms)}.")
+    evaluation, search = file.section("evaluation"), file.section("search")
+    recipe, shared = Path(content["recipe"]), file.section("settings")
+    settings = {} if shared is None else _settings(shared)
+    content |= {
+        "path": path,
+        "recipe": recipe,
+        "output_dir": Path(content["output_dir"]),
+        "arms": arms,
+        "settings": settings,
+        "base": _without_output_dir(read_settings(recipe)) | settings,
+        "evaluation": Evaluation() if evaluation is None else _read_evaluation(evaluation, path),
+        "search": None if search is None else _read_search(search, path, list(arms)),
+    }
+    known = {one.name for one in fields(Experiment)}
+    experiment = Experiment(**{key: value for key, value in content.items() if key in known})
     _check(experiment)
     return experiment
 
 
-def as_overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as command line options."""
-    return [f"--{key}={_as_text(value)}" for key, value in settings.items()]
+def _section(section: YamlMapping, known: Mapping[str, Setting], required: Sequence[str], where: str) -> Settings:
+    content = {entry.key: typed(entry, known) for entry in section.entries()}
+    missing = [key for key in required if content.get(key) is None]
+    if missing:
+        raise ValueError(f"{where}: `{'`, `'.join(missing)}` must be given.")
+    return content
 
 
-def search_cells(experiment: Experiment) -> Iterator[tuple[str, int, Cell]]:
-    """Yield arm, index of a grid point, and the cell that tries it."""
-    assert experiment.search is not None
-    for arm, settings in experiment.arms.items():
-        for number, point in enumerate(experiment.search.points()):
-            directory = experiment.output_dir / "search" / arm / str(number)
-            seed = experiment.seeds[0]
-            yield arm, number, Cell(arm, seed, settings | point, directory, experiment.search.split)
+def _subsections(section: YamlMapping, key: str) -> dict[str, YamlMapping | None]:
+    inner = section.section(key)
+    return {} if inner is None else {name: inner.section(name) for name in inner.keys()}  # noqa: SIM118 (no mapping)
 
 
-def cells_of(experiment: Experiment, arm: str, chosen: Settings, max_steps: int | None = None) -> dict[int, Cell]:
-    """Seed -> cell of an arm with its chosen settings; `max_steps` sets another schedule."""
-    schedule = {} if max_steps is None else {"max_steps": max_steps}
-    name = arm if max_steps is None else f"{arm}-{max_steps}-steps"
-    settings = experiment.arms[arm] | chosen | schedule
-    return {
-        seed: Cell(name, seed, settings, experiment.output_dir / "cells" / name / str(seed))
-        for seed in experiment.seeds
-    }
+def _settings(section: YamlMapping | None) -> Settings:
+    return {} if section is None else typed_settings(section.entries())
+
+
+def _without_output_dir(settings: Settings) -> Settings:
+    return {key: value for key, value in settings.items() if key != "output_dir"}
+
+
+def _read_evaluation(section: YamlMapping, path: Path) -> Evaluation:
+    content = _section(section, EVALUATION_KEYS, (), f"{path}: `evaluation`")
+    for key, value in content.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{path}: `evaluation`: `{key}` is {value}; it must be at least 1.")
+    return Evaluation(**content)
+
+
+def _read_search(section: YamlMapping, path: Path, arms: list[str]) -> Search:
+    where = f"{path}: `search`"
+    content = _section(section, SEARCH_KEYS, ("split",), where)
+    shared, own = section.section("grid"), _subsections(section, "grids")
+    if (shared is None) == (not own):
+        raise ValueError(
+            f"{where}: give either `grid`, the values that every arm tries, or `grids`, which has a grid for each of "
+            f"the arms {', '.join(arms)}."
+        )
+    if own and {*own} != {*arms}:
+        raise ValueError(
+            f"{where}: `grids` has {', '.join(own)}, and the arms are {', '.join(arms)}. Give every arm a grid of its "
+            "own: what is searched for one arm alone favours it."
+        )
+    grids = {arm: _grid(own[arm] if own else shared, f"{where}, arm `{arm}`") for arm in arms}
+    return Search(content["split"], grids, cast(LongerBaseline, content.get("longer_baseline", "search")))
+
+
+def _grid(section: YamlMapping | None, where: str) -> dict[str, list[Any]]:
+    if section is None or not section.keys():
+        raise ValueError(f"{where}: the grid is empty. Name at least `learning_rate` with values to try.")
+    grid = {}
+    for entry in section.entries():
+        if not isinstance(entry.value, list) or not entry.value:
+            raise ValueError(f"{entry.where}: `{entry.key}` is {entry.value!r}; give a list of values to try.")
+        if entry.key not in known_settings():
+            typed(entry, known_settings())  # raises, and names the nearest key
+        grid[entry.key] = [typed_settings([Entry(entry.key, value, entry.where)])[entry.key] for value in entry.value]
+    return grid
 
 
 def _check(experiment: Experiment) -> None:
     path = experiment.path
-    if experiment.baseline not in experiment.arms:
-        raise ValueError(
-            f"{path}: `baseline: {experiment.baseline}` is not one of the arms {', '.join(experiment.arms)}."
-        )
     if not experiment.compared_arms:
         raise ValueError(f"{path}: there is no arm beside the baseline. Add at least one.")
     seeds = experiment.seeds
-    if not seeds or len({*seeds}) < len(seeds) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+    if not seeds or len({*seeds}) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"{path}: `seeds` are {seeds}; give whole numbers from 0, each once.")
-    for arm, settings in experiment.arms.items():
-        taken = {"seed", "output_dir", "max_steps"} & {*settings}
+    if experiment.threshold is not None and not 0 < experiment.threshold <= 1:
+        raise ValueError(f"{path}: `threshold` is {experiment.threshold}; give a share of rows above 0, at most 1.")
+    _check_search(experiment)
+    _refuse_equal_arms(experiment)
+    for arm in experiment.arms:
+        for settings in experiment.variants(arm):
+            check_settings(f"{path}: arm `{arm}`", settings | {"output_dir": str(experiment.output_dir)})
+        _check_arm(experiment, arm)
+
+
+def _refuse_equal_arms(experiment: Experiment) -> None:
+    for one, other in itertools.combinations(experiment.arms, 2):
+        if experiment.variants(one) == experiment.variants(other):
+            raise ValueError(
+                f"{experiment.path}: the arms `{one}` and `{other}` have the same settings. Remove one, or change "
+                "what they should differ in."
+            )
+
+
+def _check_arm(experiment: Experiment, arm: str) -> None:
+    settings, path = experiment.resolved(arm), experiment.path
+    taken = SET_BY_EXPERIMENT & {*experiment.arms[arm]}
+    if taken:
+        raise ValueError(
+            f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(taken))}`, which the experiment sets for each cell. "
+            "Remove it."
+        )
+    shared = SAME_FOR_ALL & {*experiment.arms[arm]}
+    if shared:
+        raise ValueError(
+            f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(shared))}`; all arms train and test on the same rows. Put "
+            "it under `settings`."
+        )
+    if settings.get("push_to_hub"):
+        raise ValueError(
+            f"{path}: arm `{arm}` has `push_to_hub: true`, so that each cell would overwrite the one published "
+            "before. Remove it, and publish one cell: llm-jepa push DIRECTORY --repo_id USER/NAME."
+        )
+    if settings.get("dataset_streaming"):
+        raise ValueError(
+            f"{path}: arm `{arm}` has `dataset_streaming: true`. A comparison must know all rows, so that every arm "
+            "trains on the same ones. Set it to false, or name a part of the data."
+        )
+    task = settings.get("task", known_settings()["task"].default)
+    names = score_names(task)
+    if experiment.primary_score not in names:
+        raise ValueError(
+            f"{path}: `primary_score` is {experiment.primary_score!r}; allowed with `task: {task}` are "
+            f"{', '.join(names)}."
+        )
+    if experiment.search and experiment.search.split == experiment.test_split():
+        raise ValueError(
+            f"{path}: `search.split` is the test split `{experiment.search.split}`, which must not choose settings. "
+            "Name a part of the training data that the recipe leaves out."
+        )
+
+
+def _check_search(experiment: Experiment) -> None:
+    search, path = experiment.search, experiment.path
+    if search is None:
+        return
+    for arm, grid in experiment.arms.items():
+        both = [key for key in search.grids[arm] if key in grid]
+        if both:
+            raise ValueError(
+                f"{path}: arm `{arm}` sets `{'`, `'.join(both)}`, which its grid would override. Remove it from the "
+                "arm, or give each arm a grid of its own under `search.grids`."
+            )
+        if "learning_rate" not in search.grids[arm]:
+            raise ValueError(
+                f"{path}: the grid of arm `{arm}` lacks `learning_rate`. The best rate differs between arms; search "
+                "it for every arm."
+            )
+        taken = (SET_BY_EXPERIMENT | SAME_FOR_ALL | STEP_KEYS) & {*search.grids[arm]}
         if taken:
             raise ValueError(
-                f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(taken))}`, which the experiment sets for each cell. "
-                "Remove it."
+                f"{path}: the grid of arm `{arm}` has `{'`, `'.join(sorted(taken))}`. All points train on the same "
+                "rows in the same number of steps; put it under `settings`."
             )
-        try:
-            recipe = experiment.parse(settings)
-        except ValueError as error:
-            raise ValueError(f"{path}: arm `{arm}`: {error}") from error
-        if recipe.training.push_to_hub:
-            raise ValueError(
-                f"{path}: arm `{arm}` has `push_to_hub: true`, so that each cell would overwrite the one "
-                "published before. Remove it, and publish one cell: llm-jepa push DIRECTORY --repo_id USER/NAME."
-            )
-        names = score_names(recipe.training.task)
-        if experiment.primary_score not in names:
-            raise ValueError(
-                f"{path}: `primary_score` is {experiment.primary_score!r}; allowed with `task: "
-                f"{recipe.training.task}` are {', '.join(names)}."
-            )
-        if experiment.search and experiment.search.split == recipe.script.dataset_test_split:
-            raise ValueError(
-                f"{path}: `search.split` is the test split `{experiment.search.split}`, which must not choose "
-                "settings. Name a part of the training data that the recipe leaves out."
-            )
-
-
-def _section(path: Path, name: str, content: Any, kind: type) -> Any:
-    required = [key for key in kind.__annotations__ if not hasattr(kind, key)]
-    _check_keys(Path(f"{path}: `{name}`"), content, kind.__annotations__, required)
-    return kind(**content)
-
-
-def _check_keys(where: Path, content: Any, known: Mapping[str, Any], required: Any) -> None:
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: must be a mapping with the keys {', '.join(known)}.")
-    unknown = [str(key) for key in content if key not in known]
-    if unknown:
-        raise ValueError(f"{where}: unknown key `{'`, `'.join(unknown)}`; allowed are {', '.join(known)}.")
-    missing = [key for key in required if content.get(key) is None]
-    if missing:
-        raise ValueError(f"{where}: `{'`, `'.join(missing)}` must be given.")
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)
+    numbers = {arm: len(search.points(arm)) for arm in experiment.arms}
+    if len({*numbers.values()}) > 1:
+        shown = ", ".join(f"{arm} {number}" for arm, number in numbers.items())
+        raise ValueError(
+            f"{path}: the grids have different numbers of points ({shown}), which favours the arm with more. Give "
+            "every arm the same number, e.g. more rates to an arm that has nothing else to search."
+        )

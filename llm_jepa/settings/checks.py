@@ -50,8 +50,8 @@ def check_recipe(path: Path, overrides: Sequence[str] = (), required: Sequence[s
     return settings
 
 
-def check_settings(path: Path, settings: Mapping[str, Any], required: Sequence[str] = REQUIRED) -> None:
-    """Check typed settings, defaults in the place of those not given; `path` is what they are called in errors.
+def check_settings(path: Path | str, settings: Mapping[str, Any], required: Sequence[str] = REQUIRED) -> None:
+    """Check typed settings, defaults in the place of those not given; `path` is what errors call their place.
 
     Raises:
         ValueError: One is missing, out of range or without effect, or settings contradict each other.

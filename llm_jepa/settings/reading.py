@@ -6,14 +6,12 @@ a choice of `eval_strategy`, and a run may be named `007`.
 
 import difflib
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import Any
 
 from llm_jepa.settings.schema import Setting, known_settings
+from llm_jepa.settings.yaml_mapping import Entry, read_yaml_list, read_yaml_mapping, yaml_text
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 IDLE = {
@@ -28,15 +26,9 @@ IDLE = {
 """Keys of TRL and transformers that nothing reads, and that the schema leaves out -> what to know instead."""
 
 TRUE_WORDS, FALSE_WORDS, NULL_WORDS = ("true", "yes", "on"), ("false", "no", "off"), ("null", "none")
+LISTED_KEYS = 20
+"""As many allowed keys are listed in an error."""
 YAML_SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
-
-
-class _Entry(NamedTuple):
-    """One key with its value as written: text, None, a list of texts, or a mapping; and where it was written."""
-
-    key: str
-    value: Any
-    where: str
 
 
 def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -46,30 +38,42 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         ValueError: The file is missing or no flat YAML mapping, a key is unknown, without effect or given twice, or a
             value is of the wrong type.
     """
-    entries = [*_yaml_entries(path), *_command_line_entries(overrides)]
-    return {entry.key: _typed(entry) for entry in entries}
+    entries = [*read_yaml_mapping(path, "recipe").entries(), *_command_line_entries(overrides)]
+    return typed_settings(entries)
+
+
+def typed_settings(entries: Iterable[Entry]) -> dict[str, Any]:
+    """Keys of a recipe, as written -> typed settings.
+
+    Raises:
+        ValueError: A key is unknown or without effect, or a value is of the wrong type.
+    """
+    return {entry.key: _typed_setting(entry) for entry in entries}
 
 
 def read_overrides(argv: Iterable[str]) -> dict[str, Any]:
     """The typed settings of a command line alone."""
-    return {entry.key: _typed(entry) for entry in _command_line_entries(argv)}
+    return typed_settings(_command_line_entries(argv))
 
 
 def recipe_text(settings: dict[str, Any]) -> str:
     """Settings as the text of a recipe, in their order; `read_settings` gives the same ones back."""
-    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return yaml_text(settings)
 
 
 # --- reading values by the type of their key ---
 
 
-def _typed(entry: _Entry) -> Any:
-    known = known_settings()
-    if entry.key in IDLE:
-        raise ValueError(f"{entry.where}: `{entry.key}` has no effect: {IDLE[entry.key]}. Leave it out.")
+def typed(entry: Entry, known: Mapping[str, Setting]) -> Any:
+    """The value of an entry, read as its key allows.
+
+    Raises:
+        ValueError: The key is unknown, or the value is of the wrong type.
+    """
     if entry.key not in known:
         nearest = difflib.get_close_matches(entry.key, known, n=1, cutoff=0)[0]
-        raise ValueError(f"{entry.where}: unknown key `{entry.key}`. Did you mean `{nearest}`?")
+        listed = f" Allowed are {', '.join(known)}." if len(known) <= LISTED_KEYS else ""
+        raise ValueError(f"{entry.where}: unknown key `{entry.key}`. Did you mean `{nearest}`?{listed}")
     setting = known[entry.key]
     try:
         return _read(entry.value, setting)
@@ -79,6 +83,12 @@ def _typed(entry: _Entry) -> Any:
         raise ValueError(
             f"{entry.where}: `{entry.key}` is {shown}{detail}; it must be {setting.in_words()}."
         ) from error
+
+
+def _typed_setting(entry: Entry) -> Any:
+    if entry.key in IDLE:
+        raise ValueError(f"{entry.where}: `{entry.key}` has no effect: {IDLE[entry.key]}. Leave it out.")
+    return typed(entry, known_settings())
 
 
 def _read(value: Any, setting: Setting) -> Any:
@@ -117,10 +127,10 @@ def _read_text(text: str, setting: Setting) -> Any:
     raise ValueError(text)
 
 
-# --- the two places where entries are written ---
+# --- the command line ---
 
 
-def _command_line_entries(argv: Iterable[str]) -> Iterator[_Entry]:
+def _command_line_entries(argv: Iterable[str]) -> Iterator[Entry]:
     """`--key value`, `--key=value`, `--key` alone (true); a list as `--key one two` or `--key "[one, two]"`."""
     given: list[tuple[str, list[str]]] = []
     for token in argv:
@@ -135,7 +145,7 @@ def _command_line_entries(argv: Iterable[str]) -> Iterator[_Entry]:
         if not values and (setting := known_settings().get(key)) and "boolean" not in setting.types:
             raise ValueError(f"command line: `--{key}` needs a value: {setting.in_words()}.")
         texts = [None if value == "null" else value for value in values or ["true"]]
-        yield _Entry(key, _bracketed(key, texts[0]) if len(texts) == 1 else texts, "command line")
+        yield Entry(key, _bracketed(key, texts[0]) if len(texts) == 1 else texts, "command line")
 
 
 def _bracketed(key: str, text: str | None) -> Any:
@@ -143,75 +153,4 @@ def _bracketed(key: str, text: str | None) -> Any:
     setting = known_settings().get(key)
     if text is None or setting is None or setting.item is None or not text.lstrip().startswith("["):
         return text
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-    except yaml.YAMLError:  # `[qv]_proj` is a text
-        return text
-    assert node is not None, "a bracket opens a sequence"
-    return _written_value(loader, node)
-
-
-def _yaml_entries(path: Path) -> Iterator[_Entry]:
-    if not path.is_file():
-        raise ValueError(f"There is no recipe `{path}` (looked in {Path.cwd()}).")
-    try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise ValueError(f"{path}: a recipe is a YAML mapping of `key: value` lines; this is none.")
-        _refuse_duplicates(root, path)
-        for key_node, value_node in root.value:
-            where = f"{path}, line {key_node.start_mark.line + 1}"
-            yield _Entry(key_node.value, _written_value(loader, value_node), where)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: invalid YAML: {getattr(error, 'problem', None) or error}.") from error
-
-
-def _written_value(loader: "_Loader", node: yaml.Node) -> Any:
-    """A node as text, None, a list of those, or (where the types inside are YAML's own) a mapping."""
-    if isinstance(node, yaml.SequenceNode):
-        return [_written_value(loader, item) for item in node.value]
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_document(node)
-    return None if node.tag == "tag:yaml.org,2002:null" else node.value
-
-
-def _refuse_duplicates(node: yaml.Node, path: Path) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicates(item, path)
-    elif isinstance(node, yaml.MappingNode):
-        first_line: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise ValueError(f"{path}, line {line}: a key must be a plain word.")
-            key = key_node.value
-            if key in first_line:
-                raise ValueError(f"{path}, line {line}: `{key}` was given before, on line {first_line[key]}.")
-            first_line[key] = line
-            _refuse_duplicates(value_node, path)
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, except that `1e-3` inside a mapping is a number too."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """The writer that goes with it: it quotes the text '1e-3'."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-        list("-+.0123456789"),
-    )
+    return read_yaml_list(text)

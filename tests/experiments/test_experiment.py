@@ -1,5 +1,6 @@
 """An experiment on a tiny model: cells run once and are kept; verdicts use finished cells only."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -7,79 +8,19 @@ import sys
 import time
 
 import pytest
-import yaml
-from datasets import Dataset
 
 from llm_jepa.cli import main
-from llm_jepa.compute.flops import StepCounts, step_flops
-from llm_jepa.experiments.arm_cost import ArmCost, count_arm, recipe_model_size
-from llm_jepa.experiments.cell import LOCK_FILE, RESULT_FILE
-from llm_jepa.experiments.comparison import LOG_FILE, chosen_points, compare, design_experiment, flop_matched_steps
+from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE
 from llm_jepa.experiments.report import render_html, render_markdown
+from llm_jepa.experiments.running import LOG_FILE
 from llm_jepa.experiments.spec import read_experiment
+from tests.experiments.conftest import ARMS, SPLITS
 from tests.forks import TIMEOUT_SECONDS
-from tests.tiny import PAIRS, save_tiny_model, tiny_tokenizer
-
-RECIPE = {
-    "source_column": "source",
-    "target_column": "target",
-    "use_cpu": True,
-    "bf16": False,
-    "max_length": 128,
-    "num_train_epochs": 1,
-    "per_device_train_batch_size": 4,
-    "learning_rate": 0.01,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-    "jepa_source_view": "prefix",
-    "jepa_target": "stop_gradient",
-}
-ARMS = {"lm_only": {"jepa_weight": 0}, "jepa": {}}
-TUBE = {"jepa_objective": "tube", "jepa_weight": 0.02, "jepa_source_view": "alone", "jepa_target": "online"}
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """Writes an experiment file; all share one model, one data set and one base recipe."""
-    directory = tmp_path_factory.mktemp("experiment")
-    save_tiny_model(directory / "model")
-    (directory / "data").mkdir()
-    for split in ("train", "validation", "test"):
-        Dataset.from_list(PAIRS).to_json(directory / "data" / f"{split}.jsonl")
-    recipe = RECIPE | {"model_name_or_path": str(directory / "model"), "dataset_name": str(directory / "data")}
-    (directory / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"output_dir": "unused"}))
-
-    def write(name: str, **content):
-        path = directory / f"{name}.yaml"
-        defaults = {
-            "recipe": str(directory / "recipe.yaml"),
-            "output_dir": str(directory / name),
-            "baseline": "lm_only",
-            "arms": ARMS,
-            "seeds": [1, 2],
-            "evaluation": {"max_new_tokens": 4, "eval_batch_size": 8},
-        }
-        path.write_text(yaml.safe_dump(defaults | content, sort_keys=False))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def _quick_cells(python, monkeypatch):
-    """Cells start at once; those of the README's comparison start like a user's."""
-    monkeypatch.setattr(sys, "executable", python)
-
-
-@pytest.fixture(scope="module")
-def finished(written, python):
-    """A complete comparison by the command."""
-    path = written("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "executable", python)
-        assert main(["compare", str(path), "--jobs", "2"]) == 0
+def copied(finished, path):
+    """`path` with the cells of the finished experiment."""
+    shutil.copytree(read_experiment(finished).output_dir, read_experiment(path).output_dir)
     return path
 
 
@@ -95,36 +36,6 @@ def test_every_arm_has_every_seed_and_fewer_than_five_seeds_are_too_few(finished
     for by_score in report["comparisons"].values():
         for by_arm in by_score.values():
             assert {verdict["outcome"] for verdict in by_arm.values()} == {"too few to tell"}
-
-
-def test_the_baseline_of_equal_flops_trains_as_much_longer_as_the_arm_computes_more(finished):
-    """Counted by hand from the tokens of the rows: prefix adds a token, and the target's forward is a third."""
-    experiment = read_experiment(finished)
-    costs = {arm: count_arm(experiment.parse(settings)) for arm, settings in {**ARMS, "tube": TUBE}.items()}
-    assert costs["lm_only"] == costs["tube"]
-    assert (costs["jepa"].num_rows, costs["jepa"].steps) == (8, 2)
-    tokenizer = tiny_tokenizer()
-    conversations = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": pair["source"]}, {"role": "assistant", "content": pair["target"]}],
-            return_dict=True,
-        )["input_ids"]
-        for pair in PAIRS
-    ]
-    targets = [tokenizer(f"<|im_start|>assistant\n{pair['target']}")["input_ids"] for pair in PAIRS]
-    tokens, detached = sum(map(len, conversations)), sum(map(len, targets))
-    report = report_of(finished)
-    longer = report["comparisons"]["equal_flops"]["strict"]["jepa"]["baseline"]
-    steps = flop_matched_steps(costs["jepa"], costs["lm_only"])
-    assert longer == ("lm_only" if steps == 2 else f"lm_only-{steps}-steps")
-    size = recipe_model_size(experiment.parse(ARMS["jepa"]))
-    added = step_flops(StepCounts(0, len(PAIRS), detached, 0), size) / len(PAIRS)
-    assert costs["jepa"].flops_per_row - costs["lm_only"].flops_per_row == pytest.approx(added)
-    assert tokens > detached
-
-
-def test_steps_of_equal_flops_by_hand():
-    assert flop_matched_steps(ArmCost(8, 100, 3.24), ArmCost(8, 100, 2.0)) == 162
 
 
 def test_a_finished_comparison_runs_nothing_again(finished, capsys):
@@ -145,16 +56,16 @@ def test_arms_of_one_seed_are_scored_on_the_same_rows_and_models_are_not_kept(fi
             tuple(json.loads(line)["source"] for line in (cells / arm / seed / "predictions.jsonl").open())
             for arm in ARMS
         }
-        assert sources == {tuple(pair["source"] for pair in PAIRS)}
+        assert sources == {tuple(row["source"] for row in SPLITS["test"])}
     assert not list(cells.rglob("*.safetensors"))
 
 
 def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finished, written):
     """One of two seeds has run: the arm that lacks a cell has no figures."""
-    experiment = read_experiment(written("incomplete"))
-    shutil.copytree(read_experiment(finished).output_dir, experiment.output_dir)
-    (experiment.output_dir / "cells" / "jepa" / "2" / RESULT_FILE).unlink()
-    report = compare(experiment, design_experiment(experiment, {arm: {} for arm in experiment.arms}))
+    path = copied(finished, written("incomplete"))
+    (read_experiment(path).output_dir / "cells" / "jepa" / "2" / RESULT_FILE).unlink()
+    assert main(["compare", str(path), "--report_only"]) == 0
+    report = report_of(path)
     verdict = report["comparisons"]["equal_steps"]["strict"]["jepa"]
     assert (verdict["outcome"], verdict["difference"], verdict["adjusted_p_value"]) == ("incomplete", None, None)
     assert report["missing"] == [["jepa", 2]]
@@ -202,30 +113,38 @@ def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
 
 
 @pytest.mark.usefixtures("_quick_cells")
-def test_the_search_gives_every_arm_the_same_points_on_the_dev_split(written):
+def test_every_arm_searches_its_own_grid_on_the_dev_split_and_so_does_the_longer_baseline(written):
+    """A rate of 0 learns nothing: each arm and the longer baseline choose by their own cells."""
+    grids = {
+        "lm_only": {"learning_rate": [0.0, 0.01]},
+        "wide": {"learning_rate": [0.01], "num_predictor_tokens": [1, 16]},
+    }
     path = written(
         "searched",
         seeds=[1],
-        search={"split": "validation", "grid": {"learning_rate": [0.0, 0.01]}},
+        arms={"lm_only": {"jepa_weight": 0}, "wide": {"jepa_source_view": "alone", "jepa_target": "online"}},
+        search={"split": "validation", "grids": grids},
         primary_score="capped",
-        equal_flops=False,
     )
     assert main(["compare", str(path), "--jobs", "2"]) == 0
-    experiment = read_experiment(path)
-    chosen = chosen_points(experiment)
-    for arm in ("lm_only", "jepa"):
-        scores = []
-        for number in (0, 1):
-            directory = experiment.output_dir / "search" / arm / str(number)
-            assert "--dataset_test_split=validation" in json.loads((directory / "cell.json").read_text())["overrides"]
-            scores.append(json.loads((directory / RESULT_FILE).read_text())["scores"]["capped"])
-        assert chosen[arm] == {"learning_rate": [0.0, 0.01][scores.index(min(scores))]}
-    assert report_of(path)["arms"]["jepa"]["settings"]["learning_rate"] == chosen["jepa"]["learning_rate"]
+    experiment, report = read_experiment(path), report_of(path)
+    longer = report["comparisons"]["equal_flops"]["capped"]["wide"]["baseline"]
+    assert longer.startswith("lm_only-")
+    for series, grid in (("lm_only", grids["lm_only"]), ("wide", grids["wide"]), (longer, grids["lm_only"])):
+        points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        results = [
+            json.loads((experiment.output_dir / "search" / series / str(number) / RESULT_FILE).read_text())
+            for number in range(len(points))
+        ]
+        assert {result["evaluated"]["dataset_test_split"] for result in results} == {"validation"}
+        scores = [result["scores"]["capped"] for result in results]
+        assert report["chosen"][series] == points[scores.index(min(scores))]
+    assert report["arms"]["wide"]["settings"].items() >= report["chosen"]["wide"].items()
 
 
 def test_a_report_alone_runs_nothing(written, capsys):
     """An unfinished search gives no report."""
-    search = {"split": "validation", "grid": {"learning_rate": [0.0]}}
+    search = {"split": "validation", "grid": {"learning_rate": [0.5]}}
     path = written("unsearched", search=search, seeds=[1])
     with pytest.raises(SystemExit):
         main(["compare", str(path), "--report_only"])
@@ -233,32 +152,40 @@ def test_a_report_alone_runs_nothing(written, capsys):
     assert not read_experiment(path).output_dir.exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"baseline": "sft"}, "`baseline: sft` is not one of the arms lm_only, jepa"),
-        ({"seeds": [1, 1]}, r"`seeds` are \[1, 1\]; give whole numbers from 0, each once"),
-        ({"seeds": []}, r"`seeds` are \[\]"),
-        ({"arms": {"lm_only": {}}}, "no arm beside the baseline"),
-        ({"arms": {"lm_only": {}, "a": {"jepa_wieght": 1}}}, "arm `a`: .*Did you mean `jepa_weight`"),
-        ({"arms": {"lm_only": {}, "a": {"seed": 1}}}, "arm `a` sets `seed`, which the experiment sets for each cell"),
-        ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "each cell would overwrite the one published before"),
-        ({"primary_score": "accuracy"}, "allowed with `task: text` are strict, prefix, contains, stopped, capped"),
-        ({"sedes": [1]}, "unknown key `sedes`; allowed are recipe, "),
-        ({"evaluation": {"max_row": 1}}, "`evaluation`: unknown key `max_row`"),
-        ({"search": {"grid": {"learning_rate": [1]}}}, "`search`: `split` must be given"),
-        ({"search": {"split": "test", "grid": {"learning_rate": [1]}}}, "is the test split `test`"),
-        ({"recipe": None}, "`recipe` must be given"),
-    ],
-)
-def test_bad_experiments_are_refused_before_anything_runs(content, message, written):
-    with pytest.raises(ValueError, match=message):
-        read_experiment(written("bad", **content))
-
-
-def test_a_cell_of_other_settings_is_not_reused(finished, written, capsys):
-    path = written("changed", settings={"learning_rate": 0.5})
-    shutil.copytree(read_experiment(finished).output_dir, read_experiment(path).output_dir)
+def test_results_are_not_taken_after_the_base_recipe_or_its_rows_have_changed(finished, written, capsys):
+    """The experiment file stays as it is; what it names has changed."""
+    path = copied(finished, written("changed", recipe_settings={"learning_rate": 0.05}))
     with pytest.raises(SystemExit):
         main(["compare", str(path)])
-    assert "was run with other settings" in capsys.readouterr().err
+    assert "was trained otherwise: `learning_rate` was 0.01 and is 0.05" in capsys.readouterr().err
+    path = copied(finished, written("fewer", recipe_settings={"dataset_train_split": "train[:6]"}))
+    assert main(["compare", str(path), "--report_only"]) == 0
+    report = report_of(path)
+    assert len(report["missing"]) == len(report["refused"]) > 0
+    assert "`the rows trained on` was" in report["refused"][0]
+
+
+@pytest.mark.usefixtures("_quick_cells")
+def test_what_concerns_evaluation_alone_is_changed_without_training_again(written, capsys):
+    """The models are kept, and generate more tokens. A batch size changes nothing that is finished."""
+    path = written("kept", seeds=[1], equal_flops=False, keep_models=True)
+    assert main(["compare", str(path)]) == 0
+    runs = list(read_experiment(path).output_dir.rglob("run/trainer_state.json"))
+    stamps = [state.stat().st_mtime_ns for state in runs]
+    written("kept", seeds=[1], equal_flops=False, keep_models=True, evaluation={"max_new_tokens": 6})
+    assert main(["compare", str(path)]) == 0
+    assert len(runs) == 2
+    assert [state.stat().st_mtime_ns for state in runs] == stamps
+    results = list(read_experiment(path).output_dir.rglob(RESULT_FILE))
+    assert {json.loads(one.read_text())["evaluated"]["evaluation.max_new_tokens"] for one in results} == {6}
+    stamps = [one.stat().st_mtime_ns for one in results]
+    evaluation = {"max_new_tokens": 6, "eval_batch_size": 3}
+    written("kept", seeds=[1], equal_flops=False, keep_models=False, evaluation=evaluation)
+    assert main(["compare", str(path)]) == 0
+    assert [one.stat().st_mtime_ns for one in results] == stamps
+    shutil.rmtree(runs[0].parent)
+    written("kept", seeds=[1], equal_flops=False, evaluation={"max_new_tokens": 7})
+    with pytest.raises(SystemExit):
+        main(["compare", str(path)])
+    assert "`evaluation.max_new_tokens` was 6 and is 7. Its model was not kept" in capsys.readouterr().err
+    assert len(report_of(path)["missing"]) == 1, "the refusal of one cell ends no other"

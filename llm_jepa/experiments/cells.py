@@ -1,0 +1,118 @@
+"""Lists the cells of an experiment: those of the search, and those of the comparisons.
+
+There are two comparisons. *Equal steps*: every arm trains as long as the recipe says. *Equal FLOPs*: an arm that
+computes r times as much as the baseline is compared with a baseline that trains r times the steps, on its own
+schedule. Cells that both comparisons need are run once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llm_jepa.experiments.arm_cost import ArmCost
+from llm_jepa.experiments.cell_spec import CellSpec
+from llm_jepa.experiments.common_rows import CommonRows
+from llm_jepa.experiments.spec import Experiment, Settings
+
+Budget = Literal["equal_steps", "equal_flops"]
+"""What is equal in the comparison of an arm with the baseline."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """An arm on its own schedule, or the baseline on a longer one.
+
+    Attributes:
+        name: The arm's name; with the number of steps for a longer schedule.
+        max_steps: The longer schedule; None for the recipe's.
+    """
+
+    arm: str
+    max_steps: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.arm if self.max_steps is None else f"{self.arm}-{self.max_steps}-steps"
+
+    @property
+    def schedule(self) -> Settings:
+        return {} if self.max_steps is None else {"max_steps": self.max_steps}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run with its evaluation.
+
+    Attributes:
+        series: Name of the series that it belongs to.
+        seed: Seed of new weights, data order and draws.
+        settings: All its settings, without `output_dir`.
+        directory: Its directory, below the experiment's `output_dir`.
+    """
+
+    series: str
+    seed: int
+    settings: Settings
+    directory: Path
+
+
+def search_cells(experiment: Experiment, series: Series) -> list[Cell]:
+    """The cells that try the points of an arm's grid, in their order, with the first seed on the dev split."""
+    assert experiment.search is not None
+    seed = experiment.seeds[0]
+    cells = []
+    for number, point in enumerate(experiment.search.points(series.arm)):
+        settings = experiment.resolved(
+            series.arm, point, series.schedule, {"seed": seed, "dataset_test_split": experiment.search.split}
+        )
+        cells.append(Cell(series.name, seed, settings, experiment.output_dir / "search" / series.name / str(number)))
+    return cells
+
+
+def series_cells(experiment: Experiment, series: Series, chosen: Mapping[str, Any]) -> dict[int, Cell]:
+    """Seed -> cell of a series with its chosen settings."""
+    return {
+        seed: Cell(
+            series.name,
+            seed,
+            experiment.resolved(series.arm, chosen, series.schedule, {"seed": seed}),
+            experiment.output_dir / "cells" / series.name / str(seed),
+        )
+        for seed in experiment.seeds
+    }
+
+
+def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> dict[str, Series]:
+    """Arm -> the series of the baseline that computes as many FLOPs as the arm."""
+    baseline = experiment.baseline
+    found = {}
+    for arm in experiment.compared_arms if experiment.equal_flops else []:
+        steps = flop_matched_steps(costs[arm], costs[baseline])
+        found[arm] = Series(baseline, None if steps == costs[baseline].steps else steps)
+    return found
+
+
+def flop_matched_steps(arm: ArmCost, baseline: ArmCost) -> int:
+    """Steps in which the baseline computes as many FLOPs as the arm in its own steps, at least 1.
+
+    Example: 100 steps of 32 rows at 3 FLOPs a row are matched by 600 steps of 8 rows at 2 FLOPs a row.
+    """
+    return max(1, round(arm.steps * arm.flops_per_step / baseline.flops_per_step))
+
+
+def spec_of(experiment: Experiment, common: CommonRows, cell: Cell) -> CellSpec:
+    """The specification of a cell, which its process reads."""
+    evaluation = experiment.evaluation
+    settings = cell.settings | ({"excluded_rows": str(common.path)} if common.excluded else {})
+    return CellSpec(
+        recipe=str(experiment.recipe),
+        settings=settings,
+        train_rows=common.fingerprint(cell.settings),
+        test_rows=common.test_fingerprints[settings.get("dataset_test_split", experiment.test_split())],
+        every_steps=evaluation.every_steps,
+        max_rows=evaluation.max_rows,
+        max_new_tokens=evaluation.max_new_tokens,
+        eval_batch_size=evaluation.eval_batch_size,
+        keep_model=experiment.keep_models,
+    )

@@ -1,0 +1,86 @@
+"""The rows of the splits that an experiment trains, searches and tests on, and those that two splits share."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from llm_jepa.data.loading import load_split
+from llm_jepa.data.rows import AnyDataset, ColumnMapping, has_pairs, is_tokenised, to_rows
+from llm_jepa.data.view_pairs import expand_rows
+from llm_jepa.recipe import Recipe
+
+Key = bytes
+"""A row's digest: of its source and target, or of its text or tokens where it has none."""
+
+
+@dataclass(frozen=True)
+class SharedRows:
+    """Rows of one split whose source and target are in another split too.
+
+    Attributes:
+        split, other: The names of the two splits; the rows are counted in `split`.
+        num_shared, num_rows: How many rows are shared, of how many.
+        first: Index of the first shared row.
+    """
+
+    split: str
+    other: str
+    num_shared: int
+    num_rows: int
+    first: int
+
+    @property
+    def sentence(self) -> str:
+        """The figures in words."""
+        return (
+            f"{self.num_shared} of the {self.num_rows} rows of `{self.split}` are in `{self.other}` too (the first is "
+            f"row {self.first})."
+        )
+
+
+def row_keys(recipe: Recipe, split: str) -> list[Key]:
+    """The digest of each row's source and target, without space around them."""
+    dataset = load_split(recipe.script, split)
+    return [digest(content) for content in _contents(dataset, recipe)]
+
+
+def _contents(dataset: AnyDataset, recipe: Recipe) -> Iterable[Any]:
+    mapping = ColumnMapping.from_args(recipe.training)
+    if is_tokenised(dataset):
+        return (row["input_ids"] for row in dataset)
+    if not has_pairs(dataset, mapping):
+        column = recipe.training.dataset_text_field
+        return (str(row.get(column)).strip() for row in dataset)
+    rows = to_rows(expand_rows(dataset, mapping), mapping, has_chat_template=True)
+    return ([row["source"].strip(), row["target"].strip()] for row in rows)
+
+
+def digest(content: Any) -> Key:
+    """A digest of content that JSON can hold."""
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
+
+
+def fingerprint(keys: Iterable[Key]) -> str:
+    """One digest of many rows in their order, in hexadecimal digits."""
+    whole = hashlib.blake2b(digest_size=16)
+    for key in keys:
+        whole.update(key)
+    return whole.hexdigest()
+
+
+def shared_rows(splits: dict[str, list[Key]]) -> list[SharedRows]:
+    """The overlaps of the splits, given from the first (trained on) to the last (tested on).
+
+    Example: train [a, b, c] and test [c, d, a] share two of the three rows of test; the first is row 0.
+    """
+    found = []
+    names = list(splits)
+    for place, name in enumerate(names):
+        for earlier in names[:place]:
+            others = set(splits[earlier])
+            indices = [index for index, key in enumerate(splits[name]) if key in others]
+            if indices:
+                found.append(SharedRows(name, earlier, len(indices), len(splits[name]), indices[0]))
+    return found

@@ -1,0 +1,62 @@
+"""What an arm costs, and the steps in which the baseline computes as much."""
+
+import pytest
+
+from llm_jepa.compute.flops import StepCounts, step_flops
+from llm_jepa.experiments.arm_cost import ArmCost, recipe_model_size
+from llm_jepa.experiments.cells import flop_matched_steps
+from llm_jepa.experiments.common_rows import find_common_rows, recipe_of
+from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.planning.workload import draw_workload
+from tests.experiments.conftest import ARMS, TUBE
+from tests.tiny import PAIRS, tiny_tokenizer
+
+
+def test_costs_by_hand_from_the_tokens_of_the_rows(written):
+    """Prefix with stop-gradient: one predictor token in the conversation's row; the target's own forward has no
+    gradient. Tube adds nothing."""
+    experiment = read_experiment(written("costs", arms=ARMS | {"tube": TUBE}))
+    common = find_common_rows(experiment)
+    costs = {arm: common.cost(experiment.resolved(arm)) for arm in experiment.arms}
+    assert costs["lm_only"] == costs["tube"]
+    assert (costs["jepa"].num_rows, costs["jepa"].steps, costs["jepa"].rows_per_step) == (8, 2, 4)
+    tokenizer = tiny_tokenizer()
+    turns = [
+        [{"role": "user", "content": one["source"]}, {"role": "assistant", "content": one["target"]}] for one in PAIRS
+    ]
+    conversations = [len(tokenizer.apply_chat_template(turn, return_dict=True)["input_ids"]) for turn in turns]
+    targets = [len(tokenizer(f"<|im_start|>assistant\n{one['target']}")["input_ids"]) for one in PAIRS]
+    predictors = len(PAIRS)
+    added = StepCounts(
+        0,
+        predictors,
+        sum(targets),
+        0,
+        sum((tokens + 1) ** 2 - tokens**2 for tokens in conversations),
+        sum(tokens**2 for tokens in targets),
+    )
+    size = recipe_model_size(recipe_of(experiment, experiment.resolved("jepa")))
+    assert size.attention_width == 2 * 32
+    expected = step_flops(added, size) / len(PAIRS)
+    assert costs["jepa"].flops_per_row - costs["lm_only"].flops_per_row == pytest.approx(expected)
+
+
+def test_attention_is_counted_as_plan_counts_it(written):
+    """One row, so that plan's micro-batch has no padding. Plan counts the layers by their operations."""
+    settings = {
+        "dataset_train_split": "train[:1]",
+        "per_device_train_batch_size": 1,
+        "activation_checkpointing": False,
+    }
+    experiment = read_experiment(written("attention", settings=settings))
+    common = find_common_rows(experiment)
+    recipe = recipe_of(experiment, experiment.resolved("lm_only"))
+    planned = draw_workload(recipe, "single", scores_labels_only=True).flops_per_row()
+    counted = common.cost(experiment.resolved("lm_only")).flops_per_row
+    assert counted == pytest.approx(planned, rel=0.02)
+
+
+def test_steps_of_equal_flops_by_hand():
+    """Twice the FLOPs per row; then four times the rows per step as well."""
+    assert flop_matched_steps(ArmCost(8, 100, 8, 3.24), ArmCost(8, 100, 8, 2.0)) == 162
+    assert flop_matched_steps(ArmCost(64, 100, 32, 3.0), ArmCost(64, 400, 8, 2.0)) == 600

@@ -1,0 +1,62 @@
+"""All arms train on the rows that every arm keeps, and the splits share no row."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_jepa.experiments.common_rows import find_common_rows
+from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.splits import SharedRows, shared_rows
+from tests.experiments.conftest import ARMS
+from tests.tiny import PAIRS
+
+SHORT = {"target_column": "{{ target[:1] }}", "max_length": 59}
+
+
+def test_a_row_that_one_arm_would_drop_is_dropped_for_all(written):
+    """With short targets, 16 predictor tokens make views longer than conversations, also as a point of a grid."""
+    arms = {"lm_only": {"jepa_weight": 0}, "k16": {"num_predictor_tokens": 16}}
+    experiment = read_experiment(written("long", arms=arms, settings=SHORT))
+    common = find_common_rows(experiment)
+    assert 0 == common.dropped["lm_only"] < common.dropped["k16"] == len(common.excluded) < len(PAIRS)
+    costs = {arm: common.cost(experiment.resolved(arm)) for arm in arms}
+    assert {cost.num_rows for cost in costs.values()} == {len(PAIRS) - len(common.excluded)}
+    grids = {"lm_only": {"learning_rate": [1, 2]}, "jepa": {"learning_rate": [1], "num_predictor_tokens": [1, 16]}}
+    path = written("long-grid", settings=SHORT, search={"split": "validation", "grids": grids})
+    assert find_common_rows(read_experiment(path)).excluded == common.excluded
+
+
+def test_a_shared_row_is_refused_or_counted(written, tmp_path):
+    path = written("leak", settings={"dataset_train_split": "train+test[:3]"})
+    with pytest.raises(
+        ValueError, match=r"3 of the 8 rows of `test` are in `train\+test\[:3\]` too \(the first is row 0"
+    ):
+        find_common_rows(read_experiment(path))
+    path = written("counted", settings={"dataset_train_split": "train+test[:3]"}, overlap="count")
+    assert [one.num_shared for one in find_common_rows(read_experiment(path)).shared] == [3]
+
+
+@pytest.mark.parametrize("split", ["train[50%:]", "train[:100%]", "test[:100%]"])
+def test_a_part_of_the_training_or_test_split_chooses_no_settings(written, split):
+    search = {"split": split, "grid": {"learning_rate": [1e-3]}}
+    with pytest.raises(ValueError, match=r"rows of `.*` are in `.*` too"):
+        find_common_rows(read_experiment(written("dev-leak", search=search)))
+
+
+def test_shared_rows_by_hand():
+    splits = {"train": [b"a", b"b", b"c"], "dev": [b"d", b"e"], "test": [b"c", b"d", b"a", b"f"]}
+    assert shared_rows(splits) == [SharedRows("test", "train", 2, 4, 0), SharedRows("test", "dev", 1, 4, 1)]
+
+
+@given(st.lists(st.binary(max_size=1)), st.lists(st.binary(max_size=1)))
+def test_no_overlap_means_disjoint(train, test):
+    assert (shared_rows({"train": train, "test": test}) == []) == set(train).isdisjoint(test)
+
+
+def test_arms_with_other_rows_are_refused(written):
+    """`view_columns` of three views makes two rows of each."""
+    arms = ARMS | {
+        "views": {"source_column": None, "target_column": None, "view_columns": ["source", "target", "source"]}
+    }
+    with pytest.raises(ValueError, match="views"):
+        find_common_rows(read_experiment(written("views", arms=arms)))

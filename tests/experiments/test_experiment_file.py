@@ -1,0 +1,96 @@
+"""An experiment file is read strictly, and refused before anything heavy is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from llm_jepa.experiments.spec import read_experiment
+
+RATES = {"learning_rate": [1e-3, 1e-2]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"baseline": "sft"}, "`baseline: sft` is not one of the arms lm_only, jepa"),
+        ({"seeds": [1, 1]}, r"`seeds` are \[1, 1\]; give whole numbers from 0, each once"),
+        ({"seeds": []}, r"`seeds` is \[\]; it must be a list"),
+        ({"seeds": 82.5}, "`seeds` is '82.5'; it must be a list"),
+        ({"seeds": ["a"]}, r"`seeds` is \['a'\]; it must be a list"),
+        ({"arms": {"lm_only": {}}}, "no arm beside the baseline"),
+        ({"arms": None}, "`arms` is null; it must be a mapping"),
+        ({"arms": {"lm_only": {}, "a": "prefix"}}, "`a` is 'prefix'; it must be a mapping"),
+        ({"arms": {"lm_only": {}, "a": {"jepa_wieght": 1}}}, "line .*`jepa_wieght`. Did you mean `jepa_weight`"),
+        ({"arms": {"lm_only": {}, "a": {"jepa_weight": -1}}}, "arm `a`: `jepa_weight` is -1"),
+        ({"arms": {"lm_only": {}, "a": {"seed": 1}}}, "arm `a` sets `seed`, which the experiment sets for each cell"),
+        ({"arms": {"lm_only": {}, "a": {"dataset_train_split": "test"}}}, "all arms train and test on the same rows"),
+        ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "each cell would overwrite the one published before"),
+        ({"arms": {"lm_only": {}, "a": {"logging_steps": 1}}}, "`lm_only` and `a` have the same settings"),
+        ({"settings": {"dataset_streaming": True}}, "must know all rows"),
+        ({"settings": "max_steps"}, "`settings` is 'max_steps'.*it must be a mapping"),
+        ({"primary_score": "accuracy"}, "allowed with `task: text` are strict, prefix, contains, stopped, capped"),
+        ({"sedes": [1]}, "unknown key `sedes`. Did you mean `seeds`. Allowed are recipe, output_dir"),
+        ({"evaluation": {"max_row": 1}}, "line .*unknown key `max_row`. Did you mean `max_rows`"),
+        ({"evaluation": {"max_rows": "six"}}, "`max_rows` is 'six'; it must be a whole number or null"),
+        ({"evaluation": {"max_rows": 0}}, "`max_rows` is 0; it must be at least 1"),
+        ({"threshold": 90}, "`threshold` is 90.0; give a share of rows above 0, at most 1"),
+        ({"overlap": "ignore"}, "`overlap` is 'ignore'; it must be one of refuse, count"),
+        ({"recipe": None}, "`recipe` is null; it must be text"),
+        ({"search": {"grid": RATES}}, "`search`: `split` must be given"),
+        ({"search": {"split": "test", "grid": RATES}}, "is the test split `test`"),
+        ({"search": {"split": "validation"}}, "give either `grid`.* or `grids`"),
+        ({"search": {"split": "validation", "grids": {"jepa": RATES}}}, "Give every arm a grid of its own"),
+        (
+            {"search": {"split": "validation", "grid": RATES | {"jepa_weight": [1]}}},
+            "arm `lm_only` sets `jepa_weight`, which its grid would override",
+        ),
+        (
+            {"search": {"split": "validation", "grids": {"lm_only": RATES, "jepa": {"jepa_weight": [1, 2]}}}},
+            "the grid of arm `jepa` lacks `learning_rate`",
+        ),
+        (
+            {"search": {"split": "validation", "grids": {"lm_only": RATES, "jepa": RATES | {"jepa_weight": [1, 2]}}}},
+            r"different numbers of points \(lm_only 2, jepa 4\)",
+        ),
+        ({"search": {"split": "validation", "grid": {"learning_rate": 1}}}, "give a list of values to try"),
+        ({"search": {"split": "validation", "grid": RATES | {"num_train_epochs": [1, 2]}}}, "same number of steps"),
+        ({"search": {"split": "validation", "grid": {"learning_rate": ["fast"]}}}, "`learning_rate` is 'fast'"),
+    ],
+)
+def test_bad_experiments_are_refused_before_anything_runs(content, message, written):
+    with pytest.raises(ValueError, match=message):
+        read_experiment(written("bad", **content))
+
+
+def test_a_duplicate_arm_is_refused(written):
+    path = written("twice")
+    path.write_text(path.read_text() + "  tube: {jepa_objective: tube}\n  tube: {jepa_weight: 2}\n")
+    text = path.read_text().replace("evaluation:", "evaluation_:")  # the arms stand last then
+    path.write_text(text)
+    with pytest.raises(ValueError, match="`tube` was given before, on line"):
+        read_experiment(path)
+
+
+def test_values_are_read_as_in_a_recipe_and_mappings_are_values(written):
+    """`1e-3` is a number, `no` a choice, and a mapping stays one, down to the settings of a cell."""
+    path = written("typed")
+    text = path.read_text().replace("  jepa: {}", "  jepa:\n    learning_rate: 1e-3\n    save_strategy: no\n    ARGS")
+    path.write_text(text.replace("ARGS", "lr_scheduler_kwargs: {num_cycles: 2, min_lr: 1e-5}"))
+    settings = read_experiment(path).resolved("jepa")
+    assert (settings["learning_rate"], settings["save_strategy"]) == (0.001, "no")
+    assert settings["lr_scheduler_kwargs"] == {"num_cycles": 2, "min_lr": 1e-5}
+
+
+def test_a_refusal_imports_no_torch(written):
+    path = written("quick", seeds=[1, 1])
+    program = (
+        "import sys; from llm_jepa.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print({'torch', 'trl', 'transformers', 'datasets'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "compare", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "set()\n"
+    assert "`seeds` are [1, 1]" in done.stderr
