@@ -27,7 +27,7 @@ from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.draws import is_dropped, uniform_draws
-from llm_jepa.objectives.losses import NUM_SPAN_DRAWS, pair_loss, span_loss
+from llm_jepa.objectives.losses import NUM_SPAN_DRAWS, OtherRows, pair_loss, span_loss
 from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
 from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.objectives.view_forward import ForwardRecorder, ViewForward
@@ -230,21 +230,27 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             self.router_aux_loss_coef * outputs.aux_loss / (self.current_gradient_accumulation_steps if is_step else 1)
         )
 
-    def _pair_parts(self, outputs: Any, target_key_N: Tensor | None, is_step: bool) -> dict[str, Tensor]:
+    def _pair_parts(self, outputs: Any, target_key_N: Tensor, is_step: bool) -> dict[str, Tensor]:
         """The JEPA loss of a micro-batch's pairs, their mean cosine and, with InfoNCE, the rows without negatives."""
-        args, accelerator = self.args, self.accelerator
         prediction_ND, target_ND = outputs.prediction_ND, outputs.target_ND
-        self.step_metrics.add_pairs(self._mode, prediction_ND, target_ND)
-        max_rows = args.train_batch_size if self.model.training else args.eval_batch_size
-        rank, num_processes = accelerator.process_index, accelerator.num_processes
-        others = gather_other_rows(prediction_ND, target_ND, target_key_N, max_rows, rank, num_processes)
-        loss_N = pair_loss(args.jepa_loss, prediction_ND, target_ND, args.info_nce_temperature, target_key_N, others)
+        self.step_metrics.add_pairs(self._mode, prediction_ND, target_ND, target_key_N)
+        is_contrastive = self.args.jepa_loss in CONTRASTIVE_LOSSES
+        others = self._other_rows(prediction_ND, target_ND, target_key_N) if is_contrastive else None
+        loss_N = pair_loss(
+            self.args.jepa_loss, prediction_ND, target_ND, self.args.info_nce_temperature, target_key_N, others
+        )
         cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
         share = self._share_of_step(len(loss_N), is_step)
         parts = {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
-        if target_key_N is not None:
+        if is_contrastive:
             parts["jepa_without_negatives"] = rows_without_negatives(target_key_N, others) * share
         return parts
+
+    def _other_rows(self, prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tensor) -> OtherRows | None:
+        """The rows of the other processes, if there are any."""
+        max_rows = self.args.train_batch_size if self.model.training else self.args.eval_batch_size
+        rank, num_processes = self.accelerator.process_index, self.accelerator.num_processes
+        return gather_other_rows(prediction_ND, target_ND, target_key_N, max_rows, rank, num_processes)
 
     def _span_parts(
         self, outputs: Any, spans: dict[str, Tensor], row_index_N: Tensor, is_step: bool

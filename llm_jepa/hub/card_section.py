@@ -15,6 +15,7 @@ PAIR_TEXT = (
     "[arXiv 2509.14252](https://arxiv.org/abs/2509.14252)). The predictor tokens served training only; they are not "
     "published."
 )
+CONTROL_TEXT = " This is a control on wrong pairs: each row had the target view of another row (`shuffle_pairs`)."
 TUBE_TEXT = (
     f"{LOSS}: next-token prediction and Semantic Tube Prediction "
     "([arXiv 2602.22617](https://arxiv.org/abs/2602.22617))."
@@ -69,6 +70,7 @@ def _objective(facts: CardFacts) -> str:
         text, shown = SFT_TEXT, {}
     else:
         text = PAIR_TEXT if is_pair else TUBE_TEXT
+        text += CONTROL_TEXT if options["shuffle_pairs"] else ""
         shown = {
             name: value
             for name, value in options.items()

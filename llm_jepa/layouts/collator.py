@@ -13,7 +13,6 @@ from llm_jepa.config import JEPAConfig
 from llm_jepa.data.rows import SPAN_COLUMNS
 from llm_jepa.data.views import TokenSequence, with_predictor_tokens
 from llm_jepa.layouts import Example, LaidOut, Layout, RowsLayout
-from llm_jepa.settings.checks import CONTRASTIVE_LOSSES
 
 TENSOR_COLUMNS = (
     "input_ids",
@@ -42,7 +41,7 @@ class JEPACollator:
         `laid_out`: what the model computes, a `LaidOut`. For the objective `pair` it holds the views; for the others
             the conversations alone.
         `laid_out_conversations`: the conversations alone, for steps that drop the JEPA term.
-        `target_key`: for InfoNCE, a number for each row that is equal where the predicted views are equal.
+        `target_key`: for `pair`, a number for each row that is equal where the predicted views are equal.
         `spans`: `source_span_N2` and `target_span_N2` in the conversations, for the objectives other than `pair`.
     """
 
@@ -58,9 +57,8 @@ class JEPACollator:
             return batch
         if self.config.jepa_objective == "pair":
             batch["laid_out"] = self._with_views(rows, self.layout)
-            if self.config.jepa_loss in CONTRASTIVE_LOSSES:
-                predicted = f"{self._view_names()[1]}_ids"
-                batch["target_key"] = torch.tensor([token_key(row[predicted]) for row in rows])
+            predicted = f"{self._view_names()[1]}_ids"
+            batch["target_key"] = torch.tensor([token_key(row[predicted]) for row in rows])
         else:
             batch["laid_out"] = _conversations(rows, self.layout)
             batch["spans"] = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}

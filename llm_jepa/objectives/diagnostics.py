@@ -33,11 +33,18 @@ def unpaired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
     return (cosine_NN.sum() - cosine_NN.diagonal().sum()) / (n * (n - 1))
 
 
-def retrieval_at_1(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """Share of predictions whose own target is nearer (by cosine) than all others; a tie is a miss."""
+def retrieval_at_1(prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tensor | None = None) -> Tensor:
+    """Share of predictions whose own target is nearer (by cosine) than all other ones; a tie is a miss.
+
+    `target_key_N` is equal for rows with the same target, which are not told apart. A row to which every target
+    belongs is a miss. Without keys all targets are different ones.
+    """
     cosine_NN = _cosines(prediction_ND, target_ND)
-    others_NN = cosine_NN.clone().fill_diagonal_(-torch.inf)
-    return (cosine_NN.diagonal() > others_NN.max(dim=1).values + _COSINE_ROUNDING).float().mean()
+    key_N = torch.arange(len(cosine_NN)) if target_key_N is None else target_key_N
+    is_other_NN = (key_N[:, None] != key_N[None, :]).to(cosine_NN.device)
+    nearest_N = cosine_NN.masked_fill(~is_other_NN, -torch.inf).max(dim=1).values
+    is_hit_N = cosine_NN.diagonal() > nearest_N + _COSINE_ROUNDING
+    return (is_hit_N & is_other_NN.any(dim=1)).float().mean()
 
 
 def effective_rank(embedding_ND: Tensor) -> Tensor:
@@ -108,14 +115,14 @@ class PairBuffer:
 
     def __init__(self, min_pairs: int = 64):
         self.min_pairs = min_pairs
-        self._batches: deque[tuple[Tensor, Tensor]] = deque()
+        self._batches: deque[tuple[Tensor, Tensor, Tensor]] = deque()
 
     def __len__(self) -> int:
-        return sum(len(prediction_ND) for prediction_ND, _ in self._batches)
+        return sum(len(prediction_ND) for prediction_ND, *_ in self._batches)
 
-    def append(self, prediction_ND: Tensor, target_ND: Tensor) -> None:
-        """Add one micro-batch."""
-        self._batches.append((prediction_ND.detach(), target_ND.detach()))
+    def append(self, prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tensor) -> None:
+        """Add one micro-batch. `target_key_N` is equal for rows with the same target."""
+        self._batches.append((prediction_ND.detach(), target_ND.detach(), target_key_N))
         while len(self) - len(self._batches[0][0]) >= self.min_pairs:
             self._batches.popleft()
 
@@ -123,20 +130,19 @@ class PairBuffer:
         """Remove every pair."""
         self._batches.clear()
 
-    def batches(self) -> list[tuple[Tensor, Tensor]]:
+    def batches(self) -> list[tuple[Tensor, ...]]:
         """Copies of the micro-batches, oldest first. Appending them to an empty buffer restores this one."""
-        return [(prediction_ND.clone(), target_ND.clone()) for prediction_ND, target_ND in self._batches]
+        return [tuple(tensor.clone() for tensor in batch) for batch in self._batches]
 
     def summary(self) -> dict[str, float]:
         """Unpaired cosine, effective rank of the targets, and retrieval@1; empty with fewer than two pairs."""
         if len(self) < 2:
             return {}
-        prediction_ND = torch.cat([prediction_ND for prediction_ND, _ in self._batches])
-        target_ND = torch.cat([target_ND for _, target_ND in self._batches])
+        prediction_ND, target_ND, key_N = map(torch.cat, zip(*self._batches, strict=True))
         return {
             "jepa_cosine_unpaired": unpaired_cosine(prediction_ND, target_ND).item(),
             "jepa_effective_rank": effective_rank(target_ND).item(),
-            "jepa_retrieval_at_1": retrieval_at_1(prediction_ND, target_ND).item(),
+            "jepa_retrieval_at_1": retrieval_at_1(prediction_ND, target_ND, key_N).item(),
         }
 
 

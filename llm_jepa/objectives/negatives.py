@@ -10,7 +10,7 @@ from llm_jepa.objectives.losses import OtherRows, negatives_mask
 def gather_other_rows(
     prediction_ND: Tensor,
     target_ND: Tensor,
-    target_key_N: Tensor | None,
+    target_key_N: Tensor,
     max_rows: int,
     rank: int,
     num_processes: int,
@@ -18,9 +18,9 @@ def gather_other_rows(
     """Gather the rows of all processes, of which none has more than `max_rows`. Every process must call this.
 
     Returns:
-        None if there is one process, or no keys, since the loss takes no negatives.
+        None if there is one process.
     """
-    if target_key_N is None or num_processes == 1:
+    if num_processes == 1:
         return None
     pair_NE = torch.cat([prediction_ND.float(), target_ND.float()], dim=1)
     pair_ME, key_M, is_other_M = gather_rows(pair_NE, target_key_N, max_rows, rank, num_processes)

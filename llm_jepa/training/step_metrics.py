@@ -47,9 +47,9 @@ class StepMetrics:
             counts[name] += num_rows if is_eval else name not in self._names_of_step
             self._names_of_step.add(name)
 
-    def add_pairs(self, mode: str, prediction_ND: Tensor, target_ND: Tensor) -> None:
-        """Add the pairs of one micro-batch."""
-        self._pairs[mode].append(prediction_ND, target_ND)
+    def add_pairs(self, mode: str, prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tensor) -> None:
+        """Add the pairs of one micro-batch. `target_key_N` is equal for rows with the same target."""
+        self._pairs[mode].append(prediction_ND, target_ND, target_key_N)
         self._modes_with_new_pairs.add(mode)
 
     def state(self) -> dict[str, Any]:
@@ -67,8 +67,8 @@ class StepMetrics:
         self._sums["train"] = {name: total.to(device) for name, total in state["sums"].items()}
         self._counts["train"] = Counter(state["counts"])
         self._pairs["train"].clear()
-        for prediction_ND, target_ND in state["pairs"]:
-            self._pairs["train"].append(prediction_ND.to(device), target_ND.to(device))
+        for batch in state["pairs"]:
+            self._pairs["train"].append(*(tensor.to(device) for tensor in batch))
         self._modes_with_new_pairs = {"train"} if state["has_new_pairs"] else set()
         self._has_warned = state["has_warned"]
 

@@ -88,6 +88,18 @@ def test_retrieval_counts_a_tie_with_one_other_as_a_miss():
     assert retrieval_at_1(target_ND, target_ND).item() == pytest.approx(1 / 3)
 
 
+def test_retrieval_does_not_tell_rows_of_one_target_apart():
+    """Of the answers yes, yes, no, the last prediction is wrong; alone with its own answer, none is right."""
+    target_ND, key_N = torch.tensor([EAST, EAST, NORTH]), torch.tensor([4, 4, 5])
+    assert retrieval_at_1(target_ND, target_ND, key_N).item() == 1.0
+    assert retrieval_at_1(torch.tensor([EAST] * 3), target_ND, key_N).item() == pytest.approx(2 / 3)
+    assert retrieval_at_1(target_ND, target_ND, torch.tensor([4, 4, 4])).item() == 0.0
+    buffer = PairBuffer()
+    for row in range(3):
+        buffer.append(target_ND[row : row + 1], target_ND[row : row + 1], key_N[row : row + 1])
+    assert buffer.summary()["jepa_retrieval_at_1"] == 1.0
+
+
 def test_effective_rank_of_identical_rows_is_one():
     """Whatever their lengths are."""
     rows_ND = random_rows(0, 1, 16) * torch.tensor([[1.0], [2.0], [0.5], [30.0]])
@@ -131,11 +143,11 @@ def test_healthy_embeddings_give_no_warning():
     assert collapse_warning(0.5, 20.0) is None
 
 
-def numbered_pairs(first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Pairs that can be told apart: prediction and target n lie at the angle n / 100 (width two)."""
+def numbered_pairs(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs that can be told apart, and their keys: prediction and target n lie at the angle n / 100 (width two)."""
     angle_N = torch.arange(first, last) / 100
     rows_ND = torch.stack([angle_N.cos(), angle_N.sin()], dim=1)
-    return rows_ND, rows_ND
+    return rows_ND, rows_ND, torch.arange(first, last)
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=20), min_pairs=st.integers(1, 12))
@@ -157,7 +169,7 @@ def test_buffer_drops_the_oldest_first():
         buffer.append(*numbered_pairs(first, first + 4))
     last_two = [torch.cat(pair) for pair in zip(numbered_pairs(100, 104), numbered_pairs(200, 204), strict=True)]
     assert len(buffer) == 8
-    assert buffer.summary()["jepa_cosine_unpaired"] == pytest.approx(unpaired_cosine(*last_two).item())
+    assert buffer.summary()["jepa_cosine_unpaired"] == pytest.approx(unpaired_cosine(*last_two[:2]).item())
 
 
 def test_buffer_keeps_64_pairs_by_default():
@@ -172,8 +184,8 @@ def test_summary_is_of_all_pairs_and_ranks_the_targets():
     """Four predictions on one line, four orthogonal targets, in two batches."""
     buffer = PairBuffer()
     prediction_ND, target_ND = torch.ones(4, 4), torch.eye(4)
-    buffer.append(prediction_ND[:1], target_ND[:1])
-    buffer.append(prediction_ND[1:], target_ND[1:])
+    buffer.append(prediction_ND[:1], target_ND[:1], torch.arange(1))
+    buffer.append(prediction_ND[1:], target_ND[1:], torch.arange(1, 4))
     summary = buffer.summary()
     assert summary["jepa_cosine_unpaired"] == pytest.approx(0.5)
     assert summary["jepa_effective_rank"] == pytest.approx(4.0, rel=1e-5)
@@ -192,7 +204,7 @@ def test_buffer_holds_no_graph():
     """Pairs of a training step would otherwise keep its activations alive."""
     weight = torch.ones(2, 3, requires_grad=True)
     buffer = PairBuffer()
-    buffer.append(weight * 2, weight * 3)
+    buffer.append(weight * 2, weight * 3, torch.arange(2))
     assert all(not tensor.requires_grad for pair in buffer._batches for tensor in pair)
 
 

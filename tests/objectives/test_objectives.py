@@ -119,7 +119,11 @@ def test_the_logged_term_is_the_mean_over_the_steps_that_have_it(tmp_path):
     assert logged(whole, "lm_loss") == [pytest.approx(sum(logged(single, "lm_loss")) / 4, rel=1e-5)]
 
 
-@pytest.mark.parametrize("options", [{"jepa_dropout": 0.5}, {"jepa_objective": "tube", "span_sampler": "uniform"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"jepa_dropout": 0.5}, {"jepa_objective": "tube", "span_sampler": "uniform"}, {"shuffle_pairs": True}],
+    ids=json.dumps,
+)
 def test_a_resumed_run_drops_and_draws_as_the_uninterrupted_one(options, tmp_path):
     options = options | {
         "seed": SEED,
@@ -275,6 +279,7 @@ class HostReads(TorchDispatchMode):
     [
         {},
         {"jepa_target": "stop_gradient", "jepa_source_view": "prefix"},
+        {"jepa_loss": "info_nce_symmetric"},
         {"jepa_objective": "tube"},
         {"jepa_dropout": 0.99},
     ],

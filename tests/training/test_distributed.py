@@ -43,11 +43,12 @@ def test_two_processes_take_the_steps_of_one(lora, tmp_path):
     [
         {"jepa_dropout": 0.5, "jepa_dropout_rescale": True, "gradient_checkpointing": True},
         {"jepa_objective": "tube", "span_sampler": "uniform"},
+        {"shuffle_pairs": True},
     ],
-    ids=["dropout", "tube"],
+    ids=["dropout", "tube", "shuffled"],
 )
 def test_two_processes_drop_and_draw_as_one_does(options, tmp_path):
-    """Two of four steps drop the term, in both processes; a row's draws do not depend on its process."""
+    """Two of four steps drop the term, in both processes; a row's draws and partner do not depend on its process."""
     seed = next(seed for seed in range(100) if [is_dropped(seed, step, 0.5) for step in range(4)].count(True) == 2)
     options = options | {"seed": seed, "max_steps": 4}
     two = run(2, tmp_path / "two", per_device_train_batch_size=2, gradient_accumulation_steps=2, **options)

@@ -23,12 +23,12 @@ def value(number: float) -> dict[str, Tensor]:
     return {"jepa_loss": torch.tensor(number)}
 
 
-def healthy_pairs() -> tuple[Tensor, Tensor]:
-    return torch.eye(64), torch.eye(64)
+def healthy_pairs() -> tuple[Tensor, Tensor, Tensor]:
+    return torch.eye(64), torch.eye(64), torch.arange(64)
 
 
-def collapsed_pairs() -> tuple[Tensor, Tensor]:
-    return torch.ones(64, 8), torch.ones(64, 8)
+def collapsed_pairs(rows: int = 64, width: int = 8) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ones(rows, width), torch.ones(rows, width), torch.arange(rows)
 
 
 def test_training_value_is_the_sum_of_a_steps_micro_batches(accelerator: Accelerator):
@@ -120,7 +120,7 @@ def test_few_pairs_do_not_alarm(accelerator: Accelerator):
     metrics = StepMetrics()
     metrics.begin_step()
     metrics.add("train", value(0.0), 4)
-    metrics.add_pairs("train", torch.ones(8, 4), torch.ones(8, 4))
+    metrics.add_pairs("train", *collapsed_pairs(8, 4))
     assert metrics.summary("train", accelerator)[1] is None
 
 
@@ -128,7 +128,7 @@ def test_evaluation_pairs_are_those_of_one_evaluation(accelerator: Accelerator):
     """Pairs of training and of an earlier evaluation are left out; a collapse in evaluation gives no warning."""
     metrics = StepMetrics()
     metrics.add_pairs("train", *healthy_pairs())
-    for pairs, expected in (((torch.ones(8, 8),) * 2, 1.0), ((torch.eye(8),) * 2, 0.0)):
+    for pairs, expected in ((collapsed_pairs(8), 1.0), ((torch.eye(8), torch.eye(8), torch.arange(8)), 0.0)):
         metrics.add("eval", value(0.0), 4)
         metrics.add_pairs("eval", *pairs)
         summary, warning = metrics.summary("eval", accelerator)
@@ -151,10 +151,10 @@ def test_new_evaluation_forgets_rows_that_were_never_logged(accelerator: Acceler
     metrics.add("train", value(5.0), 4)
     metrics.add_pairs("train", *healthy_pairs())
     metrics.add("eval", value(100.0), 7)
-    metrics.add_pairs("eval", torch.ones(8, 8), torch.ones(8, 8))
+    metrics.add_pairs("eval", *collapsed_pairs(8))
     metrics.begin_evaluation()
     metrics.add("eval", value(2.0), 4)
-    metrics.add_pairs("eval", torch.eye(8), torch.eye(8))
+    metrics.add_pairs("eval", torch.eye(8), torch.eye(8), torch.arange(8))
     summary, _ = metrics.summary("eval", accelerator)
     assert summary["eval_jepa_loss"] == 2.0
     assert summary["eval_jepa_cosine_unpaired"] == pytest.approx(0.0)

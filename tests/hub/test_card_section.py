@@ -1,0 +1,25 @@
+"""What a card says of the objective."""
+
+import pytest
+
+from llm_jepa.hub.card_facts import CardFacts
+from llm_jepa.hub.card_section import card_section
+from llm_jepa.hub.sources import Source, Sources
+from llm_jepa.runs.record import RunRecord
+
+
+def card_of(**settings) -> str:
+    nobody = Source(None, None)
+    sources = Sources(nobody, None, nobody, nobody, nobody)
+    record = RunRecord(settings={"seed": 7} | settings, state=None, environment={}, scores={})
+    return card_section(CardFacts("team/model", "model", record, False, sources, None, "0"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_control"),
+    [({"shuffle_pairs": True}, True), ({}, False), ({"shuffle_pairs": True, "jepa_weight": 0.0}, False)],
+)
+def test_a_model_trained_on_wrong_pairs_says_so(settings, is_control):
+    """In the LM-only arm the option stands idle."""
+    assert ("a control on wrong pairs" in card_of(**settings)) == is_control
+    assert ("| `shuffle_pairs` | `true` |" in card_of(**settings)) == is_control
