@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import runpy
 import socket
 import sys
 from collections.abc import Callable
@@ -11,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from accelerate.commands import accelerate_cli
 
 TIMEOUT_SECONDS = 240
 FORKS = multiprocessing.get_context("forkserver")
 # Installed modules alone: the server does not know where the tests lie, and says nothing of what it cannot import.
 FORKS.set_forkserver_preload(
-    ["deepspeed", "llm_jepa.cli.train", "llm_jepa.cli.eval", "llm_jepa.cli.plan", "llm_jepa.cli.probe"]
+    [
+        "deepspeed",
+        "accelerate.commands.accelerate_cli",
+        "llm_jepa.cli.train",
+        "llm_jepa.cli.eval",
+        "llm_jepa.cli.plan",
+        "llm_jepa.cli.probe",
+    ]
 )
 
 
@@ -49,19 +54,6 @@ def fork_ranks(num_processes: int, function: Callable[..., Any], *args: Any) -> 
 
 def said_by_ranks() -> str:
     return "".join(path.read_text() for path in sorted(Path().glob("log-*")))
-
-
-def run_script(argv: list[str]) -> None:
-    """What `python SCRIPT ...` does, in a process that has done the imports."""
-    sys.argv = argv
-    sys.path.insert(0, str(Path(argv[0]).resolve().parent))
-    runpy.run_path(argv[0], run_name="__main__")
-
-
-def run_accelerate(argv: list[str]) -> None:
-    """What `accelerate ...` does."""
-    sys.argv = ["accelerate", *argv]
-    accelerate_cli.main()
 
 
 def _call(function: Callable[..., Any], args: tuple, log: str, directory: str, environment: dict[str, str]) -> None:

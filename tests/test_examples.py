@@ -1,13 +1,15 @@
 """The scripts of examples/ run, on a tiny random model."""
 
 import json
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.forks import TIMEOUT_SECONDS, fork, run_script
+from tests.forks import TIMEOUT_SECONDS
 from tests.tiny import PAIRS, save_tiny_model
 
 ROOT = Path(__file__).parent.parent
@@ -30,16 +32,22 @@ def directory(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_example_trains_and_saves(name, directory):
-    command = [str(EXAMPLES / name), "--model", "model", "--output_dir", "out", "--max_steps", "1", *OPTIONS[name]]
-    process = fork(directory / "log", run_script, command)
-    process.join(TIMEOUT_SECONDS)
-    output = (directory / "log").read_text()
-    assert process.exitcode == 0, output
+def test_an_example_trains_and_saves(name, directory, python):
+    options = ["--model", "model", "--output_dir", "out", "--max_steps", "1", *OPTIONS[name]]
+    done = subprocess.run(
+        [python, str(EXAMPLES / name), *options],
+        env=os.environ | {"HF_DATASETS_CACHE": str(directory / "cache")},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout
     saved = "model.safetensors" if name == "own_data.py" else "adapter_model.safetensors"
     assert (directory / "out" / saved).is_file()
     if name == "own_data.py":
-        assert output.count("answered:") == 8
+        assert done.stdout.count("answered:") == 8
 
 
 def test_every_example_is_run_and_listed():

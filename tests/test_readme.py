@@ -20,11 +20,10 @@ import yaml
 from trl import ModelConfig, ScriptArguments
 
 from llm_jepa import JEPAConfig
-from llm_jepa.cli import main
 from llm_jepa.cli.arguments import ADD_ARGUMENTS
 from llm_jepa.experiments.spec import Experiment, read_experiment
 from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE
-from tests.forks import TIMEOUT_SECONDS, fork, run_accelerate, run_script
+from tests.forks import TIMEOUT_SECONDS
 from tests.tiny import save_tiny_model
 
 ROOT = Path(__file__).parent.parent
@@ -79,7 +78,7 @@ def clone(tmp_path_factory):
     rows = directory / "rows.jsonl"
     rows.write_text(rows.read_text() * 10)  # of two rows there is no fifth
     experiment = directory / "compare.yaml"
-    shortened = "seeds: [82]\nequal_flops: false"  # tests/experiments/ run the rest: a cell imports for seconds
+    shortened = "seeds: [82]\nequal_flops: false"  # tests/experiments/ run the rest
     experiment.write_text(re.sub(r"^seeds: .*$", shortened, experiment.read_text(), flags=re.MULTILINE))
     (directory / "docs-compare.yaml").write_text(
         next(block.text for block in BLOCKS if block.page == "compare.md" and block.title == "compare.yaml")
@@ -87,21 +86,29 @@ def clone(tmp_path_factory):
     return directory
 
 
-def run(command: list[str], clone: Path) -> str:
-    """What a command prints. It is forked, since each start of Python imports for ten seconds."""
-    programs = {"llm-jepa": main, "accelerate": run_accelerate, "python": run_script}
-    environment = {
+def run(command: list[str], clone: Path, python: str) -> str:
+    """What a command prints: a script, or one of those that are installed beside Python."""
+    program, *arguments = command
+    scripts = [] if program == "python" else [str(Path(sys.executable).with_name(program))]
+    environment = os.environ | {
         "LLM_JEPA_CACHE": str(clone / "cache"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(Path(python).parent), os.environ["PATH"]]),
         "HF_DATASETS_CACHE": str(clone / "cache" / "datasets"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    process = fork(clone / "log", programs[command[0]], command[1:], **environment)
-    process.join(TIMEOUT_SECONDS)
-    output = (clone / "log").read_text()
-    assert process.exitcode == 0, f"{shlex.join(command)}\n{output}"
-    return output
+    done = subprocess.run(
+        [python, *scripts, *arguments],
+        cwd=clone,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}"
+    return done.stdout
 
 
 @pytest.fixture(autouse=True)
@@ -110,12 +117,10 @@ def _in_the_clone(clone, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def nl_rx(clone):
+def nl_rx(clone, python):
     """The generated rows, just enough for two steps of the quickstart's recipe."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(clone)
-        (command,) = [command for command in commands_of("bash") if "data/nl_rx.py" in command]
-        run([*command, "--num_train", "16", "--num_test", "4"], clone)
+    (command,) = [command for command in commands_of("bash") if "data/nl_rx.py" in command]
+    run([*command, "--num_train", "16", "--num_test", "4"], clone, python)
 
 
 def test_the_make_targets_exist():
@@ -125,7 +130,7 @@ def test_the_make_targets_exist():
         subprocess.run(["make", target, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_every_command_runs(clone, nl_rx):
+def test_every_command_runs(clone, nl_rx, python):
     """What trains in one process, by the command, a launcher or the recipe itself, makes the same bytes."""
     commands = [command for command in commands_of("bash") if command[0] != "make" and "data/nl_rx.py" not in command]
     assert {command[1] for command in commands if command[0] == "llm-jepa"} >= {
@@ -140,7 +145,7 @@ def test_every_command_runs(clone, nl_rx):
             command += ["--max_new_tokens", "8"]
         if "benchmarks/step_cost.py" in command:
             command += ["--no_memory", "--rounds", "1", "--steps", "2", "--arms", "sft", "tube"]
-        output = run(command, clone)
+        output = run(command, clone, python)
         if "eval" in command:
             assert "base" in output
             assert "tuned" in output
@@ -150,9 +155,9 @@ def test_every_command_runs(clone, nl_rx):
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "python"], ids=lambda block: block.page)
-def test_every_python_block_runs(block, clone, nl_rx):
+def test_every_python_block_runs(block, clone, nl_rx, python):
     (clone / "block.py").write_text(block.text)
-    run(["python", "block.py"], clone)
+    run(["python", "block.py"], clone, python)
 
 
 def test_the_experiments_are_read(clone):

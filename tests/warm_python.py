@@ -1,8 +1,9 @@
 """A Python that starts at once, for programs that start others: its processes are forked from one with the imports.
 
 It is an executable that takes `-c CODE`, `-m MODULE` or `FILE`, and arguments. Like any Python it has an environment,
-a directory and outputs of its own. Variables that libraries read while they are imported keep the values of the tests,
-but for HF_DATASETS_CACHE.
+a directory, outputs and a parent of its own. It is the `sys.executable` of its programs: what they start starts at
+once too. Variables that libraries read while they are imported keep the values of the tests, but for
+HF_DATASETS_CACHE.
 """
 
 import json
@@ -27,7 +28,7 @@ import json, os, signal, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     socket.send_fds(server, [b"0"], [0, 1, 2])
-    server.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode())
+    server.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), os.getppid()]).encode())
     server.shutdown(socket.SHUT_WR)
     answers = server.makefile()
     process = int(answers.readline())
@@ -50,15 +51,16 @@ def warm_python() -> Iterator[str]:
         python.chmod(stat.S_IRWXU)
         listener.bind(address)
         listener.listen()
-        server = FORKS.Process(target=_serve, args=(listener,), daemon=True)
+        server = FORKS.Process(target=_serve, args=(listener, str(python)), daemon=True)
         server.start()
         yield str(python)
         server.kill()
 
 
-def _serve(listener: socket.socket) -> None:
+def _serve(listener: socket.socket, python: str) -> None:
     """Fork a process for every start; it forks the program, and tells the client its process id and exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for these
+    sys.executable = python
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:
@@ -70,11 +72,12 @@ def _serve(listener: socket.socket) -> None:
 
 def _supervise(connection: socket.socket) -> None:
     _, streams, *_ = socket.recv_fds(connection, 1, 3)
-    arguments, directory, environment = json.loads(connection.makefile().read())
+    arguments, directory, environment, parent = json.loads(connection.makefile().read())
     process = os.fork()
     if process == 0:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        os.getppid = lambda: parent
         os.environ.clear()
         os.environ.update(environment)
         if "HF_DATASETS_CACHE" in environment:

@@ -162,7 +162,7 @@ def test_importing_the_package_prints_nothing():
     """Neither bitsandbytes about kernels never used, nor DeepSpeed on standard output; other warnings stay."""
     program = (
         "import importlib.util, logging\n"
-        "import llm_jepa.trainer\n"
+        "import llm_jepa.trainer, llm_jepa.experiments.cell\n"
         "if importlib.util.find_spec('deepspeed'):\n    import deepspeed\n"
         "logging.getLogger('bitsandbytes.backends.cpu.ops').warning('another one')\n"
     )

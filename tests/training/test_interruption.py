@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -215,7 +214,7 @@ def run_two(place: Path, strike: Strike | None, *overrides: str) -> list[int | N
     return fork_ranks(2, train, strike, [str(place / "recipe.yaml"), *overrides])
 
 
-def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
+def test_two_processes_stop_at_one_step_and_go_on_exactly(place, python):
     """After a kill of one process, no partial checkpoint counts as whole; the launcher passes SIGTERM on to both."""
     assert run_two(place, None, "--output_dir=whole") == [0, 0], said_by_ranks()
 
@@ -228,7 +227,7 @@ def test_two_processes_stop_at_one_step_and_go_on_exactly(place):
     strike = as_argument(Strike(4, by="launcher", rank=1))
     launch = ("accelerate.commands.launch", "--config_file", str(TESTS / "cpu-2.yaml"), "-m", "tests.struck", strike)
     launched = subprocess.run(
-        [sys.executable, "-m", *launch, str(place / "recipe.yaml")],
+        [python, "-m", *launch, str(place / "recipe.yaml")],
         env=os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

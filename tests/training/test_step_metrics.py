@@ -2,16 +2,16 @@
 
 import json
 import os
-import socket
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
 from llm_jepa.training.step_metrics import StepMetrics
+from tests.forks import fork_ranks, said_by_ranks
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +180,9 @@ def test_names_begin_with_the_prefix_of_their_evaluation(accelerator: Accelerato
 # --- two processes
 
 
-def _summaries_of_one_of_two(rank: int, port: int, directory: str) -> None:
+def _summaries_of_one_of_two() -> None:
     """Runs, in a process of its own, the cases of the tests below one after another."""
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    os.environ.update(address | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    rank = int(os.environ["RANK"])
     # A process that does not take part in a collective must fail the test, not halt it.
     accelerator = Accelerator(cpu=True, kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=60))])
     assert accelerator.num_processes == 2
@@ -214,7 +213,7 @@ def _summaries_of_one_of_two(rank: int, port: int, directory: str) -> None:
     collapsed.add_pairs("train", *(collapsed_pairs() if rank == 0 else healthy_pairs()))
     summaries["collapse"] = collapsed.summary("train", accelerator)
 
-    Path(directory, f"{rank}.json").write_text(json.dumps(summaries))
+    Path(f"{rank}.json").write_text(json.dumps(summaries))
     accelerator.end_training()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -224,10 +223,9 @@ def _summaries_of_one_of_two(rank: int, port: int, directory: str) -> None:
 def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """Each process's summaries, as [metrics, warning] by case."""
     directory = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_summaries_of_one_of_two, args=(port, str(directory)), nprocs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        assert fork_ranks(2, _summaries_of_one_of_two) == [0, 0], said_by_ranks()
     return [json.loads((directory / f"{rank}.json").read_text()) for rank in range(2)]
 
 
