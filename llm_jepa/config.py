@@ -1,5 +1,6 @@
 """`JEPAConfig`: TRL's `SFTConfig` and every option of the toolkit."""
 
+import copy
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
@@ -10,6 +11,7 @@ from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
 from llm_jepa.settings.checks import CONTRASTIVE_LOSSES, SPAN_SAMPLERS, check_options
+from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
 
@@ -241,6 +243,24 @@ class JEPAConfig(SFTConfig):
         self._check_choices()
         check_options(self)
         self._set_derived_defaults()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every option as JSON, for trackers and logs; `<secret>` stands for each secret."""
+        return redacted(super().to_dict())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.to_dict()})"
+
+    __str__ = __repr__
+
+    def without_secrets(self) -> "JEPAConfig":
+        """A copy that can be stored: without the token, and with `<secret>` for each secret in a mapping."""
+        stored = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, str | dict | list):
+                setattr(stored, name, redacted(value, (name,)))
+        stored.hub_token = None
+        return stored
 
     @property
     def kept_step_weight(self) -> float:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from llm_jepa.settings.secrets import redacted_text
+
 PACKAGE = Path(__file__).resolve().parent
 MISTAKE_STATUS = 2
 INTERRUPTED_STATUS = 128 + signal.SIGINT
@@ -45,12 +47,15 @@ def _does_not_begin(beginning: str, record: logging.LogRecord) -> bool:
 def entry_point() -> Iterator[None]:
     """Run a program's body: log to standard error, and end with one line there when this package raises an error.
 
+    Secrets are left out of both.
+
     So do errors of the user's files and directories, wherever they are met, and Ctrl-C. A ValueError or RuntimeError
     that comes out of another library is no message for the user: it keeps its traceback.
     """
     # Of arguments that TRL still names in the old way; whoever runs a recipe can do nothing about it.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     logger, handler = logging.getLogger("llm_jepa"), logging.StreamHandler()  # not the root: libraries have their own
+    handler.setFormatter(_RedactingFormatter())
     logger.addHandler(handler)
     is_main_process = os.environ.get("RANK", "0") == "0"
     logger.setLevel(logging.INFO if is_main_process else logging.WARNING)
@@ -73,6 +78,11 @@ def entry_point() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted_text(super().format(record))
+
+
 def _end(message: str) -> NoReturn:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"error: {redacted_text(' '.join(message.split()))}\n")
     raise SystemExit(MISTAKE_STATUS) from None

@@ -38,7 +38,6 @@ LEAVES = [
     "compute",
     "scoring",
     "files",
-    "entry",
     "objectives/losses",
     "objectives/diagnostics",
     "objectives/predictor",

@@ -97,12 +97,19 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def test_a_run_leaves_a_plain_model_and_its_resolved_recipe(inputs):
-    """The saved recipe has the overrides; transformers alone loads the model; its weights have changed."""
-    trainer = train(parse_recipe([str(write(inputs)), "--seed", "7", "--hub_token", "secret"]))
+    """The saved recipe has the overrides; transformers alone loads the model; its weights have changed.
+
+    The token is in no file, nor in those of the checkpoint.
+    """
+    options = ["--seed", "7", "--save_strategy", "steps", "--save_steps", "1", "--hub_token", "mine-0123"]
+    trainer = train(parse_recipe([str(write(inputs)), *options]))
     out = Path("out")
     assert trainer.state.global_step == 2
     assert read_settings(out / RECIPE_FILE)["seed"] == 7
-    assert "secret" not in (out / RECIPE_FILE).read_text()
+    files = snapshot(out)
+    assert {"training_args.bin", "checkpoint-1/training_args.bin"} <= files.keys()
+    assert not [name for name, content in files.items() if b"mine-0123" in content]
+    assert trainer.args.hub_token == "mine-0123"
     model, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
     assert not any(info.values()), "no key is missing, unexpected or mismatched"
     moved = model.get_input_embeddings().weight - weights(inputs / "model")["model.embed_tokens.weight"]

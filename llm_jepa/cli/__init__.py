@@ -10,6 +10,7 @@ import ast
 import importlib
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from llm_jepa.cli.arguments import ADD_ARGUMENTS, REQUIRED_TO_LOOK, names_a_recipe
 from llm_jepa.data.source import check_data_set
@@ -18,6 +19,7 @@ from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.preflight import check_files
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides
+from llm_jepa.settings.secrets import redacted_text
 
 COMMANDS = {
     "train": "train",
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="llm-jepa", description="Fine-tune causal LMs with LLM-JEPA.")
+    parser = _Parser(prog="llm-jepa", description="Fine-tune causal LMs with LLM-JEPA.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module_name in COMMANDS.items():
         summary = _summary(module_name)
@@ -53,6 +55,11 @@ def _main(argv: list[str]) -> int:
     if hasattr(args, "experiment"):
         args.experiment = read_experiment(args.experiment)
     return importlib.import_module(f"{__name__}.{COMMANDS[args.command]}").run(args)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(redacted_text(message))
 
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

@@ -15,6 +15,7 @@ from llm_jepa.models.known_models import fetched_model, find_known_model
 from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
 from llm_jepa.settings.reading import recipe_text
 from llm_jepa.settings.schema import PATH_OR_MAPPING
+from llm_jepa.settings.secrets import find_secrets
 
 ArtifactKind = Literal["adapter", "model"]
 Content = Path | bytes
@@ -45,7 +46,7 @@ TOKENIZER_FILES = (
 CARD_FILE = "README.md"
 RESULTS_FILE = ".eval_results/llm-jepa.yaml"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")
-"""Their tokens may look like paths, so they are not searched for paths."""
+"""Their tokens may look like paths and secrets, so they are searched for the Hub token alone."""
 
 HUB_ID = re.compile(r"[\w][\w.-]*(/[\w.-]+)?")
 CACHED_MODEL = re.compile(r"models--([\w.-]+)--([\w.-]+)")
@@ -170,7 +171,7 @@ def refuse_leaks(files: Mapping[str, Content], directory: Path, token: str | Non
     templates contain such texts.
 
     Raises:
-        ValueError: A text holds the token, or the path of the home, published or current directory.
+        ValueError: A text holds the token, another secret, or the path of the home, published or current directory.
     """
     places = {str(path) for path in (Path.home(), directory.resolve(), Path.cwd()) if len(path.parts) > 2}
     named = re.compile("|".join(rf"(?<![\w.-]){re.escape(place)}(?![\w-])" for place in sorted(places)) or r"(?!)")
@@ -180,7 +181,12 @@ def refuse_leaks(files: Mapping[str, Content], directory: Path, token: str | Non
         text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
         if token and token in text:
             raise ValueError(f"`{name}` holds your Hub token. Nothing was published. Remove the token from the file.")
-        found = named.search(text) if name not in VOCABULARY_FILES else None
+        if name in VOCABULARY_FILES:
+            continue
+        for place in find_secrets([json.loads(text) if name.endswith(".json") else text]):
+            where = f" under `{place}`" if place else ""
+            raise ValueError(f"`{name}` holds a secret{where}. Nothing was published. Remove it from the file.")
+        found = named.search(text)
         if found:
             raise ValueError(
                 f"`{name}` holds a path of this machine, {found[0]}. Nothing was published. Remove it from the file."

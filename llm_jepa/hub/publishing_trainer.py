@@ -47,7 +47,16 @@ def publish(args: TrainingArguments, **options: Any) -> None:
 class PublishingTrainer(SFTTrainer):
     """Publishes what `push` selects, in place of transformers' checkpoints, `training_args.bin` and card."""
 
+    args: JEPAConfig
     hub_model_id: str | None  # type: ignore[assignment]  # transformers declares None
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save without secrets: transformers pickles `args` into `training_args.bin`."""
+        args, self.args = self.args, self.args.without_secrets()
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.args = args
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model without publishing it: the run's record is not written yet."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_jepa.settings.schema import Setting, known_settings
+from llm_jepa.settings.secrets import refuse_secrets
 from llm_jepa.settings.yaml_mapping import Entry, read_yaml_list, read_yaml_mapping, yaml_text
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
@@ -28,6 +29,9 @@ IDLE = {
 TRUE_WORDS, FALSE_WORDS, NULL_WORDS = ("true", "yes", "on"), ("false", "no", "off"), ("null", "none")
 LISTED_KEYS = 20
 """As many allowed keys are listed in an error."""
+COMMAND_LINE = "command line"
+TOKEN_KEY = "hub_token"
+"""The one secret that is taken, on the command line alone. It is never stored."""
 YAML_SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
 
@@ -35,8 +39,8 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The typed settings of a recipe with command-line overrides, no defaults filled in.
 
     Raises:
-        ValueError: The file is missing or no flat YAML mapping, a key is unknown, without effect or given twice, or a
-            value is of the wrong type.
+        ValueError: The file is missing or no flat YAML mapping, a key is unknown, without effect or given twice, a
+            value is of the wrong type, or one holds a secret.
     """
     entries = [*read_yaml_mapping(path, "recipe").entries(), *_command_line_entries(overrides)]
     return typed_settings(entries)
@@ -46,7 +50,7 @@ def typed_settings(entries: Iterable[Entry]) -> dict[str, Any]:
     """Keys of a recipe, as written -> typed settings.
 
     Raises:
-        ValueError: A key is unknown or without effect, or a value is of the wrong type.
+        ValueError: A key is unknown or without effect, or a value is of the wrong type or holds a secret.
     """
     return {entry.key: _typed_setting(entry) for entry in entries}
 
@@ -68,7 +72,7 @@ def typed(entry: Entry, known: Mapping[str, Setting]) -> Any:
     """The value of an entry, read as its key allows.
 
     Raises:
-        ValueError: The key is unknown, or the value is of the wrong type.
+        ValueError: The key is unknown, or the value is of the wrong type or holds a secret.
     """
     if entry.key not in known:
         nearest = difflib.get_close_matches(entry.key, known, n=1, cutoff=0)[0]
@@ -76,13 +80,16 @@ def typed(entry: Entry, known: Mapping[str, Setting]) -> Any:
         raise ValueError(f"{entry.where}: unknown key `{entry.key}`. Did you mean `{nearest}`?{listed}")
     setting = known[entry.key]
     try:
-        return _read(entry.value, setting)
+        value = _read(entry.value, setting)
     except ValueError as error:
         detail = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
         shown = "null" if entry.value is None else repr(entry.value)
         raise ValueError(
             f"{entry.where}: `{entry.key}` is {shown}{detail}; it must be {setting.in_words()}."
         ) from error
+    if (entry.key, entry.where) != (TOKEN_KEY, COMMAND_LINE):
+        refuse_secrets({entry.key: value}, entry.where)
+    return value
 
 
 def _typed_setting(entry: Entry) -> Any:
@@ -140,12 +147,12 @@ def _command_line_entries(argv: Iterable[str]) -> Iterator[Entry]:
         elif given:
             given[-1][1].append(token)
         else:
-            raise ValueError(f"command line: {token!r} belongs to no key. Overrides are written `--key value`.")
+            raise ValueError(f"{COMMAND_LINE}: {token!r} belongs to no key. Overrides are written `--key value`.")
     for key, values in given:
         if not values and (setting := known_settings().get(key)) and "boolean" not in setting.types:
-            raise ValueError(f"command line: `--{key}` needs a value: {setting.in_words()}.")
+            raise ValueError(f"{COMMAND_LINE}: `--{key}` needs a value: {setting.in_words()}.")
         texts = [None if value == "null" else value for value in values or ["true"]]
-        yield Entry(key, _bracketed(key, texts[0]) if len(texts) == 1 else texts, "command line")
+        yield Entry(key, _bracketed(key, texts[0]) if len(texts) == 1 else texts, COMMAND_LINE)
 
 
 def _bracketed(key: str, text: str | None) -> Any:
