@@ -12,6 +12,7 @@ from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.models.known_models import fetched_model, find_known_model
+from llm_jepa.models.local_files import TOKENIZER_FILES
 from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
 from llm_jepa.settings.reading import recipe_text
 from llm_jepa.settings.schema import PATH_OR_MAPPING
@@ -31,18 +32,6 @@ WEIGHT_FILES: dict[ArtifactKind, tuple[str, ...]] = {
         "modeling_*.py",
     ),
 }
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "*.model",
-    "tokenization_*.py",
-)
 CARD_FILE = "README.md"
 RESULTS_FILE = ".eval_results/llm-jepa.yaml"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")

@@ -1,6 +1,8 @@
 """Finds an adapter in a directory or on the Hub, reads what it says about its base, and loads it onto the base."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,21 @@ from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.models.known_models import HUB_TIMEOUT_SECONDS, find_known_model
-from llm_jepa.runs.record import read_json, read_run
+from llm_jepa.models.local_files import TOKENIZER_FILES
+from llm_jepa.runs.record import ENVIRONMENT_FILE, RECIPE_FILE, SCORES_FILES, STATE_FILE, read_json, read_run
 
 ADAPTER_WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)
+"""The files of weights that PEFT reads: the first that is there."""
+NEEDED_FILES = (
+    ADAPTER_CONFIG,
+    MODEL_CONFIG,
+    *TOKENIZER_FILES,
+    RECIPE_FILE,
+    STATE_FILE,
+    ENVIRONMENT_FILE,
+    *SCORES_FILES.values(),
+)
+"""What is downloaded of an adapter beside its weights: configuration, tokenizer, the record of its run."""
 TRUSTED_RECIPE_KEYS = frozenset(
     {"dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant", "use_peft"}
 )
@@ -48,26 +62,36 @@ def find_adapter(name: str) -> Adapter | None:
     if directory.exists() or name.count("/") != 1 or find_known_model(name) is not None:
         return None
     with hub_errors_explained(name, "read"):
-        if not _is_adapter_on_hub(name):
+        files = _files_on_hub(name)
+        if ADAPTER_CONFIG not in files:
             return None
-        directory = Path(snapshot_download(name))
+        directory = Path(snapshot_download(name, allow_patterns=_needed_files(files)))
     settings = read_run(directory).settings
     safe = {key: value for key, value in settings.items() if key in TRUSTED_RECIPE_KEYS or key.startswith("bnb_4bit_")}
     return Adapter(directory, safe | base_settings_of(directory))
 
 
-def _is_adapter_on_hub(name: str) -> bool:
-    """Whether the Hub, or the cache if the Hub does not answer, has an adapter of this id."""
+def _files_on_hub(name: str) -> set[str]:
+    """The files of a Hub id; if the Hub does not answer, those of its configurations that are in the cache."""
     try:
         info = HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     except HfHubHTTPError:
         raise
     except (HTTPError, ConnectionError):
-        cached = {file: isinstance(try_to_load_from_cache(name, file), str) for file in (ADAPTER_CONFIG, MODEL_CONFIG)}
-        if not any(cached.values()):
+        cached = {
+            file for file in (ADAPTER_CONFIG, MODEL_CONFIG) if isinstance(try_to_load_from_cache(name, file), str)
+        }
+        if not cached:
             raise
-        return cached[ADAPTER_CONFIG]
-    return ADAPTER_CONFIG in {sibling.rfilename for sibling in info.siblings or []}
+        return cached
+    return {sibling.rfilename for sibling in info.siblings or []}
+
+
+def _needed_files(files: Collection[str]) -> list[str]:
+    """Those of an adapter's files that are used: not its checkpoints, other formats and copies of its weights."""
+    weights = [file for file in ADAPTER_WEIGHTS if file in files]
+    at_root = [file for file in files if "/" not in file]
+    return weights[:1] + [file for file in at_root if any(fnmatch(file, pattern) for pattern in NEEDED_FILES)]
 
 
 def base_settings_of(directory: Path) -> dict[str, Any]:

@@ -1,9 +1,21 @@
-"""Checks that a local model exists."""
+"""The files of models and tokenizers by their names, and a check that a local model exists."""
 
 from pathlib import Path
 
 MODEL_FILES = ("config.json", "adapter_config.json", "*.gguf")
 """The directory of a model or adapter holds at least one of these."""
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "tokenization_*.py",
+)
 
 
 def check_local_model(name_or_path: str) -> None:

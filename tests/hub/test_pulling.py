@@ -17,6 +17,7 @@ from tests.models.test_merging import refusal, save_adapter
 from tests.tiny import PAIRS, save_tiny_model
 
 ADAPTER = "team/adapter"
+NEEDLESS = {".gitattributes", "README.md"}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,32 @@ def test_an_evaluation_of_a_hub_id_leaves_the_cache_as_it_is(full_hub, tmp_path,
     assert main(command) == 0
     assert "tuned" in capsys.readouterr().out
     snapshot = find_adapter(ADAPTER).directory
-    assert {path.name for path in snapshot.iterdir()} == set(full_hub.model(ADAPTER).files)
+    assert {path.name for path in snapshot.iterdir()} == full_hub.model(ADAPTER).files.keys() - NEEDLESS
+
+
+def fetched(hub: HubServer, repo_id: str) -> set[str]:
+    start = f"GET /{repo_id}/resolve/"
+    return {call.removeprefix(start).partition("/")[2] for call in hub.calls if call.startswith(start)}
+
+
+@pytest.mark.parametrize("command", ["merge", "eval"])
+def test_of_a_repository_only_what_is_used_is_downloaded(full_hub, published, tmp_path, command):
+    """No checkpoints, no other formats and no copies of the weights, neither of the adapter nor of its base."""
+    of_adapter = ["adapter_model.bin", "adapter.gguf", "checkpoint-7/adapter_model.safetensors", "run/tokenizer.json"]
+    of_base = ["pytorch_model.bin", "model.gguf", "original/consolidated.00.pth", "checkpoint-7/model.safetensors"]
+    full_hub.add(ADAPTER, published["adapter"] | dict.fromkeys(of_adapter, b"-"))
+    full_hub.add(BASE, published["base"] | dict.fromkeys(of_base, b"-"))
+    (tmp_path / "test.jsonl").write_text(json.dumps(PAIRS[0]) + "\n")
+    options = {
+        "merge": ["--output_dir", str(tmp_path / "merged")],
+        "eval": [
+            "--dataset_name", str(tmp_path / "test.jsonl"), "--dataset_test_split", "train", "--max_new_tokens", "1",
+            "--source_column", "source", "--target_column", "target",
+        ],
+    }  # fmt: skip
+    assert main([command, ADAPTER, *options[command]]) == 0
+    assert fetched(full_hub, ADAPTER) == published["adapter"].keys() - NEEDLESS
+    assert {"config.json", "model.safetensors"} <= fetched(full_hub, BASE) <= published["base"].keys()
 
 
 @pytest.mark.parametrize(
