@@ -1,6 +1,7 @@
 """`llm-jepa push` and `push_to_hub`: publish a directory on the Hub in one commit."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Mapping
@@ -21,11 +22,12 @@ from llm_jepa.hub.publication import (
     CARD_FILE,
     RESULTS_FILE,
     ArtifactKind,
+    Content,
     artifact_kind,
     gather_files,
-    is_written_by_push,
     refuse_leaks,
 )
+from llm_jepa.hub.push_list import LIST_FILE, Changes, find_changes, list_text, read_list
 from llm_jepa.hub.sources import find_sources
 from llm_jepa.models.adapters import base_settings_of
 from llm_jepa.models.vllm_lora import max_lora_rank
@@ -61,8 +63,9 @@ def push(
 ) -> PushResult:
     """Publish the adapter or model of a directory with tokenizer, recipe, card and results, in one commit.
 
-    Other files of the repository and other text of its card are kept. Files of an earlier push that the directory no
-    longer has are removed. Checkpoints, predictions and optimizer states are not published.
+    Other files of the repository and other text of its card are kept. Files that an earlier push wrote, and that the
+    directory no longer has, are deleted; the push leaves a list of its files. Checkpoints, predictions and optimizer
+    states are not published.
 
     Args:
         directory: The output directory of a run, an adapter's directory, or a merged model's.
@@ -91,19 +94,10 @@ def push(
     refuse_leaks(publication.files | {CARD_FILE: write_card(facts, None).encode()}, directory, token or get_token())
     repository = find_repository(api, repo_id, kind, private) or _make_repository(api, repo_id, private)
     results = results_yaml(facts)
-    files = publication.files | {CARD_FILE: write_card(facts, _existing_card(api, repository)).encode()}
+    files = publication.files | {CARD_FILE: write_card(facts, _read_text(api, repository, CARD_FILE)).encode()}
     files |= {} if results is None else {RESULTS_FILE: results.encode()}
-    there = {sibling.rfilename for sibling in repository.siblings or []}
-    stale = [name for name in there - files.keys() if is_written_by_push(name, kind)]
-    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    with hub_errors_explained(repo_id):
-        api.create_commit(
-            repo_id,
-            [*operations, *(CommitOperationDelete(name) for name in stale)],
-            commit_message=commit_message,
-            parent_commit=repository.sha,
-        )
-    return PushResult(f"{api.endpoint}/{repo_id}", tuple(sorted(files)))
+    _commit(api, repository, kind, files, commit_message)
+    return PushResult(f"{api.endpoint}/{repo_id}", tuple(sorted([*files, LIST_FILE])))
 
 
 def check_push(settings: Mapping[str, Any], repo_id: str, private: bool, token: str | None) -> None:
@@ -148,7 +142,7 @@ def find_repository(api: HfApi, repo_id: str, kind: ArtifactKind, private: bool)
     """
     with hub_errors_explained(repo_id):
         try:
-            found = api.model_info(repo_id)
+            found = api.model_info(repo_id, files_metadata=True)
         except RepositoryNotFoundError:
             return None
     if bool(found.private) != private:
@@ -177,18 +171,60 @@ def _make_repository(api: HfApi, repo_id: str, private: bool) -> ModelInfo:
         return api.model_info(repo_id)
 
 
-def _existing_card(api: HfApi, repository: ModelInfo) -> str | None:
-    if CARD_FILE not in {sibling.rfilename for sibling in repository.siblings or []}:
-        return None
+def _commit(api: HfApi, repository: ModelInfo, kind: ArtifactKind, files: Mapping[str, Content], message: str) -> None:
+    """Write the files and their list, and delete what an earlier push wrote and this one does not."""
+    additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+    # The card has its owner's text too, so it is edited and never deleted.
+    ours = {one.path_in_repo: one.upload_info.sha256.hex() for one in additions if one.path_in_repo != CARD_FILE}
+    changes = _changes(api, repository, kind, ours)
+    additions.append(CommitOperationAdd(LIST_FILE, list_text(ours).encode()))
+    deletions = [CommitOperationDelete(name) for name in changes.deleted]
     with hub_errors_explained(repository.id):
-        path = api.hf_hub_download(repository.id, CARD_FILE, revision=repository.sha)
+        api.create_commit(
+            repository.id, [*additions, *deletions], commit_message=message, parent_commit=repository.sha
+        )
+    if changes.in_words():
+        logger.warning("%s: %s", repository.id, changes.in_words())
+
+
+def _changes(api: HfApi, repository: ModelInfo, kind: ArtifactKind, ours: Mapping[str, str]) -> Changes:
+    text = _read_text(api, repository, LIST_FILE)
     try:
-        return Path(path).read_bytes().decode()
+        listed = None if text is None else read_list(text)
+    except ValueError as error:
+        raise ValueError(f"{repository.id}: {error} {NOTHING_PUBLISHED}") from error
+    there: dict[str, str | None] = {}
+    for sibling in repository.siblings or []:
+        name = sibling.rfilename
+        if name not in ours and name not in (listed or {}):
+            there[name] = None
+        elif sibling.lfs is not None:
+            there[name] = sibling.lfs.sha256
+        else:
+            there[name] = hashlib.sha256(_download(api, repository, name)).hexdigest()
+    return find_changes(ours, there, listed, kind)
+
+
+def _read_text(api: HfApi, repository: ModelInfo, name: str) -> str | None:
+    """A text file of the repository; None if it is not there.
+
+    Raises:
+        ValueError: It is not UTF-8.
+    """
+    if name not in {sibling.rfilename for sibling in repository.siblings or []}:
+        return None
+    try:
+        return _download(api, repository, name).decode()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{repository.id}: its README.md is not UTF-8 at byte {error.start}. {NOTHING_PUBLISHED} "
+            f"{repository.id}: its {name} is not UTF-8 at byte {error.start}. {NOTHING_PUBLISHED} "
             "Correct the file on the Hub."
         ) from error
+
+
+def _download(api: HfApi, repository: ModelInfo, name: str) -> bytes:
+    with hub_errors_explained(repository.id):
+        return Path(api.hf_hub_download(repository.id, name, revision=repository.sha)).read_bytes()
 
 
 def _vllm_rank(directory: Path) -> int | str:

@@ -15,8 +15,8 @@ from tests.tiny import PAIRS, save_tiny_model
 
 REPO = "team/adapter"
 PUSHED = {
-    ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
-    "recipe.yaml", "tokenizer.json", "tokenizer_config.json",
+    ".gitattributes", ".llm-jepa.json", "README.md", "adapter_config.json", "adapter_model.safetensors",
+    "chat_template.jinja", "recipe.yaml", "tokenizer.json", "tokenizer_config.json",
 }  # fmt: skip
 SCORES = {
     "task": "regex", "dataset_config": None, "split": "test", "rows": 8, "max_new_tokens": 6,

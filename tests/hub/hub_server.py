@@ -232,7 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
         if files is None:
             return self._not_there("RevisionNotFound")
         sha = repository.sha if revision in (None, "main") else revision
-        siblings = [{"rfilename": name} for name in sorted(files)]
+        has_metadata = "blobs=true" in self.path.lower()
+        siblings = [
+            {"rfilename": name} | (_metadata(name, files[name]) if has_metadata else {}) for name in sorted(files)
+        ]
         return self._json(
             {"id": repo_id, "modelId": repo_id, "private": repository.private, "sha": sha, "siblings": siblings,
              "tags": [], "downloads": 0, "likes": 0}
@@ -338,6 +341,11 @@ _ROUTES = [
     (r"/objects/(?P<oid>\w+)", _Handler.upload),
     (rf"/(?:(?P<kind>datasets)/)?{_ID}/resolve/(?P<revision>[\w.-]+)/(?P<name>.+)", _Handler.resolve),
 ]
+
+
+def _metadata(name: str, content: bytes) -> dict[str, Any]:
+    lfs = {"sha256": _sha256(content), "size": len(content), "pointerSize": 130}
+    return {"blobId": _blob_oid(content), "size": len(content)} | ({"lfs": lfs} if name.endswith(LFS_SUFFIXES) else {})
 
 
 def _blob_oid(content: bytes) -> str:

@@ -133,6 +133,64 @@ def test_files_of_an_earlier_push_that_are_gone_are_removed(hub, run):
     assert set(hub.model(REPO).files) == PUSHED - {"recipe.yaml"}
 
 
+def said(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "llm_jepa.hub.push"]
+
+
+def test_the_owners_files_stay_whatever_they_are_called(hub, run, caplog):
+    """No push wrote them; one is there before the first push, one comes after it."""
+    theirs = {"tokenization_mine.py": b"class Mine: ...\n", "added_tokens.json": b"{}"}
+    hub.add(REPO, {"tokenization_mine.py": theirs["tokenization_mine.py"]}, private=True)
+    push(run, REPO, base_model=BASE)
+    assert said(caplog) == [
+        f"{REPO}: No earlier push left a list of its files (.llm-jepa.json), so nothing was deleted. Perhaps "
+        "outdated, and left there: tokenization_mine.py."
+    ]
+    caplog.clear()
+    hub.model(REPO).commits.append(hub.model(REPO).files | theirs)
+    push(run, REPO, base_model=BASE)
+    assert {name: hub.model(REPO).files[name] for name in theirs} == theirs
+    assert not said(caplog)
+
+
+def test_a_file_that_its_owner_has_changed_is_never_deleted_and_written_over_only_with_a_word(hub, run, caplog):
+    (run / "special_tokens_map.json").write_text("{}")
+    push(run, REPO, base_model=BASE)
+    changed = {"special_tokens_map.json": b'{"a": 1}', "adapter_config.json": b"{}", "adapter_model.safetensors": b"-"}
+    hub.model(REPO).commits.append(hub.model(REPO).files | changed)
+    (run / "special_tokens_map.json").unlink()
+    push(run, REPO, base_model=BASE)
+    assert hub.model(REPO).files["special_tokens_map.json"] == b'{"a": 1}'
+    assert hub.model(REPO).files["adapter_model.safetensors"] == (run / "adapter_model.safetensors").read_bytes()
+    assert said(caplog) == [
+        f"{REPO}: Files were changed since the last push. Written over, and kept in the repository's history: "
+        "adapter_config.json, adapter_model.safetensors. Perhaps outdated, and left there: special_tokens_map.json."
+    ]
+
+
+def test_what_was_published_without_a_list_is_left_there(hub, run, caplog):
+    """As versions without lists did. The next push deletes only what this one wrote."""
+    (run / "special_tokens_map.json").write_text("{}")
+    push(run, REPO, base_model=BASE)
+    before = {name: content for name, content in hub.model(REPO).files.items() if name != ".llm-jepa.json"}
+    hub.model(REPO).commits.append(before)
+    for name in ("special_tokens_map.json", "recipe.yaml"):
+        (run / name).unlink()
+    (run / "chat_template.jinja").write_text("{{ messages }}")
+    push(run, REPO, base_model=BASE)
+    assert set(hub.model(REPO).files) == PUSHED | {"special_tokens_map.json"}
+    [line] = said(caplog)
+    assert "No earlier push left a list of its files (.llm-jepa.json), so nothing was deleted." in line
+    assert "Perhaps outdated, and left there: recipe.yaml, special_tokens_map.json." in line
+    assert "Written over, and kept in the repository's history: chat_template.jinja." in line
+
+
+def test_a_list_that_cannot_be_read_is_named(hub, run, capsys):
+    hub.add(REPO, {".llm-jepa.json": b"[]"}, private=True)
+    error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
+    assert f"{REPO}: its .llm-jepa.json is no list of files. Delete it on the Hub. Nothing was published." in error
+
+
 def test_the_card_tells_what_is_known(hub, run):
     push(run, REPO, base_model=BASE, dataset_id=DATA)
     published = card(hub.model(REPO))

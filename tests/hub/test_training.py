@@ -114,8 +114,8 @@ def test_a_trainer_made_in_python_publishes_in_the_same_way(hub, tmp_path):
     repository = hub.model("team/mine")
     assert not repository.private
     assert set(repository.files) == {
-        ".gitattributes", "README.md", "chat_template.jinja", "config.json", "generation_config.json",
-        "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        ".gitattributes", ".llm-jepa.json", "README.md", "chat_template.jinja", "config.json",
+        "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     published = card(repository)
     assert "| optimizer steps | 1 |" in published.text
