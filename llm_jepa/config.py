@@ -148,6 +148,16 @@ class JEPAConfig(SFTConfig):
     target_column: str | None = field(
         default=None, metadata={"help": "Where the target is, written as for `source_column`."}
     )
+    source_view_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where the source view is, written as for `source_column`, if it is no part of the conversation. "
+            "Given with `target_view_column`, for `jepa_objective: pair` and `jepa_source_view: alone`."
+        },
+    )
+    target_view_column: str | None = field(
+        default=None, metadata={"help": "Where the target view is, if it is no part of the conversation."}
+    )
     view_columns: list[str] | None = field(
         default=None,
         metadata={

@@ -64,6 +64,7 @@ def test_rescaling_keeps_the_expected_weight():
 
 
 NAN, INFINITY = float("nan"), float("inf")
+OWN_VIEWS = {"source_view_column": "text", "target_view_column": "code"}
 OUT_OF_RANGE = [
     ({"jepa_weight": -0.1}, "`jepa_weight` is -0.1; it must be a finite number >= 0"),
     ({"jepa_weight": NAN}, "`jepa_weight` is nan"),
@@ -99,6 +100,15 @@ OUT_OF_RANGE = [
     ({"target_column": "answer"}, "`target_column` is 'answer'. Give both"),
     ({"source_column": "", "target_column": "answer"}, "`source_column` is empty"),
     ({"source_column": "q", "target_column": "q"}, "both 'q'; the views need two columns"),
+    ({"source_view_column": "text"}, "`source_view_column` is 'text' and `target_view_column` is None. Give both"),
+    ({"source_view_column": "q", "target_view_column": "q"}, "are both 'q'; the views need two"),
+    (
+        OWN_VIEWS | {"source_view_column": "{{ 1 }}"},
+        "`source_view_column: {{ 1 }}` is a template that names no column",
+    ),
+    (OWN_VIEWS | {"view_columns": ["a", "b"]}, "`view_columns` are views already. Leave `source_view_column`"),
+    (OWN_VIEWS | {"source_turn": "first"}, "`source_turn: first` has no effect with `source_view_column`"),
+    (OWN_VIEWS | {"target_turn": "all"}, "name one pair of views. Set `target_turn` to last or first"),
 ]
 
 
@@ -125,6 +135,14 @@ WITHOUT_EFFECT = [
     (
         {"jepa_loss": "info_nce", "per_device_train_batch_size": 1},
         "`per_device_train_batch_size` must be at least 2; it is 1",
+    ),
+    (
+        OWN_VIEWS | {"jepa_objective": "tube"},
+        "`source_view_column: text`, `target_view_column: code` would have no effect.*--source_view_column null",
+    ),
+    (
+        OWN_VIEWS | {"jepa_source_view": "prefix"},
+        "`source_view_column` names one that is no part of it. Set `jepa_source_view: alone`",
     ),
     ({"label_smoothing_factor": 0.1}, "`label_smoothing_factor` .* Set it to 0"),
     ({"average_tokens_across_devices": False}, "`average_tokens_across_devices: false` .* Leave it on"),

@@ -15,6 +15,7 @@ from trl.trainer.utils import global_then_local_main_first
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.partners import PARTNER_COLUMN, with_shuffled_partners
 from llm_jepa.data.rows import (
+    OWN_VIEW_COLUMNS,
     ROW_COLUMNS,
     SPAN_COLUMNS,
     TOKENISED_COLUMNS,
@@ -143,7 +144,8 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
     else:
         remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
         make = SpanMaker(tokenizer, remedy, args.source_turn)
-    return map_rows(dataset, make, args.dataset_num_proc, remove_columns=ROW_COLUMNS, is_numbered=True)
+    own_views = () if args.source_view_column is None else OWN_VIEW_COLUMNS
+    return map_rows(dataset, make, args.dataset_num_proc, remove_columns=(*ROW_COLUMNS, *own_views), is_numbered=True)
 
 
 def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:

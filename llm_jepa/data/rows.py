@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 AnyDataset: TypeAlias = Dataset | IterableDataset
 
 ROW_COLUMNS = ("prompt", "completion", "source", "target")
+OWN_VIEW_COLUMNS = ("source_view", "target_view")
+"""The views of a row if they are no part of its conversation."""
 TOKENISED_COLUMNS = ("input_ids", "labels")
 VIEW_TOKEN_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
@@ -40,6 +42,8 @@ class ColumnMapping:
     chat_template_kwargs: dict[str, Any] | None = None
     source_turn: Literal["last", "first"] = "last"
     target_turn: Literal["last", "first", "all"] = "last"
+    source_view_column: str | None = None
+    target_view_column: str | None = None
     view_columns: tuple[str, ...] | None = None
     view_pairs: Literal["chain", "all"] | None = None
     missing_views: Literal["error", "skip"] = "error"
@@ -59,6 +63,13 @@ class ColumnMapping:
             return None
         return self.source_column, self.target_column
 
+    @property
+    def own_views(self) -> tuple[str, str] | None:
+        """The columns of the two views if they are no part of the conversation."""
+        if self.source_view_column is None or self.target_view_column is None:
+            return None
+        return self.source_view_column, self.target_view_column
+
     def given_options(self) -> list[str]:
         """The names of the options that differ from their defaults."""
         return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
@@ -68,6 +79,8 @@ def to_rows(
     dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool, num_proc: int | None = None
 ) -> AnyDataset:
     """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`, `row_index`.
+
+    Views that are no part of the conversation are the columns `source_view` and `target_view`.
 
     Args:
         dataset: Two named columns, or `prompt`/`completion`, or turns. Rows of several pairs must have been expanded
@@ -91,11 +104,14 @@ def row_maker(
 ) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
     """The function that makes a row of an example, and the columns that it reads. Both raise as `to_rows` does."""
     convert, read = _choose_converter(columns, mapping)
+    own_views = dict(zip(OWN_VIEW_COLUMNS, find_fields(mapping.own_views or (), columns), strict=False))
+    read = list(dict.fromkeys([*read, *(name for field in own_views.values() for name in field.columns)]))
 
     def to_row(example: dict[str, Any]) -> dict[str, Any]:
         row = convert(example, mapping, has_chat_template)
-        for view in ("source", "target"):
-            _check_view(row[view], view)
+        row |= {view: field.text(example) for view, field in own_views.items()}
+        for view in ("source", "target", *own_views):
+            _check_view(row[view], view.replace("_", " "))
         return row if mapping.chat_template_kwargs is None else _with_template_kwargs(row, example, mapping)
 
     return to_row, read

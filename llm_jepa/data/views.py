@@ -87,7 +87,10 @@ class ViewMaker:
         self._headers: TurnHeaders | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Add `source_ids`, `source_start`, `target_ids`, `target_start` to a row that TRL has tokenised."""
+        """Add `source_ids`, `source_start`, `target_ids`, `target_start` to a row that TRL has tokenised.
+
+        The row's `source_view` and `target_view`, if there, are the views; else its `source` and `target` are.
+        """
         source = self._source_prefix(row) if self.source_view == "prefix" else self._alone(row, "source")
         target = self._alone(row, "target")
         return {
@@ -98,7 +101,7 @@ class ViewMaker:
         }
 
     def _alone(self, row: dict[str, Any], view: Literal["source", "target"]) -> View:
-        content = row[view].strip()
+        content = row.get(f"{view}_view", row[view]).strip()
         if isinstance(row["prompt"], str):
             return self._plain(content)
         if self._headers is None:

@@ -18,7 +18,12 @@ TRAINING_OPTIONS = (
     "gradient_accumulation_steps", "max_length", "seed", "dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit",
     "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
 )  # fmt: skip
-CARD_SETTINGS = (*JEPA_OPTIONS, *TRAINING_OPTIONS, "source_column", "target_column")
+COLUMN_OPTIONS = {
+    "source_column": "source", "target_column": "target", "source_view_column": "source view",
+    "target_view_column": "target view",
+}  # fmt: skip
+"""Setting -> what the column is."""
+CARD_SETTINGS = (*JEPA_OPTIONS, *TRAINING_OPTIONS, *COLUMN_OPTIONS)
 """The settings that a card shows."""
 
 

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.hub.card_facts import JEPA_OPTIONS, TRAINING_OPTIONS, CardFacts, generation_settings, rate_of
+from llm_jepa.hub.card_facts import (
+    COLUMN_OPTIONS,
+    JEPA_OPTIONS,
+    TRAINING_OPTIONS,
+    CardFacts,
+    generation_settings,
+    rate_of,
+)
 from llm_jepa.scoring.tasks import Rate, score_names
 from llm_jepa.settings.checks import PAIR_OPTIONS
 
@@ -53,8 +60,8 @@ def _data(facts: CardFacts) -> str:
     settings, data = facts.record.settings, facts.sources.data
     if data.name is None:
         return ""
-    named = [(settings.get(f"{view}_column"), view) for view in ("source", "target")]
-    columns = [f"`{column}` ({view})" for column, view in named if column is not None]
+    named = [(settings.get(key), what) for key, what in COLUMN_OPTIONS.items()]
+    columns = [f"`{column}` ({what})" for column, what in named if column is not None]
     split = settings.get("dataset_train_split", "train")
     text = f"{_link(data.name, data.id, 'datasets/')}, split `{split}`."
     return f"## Data\n\n{text}" + (f" Columns: {', '.join(columns)}." if columns else "")

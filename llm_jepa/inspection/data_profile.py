@@ -13,7 +13,14 @@ from llm_jepa.data.loading import stream_rows
 from llm_jepa.data.rows import ColumnMapping, row_maker
 from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
 from llm_jepa.data.view_pairs import pairs_of_turns
-from llm_jepa.inspection.mapping_proposal import FieldKind, Proposal, propose_for_document, propose_mapping
+from llm_jepa.inspection.mapping_proposal import (
+    FieldKind,
+    Proposal,
+    pair_beside_conversation,
+    propose_for_document,
+    propose_mapping,
+    with_own_views,
+)
 
 if TYPE_CHECKING:
     from llm_jepa.data.source import AnySource
@@ -155,7 +162,7 @@ def profile_data(script: "AnySource", max_rows: int | None = None, num_examples:
     columns = list(dict.fromkeys(name for row in head for name in row))
     kinds = {path: profile.kind for path, profile in _fields(head, num_examples).items()}
     document = _document_proposal(script, head)
-    profile = DataProfile(document or propose_mapping(columns, kinds, any(map(_ends_unanswered, head))))
+    profile = DataProfile(document or _proposal(columns, kinds, head))
     to_rows = _maker(columns, profile.proposal)
     for row in chain(head, rows):
         _add_fields(profile.fields, row, num_examples)
@@ -163,7 +170,7 @@ def profile_data(script: "AnySource", max_rows: int | None = None, num_examples:
         if to_rows is not None:
             try:
                 for made in to_rows({name: row.get(name) for name in columns}):
-                    profile.duplicate_pairs.add([made["source"], made["target"]])
+                    profile.duplicate_pairs.add(_views(made))
             except ValueError as error:
                 profile.num_refused += 1
                 if len(profile.refusals) < MAX_SHOWN_REFUSALS:
@@ -176,6 +183,31 @@ def profile_data(script: "AnySource", max_rows: int | None = None, num_examples:
 def _document_proposal(script: "AnySource", head: list[dict[str, Any]]) -> Proposal | None:
     file = Path(str(script.dataset_name))
     return propose_for_document(head[0], file) if len(head) == 1 and file.suffix == ".json" else None
+
+
+def _proposal(columns: list[str], kinds: dict[str, FieldKind], head: list[dict[str, Any]]) -> Proposal:
+    proposal = propose_mapping(columns, kinds, any(map(_ends_unanswered, head)))
+    is_conversation = proposal.has_views and not proposal.settings
+    pair = pair_beside_conversation(kinds) if is_conversation else None
+    if pair is None or not any(_differ_from_turns(row, columns, pair) for row in head):
+        return proposal
+    return with_own_views(proposal, *pair)
+
+
+def _differ_from_turns(row: dict[str, Any], columns: list[str], pair: tuple[str, str]) -> bool:
+    """Whether two texts of a row are other texts than the source and the target of its conversation."""
+    mapping = ColumnMapping(source_view_column=pair[0], target_view_column=pair[1])
+    to_row = row_maker(columns, mapping, has_chat_template=True)[0]
+    try:
+        made = to_row({name: row.get(name) for name in columns})
+    except ValueError:
+        return False
+    return [text.strip() for text in _views(made)] != [made[view].strip() for view in ("source", "target")]
+
+
+def _views(row: dict[str, Any]) -> list[str]:
+    """The texts of the two views of a training row."""
+    return [row.get(f"{view}_view", row[view]) for view in ("source", "target")]
 
 
 def _ends_unanswered(row: Mapping[str, Any]) -> bool:

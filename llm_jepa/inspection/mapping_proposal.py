@@ -95,15 +95,7 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
             "target_column": "output",
         }
         return _by_names(texts, 3, settings, "the columns have the names of Alpaca's, whose `input` may be empty")
-    by_name: dict[str, list[str]] = {}
-    for path in texts:
-        by_name.setdefault(_name(path), []).append(path)
-    named = [
-        (source, target)
-        for names in PAIR_NAMES
-        for source in by_name.get(names[0], [])
-        for target in by_name.get(names[1], [])
-    ]
+    named = _named_pairs(texts)
     if named:
         return _by_names(texts, 2, _settings(*named[0]), "common names of sources and targets")
     if len(texts) == 2:
@@ -124,6 +116,35 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
         "`{{ first }} {{ second }}`; or name views of one thing as `view_columns: [first, second, third]`"
     )
     return Proposal({}, reason, has_views=False, candidates=texts)
+
+
+def _named_pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of texts with common names of a source and a target, the commonest first."""
+    by_name: dict[str, list[str]] = {}
+    for path in texts:
+        by_name.setdefault(_name(path), []).append(path)
+    return [
+        (source, target)
+        for names in PAIR_NAMES
+        for source in by_name.get(names[0], [])
+        for target in by_name.get(names[1], [])
+    ]
+
+
+def pair_beside_conversation(kinds: Mapping[str, FieldKind]) -> tuple[str, str] | None:
+    """Two texts beside a conversation that have common names of a source and a target."""
+    texts = [path for path, kind in kinds.items() if kind == "text" and path not in ("prompt", "completion")]
+    return next(iter(_named_pairs(texts)), None)
+
+
+def with_own_views(proposal: Proposal, source: str, target: str) -> Proposal:
+    """The proposal of a conversation with two texts beside it as its views."""
+    settings = {"source_view_column": source, "target_view_column": target}
+    reason = (
+        f"{proposal.reason}; `{source}` and `{target}` beside them have common names of two views, and without these "
+        "lines the turns are the views"
+    )
+    return Proposal(settings, reason)
 
 
 def _with_mixed(proposal: Proposal, texts: list[str], mixed: list[str]) -> Proposal:

@@ -95,6 +95,8 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
     if LAUNCHES.index(launch) < LAUNCHES.index("zero3-offload"):
         yield _Candidate({}, "zero3-offload", True)
     cheap = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
+    if args.source_view_column is not None:  # such a source is no prefix of the conversation
+        del cheap["jepa_source_view"]
     if is_pair and not is_tokenised and any(getattr(args, key) != value for key, value in cheap.items()):
         yield _Candidate(cheap, launch, False)
     if not recipe.model.use_peft and not args.from_scratch:

@@ -100,6 +100,8 @@ def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
     """The recipe of each arm: SFT always, the others if the data allow their views."""
     is_pair = recipe.training.jepa_weight > 0 and recipe.training.jepa_objective == "pair"
     names = [SFT] if is_tokenised else list(ARMS) if is_pair else [SFT, "tube"]
+    if recipe.training.source_view_column is not None:  # such a source is no prefix of the conversation
+        names = [name for name in names if "jepa_source_view" not in ARMS[name]]
     return {name: with_arm(recipe, ARMS[name]) for name in names}
 
 

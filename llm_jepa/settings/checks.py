@@ -31,6 +31,8 @@ PAIR_OPTIONS = (
     "jepa_target",
     "jepa_layout",
     "shuffle_pairs",
+    "source_view_column",
+    "target_view_column",
 )
 """What `tube` and `patch` have no use for."""
 NO_PARTNERS_IN_STREAMS = (
@@ -144,7 +146,7 @@ def _check_ranges(options: Any) -> None:
 
 
 def _check_mapping(options: Any) -> None:
-    for name in ("source_column", "target_column", "view_columns"):
+    for name in ("source_column", "target_column", "source_view_column", "target_view_column", "view_columns"):
         value = getattr(options, name)
         for expression in value if isinstance(value, list) else [value]:
             if expression is not None:
@@ -173,6 +175,33 @@ def _check_mapping(options: Any) -> None:
                 raise ValueError(
                     f"`{name}: {getattr(options, name)}` has no effect on named columns, only on `messages`."
                 )
+    _check_own_views(options)
+
+
+def _check_own_views(options: Any) -> None:
+    """Check the columns of views that are no part of the conversation."""
+    source, target = options.source_view_column, options.target_view_column
+    if (source is None) != (target is None):
+        raise ValueError(
+            f"`source_view_column` is {source!r} and `target_view_column` is {target!r}. Give both, or neither for "
+            "views that are turns of the conversation."
+        )
+    if source is None:
+        return
+    if source == target:
+        raise ValueError(f"`source_view_column` and `target_view_column` are both {source!r}; the views need two.")
+    if options.view_columns is not None:
+        raise ValueError("`view_columns` are views already. Leave `source_view_column` and `target_view_column` out.")
+    if options.source_turn != "last":
+        raise ValueError(
+            f"`source_turn: {options.source_turn}` has no effect with `source_view_column`, which names the source. "
+            "Leave one out."
+        )
+    if options.target_turn == "all":
+        raise ValueError(
+            "`target_turn: all` makes several rows of a conversation, and `source_view_column` and "
+            "`target_view_column` name one pair of views. Set `target_turn` to last or first."
+        )
 
 
 def _check_trl_options(options: Any) -> None:
@@ -206,6 +235,11 @@ def _check_pair_options(options: Any) -> None:
         raise ValueError("`span_sampler` has no effect with `jepa_objective: pair`; only with `tube` or `patch`.")
     if options.num_predictor_tokens == 0 and options.predictor_position == "prepend":
         raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
+    if options.source_view_column is not None and options.jepa_source_view == "prefix":
+        raise ValueError(
+            "`jepa_source_view: prefix` takes the source from the conversation, and `source_view_column` names one "
+            "that is no part of it. Set `jepa_source_view: alone`, or leave both `_view_column` out."
+        )
     is_contrastive = options.jepa_loss in CONTRASTIVE_LOSSES
     if not is_contrastive and options.info_nce_temperature is not None:
         raise ValueError(
@@ -225,7 +259,11 @@ def _check_span_options(options: Any) -> None:
         f"`{name}: {getattr(options, name)}`" for name, value in defaults.items() if getattr(options, name) != value
     ]
     if idle:
-        at_defaults = " ".join(f"--{name} {value}" for name, value in defaults.items() if value is not None)
+        at_defaults = " ".join(
+            f"--{name} {'null' if value is None else value}"
+            for name, value in defaults.items()
+            if value is not None or getattr(options, name) is not None
+        )
         raise ValueError(
             f"With `jepa_objective: {options.jepa_objective}` there is no pair of views, and {', '.join(idle)} would "
             f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."

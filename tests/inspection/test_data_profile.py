@@ -32,6 +32,7 @@ SHARE_VIEWS = (
     "{{ (chat | selectattr('from', 'in', ['human', 'user']) | first).value }}",
     "{{ (chat | selectattr('from', 'in', ['gpt', 'assistant', 'model']) | first).value }}",
 )
+OWN_VIEWS = {"source_view_column": "text", "target_view_column": "code"}
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,9 @@ def profile(path: Path, **options) -> DataProfile:
         ({"conversations": CHAT, "id": "a"}, {}, True),
         ({"messages": CHAT}, {}, True),
         ({"prompt": "q", "completion": "a"}, {}, True),
+        ({"messages": CHAT, "text": "digits", "code": "[0-9]"}, {}, True),
+        ({"messages": CHAT, "text": "any digit", "code": "\\d"}, OWN_VIEWS, False),
+        ({"prompt": "q", "completion": "a", "text": "x", "code": "y", "id": "z"}, OWN_VIEWS, False),
         ({"text": "t", "label": 1}, {"jepa_objective": "tube", "dataset_text_field": "text"}, False),
         ({"a": "x", "b": "y", "c": "z"}, {}, False),
     ],
