@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from llm_jepa.data.views import IGNORED_LABEL
-from llm_jepa.evaluation.run import load_rows, load_run_tokenizer
+from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.run import load_run_tokenizer
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.layouts import PackedLayout
 from llm_jepa.objectives.predictor import new_predictor

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_jepa.compute.devices import GPUS
+from llm_jepa.models.checkpoint_choice import CHECKPOINTS, check_names
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.settings.checks import REQUIRED
 from llm_jepa.settings.listing import options_text
 from llm_jepa.settings.reading import RECIPE_SUFFIXES
 
-CHECKPOINTS = ("base", "tuned")
 BACKENDS = ("transformers", "vllm")
 MODELS = ("smollm2-135m-instruct",)
 DTYPES = ("float32", "bfloat16", "float16")
@@ -24,6 +24,8 @@ REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")
 HUB_ROWS = 10_000
 """How many rows of a data set `inspect` reads over a network, unless told otherwise."""
 PROBED_ROWS = 500
+MIN_PROBED_ROWS = 4
+SAMPLE = "a sample that is always the same; of a stream the first"
 GAIN = 0.01
 """The share of requests that a point of accuracy spares."""
 
@@ -95,12 +97,19 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoints",
+        type=checkpoints,
         metavar="CHECKPOINT[,CHECKPOINT]",
         help=f"what to evaluate: {','.join(CHECKPOINTS)} (default: all)",
     )
-    parser.add_argument("--max_rows", type=int, metavar="N", help="evaluate the first N held-out rows (default: all)")
-    parser.add_argument("--max_new_tokens", type=int, default=128, metavar="N", help="limit per row (default: 128)")
-    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
+    parser.add_argument(
+        "--max_rows", type=at_least(1), metavar="N", help=f"evaluate N held-out rows, {SAMPLE} (default: all)"
+    )
+    parser.add_argument(
+        "--max_new_tokens", type=at_least(1), default=128, metavar="N", help="limit per row (default: 128)"
+    )
+    parser.add_argument(
+        "--eval_batch_size", type=at_least(1), default=16, metavar="N", help="rows at once (default: 16)"
+    )
     parser.add_argument("--backend", choices=BACKENDS, default="transformers", help="what generates")
     parser.add_argument(
         "--vllm_options", type=json_object, metavar="JSON", help="for vllm.LLM: '{\"tensor_parallel_size\": 2}'"
@@ -129,11 +138,20 @@ def probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
     parser.add_argument(
         "--checkpoints",
+        type=checkpoints,
         metavar="CHECKPOINT[,CHECKPOINT]",
         help=f"what to look at: {','.join(CHECKPOINTS)} (default: all)",
     )
-    parser.add_argument("--max_rows", type=int, default=PROBED_ROWS, metavar="N", help="held-out rows (default: 500)")
-    parser.add_argument("--eval_batch_size", type=int, default=16, metavar="N", help="rows at once (default: 16)")
+    parser.add_argument(
+        "--max_rows",
+        type=at_least(MIN_PROBED_ROWS),
+        default=PROBED_ROWS,
+        metavar="N",
+        help=f"held-out rows, {SAMPLE} (default: {PROBED_ROWS})",
+    )
+    parser.add_argument(
+        "--eval_batch_size", type=at_least(1), default=16, metavar="N", help="rows at once (default: 16)"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="where to write probe.json and probe.svg (default: output_dir)"
     )
@@ -183,6 +201,27 @@ class _HelpAll(argparse.Action):
         parser.print_help()
         print(f"\nkeys of TRL and transformers:\n{options_text('trl')}")
         parser.exit()
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Reads a whole number that is not below a minimum."""
+
+    def read(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {minimum}")
+        return int(text)
+
+    return read
+
+
+def checkpoints(text: str) -> list[str]:
+    """Names of checkpoints with commas between them."""
+    names = text.split(",")
+    try:
+        check_names(names)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return names
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Score the base and the tuned model of a recipe, or one model or adapter, on held-out rows."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,16 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_jepa.cli.progress import bars
-from llm_jepa.evaluation.run import (
-    CheckpointResult,
-    evaluate,
-    load_rows,
-    load_run_tokenizer,
-    write_predictions,
-    write_scores,
-)
+from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.prediction_log import discard_log
+from llm_jepa.evaluation.results import CheckpointResult, earlier_scores, write_predictions, write_scores
+from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
 from llm_jepa.evaluation.subject import read_subject
-from llm_jepa.scoring.tasks import Rate, score_names
+from llm_jepa.models.checkpoint_choice import Checkpoint
+from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
+
+logger = logging.getLogger(__name__)
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
 
@@ -35,6 +35,9 @@ def run(args: argparse.Namespace) -> int:
     # the cache that keeps what a Hub id names.
     if directory is None and recipe.output_dir.is_dir() and "tuned" in checkpoints and Path(args.recipe).exists():
         directory = recipe.output_dir
+    replaced = [] if directory is None else _larger_earlier_scores(checkpoints, directory, len(rows))
+    for line in replaced:
+        logger.warning("%s To keep them, name another directory: --predictions DIR.", line)
 
     console = Console()
     results = []
@@ -46,9 +49,16 @@ def run(args: argparse.Namespace) -> int:
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.checkpoint}.jsonl")
                 write_scores(result, recipe, args.max_new_tokens, args.backend, directory)
+                discard_log(directory, result.checkpoint)
     console.print(_table(results, score_names(recipe.training.task)))
     for result in results:
         console.print(f"{result.checkpoint}: {result.location}", soft_wrap=True)
+        for reason, count in result.left_out.items():
+            names = ", ".join(TASK_SCORES[recipe.training.task])
+            counted = f"{reason} ({count} of {len(result.rows)} rows)"
+            console.print(f"{result.checkpoint}: left out of {names}: {counted}", soft_wrap=True)
+    for line in replaced:
+        console.print(line, soft_wrap=True, markup=False)
     if directory is not None:
         console.print(f"predictions and scores: {directory}", soft_wrap=True)
     return 0
@@ -56,19 +66,34 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(results: Sequence[CheckpointResult], names: Sequence[str]) -> Table:
     """A column for each model, so that it fits a terminal of 80 characters however many scores the task has."""
-    table = Table(caption="± standard error in percentage points")
+    table = Table(caption="in brackets: 95 % interval over rows (Wilson)")
     table.add_column("")
     for result in results:
         table.add_column(result.checkpoint, justify="right", no_wrap=True)
     for name in names:
         shown = [_percent(result.scores[name]) for result in results]
-        if name == "strict":
-            errors = [100 * result.scores[name].standard_error for result in results]
-            shown = [f"{share} ± {error:.1f}" for share, error in zip(shown, errors, strict=True)]
         table.add_row(HEADINGS.get(name, name), *shown)
-    table.add_row("rows", *(str(result.scores["strict"].count) for result in results))
+    table.add_row("rows", *(str(len(result.rows)) for result in results))
+    if any(result.left_out for result in results):
+        table.add_row("left out", *(str(sum(result.left_out.values())) for result in results))
     return table
 
 
 def _percent(rate: Rate) -> str:
-    return f"{100 * rate.fraction:.1f} %" if rate.count else "-"
+    if rate.interval is None:
+        return "-"
+    low, high = rate.interval
+    return f"{100 * rate.fraction:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _larger_earlier_scores(checkpoints: Sequence[Checkpoint], directory: Path, num_rows: int) -> list[str]:
+    """A line for each checkpoint whose scores in the directory are of more rows than those that will replace them."""
+    lines = []
+    for checkpoint in checkpoints:
+        scores = earlier_scores(checkpoint, directory)
+        if scores.get("rows", 0) > num_rows:
+            lines.append(
+                f"{checkpoint}: the scores of {num_rows} rows replace those of {scores['rows']} rows "
+                f"({scores['split']}, {scores['date']})."
+            )
+    return lines

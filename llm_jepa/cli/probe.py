@@ -14,7 +14,7 @@ from llm_jepa.evaluation.embedding_figures import draw_maps
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
 from llm_jepa.evaluation.run import load_run_tokenizer
 from llm_jepa.evaluation.subject import read_subject
-from llm_jepa.models.base_and_tuned import Checkpoint
+from llm_jepa.models.checkpoint_choice import Checkpoint
 
 
 def run(args: argparse.Namespace) -> int:

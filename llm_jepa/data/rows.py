@@ -25,6 +25,9 @@ VIEW_TOKEN_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
 PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
 """The source and target of a row that `view_columns` has expanded into several pairs."""
+ORIGINAL_ROW_COLUMN = "view_pair_row"
+"""The number of the row that a row was expanded from."""
+
 CHAT_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 """Columns that TRL passes to the chat template, row by row."""
 
@@ -76,7 +79,11 @@ class ColumnMapping:
 
 
 def to_rows(
-    dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool, num_proc: int | None = None
+    dataset: AnyDataset,
+    mapping: ColumnMapping,
+    has_chat_template: bool,
+    num_proc: int | None = None,
+    row_indices: Sequence[int] | None = None,
 ) -> AnyDataset:
     """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`, `row_index`.
 
@@ -88,6 +95,7 @@ def to_rows(
         mapping: Names of the columns, the system prompt, and extra arguments of the chat template.
         has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
         num_proc: Number of processes; a stream ignores it.
+        row_indices: The rows' numbers, where the data set is a selection; None for their positions.
 
     Raises:
         ValueError: A column is missing, a view is empty, a conversation has no last assistant turn, or an option of
@@ -96,7 +104,7 @@ def to_rows(
     columns = column_names(dataset)
     to_row, read = row_maker(columns, mapping, has_chat_template)
     dataset = dataset.select_columns([name for name in columns if name in (*read, *CHAT_TEMPLATE_COLUMNS)])
-    return map_rows(dataset, to_row, num_proc, remove_columns=read)
+    return map_rows(dataset, to_row, num_proc, remove_columns=read, row_indices=row_indices)
 
 
 def row_maker(
@@ -123,15 +131,18 @@ def map_rows(
     num_proc: int | None,
     remove_columns: Sequence[str] = (),
     is_numbered: bool = False,
+    row_indices: Sequence[int] | None = None,
 ) -> AnyDataset:
     """Add the columns that `convert` returns to every row, and `row_index` unless `is_numbered` says it is there.
+
+    `row_index` is the row's position, or its number in `row_indices`.
 
     Raises:
         ValueError: `convert` raised it; the message begins with the row.
     """
 
     def convert_numbered(row: dict[str, Any], index: int, version: int) -> dict[str, Any]:
-        row_index = row["row_index"] if is_numbered else index
+        row_index = row["row_index"] if is_numbered else index if row_indices is None else row_indices[index]
         try:
             return {**convert(row), "row_index": row_index}
         except ValueError as error:

@@ -11,6 +11,7 @@ from datasets import Dataset, Features, Value
 from llm_jepa.data.cache_key import PREPARATION_VERSION
 from llm_jepa.data.rows import (
     CHAT_TEMPLATE_COLUMNS,
+    ORIGINAL_ROW_COLUMN,
     PAIR_COLUMNS,
     AnyDataset,
     ColumnMapping,
@@ -30,8 +31,9 @@ def expand_rows(
     """Make one row for each pair of `view_columns`, or, with `target_turn: all`, for each turn that can be a target.
 
     The new rows replace their row in place, in the order of its views or turns, so that row numbers are the same in
-    every run. Other data sets are returned unchanged. V views make V - 1 pairs with `view_pairs: chain` and
-    V (V - 1) / 2 with `all`. Each pair computes both its views: a view in two pairs is computed twice.
+    every run. `ORIGINAL_ROW_COLUMN` has the number of their row. Other data sets are returned unchanged. V views make
+    V - 1 pairs with `view_pairs: chain` and V (V - 1) / 2 with `all`. Each pair computes both its views: a view in two
+    pairs is computed twice.
 
     Args:
         dataset: Rows as published, of any form.
@@ -73,7 +75,8 @@ def _storage(dataset: AnyDataset, added: tuple[str, ...], num_proc: int | None) 
     """Arguments of `map`, none for a stream: `num_proc` and the column types, which an empty first batch hides."""
     if not isinstance(dataset, Dataset):
         return {}
-    return {"features": Features(dataset.features | {name: Value("string") for name in added}), "num_proc": num_proc}
+    types = {name: Value("string") for name in added} | {ORIGINAL_ROW_COLUMN: Value("int64")}
+    return {"features": Features(dataset.features | types), "num_proc": num_proc}
 
 
 def _expand_batch(
@@ -87,10 +90,10 @@ def _expand_batch(
     for position, index in enumerate(indices):
         row = {name: values[position] for name, values in batch.items()}
         try:
-            rows += ({**row, **pair} for pair in expand(row))
+            rows += ({**row, **pair, ORIGINAL_ROW_COLUMN: index} for pair in expand(row))
         except ValueError as error:
             raise ValueError(f"Row {index}: {error}") from error
-    return {name: [row[name] for row in rows] for name in dict.fromkeys([*batch, *added])}
+    return {name: [row[name] for row in rows] for name in dict.fromkeys([*batch, *added, ORIGINAL_ROW_COLUMN])}
 
 
 def _pairs_of_views(

@@ -10,13 +10,11 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
-from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_jepa.evaluation.prompts import Prompt, prompt_ids
 from llm_jepa.models.stop_tokens import stop_token_ids
 
-Message = dict[str, str]
-Prompt = str | list[Message]
-"""A plain text, or the chat messages before the turn to generate."""
 GenerateBatch = Callable[[list[list[int]]], list[list[int]]]
 """Token ids of the prompts of a batch -> new token ids of each."""
 
@@ -108,43 +106,24 @@ def generate_completions(
     if template_kwargs is None:
         template_kwargs = [{}] * len(prompts)
     engine = model if isinstance(model, Engine) else TransformersEngine(model)
-    prompt_ids = [
-        _tokenise(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)
+    ids_of_prompts = [
+        prompt_ids(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)
     ]
-    _check_lengths([len(ids) for ids in prompt_ids], max_new_tokens, engine.max_positions)
+    _check_lengths([len(ids) for ids in ids_of_prompts], max_new_tokens, engine.max_positions)
     stop_ids = stop_token_ids(engine.generation_config, tokenizer)
     completions = dict(finished or {})
-    longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompt_ids[i]))
+    longest_first = sorted(range(len(prompts)), key=lambda i: -len(ids_of_prompts[i]))
     with engine.generating(tokenizer, stop_ids, max_new_tokens) as generate_batch:
         for start in range(0, len(prompts), batch_size):
             batch = longest_first[start : start + batch_size]
             if completions.keys() >= {*batch}:
                 continue
-            new_ids = generate_batch([prompt_ids[i] for i in batch])
+            new_ids = generate_batch([ids_of_prompts[i] for i in batch])
             written = {i: _decode(tokenizer, ids, stop_ids) for i, ids in zip(batch, new_ids, strict=True)}
             completions |= written
             if progress is not None:
                 progress(written)
     return [completions[i] for i in range(len(prompts))]
-
-
-def _tokenise(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwargs: Mapping[str, Any]) -> list[int]:
-    """Token ids of a prompt, rendered as in training."""
-    if not isinstance(prompt, str):
-        encoded = tokenizer.apply_chat_template(
-            prompt, add_generation_prompt=True, return_dict=True, **template_kwargs
-        )
-        assert isinstance(encoded, BatchEncoding)
-        return encoded["input_ids"]
-    return text_ids(tokenizer, prompt)
-
-
-def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text to be continued, without a stop token that the tokenizer appends."""
-    ids: list[int] = tokenizer(text)["input_ids"]
-    if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
-        return ids[:-1]
-    return ids
 
 
 def position_limit(model: PreTrainedModel | PeftModel) -> int | None:

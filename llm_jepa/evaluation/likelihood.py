@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_jepa.evaluation.generation import Prompt, position_limit, text_ids
+from llm_jepa.evaluation.generation import position_limit
+from llm_jepa.evaluation.prompts import Prompt, chat_ids, prompt_text, text_ids
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 
 
@@ -19,8 +20,9 @@ def choice_likelihoods(
     prompts: Sequence[Prompt],
     choices: Sequence[Sequence[str]],
     batch_size: int,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[Mapping[int, float]], None] | None = None,
     template_kwargs: Sequence[Mapping[str, Any]] | None = None,
+    finished: Mapping[int, float] | None = None,
 ) -> list[ChoiceLikelihoods]:
     """The log-probabilities of each prompt's choices (nats, summed over tokens, in float32).
 
@@ -31,8 +33,9 @@ def choice_likelihoods(
         prompts: Chat messages or plain texts, as for `generate_completions`.
         choices: For each prompt, the texts to score.
         batch_size: Choices per batch; those of similar length share one.
-        progress: Called after each batch with its number of choices.
+        progress: Called after each batch with its log-probabilities, by the choice's number among all choices.
         template_kwargs: For each prompt, further arguments of its chat template.
+        finished: Known log-probabilities, by the same numbers. A batch is skipped if all of its choices are finished.
 
     Raises:
         ValueError: A prompt or a choice is empty, or both together exceed the model's positions.
@@ -43,26 +46,28 @@ def choice_likelihoods(
     for prompt, texts, kwargs in zip(prompts, choices, template_kwargs, strict=True):
         sequences += [_tokenise(tokenizer, prompt, text, kwargs) for text in texts]
     _check_lengths(sequences, position_limit(model))
-    log_probs = [0.0] * len(sequences)
+    log_probs = dict(finished or {})
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
     training = model.training
     model.eval()
     try:
         for start in range(0, len(sequences), batch_size):
             batch = longest_first[start : start + batch_size]
-            for i, log_prob in zip(batch, _score(model, [sequences[i] for i in batch]), strict=True):
-                log_probs[i] = log_prob
+            if log_probs.keys() >= {*batch}:
+                continue
+            scored = dict(zip(batch, _score(model, [sequences[i] for i in batch]), strict=True))
+            log_probs |= scored
             if progress is not None:
-                progress(len(batch))
+                progress(scored)
     finally:
         model.train(training)
 
-    scored, end = [], 0
+    likelihoods, end = [], 0
     for texts in choices:
         start, end = end, end + len(texts)
         num_tokens = [num_scored for _, num_scored in sequences[start:end]]
-        scored.append(ChoiceLikelihoods(list(texts), log_probs[start:end], num_tokens))
-    return scored
+        likelihoods.append(ChoiceLikelihoods(list(texts), [log_probs[i] for i in range(start, end)], num_tokens))
+    return likelihoods
 
 
 def _tokenise(
@@ -72,11 +77,8 @@ def _tokenise(
     if isinstance(prompt, str):
         given_ids, ids = text_ids(tokenizer, prompt.rstrip()), text_ids(tokenizer, prompt + choice)
     else:
-        rendered = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False, **template_kwargs)
-        assert isinstance(rendered, str)
-        given_ids, ids = (
-            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (rendered.rstrip(), rendered + choice)
-        )
+        rendered = prompt_text(tokenizer, prompt, template_kwargs)
+        given_ids, ids = (chat_ids(tokenizer, text) for text in (rendered.rstrip(), rendered + choice))
     num_scored = len(ids) - len(given_ids)
     if not given_ids or not choice.strip() or num_scored < 1:
         raise ValueError(f"The choice {choice!r} follows a prompt of {len(given_ids)} tokens. Neither may be empty.")

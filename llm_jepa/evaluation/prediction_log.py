@@ -1,8 +1,8 @@
-"""Stores completions batch by batch, so that an interrupted evaluation resumes where it stopped."""
+"""Stores what a model computed batch by batch, so that an interrupted evaluation resumes where it stopped."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,39 +11,60 @@ from llm_jepa.evaluation.generation import Completion
 
 
 class PredictionLog:
-    """A JSONL file of completions: appended to after each batch, removed when all are finished.
+    """A JSONL file of completions and log-probabilities of choices, appended to after each batch.
+
+    It is kept until the scores are written (`discard_log`). A kill can tear its last line, which is then cut off.
 
     Args:
         path: The file. Its first line is a hash of `identity`.
-        identity: Everything that affects the completions: model, prompts, limits, batch size. A file with another
+        identity: Everything that affects the content: model, prompts, choices, limits, batch size. A file with another
             identity is overwritten.
+
+    Attributes:
+        completions: Those stored, by prompt number.
+        log_probs: Those stored, by the choice's number among the choices of all prompts.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]):
         self.path = path
-        self._key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
-        self.finished = self._read()
-        if not self.finished:
+        self.completions: dict[int, Completion] = {}
+        self.log_probs: dict[int, float] = {}
+        key = {"key": hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()}
+        found, size_bytes = _whole_records(path.read_bytes()) if path.is_file() else ([], 0)
+        if not found or found[0] != key:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"key": self._key}) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(key) + "\n", encoding="utf-8")
+            return
+        with path.open("rb+") as file:
+            file.truncate(size_bytes)
+        for record in found[1:]:
+            if "log_prob" in record:
+                self.log_probs[record["choice"]] = record["log_prob"]
+            else:
+                index = record.pop("index")
+                self.completions[index] = Completion(**record)
 
-    def append(self, completions: Mapping[int, Completion]) -> None:
-        """Add the completions of one batch, by prompt index."""
-        lines = [json.dumps({"index": i, **asdict(one)}, ensure_ascii=False) for i, one in completions.items()]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+    def append_completions(self, completions: Mapping[int, Completion]) -> None:
+        """Add the completions of one batch."""
+        self._append({"index": i, **asdict(one)} for i, one in completions.items())
 
-    def remove(self) -> None:
-        """Delete the file, once all completions are stored elsewhere."""
-        self.path.unlink()
+    def append_log_probs(self, log_probs: Mapping[int, float]) -> None:
+        """Add the log-probabilities of one batch."""
+        self._append({"choice": i, "log_prob": log_prob} for i, log_prob in log_probs.items())
 
-    def _read(self) -> dict[int, Completion]:
-        if not self.path.is_file():
-            return {}
-        rows = list(_whole_lines(self.path.read_text(encoding="utf-8").splitlines()))
-        if not rows or rows[0].get("key") != self._key:
-            return {}
-        return {row.pop("index"): Completion(**row) for row in rows[1:]}
+    def _append(self, records: Iterable[dict[str, Any]]) -> None:
+        with self.path.open("ab") as file:
+            file.write("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records).encode())
+
+
+def log_path(directory: Path, checkpoint: str) -> Path:
+    """The log of a checkpoint whose evaluation is not complete."""
+    return directory / f"predictions-{checkpoint}.partial.jsonl"
+
+
+def discard_log(directory: Path, checkpoint: str) -> None:
+    """Delete the log of a checkpoint, once its predictions and scores are written."""
+    log_path(directory, checkpoint).unlink(missing_ok=True)
 
 
 def weights_identity(location: str) -> list[tuple[str, int, int]]:
@@ -52,12 +73,17 @@ def weights_identity(location: str) -> list[tuple[str, int, int]]:
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
-def _whole_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
-    """Parsed lines, up to the first one that a kill truncated."""
-    rows = []
-    for line in lines:
+def _whole_records(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The records up to the first line that is not whole, and the size in bytes of their lines.
+
+    Only `\\n` ends a line: `str.splitlines` would also split at U+2028 and U+0085, which a text may hold.
+    Example: `{"a": 1}\\n{"b"` has one record of 9 bytes.
+    """
+    records, size_bytes = [], 0
+    for line in content.split(b"\n")[:-1]:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            records.append(json.loads(line))
+        except ValueError:  # not JSON, or not UTF-8
             break
-    return rows
+        size_bytes += len(line) + 1
+    return records, size_bytes

@@ -15,13 +15,14 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_jepa.data.loading import load_split
 from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
-from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import TokenSequence, ViewMaker
+from llm_jepa.evaluation.held_out_rows import held_out_dataset
+from llm_jepa.evaluation.prompts import conversation_ids
 from llm_jepa.layouts import Batch, Example, RowsLayout
 from llm_jepa.layouts.masks import padding_mask
-from llm_jepa.models.base_and_tuned import Checkpoint, load_checkpoints
+from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.objectives.diagnostics import (
     effective_rank,
     linear_map_error,
@@ -48,25 +49,22 @@ class Embeddings:
 def view_sequences(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int | None
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids of the sources and targets of the recipe's held-out rows.
+    """Token ids of the sources and targets of the recipe's held-out rows, those that `llm-jepa eval` scores.
 
     Raises:
         ValueError: `max_rows` is below 4, or the rows cannot be loaded or have no views.
     """
     if max_rows is not None and max_rows < 4:
         raise ValueError(f"`max_rows` is {max_rows}; the figures need at least 4 rows.")
-    dataset = load_split(recipe.script, recipe.script.dataset_test_split)
+    dataset, row_indices = held_out_dataset(recipe, max_rows)
     if is_tokenised(dataset):
-        return _columns(dataset, max_rows)
+        return _columns(dataset)
     args = recipe.training
     mapping = ColumnMapping.from_args(args)
-    dataset = expand_rows(dataset, mapping)
-    if max_rows is not None:
-        dataset = dataset.take(max_rows)
     make_views = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
     sources, targets = [], []
-    for row in to_rows(dataset, mapping, tokenizer.chat_template is not None):
-        views = make_views({**row, "input_ids": _conversation_ids(row, tokenizer)})
+    for row in to_rows(dataset, mapping, tokenizer.chat_template is not None, row_indices=row_indices):
+        views = make_views({**row, "input_ids": conversation_ids(tokenizer, row)})
         sources.append(views["source_ids"])
         targets.append(views["target_ids"])
     return sources, targets
@@ -120,18 +118,10 @@ def describe(source_ND: Tensor, target_ND: Tensor) -> dict[str, Any]:
     }
 
 
-def _columns(dataset: Any, max_rows: int | None) -> tuple[list[list[int]], list[list[int]]]:
-    rows = list(dataset.take(max_rows)) if max_rows is not None else list(dataset)
+def _columns(dataset: Any) -> tuple[list[list[int]], list[list[int]]]:
+    rows = list(dataset)
     if not {"source_ids", "target_ids"} <= rows[0].keys():
         raise ValueError(
             "The rows are pre-tokenised and lack the columns `source_ids` and `target_ids`. Add them, or give texts."
         )
     return [row["source_ids"] for row in rows], [row["target_ids"] for row in rows]
-
-
-def _conversation_ids(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    if isinstance(row["prompt"], str):
-        encoded: Any = tokenizer(row["prompt"] + row["completion"])
-    else:
-        encoded = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)
-    return encoded["input_ids"]

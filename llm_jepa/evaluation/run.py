@@ -1,113 +1,32 @@
 """Evaluates the base and the tuned checkpoint of a recipe on the same held-out rows."""
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from llm_jepa.data.loading import load_split
-from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
-from llm_jepa.data.view_pairs import expand_rows
-from llm_jepa.evaluation.generation import Completion, Prompt, generate_completions
+from llm_jepa.evaluation.generation import Completion, generate_completions
+from llm_jepa.evaluation.golds import check_golds, refuse_if_none_is_left
+from llm_jepa.evaluation.held_out_rows import HeldOutRow
 from llm_jepa.evaluation.likelihood import choice_likelihoods
-from llm_jepa.evaluation.prediction_log import PredictionLog, weights_identity
+from llm_jepa.evaluation.prediction_log import PredictionLog, log_path, weights_identity
+from llm_jepa.evaluation.results import CheckpointResult, Prediction
 from llm_jepa.evaluation.vllm import check_vllm, load_vllm_checkpoints
-from llm_jepa.files.atomic import write_atomically
-from llm_jepa.models.base_and_tuned import Checkpoint, load_checkpoints
+from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.models.loading import load_tokenizer
 from llm_jepa.recipe import Recipe
-from llm_jepa.runs.record import SCORES_FILES
+from llm_jepa.runs.record import SCORING_KEYS
 from llm_jepa.scoring.choice import ChoiceLikelihoods
-from llm_jepa.scoring.tasks import Rate, RowScores, Task, rates, score_row
+from llm_jepa.scoring.gold import GoldProblem
+from llm_jepa.scoring.tasks import RowScores, Task, rates, score_row
 
 logger = logging.getLogger(__name__)
 
 Backend = Literal["transformers", "vllm"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
-
-
-@dataclass(frozen=True)
-class HeldOutRow:
-    """One row to evaluate.
-
-    Attributes:
-        template_kwargs: Further arguments of the chat template.
-        database: The row's SQLite file, for `task: sql`.
-        choices: The texts to choose from, for `task: choice`.
-    """
-
-    prompt: Prompt
-    template_kwargs: dict[str, Any]
-    source: str
-    gold: str
-    database: Path | None = None
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The text that one checkpoint generated for one row, and the likelihoods of the row's choices, if any."""
-
-    source: str
-    gold: str
-    prediction: str
-    stopped: bool
-    likelihoods: ChoiceLikelihoods | None = None
-
-
-@dataclass(frozen=True)
-class CheckpointResult:
-    """Predictions and scores of one checkpoint.
-
-    Attributes:
-        location: The directory or Hub id of its weights.
-        rows: The scores of each prediction.
-        scores: Score -> its rate over the rows.
-    """
-
-    checkpoint: Checkpoint
-    location: str
-    predictions: list[Prediction]
-    rows: list[RowScores]
-    scores: dict[str, Rate]
-
-
-def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int | None = None) -> list[HeldOutRow]:
-    """The first `max_rows` (default: all) rows of the recipe's `dataset_test_split`.
-
-    Raises:
-        ValueError: `max_rows` is below 1, or the rows cannot be loaded or have no texts to score.
-    """
-    if max_rows is not None and max_rows < 1:
-        raise ValueError(f"`max_rows` is {max_rows}; it must be at least 1.")
-    dataset = load_split(recipe.script, recipe.script.dataset_test_split)
-    if is_tokenised(dataset):
-        raise ValueError(
-            "Pre-tokenised rows cannot be evaluated: their gold answers are not texts. Name a data set of texts."
-        )
-    mapping = ColumnMapping.from_args(recipe.training)
-    dataset = expand_rows(dataset, mapping, keeps_columns=True)
-    if max_rows is not None:
-        dataset = dataset.take(max_rows)
-    rows: Iterable[dict[str, Any]] = to_rows(dataset, mapping, tokenizer.chat_template is not None)
-    return [
-        HeldOutRow(
-            prompt=row["prompt"],
-            template_kwargs=_template_kwargs(row),
-            source=row["source"],
-            gold=row["target"],
-            database=_database(recipe.training.database_path, original),
-            choices=_choices(recipe.training.choices_column, original, row),
-        )
-        for row, original in zip(rows, dataset, strict=True)
-    ]
 
 
 def load_run_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -156,13 +75,15 @@ def evaluate(
     Parameters:
         max_new_tokens, batch_size: As for `generate_completions`.
         progress: Called after each batch with the checkpoint and its number of newly finished rows.
-        directory: Where to store completions, so that an interrupted evaluation can resume; None stores none.
+        directory: Where to log completions and likelihoods, so that an interrupted evaluation can resume; None logs
+            none. Call `discard_log` when a result is stored elsewhere.
         backend: The library that generates. vLLM rounds differently from transformers, so compare results of one
             backend only.
         vllm_options: For `vllm.LLM`, such as `tensor_parallel_size`.
 
     Raises:
-        ValueError: vLLM is not installed or does not support the recipe, or `vllm_options` have no effect.
+        ValueError: vLLM is not installed or does not support the recipe, `vllm_options` have no effect, or the task
+            can score by no gold. All this is known before a model is loaded.
     """
     if vllm_options is not None and backend != "vllm":
         raise ValueError(
@@ -172,148 +93,98 @@ def evaluate(
     if backend == "vllm":
         check_vllm(recipe, checkpoints)
         models = load_vllm_checkpoints(recipe, checkpoints, vllm_options or {})
+    task, limits = recipe.training.task, (max_new_tokens, batch_size, backend, vllm_options)
+    gold_problems = check_golds(task, rows)
     for checkpoint, location, model in models:
-        log = _log(recipe, checkpoint, location, rows, (max_new_tokens, batch_size, backend, vllm_options), directory)
-        finished = {} if log is None else log.finished
-        if progress is not None:
-            progress(checkpoint, len(finished))
-        completions = generate_completions(
-            model,
-            tokenizer,
-            [row.prompt for row in rows],
-            max_new_tokens,
-            batch_size,
-            progress=partial(_advance, checkpoint, log, progress),
-            template_kwargs=[row.template_kwargs for row in rows],
-            finished=finished,
-        )
-        likelihoods = _likelihoods(recipe.training.task, model, tokenizer, rows, batch_size)
+        log = None
+        if directory is not None:
+            identity = _identity(recipe, location, rows, limits)
+            log = PredictionLog(log_path(directory, checkpoint), identity)
+
+        def advance(number: int, checkpoint: Checkpoint = checkpoint) -> None:
+            if progress is not None:
+                progress(checkpoint, number)
+
+        completions = _completions(model, tokenizer, rows, max_new_tokens, batch_size, log, advance)
+        likelihoods: Sequence[ChoiceLikelihoods | None] = [None] * len(rows)
+        if task == "choice":
+            likelihoods = _likelihoods(model, tokenizer, rows, batch_size, log)
         del model  # free its memory before the next one is loaded
-        if log is not None:
-            log.remove()
-        predictions = [_prediction(*one) for one in zip(rows, completions, likelihoods, strict=True)]
-        scored = score(recipe.training.task, predictions, rows)
+        predictions = [
+            Prediction(row.row_index, row.source, row.gold, completion.text, completion.stopped, likelihood)
+            for row, completion, likelihood in zip(rows, completions, likelihoods, strict=True)
+        ]
+        scored = score(task, predictions, rows, gold_problems)
+        refuse_if_none_is_left(task, rows, [one.gold_problem for one in scored])
         yield CheckpointResult(checkpoint, location, predictions, scored, rates(scored))
 
 
-def _prediction(row: HeldOutRow, completion: Completion, likelihood: ChoiceLikelihoods | None) -> Prediction:
-    return Prediction(row.source, row.gold, completion.text, completion.stopped, likelihood)
-
-
-def _likelihoods(
+def score(
     task: Task,
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
+    predictions: Sequence[Prediction],
     rows: Sequence[HeldOutRow],
-    batch_size: int,
-) -> Sequence[ChoiceLikelihoods | None]:
-    if task != "choice":
-        return [None] * len(rows)
-    prompts, choices = [row.prompt for row in rows], [row.choices for row in rows]
-    template_kwargs = [row.template_kwargs for row in rows]
-    return choice_likelihoods(model, tokenizer, prompts, choices, batch_size, template_kwargs=template_kwargs)
+    gold_problems: Sequence[GoldProblem | None],
+) -> list[RowScores]:
+    """Score every prediction. Logs those that cannot be scored: they count as wrong, or are left out for their gold.
 
-
-def _log(
-    recipe: Recipe,
-    checkpoint: Checkpoint,
-    location: str,
-    rows: Sequence[HeldOutRow],
-    limits: tuple[Any, ...],
-    directory: Path | None,
-) -> PredictionLog | None:
-    if directory is None:
-        return None
-    identity = {
-        "settings": recipe.settings,
-        "location": location,
-        "weights": weights_identity(location),
-        "prompts": [(row.prompt, row.template_kwargs) for row in rows],
-        "limits": limits,
-    }
-    return PredictionLog(directory / f"predictions-{checkpoint}.partial.jsonl", identity)
-
-
-def _advance(
-    checkpoint: Checkpoint,
-    log: PredictionLog | None,
-    progress: Callable[[Checkpoint, int], None] | None,
-    completions: Mapping[int, Completion],
-) -> None:
-    if log is not None:
-        log.append(completions)
-    if progress is not None:
-        progress(checkpoint, len(completions))
-
-
-def score(task: Task, predictions: Sequence[Prediction], rows: Sequence[HeldOutRow]) -> list[RowScores]:
-    """Score every prediction. A row that cannot be scored counts as wrong and is logged."""
+    `gold_problems` are what `check_golds` found.
+    """
     scored = []
-    for index, (prediction, row) in enumerate(zip(predictions, rows, strict=True)):
+    for prediction, row, known in zip(predictions, rows, gold_problems, strict=True):
         written = prediction.prediction, prediction.gold, prediction.stopped
-        scores = score_row(task, *written, row.database, prediction.likelihoods)
+        scores = score_row(task, *written, row.database, prediction.likelihoods, known)
         if scores.problem is not None:
-            logger.info("Row %d counts as wrong: %s", index, scores.problem)
+            logger.info("Row %d counts as wrong: %s", row.row_index, scores.problem)
+        if scores.gold_problem is not None and known is None:
+            logger.warning("Row %d is left out: %s", row.row_index, scores.gold_problem.detail)
         scored.append(scores)
     return scored
 
 
-def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write a JSON line per row: `source`, `gold`, `prediction`, `stopped`, and `likelihoods` if it has choices."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for row in predictions:
-            content = {name: value for name, value in asdict(row).items() if value is not None}
-            file.write(json.dumps(content, ensure_ascii=False) + "\n")
+def _completions(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[HeldOutRow],
+    max_new_tokens: int,
+    batch_size: int,
+    log: PredictionLog | None,
+    advance: Callable[[int], None],
+) -> list[Completion]:
+    """The completions of a checkpoint, the logged ones first."""
+    finished = {} if log is None else log.completions
+    advance(len(finished))
+
+    def store(completions: Mapping[int, Completion]) -> None:
+        if log is not None:
+            log.append_completions(completions)
+        advance(len(completions))
+
+    prompts, template_kwargs = [row.prompt for row in rows], [row.template_kwargs for row in rows]
+    return generate_completions(
+        model, tokenizer, prompts, max_new_tokens, batch_size, store, template_kwargs, finished
+    )
 
 
-def write_scores(
-    result: CheckpointResult, recipe: Recipe, max_new_tokens: int, backend: Backend, directory: Path
-) -> None:
-    """Write `scores-base.json` or `scores-tuned.json`: hits and count of every score, and the data and limits used."""
-    content = {
-        "checkpoint": result.checkpoint,
-        "task": recipe.training.task,
-        "dataset": recipe.script.dataset_name,
-        "dataset_config": recipe.script.dataset_config,
-        "split": recipe.script.dataset_test_split,
-        "rows": len(result.rows),
-        "max_new_tokens": max_new_tokens,
-        "backend": backend,
-        "date": datetime.now(UTC).date().isoformat(),
-        "scores": {name: asdict(rate) for name, rate in result.scores.items()},
+def _likelihoods(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[HeldOutRow],
+    batch_size: int,
+    log: PredictionLog | None,
+) -> list[ChoiceLikelihoods]:
+    """The likelihoods of every row's choices, without those that are logged."""
+    prompts, choices = [row.prompt for row in rows], [row.choices for row in rows]
+    template_kwargs = [row.template_kwargs for row in rows]
+    finished, store = (None, None) if log is None else (log.log_probs, log.append_log_probs)
+    return choice_likelihoods(model, tokenizer, prompts, choices, batch_size, store, template_kwargs, finished)
+
+
+def _identity(recipe: Recipe, location: str, rows: Sequence[HeldOutRow], limits: tuple[Any, ...]) -> dict[str, Any]:
+    """What a checkpoint's completions and likelihoods depend on."""
+    return {
+        "settings": {key: value for key, value in recipe.settings.items() if key not in SCORING_KEYS},
+        "location": location,
+        "weights": weights_identity(location),
+        "prompts": [(row.prompt, row.template_kwargs, row.choices) for row in rows],
+        "limits": limits,
     }
-    write_atomically(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.checkpoint])
-
-
-def _template_kwargs(row: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that TRL's `SFTTrainer` passes to a row's chat template, beside the messages."""
-    tools = row.get("tools")
-    tools = json.loads(tools) if isinstance(tools, str) else tools
-    return {"tools": tools, **(row.get("chat_template_kwargs") or {})}
-
-
-def _database(template: str | None, row: dict[str, Any]) -> Path | None:
-    if template is None:
-        return None
-    try:
-        return Path(template.format_map(row)).expanduser()
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(
-            f"`database_path: {template}` cannot be filled from the columns {list(row)}: {error!r}. Write the "
-            "names of columns in braces."
-        ) from error
-
-
-def _choices(column: str | None, original: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
-    if column is None:
-        return ()
-    choices = original.get(column)
-    if not isinstance(choices, list) or not all(isinstance(text, str) and text.strip() for text in choices):
-        raise ValueError(
-            f"Row {row['row_index']}: `choices_column: {column}` holds {choices!r:.80}; the columns are "
-            f"{list(original)}. Name one with a list of texts, none of them empty."
-        )
-    if row["target"] not in choices:
-        raise ValueError(f"Row {row['row_index']}: the target {row['target']!r} is not one of the choices {choices}.")
-    return tuple(choices)

@@ -10,7 +10,8 @@ from typing import Any
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from llm_jepa.evaluation.generation import Engine, GenerateBatch
-from llm_jepa.models.base_and_tuned import Checkpoint, is_adapter, weights_dtype
+from llm_jepa.models.base_and_tuned import weights_dtype
+from llm_jepa.models.checkpoint_choice import Checkpoint, is_adapter
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.recipe import Recipe

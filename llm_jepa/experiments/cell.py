@@ -15,7 +15,11 @@ from typing import Any
 from filelock import FileLock
 
 from llm_jepa.entry import entry_point
-from llm_jepa.evaluation.run import evaluate, load_rows, load_run_tokenizer, write_predictions
+from llm_jepa.evaluation.golds import check_golds
+from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.prediction_log import discard_log
+from llm_jepa.evaluation.results import write_predictions
+from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
 from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE, RUN_DIRECTORY, SPEC_FILE, CellSpec, read_spec
 from llm_jepa.experiments.learning_curve import CURVE_FILE, LearningCurve, read_curve
 from llm_jepa.files.atomic import write_json
@@ -44,11 +48,14 @@ def run_cell(directory: Path) -> None:
 def _run(directory: Path, spec: CellSpec) -> None:
     run_directory = directory / RUN_DIRECTORY
     recipe = build_recipe(Path(spec.recipe), spec.settings | {"output_dir": str(run_directory)})
-    curve = [] if spec.every_steps is None else [LearningCurve(recipe, spec, directory / CURVE_FILE)]
-    train(recipe, curve)
-    gc.collect()  # free the trainer before another model is loaded
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, spec.max_rows)
+    gold_problems = check_golds(recipe.training.task, rows)
+    curve = []
+    if spec.every_steps is not None:
+        curve = [LearningCurve(recipe, spec, rows, gold_problems, directory / CURVE_FILE)]
+    train(recipe, curve)
+    gc.collect()  # free the trainer before another model is loaded
     limits = spec.max_new_tokens, spec.eval_batch_size
     (tuned,) = evaluate(recipe, ["tuned"], tokenizer, rows, *limits, directory=directory)
     write_predictions(tuned.predictions, directory / PREDICTIONS_FILE)
@@ -57,11 +64,15 @@ def _run(directory: Path, spec: CellSpec) -> None:
         "eval_batch_size": spec.eval_batch_size,
         "scores": {name: rate.fraction for name, rate in tuned.scores.items() if rate.count},
         "rows": {name: [row.values[name] for row in tuned.rows] for name in tuned.scores},
+        "row_indices": [row.row_index for row in rows],
+        "clusters": [row.cluster for row in rows],
+        "left_out": tuned.left_out,
         "problems": {i: row.problem for i, row in enumerate(tuned.rows) if row.problem is not None},
         "training": _training(run_directory),
         "curve": read_curve(directory / CURVE_FILE),
     }
     write_json(result, directory / RESULT_FILE)
+    discard_log(directory, "tuned")
     if not spec.keep_model:
         shutil.rmtree(run_directory)
 

@@ -1,6 +1,7 @@
 """Scores a model along its training, for the steps at which it reaches a score."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import torch
 from transformers import TrainerCallback
 
 from llm_jepa.evaluation.generation import generate_completions
-from llm_jepa.evaluation.run import Prediction, load_rows, score
+from llm_jepa.evaluation.held_out_rows import HeldOutRow
+from llm_jepa.evaluation.results import Prediction
+from llm_jepa.evaluation.run import score
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import Recipe
+from llm_jepa.scoring.gold import GoldProblem
 from llm_jepa.scoring.tasks import rates
 
 CURVE_FILE = "curve.jsonl"
@@ -25,12 +29,22 @@ class LearningCurve(TrainerCallback):
     Args:
         recipe: The cell's.
         spec: Its limits of evaluation and the steps between two of them.
+        rows: The rows to score on.
+        gold_problems: What `check_golds` found of them.
         path: A JSONL file. A step that is evaluated again after a resume is the same, and the last one counts.
     """
 
-    def __init__(self, recipe: Recipe, spec: CellSpec, path: Path):
+    def __init__(
+        self,
+        recipe: Recipe,
+        spec: CellSpec,
+        rows: Sequence[HeldOutRow],
+        gold_problems: Sequence[GoldProblem | None],
+        path: Path,
+    ):
         assert spec.every_steps is not None
         self.recipe, self.spec, self.path = recipe, spec, path
+        self.rows, self.gold_problems = rows, gold_problems
         lines = [json.dumps(point) + "\n" for point in read_curve(path)]
         write_atomically("".join(lines), path)  # without a line that a kill has cut off
 
@@ -43,8 +57,7 @@ class LearningCurve(TrainerCallback):
                 file.write(json.dumps({"step": state.global_step, "scores": scores}) + "\n")
 
     def _scores(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        rows = load_rows(self.recipe, tokenizer, self.spec.max_rows)
-        was_training, args = model.training, self.recipe.training
+        was_training, args, rows = model.training, self.recipe.training, self.rows
         model.eval()
         half = torch.bfloat16 if args.bf16 else torch.float16
         with torch.autocast(args.device.type, dtype=half, enabled=args.bf16 or args.fp16):
@@ -58,9 +71,10 @@ class LearningCurve(TrainerCallback):
             )
         model.train(was_training)
         predictions = [
-            Prediction(row.source, row.gold, one.text, one.stopped) for row, one in zip(rows, completions, strict=True)
+            Prediction(row.row_index, row.source, row.gold, one.text, one.stopped)
+            for row, one in zip(rows, completions, strict=True)
         ]
-        found = rates(score(args.task, predictions, rows))
+        found = rates(score(args.task, predictions, rows, self.gold_problems))
         return {name: rate.fraction for name, rate in found.items() if rate.count}
 
 

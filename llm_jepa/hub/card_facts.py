@@ -64,7 +64,8 @@ class CardFacts:
 
 def rate_of(scores: dict[str, Any], name: str) -> Rate:
     """One score of a scores file."""
-    return Rate(**scores["scores"][name])
+    rate = scores["scores"][name]
+    return Rate(rate["hits"], rate["count"])
 
 
 def generation_settings(scores: dict[str, Any]) -> str:

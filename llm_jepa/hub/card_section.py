@@ -12,7 +12,7 @@ from llm_jepa.hub.card_facts import (
     generation_settings,
     rate_of,
 )
-from llm_jepa.scoring.tasks import Rate, score_names
+from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
 from llm_jepa.settings.checks import PAIR_OPTIONS
 
 LOSS = "`loss = lm_weight * lm_loss + jepa_weight * jepa_loss`"
@@ -27,7 +27,7 @@ TUBE_TEXT = (
     f"{LOSS}: next-token prediction and Semantic Tube Prediction "
     "([arXiv 2602.22617](https://arxiv.org/abs/2602.22617))."
 )
-COMPARED_KEYS = ("task", "dataset", "dataset_config", "split", "rows", "max_new_tokens", "backend")
+COMPARED_KEYS = ("task", "dataset", "dataset_config", "split", "rows", "rows_digest", "max_new_tokens", "backend")
 """Keys of a scores file that two checkpoints must share to stand in one table."""
 
 
@@ -101,16 +101,34 @@ def _results(facts: CardFacts) -> str:
     ]
     is_merged = facts.kind == "model" and bool(facts.record.settings.get("use_peft"))
     text = (
-        f"In % ± standard error, on {_link(facts.scored_name, facts.sources.scored.id, 'datasets/')}, "
+        "In % with the 95 % interval over rows (Wilson), on "
+        f"{_link(facts.scored_name, facts.sources.scored.id, 'datasets/')}, "
         f"split `{tuned['split']}`; {generation_settings(tuned)}; {tuned['date']}."
     )
     text += " The adapter was measured before it was merged." if is_merged else ""
+    text += _left_out(tuned)
     return "\n".join(["## Results", "", text, "", *header, *rows])
 
 
 def _score_row(checkpoint: str, rates: Sequence[Rate]) -> str:
-    cells = [f"{100 * rate.fraction:.1f} ± {100 * rate.standard_error:.1f}" if rate.count else "-" for rate in rates]
-    return f"| {checkpoint} | {' | '.join(cells)} | {rates[0].count} |"
+    return f"| {checkpoint} | {' | '.join(map(_percent, rates))} | {rates[0].count} |"
+
+
+def _percent(rate: Rate) -> str:
+    if rate.interval is None:
+        return "-"
+    low, high = rate.interval
+    return f"{100 * rate.fraction:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _left_out(scores: dict[str, Any]) -> str:
+    """How many rows the task's own scores leave out, and why; empty if none."""
+    reasons: dict[str, int] = scores.get("left_out", {})
+    if not reasons:
+        return ""
+    names = ", ".join(f"`{name}`" for name in TASK_SCORES[scores["task"]])
+    counted = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+    return f" {sum(reasons.values())} rows are left out of {names}: {counted}."
 
 
 def _are_comparable(first: dict[str, Any], second: dict[str, Any]) -> bool:

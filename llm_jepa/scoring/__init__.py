@@ -2,21 +2,26 @@
 
 from llm_jepa.scoring.choice import ChoiceLikelihoods, choose, is_chosen
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
+from llm_jepa.scoring.gold import GoldError, GoldProblem
 from llm_jepa.scoring.math_answer import is_flexible_math_match, is_strict_math_match
 from llm_jepa.scoring.qa import normalise_answer, qa_match
 from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
-from llm_jepa.scoring.sql_execution import QueryLimits, same_result
-from llm_jepa.scoring.tasks import TASKS, Rate, RowScores, Task, rates, score_names, score_row
+from llm_jepa.scoring.sql_execution import QueryLimits, gold_query_problems, same_result
+from llm_jepa.scoring.tasks import TASKS, Rate, RowScores, Task, check_gold, left_out, rates, score_names, score_row
 from llm_jepa.scoring.wilson import wilson_interval
 
 __all__ = [
     "TASKS",
     "ChoiceLikelihoods",
+    "GoldError",
+    "GoldProblem",
     "QueryLimits",
     "Rate",
     "RowScores",
     "Task",
+    "check_gold",
     "choose",
+    "gold_query_problems",
     "is_chosen",
     "is_contained",
     "is_flexible_math_match",
@@ -24,6 +29,7 @@ __all__ = [
     "is_strict_match",
     "is_strict_math_match",
     "language_kind",
+    "left_out",
     "normalise_answer",
     "qa_match",
     "rates",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Literal, get_args
 
+from llm_jepa.scoring.gold import GoldError
+
 Normalisation = Literal["none", "tokens", "characters", "bytes"]
 
 
@@ -27,12 +29,21 @@ def is_chosen(gold: str, likelihoods: ChoiceLikelihoods, normalisation: Normalis
     """Whether the model prefers the gold; parameters and errors as in `choose`.
 
     Raises:
-        ValueError: The gold is not one of the choices.
+        GoldError: The gold is not one of the choices.
     """
-    if gold not in likelihoods.choices:
-        raise ValueError(f"the gold {gold!r} is not one of the choices {likelihoods.choices}.")
+    check_choices(gold, likelihoods.choices)
     chosen = choose(likelihoods.log_probs, likelihoods.choices, likelihoods.num_tokens, normalisation)
     return likelihoods.choices[chosen] == gold
+
+
+def check_choices(gold: str, choices: Sequence[str]) -> None:
+    """Raise GoldError if there are no choices, or the gold is not one of them."""
+    if not choices:
+        raise GoldError("the row has no choices", "the row has no choices.")
+    if gold not in choices:
+        raise GoldError(
+            "the gold is not one of the choices", f"the gold {gold!r} is not one of the choices {choices}."
+        )
 
 
 def choose(

@@ -11,6 +11,8 @@ Fractions are not parsed: the last number of "1/2" is 2, as in lm-eval. No gold 
 import re
 from decimal import Decimal
 
+from llm_jepa.scoring.gold import GoldError
+
 _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 _DIGIT = re.compile(r"[0-9]")
@@ -54,20 +56,22 @@ def is_strict_math_match(prediction: str, gold: str) -> bool:
         gold: A solution that ends in `#### number`, or only the number.
 
     Raises:
-        ValueError: The gold holds no such number.
+        GoldError: The gold holds no such number.
     """
-    return math_equal(strict_answer(prediction), _gold_answer(gold))
+    return math_equal(strict_answer(prediction), gold_answer(gold))
 
 
 def is_flexible_math_match(prediction: str, gold: str) -> bool:
     """Whether the prediction's last number is the gold's; parameters and errors as in `is_strict_math_match`."""
-    return math_equal(flexible_answer(prediction), _gold_answer(gold))
+    return math_equal(flexible_answer(prediction), gold_answer(gold))
 
 
-def _gold_answer(gold: str) -> str:
+def gold_answer(gold: str) -> str:
+    """The text of a gold's number; raises as `is_strict_math_match` does."""
     answer = gold.rpartition("#### ")[2]
     if parse_number(answer) is None:
-        raise ValueError(
-            f"Gold {gold[-80:]!r} has no number to compare with; it must end in `#### number` or be a number."
+        raise GoldError(
+            "the gold has no number",
+            f"Gold {gold[-80:]!r} has no number to compare with; it must end in `#### number` or be a number.",
         )
     return answer

@@ -5,6 +5,8 @@ import string
 import unicodedata
 from collections.abc import Sequence
 
+from llm_jepa.scoring.gold import GoldError
+
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
@@ -26,11 +28,19 @@ def qa_match(predicted: str, golds: Sequence[str]) -> bool:
     An answer that normalises to an empty text ("", "The", "...") is wrong, and such a gold is ignored.
 
     Raises:
-        ValueError: `golds` is one text, is empty, or holds only golds that normalise to an empty text.
+        ValueError: `golds` is one text.
+        GoldError: It is empty, or holds only golds that normalise to an empty text.
     """
+    return normalise_answer(predicted) in normalise_golds(golds)
+
+
+def normalise_golds(golds: Sequence[str]) -> set[str]:
+    """The golds, normalised, without empty ones; raises as `qa_match` does."""
     if isinstance(golds, str):
         raise ValueError(f"`golds` is the text {golds!r}; give a list of texts.")
     wanted = {normalise_answer(gold) for gold in golds} - {""}
     if not wanted:
-        raise ValueError(f"The golds {list(golds)!r} normalise to empty texts. Give one with a word in it.")
-    return normalise_answer(predicted) in wanted
+        raise GoldError(
+            "the gold has no word", f"The golds {list(golds)!r} normalise to empty texts. Give one with a word in it."
+        )
+    return wanted

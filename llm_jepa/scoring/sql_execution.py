@@ -13,12 +13,15 @@ from math import isclose
 from pathlib import Path
 from typing import Any, Literal
 
+from llm_jepa.scoring.gold import GoldError, GoldProblem
+
 Outcome = Literal["equal", "different", "undecided", "error", "not_select", "timeout", "too_many_rows", "too_large"]
 Row = tuple[Any, ...]
 
 # Sums taken in another order differ by less; neighbouring times written as Julian days differ by more.
 RELATIVE_TOLERANCE = 1e-12
 ABSOLUTE_TOLERANCE = 1e-9
+GOLDS_PER_PROCESS = 16
 # About five seconds of search for an order of columns, in the worst case.
 MAX_ROW_VISITS = 5_000_000
 
@@ -86,17 +89,74 @@ def same_result(
     the content of a write-ahead log is not seen. Only reading is authorised.
 
     Raises:
-        ValueError: The file does not exist, or the gold does not run within the limits.
+        GoldError: The file does not exist, or the gold does not run within the limits.
     """
-    limits = limits or QueryLimits()
     path = Path(database_path)
+    _check_database(path)
+    gold, predicted = _run_queries([gold_sql, predicted_sql], path, limits or QueryLimits())
+    return _comparison(gold, predicted, gold_sql, path)
+
+
+def gold_query_problems(
+    golds: Sequence[str], database_path: str | Path, *, limits: QueryLimits | None = None
+) -> list[GoldProblem | None]:
+    """What is wrong with each gold query on a database; None if two runs of it give the same result.
+
+    Golds share a process. Those that fail in it are run again in one of their own, since a query that ends the process
+    takes the others with it.
+    """
+    path = Path(database_path)
+    try:
+        _check_database(path)
+    except GoldError as error:
+        return [error.problem] * len(golds)
+    limits = limits or QueryLimits()
+    problems: list[GoldProblem | None] = []
+    for start in range(0, len(golds), GOLDS_PER_PROCESS):
+        some = golds[start : start + GOLDS_PER_PROCESS]
+        results = _run_queries([query for gold in some for query in (gold, gold)], path, limits)
+        problems += (
+            _problem_of(gold, first, second, path, limits)
+            for gold, first, second in zip(some, results[::2], results[1::2], strict=True)
+        )
+    return problems
+
+
+def _problem_of(
+    gold: str,
+    first: "_Result | ResultComparison",
+    second: "_Result | ResultComparison",
+    path: Path,
+    limits: QueryLimits,
+) -> GoldProblem | None:
+    """The problem of a gold that was run twice; where it failed, by a process of its own."""
+    try:
+        if isinstance(first, ResultComparison) or isinstance(second, ResultComparison):
+            comparison = same_result(gold, gold, path, limits=limits)
+        else:
+            comparison = _comparison(first, second, gold, path)
+    except GoldError as error:
+        return error.problem
+    if comparison:
+        return None
+    detail = f"Two runs of the gold query on {str(path)!r} are {comparison.outcome}: {gold!r}. Correct the data."
+    return GoldProblem("two runs of the gold query differ", detail)
+
+
+def _check_database(path: Path) -> None:
     if not path.is_file():
-        raise ValueError(f"There is no database {str(path)!r}. Give the path of a SQLite file.")
-    gold, predicted = _run_queries([gold_sql, predicted_sql], path, limits)
+        detail = f"There is no database {str(path)!r}. Give the path of a SQLite file."
+        raise GoldError("there is no database", detail)
+
+
+def _comparison(
+    gold: "_Result | ResultComparison", predicted: "_Result | ResultComparison", gold_sql: str, path: Path
+) -> ResultComparison:
     if isinstance(gold, ResultComparison):
-        raise ValueError(
+        raise GoldError(
+            "the gold query does not run",
             f"The gold query does not run on {str(path)!r}: {gold.outcome} ({gold.detail}): {gold_sql!r}. "
-            "Correct the data, or raise the limits."
+            "Correct the data, or raise the limits.",
         )
     if isinstance(predicted, ResultComparison):
         return predicted

@@ -8,20 +8,25 @@ math    math_strict (the number after ####), math_flexible (the last number)
 qa      qa_match (normalised; golds are separated by `; `)
 sql     sql_result (the same result on the row's database)
 choice  acc, acc_norm (the gold is the most likely of the row's choices; per character)
+
+A fault of the prediction counts as wrong. A fault of the gold (`GoldError`) leaves the row out of the task's scores.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Literal, get_args
 
-from llm_jepa.scoring.choice import ChoiceLikelihoods, is_chosen
+from llm_jepa.scoring.choice import ChoiceLikelihoods, check_choices, is_chosen
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
-from llm_jepa.scoring.math_answer import is_flexible_math_match, is_strict_math_match
-from llm_jepa.scoring.qa import qa_match
+from llm_jepa.scoring.gold import GoldError, GoldProblem
+from llm_jepa.scoring.math_answer import gold_answer, is_flexible_math_match, is_strict_math_match
+from llm_jepa.scoring.qa import normalise_golds, qa_match
 from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
+from llm_jepa.scoring.regex_syntax import read_regex
 from llm_jepa.scoring.sql_execution import same_result
+from llm_jepa.scoring.wilson import wilson_interval
 
 Task = Literal["text", "regex", "math", "qa", "sql", "choice"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -47,10 +52,12 @@ class RowScores:
     Attributes:
         values: Score -> right or wrong; None if the score does not count the row.
         problem: Why a scorer could not decide; the row then counts as wrong. None if it could.
+        gold_problem: Why the task's own scores leave the row out. None if they count it.
     """
 
     values: dict[str, bool | None]
     problem: str | None = None
+    gold_problem: GoldProblem | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,9 @@ class Rate:
         return self.hits / self.count if self.count else float("nan")
 
     @property
-    def standard_error(self) -> float:
-        """Standard error of `fraction` as a proportion of independent rows: sqrt(p (1 - p) / count)."""
-        return sqrt(self.fraction * (1 - self.fraction) / self.count) if self.count else float("nan")
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `fraction` over independent rows (Wilson); None without rows."""
+        return wilson_interval(self.hits, self.count) if self.count else None
 
 
 def score_names(task: Task) -> tuple[str, ...]:
@@ -83,6 +90,7 @@ def score_row(
     stopped: bool,
     database: Path | None = None,
     likelihoods: ChoiceLikelihoods | None = None,
+    gold_problem: GoldProblem | None = None,
 ) -> RowScores:
     """Score one generated text.
 
@@ -93,6 +101,7 @@ def score_row(
         stopped: Whether a stop token ended the generation.
         database: The row's SQLite file, for `sql`.
         likelihoods: The likelihoods of the row's choices, for `choice`.
+        gold_problem: Why the task's own scores leave the row out, if that is known.
     """
     values: dict[str, bool | None] = {
         "strict": is_strict_match(prediction, gold),
@@ -101,11 +110,33 @@ def score_row(
         "stopped": stopped,
         "capped": not stopped,
     }
-    try:
-        own, problem = _task_scores(task, prediction, gold, database, likelihoods)
-    except ValueError as error:
-        own, problem = dict.fromkeys(TASK_SCORES[task], False), str(error)
-    return RowScores({**values, **own}, problem)
+    own: dict[str, bool | None] = dict.fromkeys(TASK_SCORES[task])
+    problem = None
+    if gold_problem is None:
+        try:
+            own, problem = _task_scores(task, prediction, gold, database, likelihoods)
+        except GoldError as error:
+            gold_problem = error.problem
+        except ValueError as error:
+            own, problem = dict.fromkeys(TASK_SCORES[task], False), str(error)
+    return RowScores({**values, **own}, problem, gold_problem)
+
+
+def check_gold(task: Task, gold: str, choices: Sequence[str] = ()) -> None:
+    """Raise GoldError if the task's own scores cannot score by a gold. `gold_query_problems` checks those of `sql`."""
+    if task == "regex":
+        _check_regex(gold.strip())
+    elif task == "math":
+        gold_answer(gold)
+    elif task == "qa":
+        normalise_golds(gold.split(GOLD_SEPARATOR))
+    elif task == "choice":
+        check_choices(gold, choices)
+
+
+def left_out(rows: Sequence[RowScores]) -> dict[str, int]:
+    """Reason -> how many rows the task's own scores leave out for it, the commonest first."""
+    return dict(Counter(row.gold_problem.reason for row in rows if row.gold_problem is not None).most_common())
 
 
 def rates(rows: Sequence[RowScores]) -> dict[str, Rate]:
@@ -133,21 +164,22 @@ def _task_scores(
         return {"qa_match": qa_match(prediction, gold.split(GOLD_SEPARATOR))}, None
     if task == "sql":
         if database is None:
-            raise ValueError("the row names no database.")
+            raise GoldError("the row names no database", "the row names no database.")
         comparison = same_result(prediction, gold, database)
         is_answer = comparison.outcome in ("equal", "different")
         problem = None if is_answer else f"{comparison.outcome}: {comparison.detail}"
         return {"sql_result": comparison.outcome == "equal"}, problem
     if task == "choice":
-        if likelihoods is None:
-            raise ValueError("the row has no choices.")
+        check_choices(gold, [] if likelihoods is None else likelihoods.choices)
+        assert likelihoods is not None
         values = is_chosen(gold, likelihoods, "none"), is_chosen(gold, likelihoods, "characters")
         return dict(zip(TASK_SCORES["choice"], values, strict=True)), None
     return {}, None
 
 
 def _regex_scores(prediction: str, gold: str) -> tuple[dict[str, bool | None], str | None]:
-    is_nontrivial = language_kind(gold) != "empty"  # an unreadable gold raises here
+    _check_regex(gold)
+    is_nontrivial = language_kind(gold) != "empty"
     try:
         verdict = regex_equivalent(prediction, gold)
         problem = "the two regexes could not be compared within the limit" if verdict == "undecided" else None
@@ -155,3 +187,10 @@ def _regex_scores(prediction: str, gold: str) -> tuple[dict[str, bool | None], s
         verdict, problem = "different", f"the prediction cannot be read: {error}"
     is_equal = verdict == "equal"
     return {"equivalent": is_equal, "equivalent_nontrivial": is_equal if is_nontrivial else None}, problem
+
+
+def _check_regex(gold: str) -> None:
+    try:
+        read_regex(gold)
+    except ValueError as error:
+        raise GoldError("the gold regex cannot be read", f"The gold {gold!r} cannot be read: {error}") from error

@@ -16,7 +16,6 @@ from llm_jepa import cli
 from llm_jepa.cli import arguments, progress
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.evaluation.run import BACKENDS
-from llm_jepa.models.base_and_tuned import CHECKPOINTS
 from llm_jepa.models.known_models import KNOWN_MODELS
 
 HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
@@ -107,7 +106,6 @@ def test_every_module_is_a_command():
 
 def test_the_choices_in_the_help_are_those_of_the_modules():
     """They are written out where nothing heavy is imported."""
-    assert arguments.CHECKPOINTS == CHECKPOINTS
     assert arguments.BACKENDS == BACKENDS
     assert tuple(KNOWN_MODELS) == arguments.MODELS
 

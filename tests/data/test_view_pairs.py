@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.data.rows import PAIR_COLUMNS, ColumnMapping, to_rows
 from llm_jepa.data.view_pairs import expand_rows
-from llm_jepa.evaluation.run import load_rows
+from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.inspection.recipe_rows import inspect_recipe
 from llm_jepa.recipe import parse_recipe
 from tests.tiny import save_tiny_model, tiny_llama, tiny_tokenizer
@@ -227,6 +227,8 @@ def test_evaluation_asks_for_the_same_pairs_with_their_rows_other_columns(tmp_pa
     )
     with pytest.raises(ValueError, match="`view_columns`"):
         parse_recipe([str(recipe), "--source_column", "english", "--target_column", "french"])
-    rows = load_rows(parse_recipe([str(recipe)]), tiny_tokenizer(), max_rows=5)
-    assert [row.source for row in rows] == ["e0", "e0", "f0", "e1", "e1"]
+    rows = load_rows(parse_recipe([str(recipe)]), tiny_tokenizer())
+    assert [row.source for row in rows] == ["e0", "e0", "f0", "e1", "e1", "f1", "e2", "e2", "f2"]
     assert rows[3].choices == ("f1", "g1")
+    assert [row.row_index for row in rows] == list(range(9))
+    assert [row.cluster for row in rows] == [0, 0, 0, 1, 1, 1, 2, 2, 2]

@@ -16,7 +16,8 @@ import yaml
 from transformers import GenerationConfig
 
 from llm_jepa.evaluation.generation import generate_completions
-from llm_jepa.evaluation.run import evaluate, load_rows, load_run_tokenizer
+from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
 from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.tasks import EXACT_SCORES, STOP_SCORES, TASK_SCORES, score_names
 from tests.preparers.scripts import load_script
@@ -169,9 +170,9 @@ def test_every_task_has_the_scores_of_its_kind_and_a_version():
     assert len(paths) == 7
     for path in paths:
         merged = read_task(path)
-        assert merged["metadata"]["version"] == 1.0
-        assert merged["task"] == path.stem
         kind = merged.get("process_results", "choice")
+        assert merged["metadata"]["version"] == (1.0 if kind == "choice" else 1.1)
+        assert merged["task"] == path.stem
         wanted = [name for name in score_names(kind) if name not in STOP_SCORES]
         if kind == "choice":
             wanted = list(TASK_SCORES["choice"])
@@ -185,6 +186,17 @@ def test_the_metric_of_evaluate_is_score_row():
     with_stops = metric.compute(predictions=["a", "a"], references=["a", "a"], stopped=[True, False])
     assert (with_stops["stopped"], with_stops["capped"]) == (0.5, 0.5)
     assert {*EXACT_SCORES} <= {*with_stops}
+
+
+def test_harnesses_leave_out_a_gold_that_cannot_be_scored_by_and_tell(caplog):
+    """One gold of three is no regex: of two rows one is right, and not of three."""
+    golds, texts = ["a", "a(", "b"], ["a", "a(", "c"]
+    result = hf_evaluate.load(METRIC, "regex").compute(predictions=texts, references=golds)
+    assert (result["equivalent"], result["strict"]) == (0.5, pytest.approx(2 / 3))
+    assert result["left_out"] == {"the gold regex cannot be read": 1}
+    scores = load_script(TASKS / "scores.py").regex({"target": "a("}, ["a("])
+    assert scores == {"strict": 1.0, "prefix": 1.0, "contains": 1.0}
+    assert "left out of the scores of `regex`: The gold 'a(' cannot be read" in caplog.text
 
 
 def test_the_metric_of_evaluate_asks_the_databases(tmp_path):

@@ -23,16 +23,29 @@ def by_hand(model, rendered: str, choice: str) -> float:
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_a_batch_scores_every_choice_as_a_forward_of_its_own(batch_size):
     model = tiny_llama(seed=1).train()
-    done = []
-    scored = choice_likelihoods(model, tiny_tokenizer(), CHATS, CHOICES, batch_size, progress=done.append)
+    done: dict[int, float] = {}
+    scored = choice_likelihoods(model, tiny_tokenizer(), CHATS, CHOICES, batch_size, progress=done.update)
     assert [row.choices for row in scored] == CHOICES
     for chat, row in zip(CHATS, scored, strict=True):
         rendered = tiny_tokenizer().apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         expected = [by_hand(model.eval(), rendered, choice) for choice in row.choices]
         assert row.log_probs == pytest.approx(expected, abs=1e-4)
-    assert sum(done) == 8
+    assert [done[i] for i in range(8)] == [log_prob for row in scored for log_prob in row.log_probs]
     newline_and_x = len(tiny_tokenizer()("\nx")["input_ids"])
     assert scored[2].num_tokens == [newline_and_x]
+
+
+def test_finished_choices_are_taken_as_they_are_and_their_batch_is_not_computed_again():
+    """The batches of three hold the choices in the order of their lengths; the second one is known in part."""
+    model, batches = tiny_llama(seed=1), []
+    whole = choice_likelihoods(model, tiny_tokenizer(), CHATS, CHOICES, 3, progress=batches.append)
+    known = dict.fromkeys(batches[0], -99.0) | {next(iter(batches[1])): -99.0}
+    again: list = []
+    scored = choice_likelihoods(model, tiny_tokenizer(), CHATS, CHOICES, 3, progress=again.append, finished=known)
+    assert again == batches[1:]
+    expected = [log_prob for row in whole for log_prob in row.log_probs]
+    actual = [log_prob for row in scored for log_prob in row.log_probs]
+    assert actual == [-99.0 if i in batches[0] else log_prob for i, log_prob in enumerate(expected)]
 
 
 def test_a_plain_prompt_is_scored_without_a_template():

@@ -1,5 +1,6 @@
 """The embeddings are those of the views, by each checkpoint; figures and plots are written."""
 
+import copy
 import json
 
 import pytest
@@ -7,11 +8,12 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 
+from llm_jepa import JEPATrainer
 from llm_jepa.cli import main
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
-from llm_jepa.recipe import parse_recipe
+from llm_jepa.recipe import build_recipe, parse_recipe
 from llm_jepa.train import train
-from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
+from tests.tiny import CHATML, PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,34 @@ def test_embeddings_are_the_plain_models_at_the_last_token_of_each_view(trained,
     assert not torch.allclose(base.source_ND, tuned.source_ND, atol=1e-3)
     starts = {tuple(ids[:2]) for ids in sequences[0]}
     assert len(starts) == 1  # each begins with the header, or with the system turn
+
+
+def test_rows_are_rendered_with_their_tools_and_template_arguments(tmp_path):
+    """As training renders them: a prefix ends where the source ends in the conversation that is trained on."""
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = (
+        "{% if tools %}<|im_start|>tools {{ tools[0]['name'] }}<|im_end|>{% endif %}<|im_start|>{{ date }}<|im_end|>"
+        + CHATML
+    )
+    save_tiny_model(tmp_path / "model")
+    rows = [
+        {"messages": [{"role": "user", "content": pair["source"]}, {"role": "assistant", "content": pair["target"]}],
+         "tools": '[{"name": "search"}]'}
+        for pair in PAIRS
+    ]  # fmt: skip
+    Dataset.from_list(rows).to_json(tmp_path / "data.jsonl")
+    settings = {
+        "model_name_or_path": str(tmp_path / "model"), "dataset_name": str(tmp_path / "data.jsonl"),
+        "dataset_test_split": "train", "output_dir": str(tmp_path / "run"), "bf16": False, "use_cpu": True,
+        "jepa_source_view": "prefix", "chat_template_kwargs": {"date": "26 Jul"},
+    }  # fmt: skip
+    recipe = build_recipe(tmp_path / "recipe.yaml", settings)
+    sources, _ = view_sequences(recipe, tokenizer, None)
+    trainer = JEPATrainer(
+        tiny_llama(), recipe.training, train_dataset=Dataset.from_list(rows), processing_class=tokenizer
+    )
+    assert sources == list(trainer.train_dataset["source_ids"])
+    assert tokenizer.decode(sources[0]).startswith("<|im_start|>tools search<|im_end|><|im_start|>26 Jul<|im_end|>")
 
 
 def test_figures_of_views_that_are_alike():

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import json
 import logging
 import re
@@ -12,17 +13,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from llm_jepa.cli import main
+from llm_jepa.evaluation import likelihood, run
 from llm_jepa.evaluation.generation import generate_completions
-from llm_jepa.evaluation.run import (
-    HeldOutRow,
-    Prediction,
-    evaluate,
-    load_rows,
-    load_run_tokenizer,
-    score,
-    write_predictions,
-)
-from llm_jepa.models.base_and_tuned import choose_checkpoints, load_checkpoints
+from llm_jepa.evaluation.held_out_rows import HeldOutRow, load_rows
+from llm_jepa.evaluation.results import Prediction, write_predictions
+from llm_jepa.evaluation.run import evaluate, load_run_tokenizer, score
+from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.checkpoint_choice import choose_checkpoints
 from llm_jepa.models.merging import merge
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.scoring.tasks import Rate
@@ -78,6 +75,10 @@ def trained(tmp_path_factory):
     return recipe
 
 
+def checkpoints_of(recipe, wanted=None):
+    return choose_checkpoints(recipe.path, recipe.settings, wanted)
+
+
 def results_of(recipe, checkpoints, **settings):
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, settings.pop("max_rows", None))
@@ -88,7 +89,7 @@ def test_base_and_adapter_are_scored_on_the_same_rows(trained):
     recipe = parse_recipe([str(trained)])
     finished = []
     base, tuned = results_of(
-        recipe, choose_checkpoints(recipe), progress=lambda checkpoint, rows: finished.append((checkpoint, rows))
+        recipe, checkpoints_of(recipe), progress=lambda checkpoint, rows: finished.append((checkpoint, rows))
     )
     assert (base.checkpoint, base.location) == ("base", recipe.settings["model_name_or_path"])
     assert [base.scores[name] for name in ("strict", "stopped", "capped")] == [Rate(8, 8), Rate(0, 8), Rate(8, 8)]
@@ -129,7 +130,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
         results_of(recipe, ["tuned"], progress=interrupt, directory=tmp_path)
     partial = tmp_path / "predictions-tuned.partial.jsonl"
     assert len(partial.read_text().splitlines()) == 1 + 6
-    torn = "\n".join(partial.read_text().splitlines())[:-5]
+    torn = partial.read_text()[:-5]
 
     for text, known in ((partial.read_text(), 6), (torn, 5)):
         partial.write_text(text)
@@ -139,12 +140,68 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(trained, tmp_path):
         )
         assert resumed == whole
         assert finished == ([known, 2] if known == 6 else [known, 3, 2])
-        assert not partial.exists()
+        assert partial.is_file(), "the caller discards it when the scores are written"
     partial.write_text(torn)
     other = parse_recipe([str(trained), "--seed", "7"])
     finished = []
     results_of(other, ["tuned"], progress=lambda checkpoint, rows: finished.append(rows), directory=tmp_path)
     assert finished == [0, 3, 3, 2]
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_after(number: int, function):
+    """The function, which raises when it is called once more."""
+    calls = itertools.count(1)
+
+    def call(*args, **kwargs):
+        if next(calls) > number:
+            raise KilledError
+        return function(*args, **kwargs)
+
+    return call
+
+
+def test_a_kill_while_scoring_loses_no_completion(trained, tmp_path, monkeypatch):
+    recipe = parse_recipe([str(trained)])
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "score_row", killed_after(4, run.score_row))
+        with pytest.raises(KilledError):
+            results_of(recipe, ["base"], directory=tmp_path)
+    finished = []
+    results_of(recipe, ["base"], progress=lambda checkpoint, rows: finished.append(rows), directory=tmp_path)
+    assert finished == [8]
+
+
+def test_a_kill_among_the_choices_loses_no_likelihood(trained, tmp_path, monkeypatch):
+    """Eight rows of two choices: six batches of three."""
+    rows = [pair | {"choices": [pair["target"], "(.*)"]} for pair in PAIRS]
+    Dataset.from_list(rows).to_json(tmp_path / "data" / "test.jsonl")
+    choice = ["--task", "choice", "--choices_column", "choices", "--dataset_name", str(tmp_path / "data")]
+    recipe = parse_recipe([str(trained), *choice])
+    whole = results_of(recipe, ["base"])
+    with monkeypatch.context() as patch:
+        patch.setattr(likelihood, "_score", killed_after(4, likelihood._score))
+        with pytest.raises(KilledError):
+            results_of(recipe, ["base"], directory=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(likelihood, "_score", killed_after(2, likelihood._score))
+        assert results_of(recipe, ["base"], directory=tmp_path) == whole
+    with monkeypatch.context() as patch:
+        patch.setattr(likelihood, "_score", killed_after(0, likelihood._score))
+        assert results_of(recipe, ["base"], directory=tmp_path) == whole
+
+
+def test_golds_that_are_all_bad_are_refused_before_a_model_is_loaded(trained, tmp_path, capsys):
+    """In one line, and with a model that is not there."""
+    sql = ["--task", "sql", "--database_path", str(tmp_path / "absent.sqlite")]
+    model = ["--checkpoints", "base", "--model_name_or_path", str(tmp_path / "absent")]
+    with pytest.raises(SystemExit):
+        main(["eval", str(trained), *sql, *model])
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: `task: sql` can score by no gold: 8 of 8 rows: there is no database (8). Row 0: ")
 
 
 def test_a_full_model_is_loaded_from_the_output_directory(trained, tmp_path):
@@ -166,17 +223,6 @@ def test_weights_have_the_precision_that_training_computed_in(trained, overrides
         assert bool(adapter) == (checkpoint == "tuned")
         assert {weights[name].dtype for name in weights.keys() - adapter} == {dtype}
         assert {weights[name].dtype for name in adapter} <= {torch.float32}
-
-
-def test_rows_are_the_first_of_the_split_with_the_system_prompt(trained):
-    recipe = parse_recipe([str(trained), "--system_prompt", "Write a regex."])
-    rows = load_rows(recipe, tiny_tokenizer(), max_rows=2)
-    assert [row.source for row in rows] == [pair["source"] for pair in PAIRS[:2]]
-    assert rows[0].prompt == [
-        {"role": "system", "content": "Write a regex."},
-        {"role": "user", "content": "lines with a number"},
-    ]
-    assert len(load_rows(recipe, tiny_tokenizer(), max_rows=100)) == len(PAIRS)
 
 
 def test_template_arguments_of_a_row_are_kept(tmp_path):
@@ -254,11 +300,11 @@ def test_single_tokens_of_tied_embeddings_are_not_trained(tmp_path):
 def test_the_task_of_the_recipe_decides_the_scores(trained, caplog):
     """A regex that cannot be parsed counts as wrong, and the log names its row."""
     recipe = parse_recipe([str(trained), "--task", "regex"])
-    rows = [HeldOutRow("", {}, "a", "a|b"), HeldOutRow("", {}, "b", "a*"), HeldOutRow("", {}, "c", "(a)&(b)")]
-    predictions = [Prediction("a", "a|b", "b|a", True), Prediction("b", "a*", "a**(", True)]
-    predictions.append(Prediction("c", "(a)&(b)", "(c)&(d)", True))
+    golds, texts = ["a|b", "a*", "(a)&(b)"], ["b|a", "a**(", "(c)&(d)"]
+    rows = [HeldOutRow(i, i, "", {}, "", gold) for i, gold in enumerate(golds)]
+    predictions = [Prediction(i, "", *pair, True) for i, pair in enumerate(zip(golds, texts, strict=True))]
     with caplog.at_level(logging.INFO, logger="llm_jepa.evaluation.run"):
-        scored = score(recipe.training.task, predictions, rows)
+        scored = score(recipe.training.task, predictions, rows, [None] * 3)
     assert [row.values["equivalent"] for row in scored] == [True, False, True]
     assert [row.values["equivalent_nontrivial"] for row in scored] == [True, False, None]
     assert "Row 1 counts as wrong: the prediction cannot be read" in caplog.text
@@ -275,14 +321,17 @@ def test_the_database_of_a_row_is_named_by_its_columns(tmp_path):
 
 
 def test_predictions_are_one_json_object_a_line(tmp_path):
-    predictions = [Prediction("source", "gold", "two\nlines ≠", True), Prediction("b", "c", "", False)]
+    predictions = [Prediction(3, "source", "gold", "two\nlines ≠", True), Prediction(9, "b", "c", "", False)]
     write_predictions(predictions, tmp_path / "new" / "predictions.jsonl")
-    lines = (tmp_path / "new" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [Prediction(**json.loads(line)) for line in lines] == predictions
+    lines = (tmp_path / "new" / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
+    assert [Prediction(**json.loads(line)) for line in lines[:-1]] == predictions
 
 
 def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, capsys, monkeypatch):
-    """A table that fits a pipe, or a terminal of 80 characters, with all seven scores of a regex."""
+    """A table that fits a pipe, or a terminal of 80 characters, with all seven scores of a regex.
+
+    One of the two golds is no regex. It is left out of the scores of a regex and not of the others.
+    """
     monkeypatch.setenv("COLUMNS", "80")
     status = main([
         *("eval", str(trained), "--max_rows", "2", "--max_new_tokens", str(LIMIT)),
@@ -302,12 +351,37 @@ def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, caps
         "equivalent",
         "nontrivial",
         "rows",
+        "left out",
     ]
     base = [table[name][0] for name in ("strict", "prefix", "contains", "stop rate", "cap rate", "rows")]
-    assert base == ["100.0 % ± 0.0", "100.0 %", "100.0 %", "0.0 %", "100.0 %", "2"]
+    all_of_2, none_of_2 = "100.0 % (34.2 to 100.0)", "0.0 % (0.0 to 65.8)"
+    assert base == [all_of_2, all_of_2, all_of_2, none_of_2, all_of_2, "2"]
+    assert table["left out"] == ["1", "1"]
     assert f"tuned: {trained.parent / 'run'}" in printed
     for checkpoint in ("base", "tuned"):
-        assert len((tmp_path / f"predictions-{checkpoint}.jsonl").read_text().splitlines()) == 2
+        left_out = "left out of equivalent, equivalent_nontrivial: the gold regex cannot be read (1 of 2 rows)"
+        assert f"{checkpoint}: {left_out}" in printed
+        lines = (tmp_path / f"predictions-{checkpoint}.jsonl").read_text().splitlines()
+        assert [json.loads(line)["row_index"] for line in lines] == [4, 7]
+        scores = json.loads((tmp_path / f"scores-{checkpoint}.json").read_text())
+        assert (scores["rows"], scores["left_out"]) == (2, {"the gold regex cannot be read": 1})
+        assert scores["scores"]["equivalent"]["count"] == 1
+    assert scores["scores"]["stopped"]["interval"] == pytest.approx([0, 0.658], abs=1e-3)
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_scores_of_more_rows_are_not_replaced_in_silence(trained, tmp_path, capsys):
+    base = ["eval", str(trained), "--checkpoints", "base", "--max_new_tokens", str(LIMIT), "--predictions"]
+    assert main([*base, str(tmp_path)]) == 0
+    assert "replace" not in capsys.readouterr().out
+    assert main([*base, str(tmp_path), "--max_rows", "3"]) == 0
+    printed = capsys.readouterr()
+    line = "base: the scores of 3 rows replace those of 8 rows (test, "
+    assert line in printed.out
+    assert line in printed.err
+    assert "To keep them, name another directory" in printed.err
+    assert main([*base, str(tmp_path)]) == 0
+    assert "replace" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("subject", ["run", "adapter", "model"])
@@ -350,14 +424,14 @@ def test_bad_input_is_named(trained, tmp_path):
     recipe = parse_recipe([path])
     for wanted in (["tuned", "tunde"], ["base", "base"], [""]):
         with pytest.raises(ValueError, match="allowed are base, tuned, each once"):
-            choose_checkpoints(recipe, wanted)
+            checkpoints_of(recipe, wanted)
     with pytest.raises(ValueError, match="holds no trained model or adapter"):
-        choose_checkpoints(parse_recipe([path, "--output_dir", str(tmp_path)]))
+        checkpoints_of(parse_recipe([path, "--output_dir", str(tmp_path)]))
     with pytest.raises(ValueError, match="was trained from"):
-        choose_checkpoints(parse_recipe([path, "--model_name_or_path", "another"]))
+        checkpoints_of(parse_recipe([path, "--model_name_or_path", "another"]))
     scratch = parse_recipe([str(save_recipe(tmp_path, output_dir=str(recipe.output_dir), from_scratch=True))])
     with pytest.raises(ValueError, match="there is no base"):
-        choose_checkpoints(scratch, ["base"])
+        checkpoints_of(scratch, ["base"])
     with pytest.raises(ValueError, match="`max_rows` is 0"):
         load_rows(recipe, tiny_tokenizer(), max_rows=0)
     Dataset.from_list([{"input_ids": [1], "labels": [1]}]).to_json(tmp_path / "ids.jsonl")

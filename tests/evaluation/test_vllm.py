@@ -8,7 +8,8 @@ import pytest
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 
-from llm_jepa.evaluation.run import evaluate, load_rows, load_run_tokenizer
+from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
 from llm_jepa.recipe import build_recipe
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama
 

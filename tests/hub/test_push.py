@@ -199,8 +199,8 @@ def test_the_card_tells_what_is_known(hub, run):
     assert data.datasets == [DATA]
     text = published.text
     assert "| `jepa_weight` | `0.5` |" in text
-    assert "| base | 12.5 ± 11.7 |" in text
-    assert "| tuned | 37.5 ± 17.1 |" in text
+    assert "| base | 12.5 (2.2 to 47.1) |" in text
+    assert "| tuned | 37.5 (13.7 to 69.4) |" in text
     assert "commit `c0ffee`" in text
     assert "The base's weights in training: From a package." in text
     for row in ("steps | 7", "epochs | 1.5", "tokens | 1,234", "start) | 61", "device | 2 x NVIDIA H100"):

@@ -9,7 +9,7 @@ import yaml
 from trl import ScriptArguments
 
 from llm_jepa.data.loading import load_split
-from llm_jepa.evaluation.run import load_rows
+from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.inspection.recipe_rows import inspect_recipe
 from llm_jepa.preparers.program import run
 from llm_jepa.recipe import build_recipe

@@ -1,10 +1,24 @@
-"""The scores of a task, row by row; a scorer that fails counts the row as wrong and says why."""
+"""The scores of a task, row by row. The prediction's fault is a wrong answer; the gold's fault is not the model's."""
 
+import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from llm_jepa.scoring.tasks import TASKS, Rate, RowScores, rates, score_names, score_row
+from llm_jepa.scoring.choice import ChoiceLikelihoods
+from llm_jepa.scoring.gold import GoldError, GoldProblem
+from llm_jepa.scoring.tasks import (
+    TASK_SCORES,
+    TASKS,
+    Rate,
+    RowScores,
+    check_gold,
+    left_out,
+    rates,
+    score_names,
+    score_row,
+)
 
 
 def test_every_task_has_the_five_exact_scores_side_by_side():
@@ -43,18 +57,71 @@ def test_sql_is_executed_on_the_rows_database(tmp_path):
     failed = score_row("sql", "SELECT nothing FROM pet", "SELECT name FROM pet", True, path)
     assert failed.values["sql_result"] is False
     assert failed.problem.startswith("error: ")
-    assert score_row("sql", "SELECT 1", "SELECT 1", True).problem == "the row names no database."
+    assert failed.gold_problem is None
+
+
+NAN = ChoiceLikelihoods(["a", "b"], [float("nan"), -1.0], [1, 1])
 
 
 @pytest.mark.parametrize(
-    ("task", "prediction", "gold", "problem"),
-    [("regex", "a(", "a", "the prediction cannot be read"), ("regex", "a", "a(", ""), ("qa", "x", "the", "")],
+    ("task", "prediction", "gold", "likelihoods", "problem"),
+    [
+        ("regex", "a(", "a", None, "the prediction cannot be read"),
+        ("choice", "a", "a", NAN, "has the log-probability nan"),
+    ],
 )
-def test_a_scorer_that_cannot_tell_counts_the_row_as_wrong_and_says_why(task, prediction, gold, problem):
-    scores = score_row(task, prediction, gold, stopped=True)
-    assert not any(list(scores.values.values())[5:])
-    assert scores.problem
+def test_a_fault_of_the_prediction_counts_as_wrong_and_is_told(task, prediction, gold, likelihoods, problem):
+    scores = score_row(task, prediction, gold, stopped=True, likelihoods=likelihoods)
+    assert list(scores.values.values())[5:] == [False, False]
     assert problem in scores.problem
+    assert scores.gold_problem is None
+
+
+BAD_GOLDS = [
+    ("regex", "a(", {}, "the gold regex cannot be read"),
+    ("math", "no number", {}, "the gold has no number"),
+    ("qa", "the; ...", {}, "the gold has no word"),
+    ("sql", "SELECT 1", {}, "the row names no database"),
+    ("sql", "SELECT 1", {"database": Path("absent.sqlite")}, "there is no database"),
+    ("choice", "a", {}, "the row has no choices"),
+    ("choice", "c", {"likelihoods": NAN}, "the gold is not one of the choices"),
+]
+
+
+@pytest.mark.parametrize(("task", "gold", "row", "reason"), BAD_GOLDS)
+def test_a_fault_of_the_gold_leaves_the_row_out_of_the_tasks_own_scores(task, gold, row, reason):
+    """The exact scores need no more than the text, and count it."""
+    scores = score_row(task, gold, gold, True, **row)
+    assert [scores.values[name] for name in TASK_SCORES[task]] == [None] * len(TASK_SCORES[task])
+    assert scores.values["strict"] is True
+    assert (scores.problem, scores.gold_problem.reason) == (None, reason)
+    if task != "sql":
+        choices = row["likelihoods"].choices if "likelihoods" in row else ()
+        with pytest.raises(GoldError, match=re.escape(scores.gold_problem.detail)):
+            check_gold(task, gold, choices)
+
+
+def test_rows_left_out_are_counted_by_reason():
+    golds = ["a", "a(", "(b", "b"]
+    rows = [score_row("regex", "a", gold, True) for gold in golds]
+    assert left_out(rows) == {"the gold regex cannot be read": 2}
+    assert rates(rows)["equivalent"] == Rate(1, 2)
+    assert rates(rows)["strict"] == Rate(1, 4)
+
+
+def test_a_gold_whose_problem_is_known_is_not_tried_again():
+    """The database is not there, which would be another reason."""
+    known = GoldProblem("the gold query does not run", "")
+    assert score_row("sql", "", "SELECT 1", True, Path("absent"), gold_problem=known).gold_problem == known
+
+
+@pytest.mark.parametrize(
+    ("task", "gold", "choices"),
+    [("text", "", ()), ("regex", " a|b\n", ()), ("math", "1 + 1 = 2\n#### 2", ()), ("math", "$1,000.", ()),
+     ("qa", "the; beatles", ()), ("choice", "a", ("a", "b"))],
+)  # fmt: skip
+def test_a_right_gold_passes(task, gold, choices):
+    check_gold(task, gold, choices)
 
 
 def test_rates_of_four_rows_counted_by_hand():
@@ -67,11 +134,10 @@ def test_rates_of_four_rows_counted_by_hand():
     assert rates([RowScores({"x": None}), RowScores({"x": True})]) == {"x": Rate(1, 1)}
 
 
-def test_standard_error_is_that_of_a_proportion():
-    """p = 0.2 of 100 rows: sqrt(0.2 * 0.8 / 100) = 0.04."""
-    rate = Rate(20, 100)
-    assert rate.fraction == 0.2
-    assert rate.standard_error == pytest.approx(0.04)
+def test_nothing_right_is_no_certainty():
+    """Wilson's bounds of 0 of 100: 0 and z^2 / (100 + z^2), z = 1.96."""
+    assert Rate(0, 100).interval == pytest.approx((0, 0.0370), abs=1e-4)
+    assert Rate(0, 0).interval is None
 
 
 def test_no_rows_are_an_error():

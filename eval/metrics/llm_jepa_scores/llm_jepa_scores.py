@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from llm_jepa.scoring.tasks import STOP_SCORES, TASKS, Task, rates, score_row
+from llm_jepa.scoring.tasks import STOP_SCORES, TASKS, Task, left_out, rates, score_row
 
 _TASKS = [task for task in TASKS if task != "choice"]
 _DESCRIPTION = f"""The scores of generated texts that `llm-jepa eval` shows, in [0, 1].
@@ -21,7 +21,8 @@ Args:
     stopped: For each text whether a stop token ended it; with it come `stopped` and `capped`.
     databases: For `sql`, the SQLite file of each row.
 
-Returns: Score -> fraction of the rows that it counts; a score that counts none is left out.
+Returns: Score -> fraction of the rows that it counts; a score that counts none is left out. `left_out` is there if
+    some golds cannot be scored by: reason -> number of rows, which the task's own scores do not count.
 """
 
 
@@ -51,4 +52,6 @@ class LLMJEPAScores(evaluate.Metric):
         flags = [True] * len(references) if stopped is None else stopped
         rows = [score_row(task, *row) for row in zip(predictions, references, flags, paths, strict=True)]
         hidden = STOP_SCORES if stopped is None else ()
-        return {name: rate.fraction for name, rate in rates(rows).items() if rate.count and name not in hidden}
+        found = {name: rate.fraction for name, rate in rates(rows).items() if rate.count and name not in hidden}
+        reasons = left_out(rows)
+        return found | ({"left_out": reasons} if reasons else {})
