@@ -1,6 +1,8 @@
 """Views that are no part of the conversation: the conversation is learned, other columns are the views."""
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,10 @@ from datasets import Dataset
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.data.rows import ColumnMapping, to_rows
+from llm_jepa.evaluation.probe import view_sequences
+from llm_jepa.evaluation.run import load_rows
+from llm_jepa.planning.workload import arm_recipes
+from llm_jepa.recipe import Recipe, build_recipe
 from tests.data.preparing import CHAT, learned
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
@@ -89,6 +95,28 @@ def test_without_the_term_rows_and_labels_are_those_of_the_conversation_alone(pr
     with_views = prepare(ROWS[:2], jepa_weight=0.0, **OWN_VIEWS)
     for name in ("input_ids", "labels", "row_index"):
         assert with_views[name] == alone[name]
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Recipe:
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    settings = {"model_name_or_path": "none", "dataset_name": str(tmp_path / "rows.jsonl"), "bf16": False}
+    splits = {"dataset_test_split": "train", "output_dir": str(tmp_path / "out"), "report_to": "none", "use_cpu": True}
+    return build_recipe(Path("recipe.yaml"), settings | splits | OWN_VIEWS)
+
+
+def test_evaluation_expects_the_answer_and_the_probe_looks_at_the_views(recipe):
+    held_out = load_rows(recipe, tiny_tokenizer())
+    assert (held_out[0].prompt, held_out[0].gold) == (CHAT[:3], "[0-9]")
+    sources, targets = view_sequences(recipe, tiny_tokenizer(), None)
+    assert sources == [ids(SOURCE_HEADER + row["text"]) for row in ROWS]
+    assert targets == [ids(TARGET_HEADER + row["code"]) for row in ROWS]
+
+
+def test_a_plan_compares_no_arm_whose_source_is_a_prefix(recipe):
+    arms = arm_recipes(recipe, is_tokenised=False)
+    assert list(arms) == ["SFT", "alone", "tube"]
+    assert arms["tube"].training.source_view_column is None
 
 
 def test_both_layouts_give_the_term_of_views_encoded_apart(tmp_path):

@@ -192,12 +192,14 @@ def test_a_list_that_cannot_be_read_is_named(hub, run, capsys):
 
 
 def test_the_card_tells_what_is_known(hub, run):
+    edit_recipe(run, source_view_column="text", target_view_column="code")
     push(run, REPO, base_model=BASE, dataset_id=DATA)
     published = card(hub.model(REPO))
     data = published.data
     assert (data.base_model, data.base_model_relation, data.library_name) == (BASE, "adapter", "peft")
     assert data.datasets == [DATA]
     text = published.text
+    assert "Columns: `source` (source), `target` (target), `text` (source view), `code` (target view)." in text
     assert "| `jepa_weight` | `0.5` |" in text
     assert "| base | 12.5 (2.2 to 47.1) |" in text
     assert "| tuned | 37.5 (13.7 to 69.4) |" in text
