@@ -15,6 +15,7 @@ from typing import NoReturn
 from llm_jepa.cli.arguments import ADD_ARGUMENTS, REQUIRED_TO_LOOK, names_a_recipe
 from llm_jepa.data.source import check_data_set
 from llm_jepa.entry import entry_point
+from llm_jepa.evaluation.subject_checks import check_subject
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.preflight import check_files
 from llm_jepa.settings.checks import REQUIRED, check_recipe
@@ -74,6 +75,9 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
 
 def _refuse_recipe(args: argparse.Namespace) -> None:
     """Refuse a wrong recipe, override or data set before the command's module imports what takes seconds."""
+    if args.command in ("eval", "probe"):
+        check_subject(args.recipe, args.overrides, args.checkpoints)
+        return
     if not names_a_recipe(args):
         read_overrides(args.overrides)
         if args.command == "inspect":

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from llm_jepa.evaluation.subject_checks import recipe_of
 from llm_jepa.models.adapters import find_adapter
 from llm_jepa.models.checkpoint_choice import Checkpoint, choose_checkpoints
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe
-from llm_jepa.runs.record import RECIPE_FILE
-from llm_jepa.settings.reading import RECIPE_SUFFIXES, read_overrides
+from llm_jepa.settings.reading import read_overrides
 
 
 def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> tuple[Recipe, list[Checkpoint]]:
@@ -21,14 +21,12 @@ def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> t
     Raises:
         ValueError: The recipe is wrong, the data are not named, or a checkpoint cannot be found here or on the Hub.
     """
-    path = Path(name)
-    if path.suffix in RECIPE_SUFFIXES or path.is_file():
-        recipe = parse_recipe([name, *overrides])
+    found = recipe_of(name, overrides)
+    if found is not None:
+        path, overrides = found
+        recipe = parse_recipe([str(path), *overrides])
         return recipe, choose_checkpoints(recipe.path, recipe.settings, wanted)
-    if (path / RECIPE_FILE).is_file():
-        recipe = parse_recipe([str(path / RECIPE_FILE), *overrides, f"--output_dir={path}"])
-        return recipe, choose_checkpoints(recipe.path, recipe.settings, wanted)
-    adapter = find_adapter(name)
+    path, adapter = Path(name), find_adapter(name)
     if adapter is None:
         recipe = build_recipe(path, {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)})
         return recipe, choose_checkpoints(recipe.path, recipe.settings, wanted or ["base"])

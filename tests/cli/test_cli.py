@@ -82,6 +82,39 @@ def test_a_wrong_recipe_is_refused_without_a_library_that_takes_seconds(tmp_path
     assert "There is no file or directory `absent.csv`" in printed
 
 
+UNFINISHED, UNTRAINED = "The run in `output_dir: half` has not finished", "`output_dir: out` holds no trained model"
+WRONG_EVALUATIONS = {
+    "right.yaml": UNTRAINED,
+    "right.yaml --checkpoints tuned": UNTRAINED,
+    "right.yaml --checkpoints bsae": "Checkpoints 'bsae'; allowed are base, tuned, each once.",
+    "right.yaml --checkpoints base,base": "Checkpoints 'base,base'",
+    "right.yaml --max_rows 0": "argument --max_rows: '0' is not a whole number of at least",
+    "right.yaml --eval_batch_size 0": "argument --eval_batch_size: '0' is not a whole number of at least 1",
+    "right.yaml --output_dir half": UNFINISHED,
+    "half": UNFINISHED,
+}
+"""What `eval` and `probe` refuse by looking at the command line and at this machine."""
+
+
+def test_what_cannot_be_evaluated_is_refused_without_a_library_that_takes_seconds(tmp_path):
+    """Also while a run is under way: recipe and environment are there, and what an earlier one left of the model."""
+    (tmp_path / "right.yaml").write_text(RECIPE)
+    (tmp_path / "rows.jsonl").write_text('{"source": "a", "target": "b"}\n')
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "recipe.yaml").write_text(RECIPE)
+    for name in ("environment.json", "config.json"):
+        (tmp_path / "half" / name).write_text("{}")
+    wrong = [[command, *words.split()] for command in ("eval", "probe") for words in WRONG_EVALUATIONS]
+    others = [["eval", "right.yaml", "--max_new_tokens", "0"], ["probe", "right.yaml", "--max_rows", "3"]]
+    printed = ran(*wrong, *others, directory=tmp_path)
+    assert printed.count("status 2") == len(wrong) + len(others)
+    assert "imported:\n" in printed
+    for message in WRONG_EVALUATIONS.values():
+        assert printed.count(message) == 2 * list(WRONG_EVALUATIONS.values()).count(message), message
+    assert "argument --max_new_tokens: '0' is not" in printed
+    assert "argument --max_rows: '3' is not a whole number of at least 4" in printed
+
+
 def test_data_are_inspected_without_torch(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"question": "a", "answer": "b"}\n' * 3)
     libraries = [name for name in HEAVY if name != "datasets"]

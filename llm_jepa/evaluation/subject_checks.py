@@ -1,0 +1,40 @@
+"""Refuses what `llm-jepa eval` and `probe` cannot evaluate. Imports no torch, so that a mistake is told at once."""
+
+from pathlib import Path
+
+from llm_jepa.data.source import check_data_set
+from llm_jepa.models.checkpoint_choice import choose_checkpoints
+from llm_jepa.runs.record import RECIPE_FILE
+from llm_jepa.settings.checks import check_recipe
+from llm_jepa.settings.reading import RECIPE_SUFFIXES, read_overrides
+
+
+def recipe_of(name: str, overrides: list[str]) -> tuple[Path, list[str]] | None:
+    """The recipe of a subject and its overrides; None for an adapter or a model without one.
+
+    Args:
+        name: A recipe's file; a run's output directory, which holds its recipe; or an adapter or a model.
+        overrides: `--key value`, as for a recipe.
+    """
+    path = Path(name)
+    if path.suffix in RECIPE_SUFFIXES or path.is_file():
+        return path, overrides
+    if (path / RECIPE_FILE).is_file():
+        return path / RECIPE_FILE, [*overrides, f"--output_dir={path}"]
+    return None
+
+
+def check_subject(name: str, overrides: list[str], wanted: list[str] | None) -> None:
+    """Check a subject as far as possible without torch: settings, data, and whether its checkpoints are here.
+
+    Raises:
+        ValueError: The recipe or an override is wrong, the data are not there, or a checkpoint is not.
+    """
+    found = recipe_of(name, overrides)
+    if found is None:
+        read_overrides(overrides)
+        return
+    path, overrides = found
+    settings = check_recipe(path, overrides)
+    check_data_set(settings["dataset_name"])
+    choose_checkpoints(path, settings, wanted)
