@@ -7,9 +7,9 @@ from typing import Any
 from llm_jepa.experiments.arm_cost import ArmCost
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.cells import Budget, Cell, Series, longer_baselines, search_cells, series_cells, spec_of
+from llm_jepa.experiments.claims import compare_results, contrasts_of, summary_json
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.running import CellError, read_result
-from llm_jepa.experiments.significance import Verdict, summarise, verdicts
 from llm_jepa.experiments.spec import Experiment, Settings
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER, score_names
 
@@ -91,6 +91,13 @@ def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     names = [
         name for name in score_names(task) if any(name in r["scores"] for s in results.values() for r in s.values())
     ]
+    comparisons, _ = compare_results(
+        contrasts_of(design.baselines),
+        results,
+        names=names,
+        primary_score=experiment.primary_score,
+        seeds=experiment.seeds,
+    )
     return {
         "experiment": _described(experiment, design.common),
         "arms": {
@@ -103,10 +110,7 @@ def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
         },
         "chosen": {name: settings for name, settings in design.chosen.items() if settings},
         "series": {series: _series(found, names) for series, found in results.items()},
-        "comparisons": {
-            budget: {name: _verdicts(experiment, design, budget, name, results) for name in names}
-            for budget in design.baselines
-        },
+        "comparisons": comparisons,
         "missing": [
             [series, seed] for series, cells in design.cells.items() for seed in cells if seed not in results[series]
         ],
@@ -151,14 +155,7 @@ def _series(found: Results, names: list[str]) -> dict[str, Any]:
     """Scores, curves and training cost of a series over its finished seeds."""
     seconds = [result["training"]["seconds"] for result in found.values()]
     return {
-        "scores": {
-            name: {
-                "by_seed": {seed: result["scores"][name] for seed, result in found.items()},
-                **asdict(summarise({seed: result["scores"][name] for seed, result in found.items()})),
-            }
-            for name in names
-            if found
-        },
+        "scores": {name: summary_json(found, name) for name in names if found},
         "steps": next((result["training"]["steps"] for result in found.values()), None),
         "seconds_mean": sum(seconds) / len(seconds) if seconds else None,
         "last_log": {seed: result["training"]["last_log"] for seed, result in found.items()},
@@ -166,31 +163,3 @@ def _series(found: Results, names: list[str]) -> dict[str, Any]:
         "curve": {seed: result["curve"] for seed, result in found.items()},
         "eval_batch_sizes": sorted({result["eval_batch_size"] for result in found.values()}),
     }
-
-
-def _verdicts(
-    experiment: Experiment, design: ExperimentDesign, budget: Budget, name: str, results: dict[str, Results]
-) -> dict[str, Any]:
-    """Arm -> its verdict by one score, with the figures behind it."""
-    scores = {
-        series: {seed: result["scores"][name] for seed, result in found.items()} for series, found in results.items()
-    }
-    rows = {
-        series: {seed: [float(v) for v in result["rows"][name] if v is not None] for seed, result in found.items()}
-        for series, found in results.items()
-    }
-    by_arm = verdicts(
-        scores,
-        arms=experiment.compared_arms,
-        baseline=design.baselines[budget],
-        seeds=experiment.seeds,
-        rows=rows,
-        higher_is_better=name not in LOWER_IS_BETTER,
-    )
-    return {arm: _as_json(verdict) for arm, verdict in by_arm.items()}
-
-
-def _as_json(verdict: Verdict) -> dict[str, Any]:
-    difference = verdict.difference
-    detectable = None if difference is None else difference.minimal_detectable_difference
-    return asdict(verdict) | {"sentence": verdict.sentence, "minimal_detectable_difference": detectable}

@@ -28,7 +28,7 @@ def differences_figure(report: dict[str, Any], budget: str) -> str | None:
         points = [100 * (own[seed] - baseline[seed]) for seed in own]
         axes.plot(points, [height] * len(points), "o", color=POINT, alpha=0.7, markersize=6)
         difference = verdict["difference"]
-        _mean_with_interval(axes, difference["mean"], difference["seed_interval"], height)
+        _mean_with_interval(axes, difference["mean"], difference["interval"], height)
     axes.axvline(0, color=ZERO, linewidth=1)
     _label(axes, list(finished), f"{primary}: points over the baseline")
     return _svg(figure)

@@ -9,6 +9,7 @@ TITLES = {
     "equal_steps": "At equal steps",
     "equal_flops": "At equal FLOPs (the baseline trains on a longer schedule of its own)",
 }
+SCORES_NOTE = "Mean over seeds, with its 95 % Wilson interval as a share of the test rows."
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 62rem; margin: 2rem auto;
   padding: 0 1rem; }
@@ -31,7 +32,7 @@ def render_markdown(report: dict[str, Any]) -> str:
     for budget, verdicts in _primary_verdicts(report).items():
         blocks += [f"## {TITLES[budget]}", "\n".join(f"- {verdict['sentence']}" for verdict in verdicts)]
         blocks += [_markdown_table(_differences_table(report, budget))]
-    blocks += ["## Scores", _markdown_table(_scores_table(report))]
+    blocks += ["## Scores", SCORES_NOTE, _markdown_table(_scores_table(report))]
     blocks += ["## Cost of training", _markdown_table(_cost_table(report))]
     return "\n\n".join(blocks) + "\n"
 
@@ -47,10 +48,12 @@ def render_html(report: dict[str, Any]) -> str:
         figure = differences_figure(report, budget)
         if figure is not None:
             parts.append(
-                _figure(figure, "Difference to the baseline for each seed, their mean and its 95 % interval.")
+                _figure(
+                    figure, "Difference to the baseline for each seed; mean and 95 % interval over seeds and rows."
+                )
             )
         parts.append(_html_table(_differences_table(report, budget)))
-    parts.append("<h2>Scores</h2>")
+    parts.append(f"<h2>Scores</h2>\n<p>{SCORES_NOTE}</p>")
     figure = scores_figure(report)
     if figure is not None:
         parts.append(_figure(figure, "Every arm's score for each seed, and their mean."))
@@ -72,7 +75,8 @@ def _protocol(report: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, experiment["seeds"]))
     text = (
         f"Recipe {experiment['recipe']}, baseline {experiment['baseline']}, paired seeds {seeds}; the verdicts are by "
-        f"the score `{experiment['primary_score']}`."
+        f"the score `{experiment['primary_score']}` alone and are one family under Holm's correction. The other "
+        "scores are descriptive: nothing is claimed from them. Intervals are over seeds and test rows, drawn anew."
     )
     return " ".join([text, _search(experiment), *_rows(report), *_unfinished(report)])
 
@@ -116,15 +120,16 @@ def _primary_verdicts(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]
 
 def _differences_table(report: dict[str, Any], budget: str) -> Table:
     """One row for each score and arm: difference and intervals in points (hundredths), p value, outcome."""
-    heading = ["score", "arm", "baseline", "difference", "95 % over seeds", "95 % over rows", "p (Holm)", "verdict"]
+    heading = ["score", "arm", "baseline", "difference", "95 %", "seeds alone", "rows alone", "p (Holm)", "verdict"]
     rows = []
     for score, by_arm in report["comparisons"][budget].items():
         for arm, verdict in by_arm.items():
-            figures = ["-"] * 4
+            figures = ["-"] * 5
             if (difference := verdict["difference"]) is not None:
                 p = verdict["adjusted_p_value"]
                 figures = [
                     f"{100 * difference['mean']:+.1f}",
+                    _interval(difference["interval"]),
                     _interval(difference["seed_interval"]),
                     _interval(difference["row_interval"]),
                     "-" if p is None else f"{p:.3f}",
@@ -170,8 +175,8 @@ def _interval(interval: dict[str, float] | None) -> str:
 def _mean(summary: dict[str, Any] | None) -> str:
     if summary is None:
         return "-"
-    deviation = summary["standard_deviation"]
-    return f"{100 * summary['mean']:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+    low, high = summary["interval"]
+    return f"{100 * summary['mean']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _markdown_table(table: Table) -> str:

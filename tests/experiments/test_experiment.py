@@ -34,8 +34,18 @@ def test_every_arm_has_every_seed_and_fewer_than_five_seeds_are_too_few(finished
     for arm in ARMS:
         assert set(report["series"][arm]["scores"]["strict"]["by_seed"]) == {"1", "2"}
     for by_score in report["comparisons"].values():
-        for by_arm in by_score.values():
-            assert {verdict["outcome"] for verdict in by_arm.values()} == {"too few to tell"}
+        for score, by_arm in by_score.items():
+            expected = "too few to tell" if score == "strict" else "descriptive"
+            assert {verdict["outcome"] for verdict in by_arm.values()} == {expected}
+
+
+def test_none_right_is_not_reported_as_certain(finished):
+    """An untrained model is right at 0 of 8 rows: Wilson's interval, where a deviation over seeds would say +- 0."""
+    report = report_of(finished)
+    for page in (render_markdown(report), render_html(report)):
+        assert "0.0 (0.0 to 32.4)" in page
+        assert "0.0 ± 0.0" not in page
+        assert "nothing is claimed from them" in page
 
 
 def test_a_finished_comparison_runs_nothing_again(finished, capsys):

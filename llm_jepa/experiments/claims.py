@@ -1,0 +1,82 @@
+"""What a report says of every contrast and score: claims by the primary score, descriptions by the others."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from llm_jepa.experiments.significance import Contrast, Verdict, descriptions, summarise, verdicts
+from llm_jepa.experiments.significance.verdicts import Reaches
+from llm_jepa.scoring.tasks import LOWER_IS_BETTER
+from llm_jepa.scoring.wilson import wilson_interval
+
+Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
+"""Series -> seed -> result of the cell, with `scores` and the `rows` of each score."""
+
+
+def contrasts_of(baselines: Mapping[Any, Mapping[str, str]]) -> list[Contrast]:
+    """The contrasts of `budget -> arm -> baseline`: all that the report compares, one family."""
+    return [
+        Contrast(arm, baseline, budget) for budget, by_arm in baselines.items() for arm, baseline in by_arm.items()
+    ]
+
+
+def compare_results(
+    contrasts: Sequence[Contrast],
+    results: Results,
+    *,
+    names: Sequence[str],
+    primary_score: str,
+    seeds: Sequence[int],
+    clusters: Sequence[Hashable] | None = None,
+    reaches: Reaches | None = None,
+) -> tuple[dict[str, dict[str, dict[str, Any]]], list[dict[str, Any]]]:
+    """`budget -> score -> arm -> verdict` as JSON, and the verdicts by the threshold.
+
+    Args:
+        contrasts: All declared contrasts.
+        results: The finished cells.
+        names: The scores to show.
+        primary_score: The only score that claims are made from.
+        seeds: All declared seeds.
+        clusters: The cluster of each test row, if rows come in clusters.
+        reaches: Budget -> series -> seed -> when the run reached the threshold, if one is declared.
+    """
+    tables: dict[str, dict[str, dict[str, Any]]] = {contrast.budget: {} for contrast in contrasts}
+    by_threshold: list[dict[str, Any]] = []
+    for name in names:
+        rows = {
+            series: {seed: result["rows"][name] for seed, result in found.items()} for series, found in results.items()
+        }
+        if name == primary_score:
+            found = verdicts(
+                contrasts,
+                rows,
+                seeds,
+                clusters=clusters,
+                higher_is_better=name not in LOWER_IS_BETTER,
+                reaches=reaches,
+            )
+            by_threshold = [verdict_json(verdict) for verdict in found[len(contrasts) :]]
+        else:
+            found = descriptions(contrasts, rows, seeds, clusters=clusters)
+        for verdict in found[: len(contrasts)]:
+            tables[verdict.budget].setdefault(name, {})[verdict.arm] = verdict_json(verdict)
+    return tables, by_threshold
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict with its sentence."""
+    return asdict(verdict) | {"sentence": verdict.sentence}
+
+
+def summary_json(found: Mapping[int, Mapping[str, Any]], name: str, n_clusters: int | None = None) -> dict[str, Any]:
+    """One score of a series over its finished seeds, at least one.
+
+    `interval` is Wilson's for the mean score as a share of the test rows (or of their clusters). The seeds share the
+    rows, so their number does not narrow it.
+    """
+    by_seed = {seed: result["scores"][name] for seed, result in found.items()}
+    summary = summarise(by_seed)
+    rows = next(iter(found.values()))["rows"][name]
+    count = n_clusters or sum(value is not None for value in rows)
+    return {"by_seed": by_seed, **asdict(summary), "interval": wilson_interval(summary.mean * count, count)}

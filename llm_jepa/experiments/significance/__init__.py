@@ -1,0 +1,48 @@
+"""Compares arms with a baseline over paired seeds: differences, intervals, one Holm family, verdicts, power.
+
+A score is a share of test rows (0 to 1); sentences give points (hundredths). Pure functions that import nothing of the
+package.
+"""
+
+from llm_jepa.experiments.significance.holm import holm
+from llm_jepa.experiments.significance.paired import Interval, PairedDifference, paired_difference
+from llm_jepa.experiments.significance.summary import Summary, summarise
+from llm_jepa.experiments.significance.threshold import (
+    Reach,
+    ReachedShares,
+    ReachTimes,
+    first_reach,
+    reach_times,
+    reached_shares,
+)
+from llm_jepa.experiments.significance.verdicts import (
+    MIN_SEEDS,
+    SIGNIFICANCE,
+    Contrast,
+    Outcome,
+    Verdict,
+    descriptions,
+    verdicts,
+)
+
+__all__ = [
+    "MIN_SEEDS",
+    "SIGNIFICANCE",
+    "Contrast",
+    "Interval",
+    "Outcome",
+    "PairedDifference",
+    "Reach",
+    "ReachTimes",
+    "ReachedShares",
+    "Summary",
+    "Verdict",
+    "descriptions",
+    "first_reach",
+    "holm",
+    "paired_difference",
+    "reach_times",
+    "reached_shares",
+    "summarise",
+    "verdicts",
+]

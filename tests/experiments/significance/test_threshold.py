@@ -1,0 +1,136 @@
+"""Bimodal outcomes: Fisher's exact test and the log-rank test against scipy, brute force and by hand."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from llm_jepa.experiments.significance import Reach, first_reach, reach_times, reached_shares
+from llm_jepa.experiments.significance.threshold import logrank_scores
+from llm_jepa.scoring import wilson_interval
+
+
+def runs(*times: float | None, last_time: float = 100.0) -> dict[int, Reach]:
+    return {seed: Reach(time, last_time) for seed, time in enumerate(times)}
+
+
+def censored(group: dict[int, Reach]) -> stats.CensoredData:
+    times = [run.last_time if run.time is None else run.time for run in group.values()]
+    return stats.CensoredData.right_censored(times, [run.time is None for run in group.values()])
+
+
+# --- curves
+
+
+def test_a_curve_reaches_the_threshold_at_its_first_evaluation_there():
+    curve = [(30.0, 0.9), (10.0, 0.2), (20.0, 0.5), (40.0, 0.4)]
+    assert first_reach(curve, 0.5) == Reach(20.0, 40.0)
+    assert first_reach(curve, 0.95) == Reach(None, 40.0)
+    assert first_reach(curve, 0.2, higher_is_better=False, unit="FLOPs") == Reach(10.0, 40.0, "FLOPs")
+
+
+def test_a_run_without_evaluations_is_refused():
+    with pytest.raises(ValueError, match="Evaluate it while it trains"):
+        first_reach([], 0.5)
+
+
+# --- share of seeds
+
+
+def test_five_of_five_against_none_is_the_least_p_value():
+    """2 of the 252 divisions of ten runs are as extreme."""
+    found = reached_shares(runs(10, 20, 30, 40, 50), runs(None, None, None, None, None))
+    assert found.p_value == pytest.approx(2 / 252)
+    assert found.least_p_value == pytest.approx(2 / 252)
+    assert (found.arm_hits, found.baseline_hits, found.direction) == (5, 0, 1)
+    assert found.arm_interval == pytest.approx(wilson_interval(5, 5))
+    assert found.baseline_interval == pytest.approx(wilson_interval(0, 5))
+    assert found.figures == (
+        "5 of 5 seeds (95 % 57 to 100 %) reach the threshold, of the baseline 0 of 5 seeds (95 % 0 to 43 %)"
+    )
+
+
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_shares_against_the_hypergeometric_distribution(arm_hits: int, baseline_hits: int):
+    """Two-sided p: the weight of all tables that are no more likely than the one seen."""
+    arm, baseline = ([1.0] * hits + [None] * (6 - hits) for hits in (arm_hits, baseline_hits))
+    found = reached_shares(runs(*arm), runs(*baseline))
+    weight = stats.hypergeom(12, arm_hits + baseline_hits, 6).pmf(np.arange(7))
+    assert found.p_value == pytest.approx(weight[weight <= weight[arm_hits] * (1 + 1e-7)].sum())
+    assert found.p_value >= found.least_p_value * (1 - 1e-9)
+
+
+# --- time
+
+
+def test_scores_by_hand():
+    """The example of the docstring: one of four at risk, one of three, one of two; they sum to 0."""
+    scores = logrank_scores(np.array([1.0, 2, 3, 3]), np.array([True, True, True, False]))
+    assert scores == pytest.approx([3 / 4, 5 / 12, -1 / 12, -13 / 12])
+    assert scores.sum() == pytest.approx(0)
+
+
+@settings(max_examples=20)
+@example([1.0, 1.0, 1.0, None, None, None, None, 1.0, 1.0, 1.0])  # a numerator of 0, up to rounding
+@given(st.lists(st.sampled_from([None, 1.0, 2.0, 3.0, 5.0]), min_size=10, max_size=10))
+def test_the_exact_p_value_is_the_share_of_divisions_as_extreme(times: list[float | None]):
+    """All 252 divisions of ten runs, by hand; twice the smaller side."""
+    arm, baseline = runs(*times[:5], last_time=5), runs(*times[5:], last_time=5)
+    found = reach_times(arm, baseline)
+    scores = logrank_scores(
+        np.array([5.0 if time is None else time for time in times]), np.array([time is not None for time in times])
+    )
+    sums = np.array([scores[list(division)].sum() for division in combinations(range(10), 5)])
+    seen = scores[:5].sum()
+    sides = (sums >= seen - 1e-9).mean(), (sums <= seen + 1e-9).mean()
+    assert found.p_value == pytest.approx(min(1.0, 2 * min(sides)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_numerator_is_that_of_scipys_logrank():
+    """scipy: observed minus expected events over the root of its variance; the sign says who is sooner."""
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        times = [None if time > 1.5 else float(time) for time in draw.exponential(1, 12)]
+        arm, baseline = runs(*times[:6], last_time=1.5), runs(*times[6:], last_time=1.5)
+        statistic = stats.logrank(censored(arm), censored(baseline)).statistic
+        assert reach_times(arm, baseline).direction == np.sign(statistic)
+
+
+def test_the_exact_p_value_is_near_the_limit_with_many_seeds():
+    """Fifteen seeds: a sample of the divisions."""
+    draw = np.random.default_rng(1)
+    arm, baseline = runs(*draw.exponential(1, 15)), runs(*draw.exponential(2, 15))
+    expected = stats.logrank(censored(arm), censored(baseline)).pvalue
+    assert reach_times(arm, baseline).p_value == pytest.approx(expected, abs=0.03)
+
+
+def test_sooner_is_better_and_the_medians_are_given():
+    found = reach_times(runs(10, 20, 30, 40, 50), runs(60, 70, None, None, None))
+    assert (found.arm_median, found.baseline_median, found.direction) == (30.0, None, 1)
+    assert found.p_value == pytest.approx(2 / 252)
+    assert found.figures == "median time to the threshold 30 steps, of the baseline never (5 seeds each)"
+    assert reach_times(runs(60, 70, None, None, None), runs(10, 20, 30, 40, 50)).direction == -1
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_no_run_reaches_the_threshold_nothing_differs():
+    none = runs(None, None, None, None, None)
+    assert (reach_times(none, none).p_value, reach_times(none, none).direction) == (1.0, 0)
+    assert (reached_shares(none, none).p_value, reached_shares(none, none).direction) == (1.0, 0)
+
+
+def test_ten_seeds_have_more_to_say_than_five():
+    arm, baseline = runs(*range(1, 11)), runs(*[None] * 10)
+    assert reach_times(arm, baseline).p_value <= 2 / 10_000
+    assert reached_shares(arm, baseline).p_value == pytest.approx(2 / 184_756)
+
+
+def test_other_seeds_or_units_are_refused():
+    with pytest.raises(ValueError, match=r"the arm has \[0, 1\] and the baseline \[0\]"):
+        reach_times(runs(1, 2), runs(1))
+    with pytest.raises(ValueError, match="one unit; given: FLOPs, steps"):
+        reach_times({0: Reach(1.0, 2.0, "FLOPs")}, runs(1))

@@ -1,0 +1,321 @@
+"""Verdicts: one Holm family, outcomes, what is missing, sentences."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from llm_jepa.experiments.significance import (
+    Contrast,
+    PairedDifference,
+    Reach,
+    Verdict,
+    descriptions,
+    holm,
+    verdicts,
+)
+
+SEEDS = [82, 23, 37, 84, 4]
+ARMS = ["alone", "prefix_sg", "info_nce", "tube"]
+BASELINE = [0.53, 0.55, 0.52, 0.56, 0.54]
+# By hand, minus the baseline, in points: 20, 15, 25, 12, 28.
+ARM = [0.73, 0.70, 0.77, 0.68, 0.82]
+
+
+def rows_of(scores: Sequence[float], n_rows: int = 100) -> dict[int, list[float | None]]:
+    """Seed -> rows; the first ones are right, as many as the score says."""
+    return {
+        seed: [float(row < round(score * n_rows)) for row in range(n_rows)]
+        for seed, score in zip(SEEDS, scores, strict=False)
+    }
+
+
+def contrast(arm: str = "prefix_sg", baseline: str = "lm_only", budget: str = "equal_steps") -> Contrast:
+    return Contrast(arm, baseline, budget)
+
+
+def one_verdict(arm=ARM, baseline=BASELINE, n_seeds: int = 5, **options) -> Verdict:
+    rows = {"prefix_sg": rows_of(arm), "lm_only": rows_of(baseline)}
+    (found,) = verdicts([contrast()], rows, SEEDS[:n_seeds], **options)
+    return found
+
+
+def figures(verdict: Verdict) -> PairedDifference:
+    assert isinstance(verdict.difference, PairedDifference)
+    return verdict.difference
+
+
+# --- outcomes
+
+
+def test_the_sentence_has_all_figures():
+    found = one_verdict()
+    difference = figures(found)
+    shown = [
+        f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+        for interval in (difference.interval, difference.seed_interval, difference.row_interval)
+        if interval is not None
+    ]
+    assert found.detectable_difference is not None
+    assert found.sentence == (
+        f"prefix_sg: +20.0 points (95 % CI {shown[0]} over seeds and rows; {shown[1]} over 5 seeds alone; "
+        f"{shown[2]} over 100 test rows alone), p = {found.adjusted_p_value:.3f} after Holm over 1 comparison: "
+        f"better. These seeds and rows would find a true difference of {100 * found.detectable_difference:.1f} points "
+        "with 80 % probability."
+    )
+
+
+def test_better_worse_and_a_score_where_less_is_better():
+    assert one_verdict().outcome == "better"
+    assert one_verdict(BASELINE, ARM).outcome == "worse"
+    assert one_verdict(higher_is_better=False).outcome == "worse"
+    assert one_verdict(BASELINE, ARM, higher_is_better=False).outcome == "better"
+
+
+def test_rows_that_interact_with_the_arm_take_back_what_seeds_alone_would_say():
+    """All seeds gain two points, but on 20 rows and they lose 18 others: the seeds agree, other rows would not."""
+    arm_R, baseline_R = np.zeros(100), np.zeros(100)
+    arm_R[:20] = 1
+    baseline_R[20:38] = 1
+    arm = {seed: arm_R.copy() for seed in SEEDS}
+    arm[82][50] = 1  # so that the seeds differ a little
+    (found,) = verdicts([contrast()], {"prefix_sg": arm, "lm_only": dict.fromkeys(SEEDS, baseline_R)}, SEEDS)
+    difference = figures(found)
+    assert difference.seed_interval is not None
+    assert difference.seed_interval.low > 0
+    assert found.outcome == "no difference beyond noise"
+
+
+def test_a_negative_difference_that_rounds_to_zero_has_no_minus():
+    arm = [0.530, 0.550, 0.520, 0.560, 0.539]
+    rows = {"prefix_sg": rows_of(arm, 1000), "lm_only": rows_of(BASELINE, 1000)}
+    (found,) = verdicts([contrast()], rows, SEEDS)
+    assert figures(found).mean == pytest.approx(-0.0002)
+    assert found.sentence.startswith("prefix_sg: +0.0 points")
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2, 4])
+def test_fewer_than_five_seeds_are_too_few(n_seeds: int):
+    """However large the difference; the figures are still given."""
+    found = one_verdict(n_seeds=n_seeds)
+    assert found.outcome == "too few to tell"
+    assert figures(found).mean == pytest.approx(np.mean([0.20, 0.15, 0.25, 0.12][:n_seeds]))
+    assert (found.adjusted_p_value is None) == (n_seeds == 1)
+    assert f"over {n_seeds} seed" in found.sentence
+
+
+def test_a_constant_difference_is_too_few_to_tell():
+    """Five equal differences have p = 1/16; a zero difference is no difference."""
+    constant = one_verdict([score + 0.2 for score in BASELINE])
+    assert (constant.outcome, constant.adjusted_p_value) == ("too few to tell", 1 / 16)
+    none = one_verdict(BASELINE)
+    assert (none.outcome, none.detectable_difference) == ("no difference beyond noise", None)
+    assert "+0.0 points (95 % CI none over seeds and rows; none over 5 seeds alone" in none.sentence
+    assert none.sentence.endswith("no difference beyond noise.")
+
+
+def test_one_cluster_of_rows_is_too_few_to_tell():
+    assert one_verdict(clusters=["one"] * 100).outcome == "too few to tell"
+
+
+# --- the family
+
+
+def test_all_contrasts_are_one_family():
+    """Eight comparisons over two budgets: each p value is corrected for eight, and the power too."""
+    draw = np.random.default_rng(0)
+    rows = {name: {seed: draw.integers(0, 2, 50) for seed in SEEDS} for name in [*ARMS, "lm_only", "longer"]}
+    contrasts = [contrast(arm, "lm_only") for arm in ARMS] + [
+        contrast(arm, "longer", "equal_flops") for arm in reversed(ARMS)
+    ]
+    found = verdicts(contrasts, rows, SEEDS)
+    assert [(verdict.arm, verdict.baseline, verdict.budget) for verdict in found] == [
+        (one.arm, one.baseline, one.budget) for one in contrasts
+    ]
+    assert {verdict.n_comparisons for verdict in found} == {8}
+    p_values = [figures(verdict).p_value or 0.0 for verdict in found]
+    assert [verdict.adjusted_p_value for verdict in found] == pytest.approx(holm(p_values))
+    for verdict in found:
+        assert verdict.detectable_difference == pytest.approx(figures(verdict).detectable_difference(0.05 / 8))
+
+
+def test_holm_takes_back_what_a_single_test_would_say():
+    arm = [0.75, 0.62, 0.77, 0.62, 0.84]
+    alone = one_verdict(arm)
+    assert alone.outcome == "better"
+    rows = {name: rows_of(BASELINE) for name in [*ARMS, "lm_only"]} | {"tube": rows_of(arm)}
+    found = verdicts([contrast(name) for name in ARMS], rows, SEEDS)
+    assert found[-1].adjusted_p_value == pytest.approx(4 * (alone.adjusted_p_value or 0.0))
+    assert {verdict.outcome for verdict in found} == {"no difference beyond noise"}
+    assert (found[-1].detectable_difference or 0.0) > (alone.detectable_difference or math.inf)
+
+
+def test_the_same_comparison_at_both_budgets_counts_once():
+    """tube costs what SFT costs: its baseline at equal FLOPs is that at equal steps."""
+    rows = {"tube": rows_of(ARM), "alone": rows_of(BASELINE), "lm_only": rows_of(BASELINE)}
+    contrasts = [contrast("tube"), contrast("alone"), contrast("tube", budget="equal_flops")]
+    found = verdicts(contrasts, rows, SEEDS)
+    assert {verdict.n_comparisons for verdict in found} == {2}
+    assert found[0].adjusted_p_value == found[2].adjusted_p_value == 2 * (figures(found[0]).p_value or 0.0)
+
+
+def test_descriptions_have_intervals_and_claim_nothing():
+    """However large the difference."""
+    rows = {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)}
+    described, missing = descriptions([contrast(), contrast("tube")], rows, SEEDS)
+    assert figures(described).interval == figures(one_verdict()).interval
+    assert (described.outcome, described.adjusted_p_value, described.detectable_difference) == (
+        "descriptive",
+        None,
+        None,
+    )
+    assert described.sentence.endswith("test rows alone): descriptive.")
+    assert missing.outcome == "incomplete"
+
+
+# --- thresholds
+
+
+def reaches(*times: float | None) -> dict[int, Reach]:
+    return {seed: Reach(time, 100.0) for seed, time in zip(SEEDS, times, strict=True)}
+
+
+def test_claims_by_a_threshold_join_the_family():
+    """Five of five seeds against none: p = 2 / 252 for the share and for the time, corrected for three."""
+    found = verdicts(
+        [contrast()],
+        {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)},
+        SEEDS,
+        reaches={"equal_steps": {"prefix_sg": reaches(10, 20, 30, 40, 50), "lm_only": reaches(*[None] * 5)}},
+    )
+    assert [verdict.measure for verdict in found] == ["score", "share of seeds", "time"]
+    assert {verdict.n_comparisons for verdict in found} == {3}
+    assert [verdict.outcome for verdict in found] == ["better"] * 3
+    p_values = [figures(found[0]).p_value or 0.0, 2 / 252, 2 / 252]
+    assert [verdict.adjusted_p_value for verdict in found] == pytest.approx(holm(p_values))
+    assert "5 of 5 seeds" in found[1].sentence
+    assert "p = 0.016 after Holm over 3 comparisons: better." in found[2].sentence
+
+
+def test_a_threshold_that_more_seeds_would_have_to_decide_is_too_few_to_tell():
+    """Among eight comparisons with two claims each, 2 / 252 x 24 is above 5 %: nothing could be significant."""
+    names = [*ARMS, "lm_only"]
+    budgets = ("equal_steps", "equal_flops")
+    found = verdicts(
+        [contrast(arm, budget=budget) for budget in budgets for arm in ARMS],
+        {name: rows_of(BASELINE) for name in names},
+        SEEDS,
+        reaches={budget: {name: reaches(*[None] * 5) for name in names} for budget in budgets},
+    )
+    # The share is the same comparison at both budgets; the times may have other units.
+    assert {verdict.n_comparisons for verdict in found} == {4 + 4 + 8}
+    assert {verdict.outcome for verdict in found[8:]} == {"too few to tell"}
+
+
+def test_less_is_worse_for_a_threshold_whatever_the_score_wants():
+    found = verdicts(
+        [contrast()],
+        {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)},
+        SEEDS,
+        higher_is_better=False,
+        reaches={"equal_steps": {"prefix_sg": reaches(*[None] * 5), "lm_only": reaches(10, 20, 30, 40, 50)}},
+    )
+    assert [verdict.outcome for verdict in found] == ["worse"] * 3
+
+
+def test_a_run_without_a_curve_makes_its_threshold_incomplete():
+    found = verdicts(
+        [contrast()],
+        {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)},
+        SEEDS,
+        reaches={"equal_steps": {"lm_only": reaches(10, 20, 30, 40, 50)}},
+    )
+    assert [verdict.outcome for verdict in found] == ["better", "incomplete", "incomplete"]
+    assert found[1].missing == tuple(("prefix_sg", seed) for seed in SEEDS)
+
+
+# --- missing and malformed cells
+
+
+def test_a_missing_seed_is_incomplete_and_has_no_figures():
+    rows = {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)}
+    del rows["prefix_sg"][82]
+    (found,) = verdicts([contrast()], rows, SEEDS)
+    assert found == Verdict(
+        "prefix_sg", "lm_only", "equal_steps", "score", "incomplete", None, None, 1, None, (("prefix_sg", 82),)
+    )
+    assert found.sentence == "prefix_sg: incomplete. Missing: prefix_sg seed 82."
+
+
+def test_a_missing_arm_still_counts_in_holm():
+    """The other arm's p is doubled as declared, so it can only fall once the missing arm comes in."""
+    rows = {"tube": rows_of(ARM), "lm_only": rows_of(BASELINE)}
+    alone, tube = verdicts([contrast("alone"), contrast("tube")], rows, SEEDS)
+    assert alone.outcome == "incomplete"
+    assert alone.missing == tuple(("alone", seed) for seed in SEEDS)
+    assert tube.adjusted_p_value == pytest.approx(2 * (figures(tube).p_value or 0.0))
+
+
+def test_a_baseline_that_lacks_a_seed_makes_every_comparison_incomplete():
+    rows = {arm: rows_of(ARM) for arm in ARMS} | {"lm_only": rows_of(BASELINE[:4])}
+    found = verdicts([contrast(arm) for arm in ARMS], rows, SEEDS)
+    assert {verdict.outcome for verdict in found} == {"incomplete"}
+    assert {verdict.difference for verdict in found} == {None}
+
+
+def test_rows_that_the_score_does_not_count_are_left_out():
+    """And their clusters."""
+    arm, baseline = rows_of(ARM), rows_of(BASELINE)
+    for cell in (*arm.values(), *baseline.values()):
+        cell[0] = cell[99] = None
+    clusters = [row // 2 for row in range(100)]
+    (found,) = verdicts([contrast()], {"prefix_sg": arm, "lm_only": baseline}, SEEDS, clusters=clusters)
+    # 15 to 28 rows of each seed differ, none of them the first or the last.
+    assert figures(found).mean == pytest.approx(0.2 * 100 / 98)
+    assert (figures(found).n_rows, figures(found).n_clusters) == (98, 50)
+
+
+def test_other_rows_in_one_cell_are_refused():
+    rows = {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)}
+    rows["prefix_sg"][4] = [*rows["prefix_sg"][4][:-1], None]
+    with pytest.raises(ValueError, match=r"the same test rows; arm 'prefix_sg', seed 4 has 99 counted rows"):
+        verdicts([contrast("prefix_sg")], rows, SEEDS)
+    rows["prefix_sg"][4] = [0.0, 1.0]
+    with pytest.raises(ValueError, match="the same test rows"):
+        verdicts([contrast("prefix_sg")], rows, SEEDS)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_row_that_is_no_number_names_arm_and_seed(value: float):
+    rows = {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)}
+    rows["prefix_sg"][23][1] = value
+    with pytest.raises(ValueError, match="rows of arm 'prefix_sg', seed 23"):
+        verdicts([contrast()], rows, SEEDS)
+
+
+def test_a_score_that_counts_no_row_is_refused():
+    rows = {name: {seed: [None, None] for seed in SEEDS} for name in ("prefix_sg", "lm_only")}
+    with pytest.raises(ValueError, match="finite numbers, at least one"):
+        verdicts([contrast()], rows, SEEDS)
+
+
+def test_clusters_of_other_rows_are_refused():
+    with pytest.raises(ValueError, match="100 rows, 2 clusters"):
+        one_verdict(clusters=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "seeds"),
+    [
+        ([], [1]),
+        ([contrast()], []),
+        ([contrast(), contrast()], [1]),
+        ([contrast("lm_only")], [1]),
+        ([contrast()], [1, 1]),
+    ],
+)
+def test_contrasts_and_seeds_are_named_once(contrasts: list[Contrast], seeds: list[int]):
+    """A seed counted twice would make noise look certain."""
+    with pytest.raises(ValueError, match="each once"):
+        verdicts(contrasts, {}, seeds)
