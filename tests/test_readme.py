@@ -80,8 +80,8 @@ def clone(tmp_path_factory):
     experiment = directory / "compare.yaml"
     shortened = "seeds: [82]\nequal_flops: false"  # tests/experiments/ run the rest
     experiment.write_text(re.sub(r"^seeds: .*$", shortened, experiment.read_text(), flags=re.MULTILINE))
-    (directory / "docs-compare.yaml").write_text(
-        next(block.text for block in BLOCKS if block.page == "compare.md" and block.title == "compare.yaml")
+    (directory / "docs-experiment.yaml").write_text(
+        next(block.text for block in BLOCKS if block.page == "compare.md" and block.title == "experiment.yaml")
     )
     return directory
 
@@ -163,7 +163,7 @@ def test_every_python_block_runs(block, clone, nl_rx, python):
 def test_the_experiments_are_read(clone):
     """With all their seeds; an arm's recipe is checked as `llm-jepa train` does."""
     (clone / "readme-compare.yaml").write_text(README_FILES["compare.yaml"])
-    for name in ("readme-compare.yaml", "docs-compare.yaml"):
+    for name in ("readme-compare.yaml", "docs-experiment.yaml"):
         assert len(read_experiment(clone / name).seeds) == 5
 
 
