@@ -21,7 +21,7 @@ def differences_figure(report: dict[str, Any], budget: str) -> str | None:
     finished = {arm: verdict for arm, verdict in by_arm.items() if verdict["difference"] is not None}
     if not finished:
         return None
-    figure, axes = _axes(len(finished))
+    figure, axes = new_axes(1.1 + 0.45 * len(finished))
     for height, (arm, verdict) in enumerate(finished.items()):
         baseline = report["series"][verdict["baseline"]]["scores"][primary]["by_seed"]
         own = report["series"][arm]["scores"][primary]["by_seed"]
@@ -31,7 +31,7 @@ def differences_figure(report: dict[str, Any], budget: str) -> str | None:
         _mean_with_interval(axes, difference["mean"], difference["interval"], height)
     axes.axvline(0, color=ZERO, linewidth=1)
     _label(axes, list(finished), f"{primary}: points over the baseline")
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def scores_figure(report: dict[str, Any]) -> str | None:
@@ -42,18 +42,32 @@ def scores_figure(report: dict[str, Any]) -> str | None:
     }
     if not finished:
         return None
-    figure, axes = _axes(len(finished))
+    figure, axes = new_axes(1.1 + 0.45 * len(finished))
     for height, score in enumerate(finished.values()):
         points = [100 * value for value in score["by_seed"].values()]
         axes.plot(points, [height] * len(points), "o", color=POINT, alpha=0.7, markersize=6)
         _mean_with_interval(axes, score["mean"], None, height)
     _label(axes, list(finished), f"{primary}, %")
-    return _svg(figure)
+    return svg_text(figure)
 
 
-def _axes(num_rows: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 1.1 + 0.45 * num_rows), layout="constrained")
-    return figure, figure.add_subplot()
+def new_axes(height_inches: float) -> tuple[Figure, Axes]:
+    """A figure of the report's width, and its axes without a frame."""
+    figure = Figure(figsize=(8, height_inches), layout="constrained")
+    axes = figure.add_subplot()
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def svg_text(figure: Figure) -> str:
+    """A figure as SVG, without an XML header. Equal figures give equal text."""
+    file = io.StringIO()
+    with matplotlib.rc_context(_SVG):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
 
 
 def _mean_with_interval(axes: Axes, mean: float, interval: dict[str, float] | None, height: int) -> None:
@@ -67,15 +81,4 @@ def _label(axes: Axes, names: list[str], label: str) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.7)
     axes.set_xlabel(label)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with matplotlib.rc_context(_SVG):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :]
