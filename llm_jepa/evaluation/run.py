@@ -105,18 +105,37 @@ def evaluate(
             if progress is not None:
                 progress(checkpoint, number)
 
-        completions = _completions(model, tokenizer, rows, max_new_tokens, batch_size, log, advance)
-        likelihoods: Sequence[ChoiceLikelihoods | None] = [None] * len(rows)
-        if task == "choice":
-            likelihoods = _likelihoods(model, tokenizer, rows, batch_size, log)
+        predictions = predict(task, model, tokenizer, rows, max_new_tokens, batch_size, log, advance)
         del model  # free its memory before the next one is loaded
-        predictions = [
-            Prediction(row.row_index, row.source, row.gold, completion.text, completion.stopped, likelihood)
-            for row, completion, likelihood in zip(rows, completions, likelihoods, strict=True)
-        ]
         scored = score(task, predictions, rows, gold_problems)
         refuse_if_none_is_left(task, rows, [one.gold_problem for one in scored])
         yield CheckpointResult(checkpoint, location, predictions, scored, rates(scored))
+
+
+def predict(
+    task: Task,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[HeldOutRow],
+    max_new_tokens: int,
+    batch_size: int,
+    log: PredictionLog | None = None,
+    advance: Callable[[int], None] = lambda number: None,
+) -> list[Prediction]:
+    """What a loaded model generates for the rows, and for `choice` the likelihoods of their choices.
+
+    Args:
+        log: Has what is finished, and gets the rest; None stores nothing.
+        advance: Called after each batch with its number of rows.
+    """
+    completions = _completions(model, tokenizer, rows, max_new_tokens, batch_size, log, advance)
+    likelihoods: Sequence[ChoiceLikelihoods | None] = [None] * len(rows)
+    if task == "choice":
+        likelihoods = _likelihoods(model, tokenizer, rows, batch_size, log)
+    return [
+        Prediction(row.row_index, row.source, row.gold, completion.text, completion.stopped, likelihood)
+        for row, completion, likelihood in zip(rows, completions, likelihoods, strict=True)
+    ]
 
 
 def score(

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
-from llm_jepa.evaluation.results import Prediction
-from llm_jepa.evaluation.run import score
+from llm_jepa.evaluation.run import predict, score
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import Recipe
@@ -61,19 +59,9 @@ class LearningCurve(TrainerCallback):
         model.eval()
         half = torch.bfloat16 if args.bf16 else torch.float16
         with torch.autocast(args.device.type, dtype=half, enabled=args.bf16 or args.fp16):
-            completions = generate_completions(
-                model,
-                tokenizer,
-                [row.prompt for row in rows],
-                self.spec.max_new_tokens,
-                self.spec.eval_batch_size,
-                template_kwargs=[row.template_kwargs for row in rows],
-            )
+            limits = self.spec.max_new_tokens, self.spec.eval_batch_size
+            predictions = predict(args.task, model, tokenizer, rows, *limits)
         model.train(was_training)
-        predictions = [
-            Prediction(row.row_index, row.source, row.gold, one.text, one.stopped)
-            for row, one in zip(rows, completions, strict=True)
-        ]
         found = rates(score(args.task, predictions, rows, self.gold_problems))
         return {name: rate.fraction for name, rate in found.items() if rate.count}
 
