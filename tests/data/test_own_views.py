@@ -10,8 +10,8 @@ from datasets import Dataset
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.data.rows import ColumnMapping, to_rows
+from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.probe import view_sequences
-from llm_jepa.evaluation.run import load_rows
 from llm_jepa.planning.workload import arm_recipes
 from llm_jepa.recipe import Recipe, build_recipe
 from tests.data.preparing import CHAT, learned
