@@ -20,6 +20,8 @@ from pathlib import Path
 
 from llm_jepa.cli import COMMANDS
 
+TRAIN = "-m llm_jepa.train"
+"""The start of an executable recipe and of `accelerate launch`, which is no command of `llm-jepa`."""
 PROGRAM = [sys.executable, "-c", "import sys; from llm_jepa.cli import main; sys.exit(main())"]
 HELP_SECONDS, ANSWER_SECONDS = 0.5, 2.0
 RECIPE = """\
@@ -37,6 +39,8 @@ FILES = {
     "conflict.yaml": RECIPE + "lora_r: 4\n",
     "no-data.yaml": RECIPE.replace("rows.jsonl", "absent/rows.jsonl"),
     "no-data-set.yaml": RECIPE.replace("rows.jsonl", "absent"),
+    "model/config.json": "{}",
+    "model/model.safetensors": "\x02\0\0\0\0\0\0\0{}",  # no tensors: the length of the header, the header
     "rows.jsonl": "".join(
         json.dumps({"question": f"What is {i} + {i}?", "answer": f"It is {2 * i}."}) + "\n" for i in range(1000)
     ),
@@ -65,12 +69,26 @@ def cases() -> list[Case]:
         "options in conflict": ("conflict.yaml",),
         "missing data file": ("no-data.yaml",),
         "missing data set": ("no-data-set.yaml",),
+        "unknown tracker": ("recipe.yaml", "--report_to", "foo"),
+        "misspelt column": ("recipe.yaml", "--source_column", "qestion"),
+        "model in a missing directory": ("recipe.yaml", "--model_name_or_path", "./absent"),
+        "missing checkpoint": ("recipe.yaml", "--resume_from_checkpoint", "nope"),
+    }
+    others = {
+        "plan: unknown GPU": ("plan", "recipe.yaml", "--gpu", "h100x"),
+        "plan: no GPU": ("plan", "recipe.yaml", "--gpus", "0"),
+        "merge: no adapter": ("merge", "nope", "--output_dir", "merged"),
+        "push: missing directory": ("push", "nope", "--repo_id", "team/x"),
+        "push: not logged in": ("push", "model", "--repo_id", "team/x"),
     }
     return [
         Case("--help", ("--help",), HELP_SECONDS),
+        Case("--version", ("--version",), HELP_SECONDS),
         *helps,
         Case("train --help-all", ("train", "--help-all"), HELP_SECONDS),
         *(Case(f"train: {name}", ("train", *argv), ANSWER_SECONDS, 2) for name, argv in refusals.items()),
+        *(Case(f"{TRAIN}: {name}", (TRAIN, *argv), ANSWER_SECONDS, 2) for name, argv in refusals.items()),
+        *(Case(name, argv, ANSWER_SECONDS, 2) for name, argv in others.items()),
         Case("inspect: misspelt key", ("inspect", "recipe.yaml", "--learnin_rate", "1"), ANSWER_SECONDS, 2),
         Case("inspect rows.jsonl", ("inspect", "rows.jsonl"), ANSWER_SECONDS),
         Case("inspect: missing data set", ("inspect", "absent"), ANSWER_SECONDS, 2),
@@ -87,7 +105,9 @@ def main() -> None:
     print("| command | wall | processor | within | |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:
         for name, text in FILES.items():
-            (Path(directory) / name).write_text(text, encoding="utf-8")
+            path = Path(directory, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
         for case in cases():
             times = [seconds(case, directory) for _ in range(options.runs)]
             walls, processors = [one for one, _ in times], [one for _, one in times]
@@ -101,9 +121,11 @@ def main() -> None:
 
 def seconds(case: Case, directory: str) -> tuple[float, float]:
     """The wall time of one process, and its processor time."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    places = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "HF_HOME": directory}
+    environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"} | places
+    program = [sys.executable, *TRAIN.split(), *case.argv[1:]] if case.argv[0] == TRAIN else [*PROGRAM, *case.argv]
     start, before = time.perf_counter(), processor_seconds()
-    ended = subprocess.run([*PROGRAM, *case.argv], cwd=directory, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(program, cwd=directory, env=environment, capture_output=True, text=True)
     elapsed = time.perf_counter() - start, processor_seconds() - before
     if ended.returncode != case.status:
         print(f"(`{case.name}` ended with {ended.returncode}, not {case.status}: {ended.stderr.strip()[-200:]})")

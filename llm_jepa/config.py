@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 import torch
-from transformers.trainer_utils import HubStrategy
 from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
@@ -225,11 +224,11 @@ class JEPAConfig(SFTConfig):
     hub_private_repo: bool | None = field(
         default=True, metadata={"help": "Publish for the owner's eyes alone; false makes it public."}
     )
-    hub_strategy: HubStrategy | str = field(
-        default=HubStrategy.END,
+    hub_strategy: Literal["end"] = field(
+        default="end",
         metadata={
-            "help": "Only `end` is allowed: checkpoints hold paths of the machine and optimizer states, and are not "
-            "published."
+            "help": "The end of a run is published, and no checkpoint: checkpoints hold paths of the machine and "
+            "optimizer states."
         },
     )
     completion_only_loss: bool | None = field(
@@ -298,7 +297,9 @@ class JEPAConfig(SFTConfig):
             choices = next((get_args(hint) for hint in hints if get_origin(hint) is Literal), None)
             value = getattr(self, name)
             if choices and value not in choices and type(value) not in hints:
-                raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.")
+                value = getattr(value, "value", value)  # of an Enum
+                reason = f" {self.__dataclass_fields__[name].metadata['help']}" if len(choices) == 1 else ""
+                raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.{reason}")
 
 
 def _is_plain_cpu_run() -> bool:

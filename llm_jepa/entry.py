@@ -1,6 +1,7 @@
 """What surrounds the work of every program of the package: its log, and how a user's mistake ends it."""
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -52,6 +53,8 @@ def entry_point() -> Iterator[None]:
     So do errors of the user's files and directories, wherever they are met, and Ctrl-C. A ValueError or RuntimeError
     that comes out of another library is no message for the user: it keeps its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does: data have signs that ASCII lacks
     # Of arguments that TRL still names in the old way; whoever runs a recipe can do nothing about it.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     logger, handler = logging.getLogger("llm_jepa"), logging.StreamHandler()  # not the root: libraries have their own

@@ -3,37 +3,55 @@
 What only a built trainer can know is refused in `llm_jepa.training.refusals`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_jepa.data.source import check_data_set
-from llm_jepa.models.local_files import check_local_model
+from llm_jepa.data.columns import check_named_columns
+from llm_jepa.data.source import check_data_set, check_local_data
+from llm_jepa.hub.login import check_login, repository_name
+from llm_jepa.models.source import OTHER_WEIGHT_SETTINGS, check_local_base, check_local_model, check_model_on_hub
 from llm_jepa.runs.output_directory import (
     check_checkpoint_settings,
     check_output_directory,
     holds_complete_run,
+    is_same_run,
 )
+from llm_jepa.settings.checks import check_recipe
+from llm_jepa.settings.reading import recipe_and_overrides
 from llm_jepa.settings.schema import PATH_OR_MAPPING
+from llm_jepa.training.checkpoints import check_resume
+from llm_jepa.training.packages import check_packages
+from llm_jepa.training.trackers import check_trackers
+
+TEMPLATE_SUFFIXES = (".jinja", ".j2")
+"""A `chat_template_path` that ends otherwise is a model, whose template is copied."""
 
 if TYPE_CHECKING:
     from llm_jepa.recipe import Recipe
+
+
+def check_command_line(argv: Sequence[str]) -> None:
+    """Check a recipe with its overrides as far as possible without torch, which takes seconds to import.
+
+    Raises:
+        ValueError: As `check_recipe` and `check_files`.
+    """
+    check_files(check_recipe(*recipe_and_overrides(argv)))
 
 
 def check_run(recipe: "Recipe") -> None:
     """Check that a recipe, its settings read and checked, can be trained here. Nothing is written, here or on the Hub.
 
     Raises:
-        ValueError: As `check_files`; or a tracker is not installed, the launcher's processes do not work together, the
-            checkpoint cannot be resumed, or the result could not be published.
+        ValueError: As `check_files`; or the launcher's processes do not work together, or the result could not be
+            published.
     """
     check_files(recipe.settings)
     if is_complete(recipe.settings):
         return
     # These import torch, which takes seconds.
-    from llm_jepa.hub.publishing_trainer import repository_name
     from llm_jepa.hub.push import check_push
-    from llm_jepa.training.checkpoints import check_resume
     from llm_jepa.training.launch import check_deepspeed, check_processes
     from llm_jepa.training.refusals import refuse_settings
 
@@ -41,30 +59,53 @@ def check_run(recipe: "Recipe") -> None:
     refuse_settings(args)
     check_deepspeed(args)
     check_processes(args.world_size)
-    check_resume(args)
     if args.push_to_hub and args.process_index == 0:
         is_private = args.hub_private_repo is not False
-        check_push(recipe.settings, repository_name(args), is_private, args.hub_token)
+        check_push(recipe.settings, repository_name(args.hub_model_id, recipe.output_dir), is_private, args.hub_token)
 
 
 def check_files(settings: Mapping[str, Any]) -> None:
-    """Check the files that a recipe names: output directory, checkpoint, data and model. Imports no torch.
+    """Check what a recipe names: data, model, output directory, checkpoint, trackers, login. Imports no torch.
 
     Raises:
-        ValueError: The output directory or the checkpoint belongs to another recipe, or the data or the model of a run
-            that is not complete are not there.
+        ValueError: The output directory or the checkpoint belongs to another recipe; or of a run that is not complete
+            data, model, tracker or login are missing, or the checkpoint cannot be resumed.
     """
-    check_output_directory(Path(settings["output_dir"]).expanduser(), settings)
+    output_dir = Path(settings["output_dir"]).expanduser()
+    if not (is_complete(settings) and is_same_run(output_dir, settings)):
+        _check_inputs(settings)
+    check_output_directory(output_dir, settings)
     if is_complete(settings):
         return
     checkpoint = settings.get("resume_from_checkpoint")
     if checkpoint is not None:
         check_checkpoint_settings(Path(checkpoint), settings)
+    check_resume(settings)
+    check_trackers(settings.get("report_to"))
+    check_packages(settings)
+    if settings.get("push_to_hub"):
+        repo_id = repository_name(settings.get("hub_model_id"), settings["output_dir"])
+        check_login(repo_id, settings.get("hub_token"))
+    check_data_set(settings["dataset_name"])
+    if "cache_dir" not in (settings.get("model_init_kwargs") or {}):
+        check_model_on_hub(settings["model_name_or_path"])
+
+
+def _check_inputs(settings: Mapping[str, Any]) -> None:
+    """Check files and directories that a recipe reads."""
     for key in sorted(PATH_OR_MAPPING & settings.keys()):
         _check_configuration_file(key, settings[key])
-    check_data_set(settings["dataset_name"])
-    if "subfolder" not in (settings.get("model_init_kwargs") or {}):
+    check_named_columns(settings, check_local_data(settings["dataset_name"]))
+    if settings.get("dataset_streaming") and settings.get("max_steps", -1) == -1:
+        raise ValueError("`dataset_streaming: true` needs `max_steps`: nobody knows how many rows a stream has.")
+    template = settings.get("chat_template_path")
+    if template is not None and template.endswith(TEMPLATE_SUFFIXES) and not Path(template).is_file():
+        raise ValueError(f"`chat_template_path: {template}` is no file (looked in {Path.cwd()}).")
+    loading = settings.get("model_init_kwargs") or {}
+    if "subfolder" not in loading:
         check_local_model(settings["model_name_or_path"])
+    if loading.keys().isdisjoint(OTHER_WEIGHT_SETTINGS):
+        check_local_base(settings["model_name_or_path"], settings.get("from_scratch", False))
 
 
 def _check_configuration_file(key: str, value: Any) -> None:

@@ -14,6 +14,7 @@ from trl import ModelConfig, ScriptArguments
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.settings.checks import REQUIRED, check_recipe, check_settings
+from llm_jepa.settings.reading import recipe_and_overrides
 
 CONFIGURATIONS = (ScriptArguments, ModelConfig, JEPAConfig)
 """What a recipe configures; no two of them share a key."""
@@ -44,10 +45,8 @@ def parse_recipe(argv: list[str], required: Sequence[str] = REQUIRED) -> Recipe:
         ValueError: The file is missing or no flat YAML mapping, a key is unknown, given twice or missing, a value is
             of the wrong type, or settings contradict each other.
     """
-    if not argv or argv[0].startswith("-"):
-        raise ValueError("No recipe given. Name its YAML file first, then any overrides as `--key value`.")
-    path = Path(argv[0])
-    return _build_checked(path, check_recipe(path, argv[1:], required))
+    path, overrides = recipe_and_overrides(argv)
+    return _build_checked(path, check_recipe(path, overrides, required))
 
 
 def build_recipe(path: Path, settings: dict[str, Any], required: Sequence[str] = REQUIRED) -> Recipe:
@@ -62,7 +61,7 @@ def _build_checked(path: Path, settings: dict[str, Any]) -> Recipe:
         script = _build(ScriptArguments, settings)
         model = _build(ModelConfig, settings)
         training = _build(JEPAConfig, settings)
-    except ValueError as error:  # what TRL and transformers refuse
+    except (ValueError, TypeError, ImportError) as error:  # what TRL and transformers refuse
         raise ValueError(f"{path}: {error}") from error
     _keep_single_lora_module(model)
     return Recipe(path, settings, script, model, training)

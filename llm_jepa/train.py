@@ -1,28 +1,25 @@
 """Trains one recipe: read, refuse, build, run, publish.
 
-`llm-jepa train`, `accelerate launch -m llm_jepa.train` and executable recipes run this.
+`llm-jepa train`, `accelerate launch -m llm_jepa.train` and executable recipes run this. What takes seconds to import
+is imported in the functions, so that a wrong recipe is refused at once.
 """
 
 import logging
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from transformers import TrainerCallback
-from trl import get_peft_config, get_quantization_config
-
-from llm_jepa.data.loading import load_split, stream_errors_explained
 from llm_jepa.entry import entry_point
-from llm_jepa.hub.publishing_trainer import publish
-from llm_jepa.models.known_models import model_origin, resolve_model
-from llm_jepa.models.loading import model_init_kwargs
-from llm_jepa.preflight import check_run, is_complete
-from llm_jepa.recipe import Recipe, parse_recipe
+from llm_jepa.preflight import check_command_line, check_run, is_complete
 from llm_jepa.runs.output_directory import output_directory_lock
 from llm_jepa.runs.record import record_start
-from llm_jepa.trainer import JEPATrainer
-from llm_jepa.training.checkpoints import checkpoint_to_resume, remove_partial_checkpoints, write_errors_explained
-from llm_jepa.training.interruption import Terminated, checkpoint_on_signal
-from llm_jepa.training.launch import check_distributed_type, destroy_process_group, device_name
+from llm_jepa.training.checkpoints import checkpoint_to_resume, remove_partial_checkpoints
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from llm_jepa.recipe import Recipe
+    from llm_jepa.trainer import JEPATrainer
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
 
@@ -30,10 +27,14 @@ logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __
 def main(argv: list[str] | None = None) -> None:
     """Train the recipe that the command line names."""
     with entry_point():
-        train(parse_recipe(sys.argv[1:] if argv is None else argv))
+        argv = sys.argv[1:] if argv is None else argv
+        check_command_line(argv)
+        from llm_jepa.recipe import parse_recipe
+
+        train(parse_recipe(argv))
 
 
-def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> JEPATrainer | None:
+def train(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ()) -> "JEPATrainer | None":
     """Train a recipe, or resume an interrupted run of it; the model or adapter is in its `output_dir` then.
 
     Args:
@@ -52,7 +53,10 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> JEPATrai
     if is_complete(recipe.settings):
         _publish_complete_run(recipe)
         return None
-    checkpoint = checkpoint_to_resume(recipe.training)
+    from llm_jepa.training.interruption import Terminated
+    from llm_jepa.training.launch import check_distributed_type, destroy_process_group
+
+    checkpoint = checkpoint_to_resume(recipe.settings)
     trainer = build_trainer(recipe, callbacks)
     check_distributed_type(trainer.accelerator)
     with output_directory_lock(recipe.output_dir, trainer.is_world_process_zero()):
@@ -68,8 +72,19 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> JEPATrai
     return trainer
 
 
-def build_trainer(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> JEPATrainer:
+def build_trainer(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ()) -> "JEPATrainer":
     """Load the data and the model of a recipe, and build its trainer."""
+    from trl import get_peft_config, get_quantization_config
+
+    from llm_jepa.data.loading import load_split
+    from llm_jepa.data.row_lines import row_errors_located
+    from llm_jepa.data.rows import ColumnMapping, check_columns
+    from llm_jepa.models.adapter_targets import check_adapter_targets
+    from llm_jepa.models.known_models import resolve_model
+    from llm_jepa.models.loading import meta_model, model_init_kwargs
+    from llm_jepa.trainer import JEPATrainer
+    from llm_jepa.training.build_errors import build_errors_explained
+
     script, model, training = recipe.script, recipe.model, recipe.training
     training.model_init_kwargs = model_init_kwargs(recipe)
     with training.main_process_first(desc="loading of data and model"):
@@ -77,19 +92,34 @@ def build_trainer(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> 
         evaluates = training.eval_strategy != "no"
         eval_dataset = load_split(script, script.dataset_test_split) if evaluates else None
         model_path = resolve_model(recipe.settings["model_name_or_path"], model.model_revision)
-    return JEPATrainer(
-        model=model_path,
-        args=training,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
-        callbacks=list(callbacks),
-    )
+    mapping = ColumnMapping.from_args(training)
+    check_columns(train_dataset, mapping)
+    peft_config = get_peft_config(model)
+    if peft_config is not None:
+        with build_errors_explained(model_path):
+            check_adapter_targets(meta_model(recipe, model_path), peft_config)
+    loaded = {"train": (script.dataset_train_split, train_dataset), "eval": (script.dataset_test_split, eval_dataset)}
+    with row_errors_located(script, {} if mapping.makes_several_rows else loaded):
+        return JEPATrainer(
+            model=model_path,
+            args=training,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            quantization_config=get_quantization_config(model),
+            peft_config=peft_config,
+            callbacks=list(callbacks),
+        )
 
 
-def _run(trainer: JEPATrainer, recipe: Recipe, checkpoint: str | None) -> None:
+def _run(trainer: "JEPATrainer", recipe: "Recipe", checkpoint: str | None) -> None:
     """Record the run, train it and save the model."""
+    from llm_jepa.data.loading import stream_errors_explained
+    from llm_jepa.models.known_models import model_origin, resolve_model
+    from llm_jepa.training.build_errors import build_errors_explained
+    from llm_jepa.training.interruption import checkpoint_on_signal
+    from llm_jepa.training.launch import device_name
+    from llm_jepa.training.write_errors import write_errors_explained
+
     output_dir = recipe.output_dir
     if trainer.args.should_save:
         remove_partial_checkpoints(output_dir)
@@ -100,18 +130,21 @@ def _run(trainer: JEPATrainer, recipe: Recipe, checkpoint: str | None) -> None:
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
     with checkpoint_on_signal(trainer), stream_errors_explained(recipe.script):
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with build_errors_explained(recipe.settings["model_name_or_path"]):
+            trainer.train(resume_from_checkpoint=checkpoint)
         with write_errors_explained("The model", output_dir):
             trainer.save_model(str(output_dir))
             trainer.save_state()  # last, since it marks the run as complete
     logger.info(f"{'Adapter' if recipe.model.use_peft else 'Model'} saved to {output_dir}.")
 
 
-def _publish_complete_run(recipe: Recipe) -> None:
+def _publish_complete_run(recipe: "Recipe") -> None:
     publishes = recipe.training.push_to_hub
     rest = "it is published" if publishes else "nothing to do"
     logger.info(f"{recipe.output_dir} already holds the complete run; {rest}.")
     if publishes and recipe.training.process_index == 0:
+        from llm_jepa.hub.publishing_trainer import publish
+
         publish(recipe.training)
 
 

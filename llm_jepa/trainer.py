@@ -15,15 +15,16 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from llm_jepa.compute.flops import model_size
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.preparation import prepare_dataset
-from llm_jepa.data.rows import AnyDataset
+from llm_jepa.data.rows import AnyDataset, RowError
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
 from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
 from llm_jepa.layouts.choice import choose_layout
 from llm_jepa.layouts.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.known_models import resolve_model
-from llm_jepa.models.loading import drop_idle_sampling, on_one_device
+from llm_jepa.models.loading import config_of, drop_idle_sampling, on_one_device
 from llm_jepa.models.random_weights import init_revision, random_model
+from llm_jepa.models.source import check_architecture
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.draws import is_dropped, uniform_draws
@@ -32,12 +33,15 @@ from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negati
 from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.objectives.view_forward import ForwardRecorder, ViewForward
 from llm_jepa.settings.checks import CONTRASTIVE_LOSSES
+from llm_jepa.training.build_errors import build_errors_explained
+from llm_jepa.training.model_limits import check_rows_of_model, refuse_untrained_model
 from llm_jepa.training.predictor_trainer import PredictorTrainer
 from llm_jepa.training.refusals import (
     refuse_arguments,
     refuse_attention_without_backward,
     refuse_batches_without_negatives,
     refuse_device_without_float64,
+    refuse_fewer_rows_than_a_batch,
     refuse_fewer_rows_than_processes,
     refuse_parallelism,
     refuse_prompt_learning,
@@ -103,10 +107,16 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             model, processing_class = random_model(model, args, processing_class)
         elif isinstance(model, str):
             args.model_init_kwargs = on_one_device(args.model_init_kwargs, args.device)
-        super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
+        name = model if isinstance(model, str) else model.config.name_or_path
+        with build_errors_explained(name):
+            check_architecture(config_of(model, args.model_init_kwargs or {}), name)
+            super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
         refuse_parallelism(self.accelerator)
         refuse_trained_output_tokens(self.model)
+        refuse_untrained_model(self.model)
         refuse_fewer_rows_than_processes(self.accelerator.num_processes, self.train_dataset)
+        refuse_fewer_rows_than_a_batch(args, self.accelerator.num_processes, self.train_dataset)
+        self._check_rows()
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
         if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # it keeps fp32 copies
             keep_fp32_master_weights(self.model)
@@ -153,6 +163,17 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
 
     # --- data
 
+    def _check_rows(self) -> None:
+        """Compare the rows with what the model has positions and embeddings for."""
+        model, k = self.base_causal_lm.config, self.args.num_predictor_tokens if self.args.jepa_weight > 0 else 0
+        self.train_dataset = check_rows_of_model(self.train_dataset, model, k, "train")
+        if isinstance(self.eval_dataset, dict):
+            self.eval_dataset = {
+                name: check_rows_of_model(rows, model, k, name) for name, rows in self.eval_dataset.items()
+            }
+        elif self.eval_dataset is not None:
+            self.eval_dataset = check_rows_of_model(self.eval_dataset, model, k, "eval")
+
     def _prepare_dataset(self, dataset, processing_class, args, packing, formatting_func, dataset_name):
         def tokenise(rows: AnyDataset) -> AnyDataset:
             whole = copy.copy(args)
@@ -162,7 +183,11 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             )
 
         tokenizer = processing_class.tokenizer if isinstance(processing_class, ProcessorMixin) else processing_class
-        return prepare_dataset(dataset, args, tokenizer, tokenise, dataset_name)
+        try:
+            return prepare_dataset(dataset, args, tokenizer, tokenise, dataset_name)
+        except RowError as error:
+            error.data_name = dataset_name
+            raise
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = list(TENSOR_COLUMNS)  # type: ignore[assignment]  # declared as None

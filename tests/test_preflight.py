@@ -10,6 +10,7 @@ import pytest
 from llm_jepa.preflight import check_files, check_run
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.settings.checks import check_recipe
+from llm_jepa.settings.reading import recipe_text
 from tests.evaluation.test_run import save_recipe
 from tests.tiny import PAIRS, save_tiny_model
 
@@ -28,19 +29,24 @@ def recipe(tmp_path) -> Path:
     ("override", "message"),
     [
         ("--output_dir={}/recipe.yaml", "is a file. Name a directory"),
+        ("--output_dir={}/recipe.yaml/out", "lies under `.*recipe.yaml`, which is a file. Name another directory"),
         ("--resume_from_checkpoint={}/none", "is no checkpoint, or not whole"),
         ("--dataset_name={}/rows.jsonl", "There is no file or directory `.*rows.jsonl`"),
         ("--dataset_name={}/empty", "has no file that ends in"),
         ("--model_name_or_path={}/none", "`model_name_or_path: .*none` is no directory"),
         ("--model_name_or_path={}/data", "`model_name_or_path: .*data` holds no model: none of config.json"),
         ("--report_to=nothing", "`report_to: nothing` names no tracker"),
-        ('--accelerator_config={{"dispatch_batches": true}}', "`dispatch_batches: true` splits a batch"),
+        ("--chat_template_path={}/none.jinja", "`chat_template_path: .*none.jinja` is no file"),
+        ("--dataset_streaming=true --max_steps=-1", "`dataset_streaming: true` needs `max_steps`"),
+        ("--use_liger_kernel=true", "`use_liger_kernel: true` needs the package liger-kernel, which is not installed"),
+        ("--optim=schedule_free_adamw", "`optim: schedule_free_adamw` needs the package schedulefree"),
+        ('--accelerator_config={{"dispatch_batches":true}}', "`dispatch_batches: true` splits a batch"),
     ],
 )
 def test_what_this_machine_can_tell_is_refused_without_asking_the_hub(hub, recipe, override, message):
     before = sorted(recipe.parent.rglob("*"))
     with pytest.raises(ValueError, match=message):
-        check_run(parse_recipe([str(recipe), override.format(recipe.parent)]))
+        check_run(parse_recipe([str(recipe), *override.format(recipe.parent).split()]))
     assert hub.calls == []
     assert sorted(recipe.parent.rglob("*")) == before
 
@@ -49,9 +55,25 @@ def test_what_this_machine_can_tell_is_refused_without_asking_the_hub(hub, recip
 def test_a_configuration_that_is_no_file_is_refused(recipe, key):
     with pytest.raises(ValueError, match=f"`{key}: none.json` is not a file. Name a JSON file, or give a mapping"):
         check_files(check_recipe(recipe, [f"--{key}", "none.json"]))
+    offline = ["--push_to_hub", "false"]
     (recipe.parent / "there.json").write_text("{}")
     for allowed in (str(recipe.parent / "there.json"), "{}"):
-        check_files(check_recipe(recipe, [f"--{key}", allowed]))
+        check_files(check_recipe(recipe, [f"--{key}", allowed, *offline]))
+
+
+def test_missing_data_are_named_before_the_settings_that_differ(recipe):
+    """A run whose data are gone is no run with other settings; a complete one needs them no more."""
+    settings = check_recipe(recipe, ["--push_to_hub", "false"])
+    settings["output_dir"] = str(recipe.parent / "out")
+    (recipe.parent / "out").mkdir()
+    (recipe.parent / "out" / "recipe.yaml").write_text(recipe_text(settings))
+    (recipe.parent / "data" / "train.jsonl").unlink()
+    with pytest.raises(ValueError, match="has no file that ends in"):
+        check_files(settings)
+    (recipe.parent / "out" / "trainer_state.json").write_text('{"global_step": 1}')
+    check_files(settings)
+    with pytest.raises(ValueError, match="has no file that ends in"):
+        check_files(settings | {"seed": 1})
 
 
 def test_the_launcher_is_checked_before_the_hub_is_asked(hub, recipe, monkeypatch):

@@ -16,6 +16,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from llm_jepa import cli
 from llm_jepa.entry import MISTAKE_STATUS, entry_point
 from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.runs.output_directory import output_directory_lock
@@ -223,6 +224,53 @@ def test_a_mistake_ends_in_one_line(inputs, capsys):
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"use_peft": True, "lora_target_modules": ["q_prj"]}, r"Did you mean `q_proj`\?"),
+        ({"dataset_name": "rows.parquet", "source_column": "sorce"}, "The data set has no column 'sorce'"),
+    ],
+)
+def test_what_names_nothing_is_refused_before_the_weights_are_loaded(inputs, monkeypatch, changes, message):
+    def load(*_, **__):
+        raise AssertionError("the weights are loaded")
+
+    monkeypatch.setattr("trl.trainer.sft_trainer.create_model_from_path", load)
+    Dataset.from_list(PAIRS).to_parquet("rows.parquet")
+    with pytest.raises(ValueError, match=message):
+        train(read(inputs, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optim_args": "nonsense"}, "`optim` with `optim_args` cannot be used: "),
+        ({"lr_scheduler_kwargs": {"nonsense": 1}}, "`lr_scheduler_type` with `lr_scheduler_kwargs` cannot be used: "),
+        ({"accelerator_config": {"nonsense": 1}}, "recipe.yaml: .*nonsense"),
+    ],
+)
+def test_arguments_that_a_library_does_not_take_are_named(inputs, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(read(inputs, **changes))
+
+
+def test_a_row_that_cannot_be_used_is_named_by_its_line(inputs):
+    """Of a slice of the file, in which one line is blank."""
+    rows = [*PAIRS[:3], {"source": "empty", "target": " "}]
+    Path("rows.jsonl").write_text("\n" + "".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=r"^`rows.jsonl`, line 5: the target is empty\.$"):
+        train(read(inputs, dataset_name="rows.jsonl", dataset_train_split="train[2:]"))
+
+
+def test_training_ends_with_the_command_that_scores_the_run(inputs, capsys):
+    """With the overrides, which name the run too; what was saved is said once."""
+    recipe = str(write(inputs))
+    assert cli.main(["train", recipe, "--output_dir", "my run", "--max_steps", "1"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == f"To score it: llm-jepa eval {recipe} --output_dir 'my run' --max_steps 1"
+    assert (said.err + said.out).count("Model saved to my run.") == 1
+
+
 def test_an_error_of_another_library_keeps_its_traceback():
     with pytest.raises(ValueError, match="Expecting value"), entry_point():
         json.loads("nonsense")
@@ -288,16 +336,16 @@ def test_a_checkpoint_of_other_processes_is_refused(inputs, monkeypatch):
     path = write(inputs, save_strategy="steps", save_steps=2)
     train(parse_recipe([str(path)]))
     checkpoint = Path.cwd() / "out" / "checkpoint-2"
-    args = parse_recipe([str(path)]).training
-    assert checkpoint_to_resume(args) == str(checkpoint)
+    settings = read_settings(path)
+    assert checkpoint_to_resume(settings) == str(checkpoint)
     with monkeypatch.context() as environment:
         environment.setenv("WORLD_SIZE", "2")
         with pytest.raises(ValueError, match="was saved by 1 processes, and 2 are to resume from it"):
-            check_resume(args)
+            check_resume(settings)
     for rank in range(4):
         (checkpoint / f"rng_state_{rank}.pth").touch()
     with pytest.raises(ValueError, match="was saved by 4 processes, and 1 are to resume from it"):
-        check_resume(parse_recipe([str(path), f"--resume_from_checkpoint={checkpoint}"]).training)
+        check_resume(settings | {"resume_from_checkpoint": str(checkpoint)})
 
 
 def test_more_processes_than_rows_are_refused():

@@ -11,13 +11,13 @@ from typing import Any
 
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.models.checkpoint_choice import CHECKPOINTS, check_names
+from llm_jepa.models.source import KNOWN_MODEL_IDS
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.settings.checks import REQUIRED
 from llm_jepa.settings.listing import options_text
 from llm_jepa.settings.reading import RECIPE_SUFFIXES
 
 BACKENDS = ("transformers", "vllm")
-MODELS = ("smollm2-135m-instruct",)
 DTYPES = ("float32", "bfloat16", "float16")
 REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")
 """Keys without which a recipe cannot be inspected; nothing is written."""
@@ -79,7 +79,7 @@ def plan(parser: argparse.ArgumentParser) -> None:
 
 
 def fetch_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(MODELS)}")
+    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(KNOWN_MODEL_IDS)}")
     parser.add_argument(
         "--output_dir",
         "--output-dir",
@@ -222,6 +222,19 @@ def checkpoints(text: str) -> list[str]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return names
+
+
+class Version(argparse.Action):
+    """Prints the version; reading it takes a while."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None):
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import importlib.metadata
+
+        print(f"llm-jepa {importlib.metadata.version('llm-jepa')}")
+        parser.exit()
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from llm_jepa.recipe import parse_recipe
 
 
 def run(args: argparse.Namespace) -> int:
-    _check(args)
     gpu = None if args.gpu is None else find_gpu(args.gpu)
+    if args.calibrate and gpu is not None and not _is_here(gpu):
+        raise ValueError(f"`--calibrate` measures this machine, which has no {args.gpu}. Give one of the two.")
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     launch: Launch = args.launch or ("single" if args.gpus == 1 else "multi-gpu")
@@ -49,25 +50,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(Console(highlight=False, soft_wrap=True), plan, changes, money, args)
     return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    for name in ("gpus", "price_per_hour", "request_seconds", "gain"):
-        value = getattr(args, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"`--{name}` is {value}; it must be a finite number above 0.")
-    if args.gpus == 1 and args.launch not in (None, "single", "zero3-offload"):
-        raise ValueError(f"`--launch {args.launch}` spreads over several GPUs; give `--gpus`.")
-    if args.gpus > 1 and args.launch == "single":
-        raise ValueError(f"`--launch single` is one process; leave it out, or `--gpus {args.gpus}`.")
-    if args.calibrate and args.gpu is not None and not _is_here(find_gpu(args.gpu)):
-        raise ValueError(f"`--calibrate` measures this machine, which has no {args.gpu}. Give one of the two.")
-    if args.request_seconds is not None and args.price_per_hour is None:
-        raise ValueError("`--request_seconds` has no effect without `--price_per_hour`.")
-    if args.gain is not None and args.request_seconds is None:
-        raise ValueError("`--gain` has no effect without `--request_seconds`.")
-    if args.price_per_hour is not None and args.gpu is None and not args.calibrate:
-        raise ValueError("`--price_per_hour` needs hours: give `--gpu`, or `--calibrate` on this machine.")
 
 
 def _is_here(gpu: GPU) -> bool:

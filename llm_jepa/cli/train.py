@@ -1,14 +1,16 @@
 """Train a recipe, or take up an interrupted run of it."""
 
 import argparse
+import shlex
 
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 
 
 def run(args: argparse.Namespace) -> int:
-    recipe = parse_recipe([args.recipe, *args.overrides])
+    argv = [args.recipe, *args.overrides]
+    recipe = parse_recipe(argv)
     train(recipe)
     if recipe.training.process_index == 0:
-        print(f"{'Adapter' if recipe.model.use_peft else 'Model'}: {recipe.output_dir}")
+        print(f"To score it: llm-jepa eval {shlex.join(argv)}")
     return 0

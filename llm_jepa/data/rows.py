@@ -32,6 +32,19 @@ CHAT_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 """Columns that TRL passes to the chat template, row by row."""
 
 
+class RowError(ValueError):
+    """A row that cannot be used. Whoever knows of which data it is sets `data_name`."""
+
+    data_name: str | None = None
+
+    def __init__(self, row_index: int, reason: str):
+        super().__init__(row_index, reason)
+        self.row_index, self.reason = row_index, reason
+
+    def __str__(self) -> str:
+        return f"Row {self.row_index}: {self.reason}"
+
+
 @dataclass(frozen=True)
 class ColumnMapping:
     """The options of `JEPAConfig` that say where a row has its views, and how its conversation is built.
@@ -72,6 +85,11 @@ class ColumnMapping:
         if self.source_view_column is None or self.target_view_column is None:
             return None
         return self.source_view_column, self.target_view_column
+
+    @property
+    def makes_several_rows(self) -> bool:
+        """Whether a row of the data may become several, so that rows are numbered anew."""
+        return self.view_columns is not None or self.target_turn == "all"
 
     def given_options(self) -> list[str]:
         """The names of the options that differ from their defaults."""
@@ -138,7 +156,7 @@ def map_rows(
     `row_index` is the row's position, or its number in `row_indices`.
 
     Raises:
-        ValueError: `convert` raised it; the message begins with the row.
+        RowError: `convert` raised a ValueError.
     """
 
     def convert_numbered(row: dict[str, Any], index: int, version: int) -> dict[str, Any]:
@@ -146,7 +164,7 @@ def map_rows(
         try:
             return {**convert(row), "row_index": row_index}
         except ValueError as error:
-            raise ValueError(f"Row {row_index}: {error}") from error
+            raise RowError(row_index, str(error)) from error
 
     return dataset.map(
         convert_numbered,
@@ -155,6 +173,17 @@ def map_rows(
         fn_kwargs={"version": PREPARATION_VERSION},  # part of the cache's key
         **({"num_proc": num_proc} if isinstance(dataset, Dataset) else {}),  # a stream does not accept it
     )
+
+
+def check_columns(dataset: AnyDataset, mapping: ColumnMapping) -> None:
+    """Check that a data set which is not tokenised has the columns that are named.
+
+    Raises:
+        ValueError: It has not.
+    """
+    named = (*(mapping.view_columns or mapping.pair or ()), *(mapping.own_views or ()))
+    if not is_tokenised(dataset):
+        find_fields(named, column_names(dataset))
 
 
 def column_names(dataset: AnyDataset) -> list[str]:

@@ -51,18 +51,27 @@ def local_files(path: Path) -> list[Path]:
     return []
 
 
-def check_data_set(name: str) -> None:
-    """Check that a data set exists.
+def check_local_data(name: str) -> list[Path]:
+    """Check the files of a local data set, and return them; a Hub id passes with none.
 
     Raises:
-        ValueError: A local data set has no data file or an empty one, no data set of this name exists here or on the
-            Hub, or the Hub does not answer and the data set is not in the cache.
+        ValueError: The data set has no data file, or an empty one.
     """
     files = local_files(Path(name).expanduser())
     for file in files:
         if file.stat().st_size == 0:
             raise ValueError(f"`{file}` is empty.")
-    if not files and os.environ.get("LOCAL_RANK", "0") == "0":
+    return files
+
+
+def check_data_set(name: str) -> None:
+    """Check that a data set exists.
+
+    Raises:
+        ValueError: As `check_local_data`; or no data set of this name exists here or on the Hub, or the Hub does not
+            answer and the data set is not in the cache.
+    """
+    if not check_local_data(name) and os.environ.get("LOCAL_RANK", "0") == "0":
         _check_on_hub(name)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from llm_jepa.hub.publication import ArtifactKind
 from llm_jepa.hub.sources import Sources
+from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.runs.record import RunRecord
 from llm_jepa.scoring.tasks import Rate
 

@@ -9,7 +9,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from llm_jepa.hub.card_editing import EVALUATION_NAME, model_index
 from llm_jepa.hub.card_facts import CardFacts, generation_settings, rate_of
-from llm_jepa.hub.publication import ArtifactKind
+from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
 
 TAGS = ("llm-jepa", "trl", "sft")

@@ -7,7 +7,7 @@ from llm_jepa.hub.card_editing import SECTION_BEGIN, SECTION_END, read_metadata,
 from llm_jepa.hub.card_facts import CardFacts
 from llm_jepa.hub.card_metadata import card_metadata, kind_metadata
 from llm_jepa.hub.card_section import card_section
-from llm_jepa.hub.publication import ArtifactKind
+from llm_jepa.models.local_files import ArtifactKind
 
 
 def write_card(facts: CardFacts, existing: str | None) -> str:

@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal
+from typing import Any
 
 from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.models.known_models import fetched_model, find_known_model
-from llm_jepa.models.local_files import TOKENIZER_FILES
+from llm_jepa.models.local_files import TOKENIZER_FILES, ArtifactKind, artifact_kind
 from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
 from llm_jepa.settings.reading import recipe_text
 from llm_jepa.settings.schema import PATH_OR_MAPPING
 from llm_jepa.settings.secrets import find_secrets
 
-ArtifactKind = Literal["adapter", "model"]
 Content = Path | bytes
 
 WEIGHT_FILES: dict[ArtifactKind, tuple[str, ...]] = {
@@ -51,22 +50,6 @@ class Publication:
 
     kind: ArtifactKind
     files: dict[str, Content]
-
-
-def artifact_kind(directory: Path) -> ArtifactKind:
-    """Whether a directory holds an adapter or a model.
-
-    Raises:
-        ValueError: It holds neither.
-    """
-    if (directory / ADAPTER_CONFIG).is_file():
-        return "adapter"
-    if (directory / MODEL_CONFIG).is_file():
-        return "model"
-    raise ValueError(
-        f"`{directory}` holds no adapter ({ADAPTER_CONFIG}) and no model ({MODEL_CONFIG}). Give the output directory "
-        "of a run, or what `llm-jepa merge` wrote."
-    )
 
 
 def hub_id(name: str, is_local: bool | None = None) -> str | None:

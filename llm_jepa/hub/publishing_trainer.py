@@ -10,16 +10,17 @@ from trl import SFTTrainer
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.hub.card_facts import CARD_SETTINGS
+from llm_jepa.hub.login import repository_name
 from llm_jepa.hub.model_card import draft_card
-from llm_jepa.hub.publication import CARD_FILE, ArtifactKind
+from llm_jepa.hub.publication import CARD_FILE
 from llm_jepa.hub.push import push
+from llm_jepa.models.local_files import ArtifactKind
 
 logger = logging.getLogger(__name__)
 
 
-def repository_name(args: TrainingArguments) -> str:
-    """Where a run is published: `hub_model_id`, else the name of its output directory."""
-    return args.hub_model_id or Path(str(args.output_dir)).absolute().name
+def _repository(args: TrainingArguments) -> str:
+    return repository_name(args.hub_model_id, str(args.output_dir))
 
 
 def publish(args: TrainingArguments, **options: Any) -> None:
@@ -31,7 +32,7 @@ def publish(args: TrainingArguments, **options: Any) -> None:
     Raises:
         ValueError: See `llm_jepa.hub.push.push`; the message adds the command that publishes the run later.
     """
-    output_dir, repo_id = Path(str(args.output_dir)), repository_name(args)
+    output_dir, repo_id = Path(str(args.output_dir)), _repository(args)
     given: dict[str, Any] = {"private": args.hub_private_repo is not False, "token": args.hub_token}
     given |= {name: value for name, value in options.items() if value is not None}
     try:
@@ -71,11 +72,11 @@ class PublishingTrainer(SFTTrainer):
         if self.is_world_process_zero():
             kind: ArtifactKind = "adapter" if isinstance(self.model, PeftModel) else "model"
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / CARD_FILE).write_text(draft_card(repository_name(self.args), kind), encoding="utf-8")
+            (directory / CARD_FILE).write_text(draft_card(_repository(self.args), kind), encoding="utf-8")
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Set the repository's name. The repository is created when the run is published."""
-        self.hub_model_id = repository_name(self.args)
+        self.hub_model_id = _repository(self.args)
         self.push_in_progress = None
 
     def push_to_hub(  # type: ignore[override]  # transformers returns a future

@@ -21,15 +21,14 @@ from llm_jepa.hub.model_card import write_card
 from llm_jepa.hub.publication import (
     CARD_FILE,
     RESULTS_FILE,
-    ArtifactKind,
     Content,
-    artifact_kind,
     gather_files,
     refuse_leaks,
 )
 from llm_jepa.hub.push_list import LIST_FILE, Changes, find_changes, list_text, read_list
 from llm_jepa.hub.sources import find_sources
 from llm_jepa.models.adapters import base_settings_of
+from llm_jepa.models.local_files import ArtifactKind, artifact_kind
 from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.runs.record import RunRecord, read_run
 

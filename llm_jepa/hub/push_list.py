@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llm_jepa.hub.publication import ArtifactKind, is_written_by_push
+from llm_jepa.hub.publication import is_written_by_push
+from llm_jepa.models.local_files import ArtifactKind
 
 LIST_FILE = ".llm-jepa.json"
 

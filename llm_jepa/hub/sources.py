@@ -10,7 +10,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from llm_jepa.files.hub_errors import hub_errors_explained
-from llm_jepa.hub.publication import ArtifactKind, hub_id
+from llm_jepa.hub.publication import hub_id
+from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.runs.record import PATH_OR_HUB_ID_KEYS, RunRecord
 
 logger = logging.getLogger(__name__)

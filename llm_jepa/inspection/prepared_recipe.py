@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset, IterableDataset
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.partners import with_shuffled_partners
-from llm_jepa.data.rows import AnyDataset, is_tokenised
+from llm_jepa.data.row_lines import row_errors_located
+from llm_jepa.data.rows import AnyDataset, ColumnMapping, is_tokenised
 from llm_jepa.data.views import longest_sequence_tokens
 from llm_jepa.layouts import RowsLayout
 from llm_jepa.layouts.choice import choose_layout
 from llm_jepa.layouts.collator import JEPACollator
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.known_models import resolve_model
-from llm_jepa.models.loading import load_tokenizer, meta_model
+from llm_jepa.models.loading import load_tokenizer, meta_model, model_config
 from llm_jepa.recipe import Recipe
 from llm_jepa.trainer import JEPATrainer
+from llm_jepa.training.model_limits import check_rows_of_model
 
 STREAMED_ROWS = 1000
 
@@ -76,12 +78,19 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     tokenizer = load_tokenizer(model_path, recipe.model.model_revision, args.trust_remote_code)
     whole = load_split(recipe.script, recipe.script.dataset_train_split)
     dataset, is_partial = _sample(whole, max_rows, args.seed)
-    trainer = _stand_in_trainer(recipe, dataset, tokenizer)
+    config = model_config(recipe, model_path)
+    renumbers = is_partial or ColumnMapping.from_args(args).makes_several_rows
+    loaded = {} if renumbers else {"train": (recipe.script.dataset_train_split, whole)}
+    with row_errors_located(recipe.script, loaded):
+        trainer = _stand_in_trainer(recipe, dataset, tokenizer, config.get_text_config())
     prepared = trainer.train_dataset
     assert isinstance(prepared, Dataset)
     lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
     limit = args.max_length if args.max_length is not None else max(lengths)
     kept = prepared.select([i for i, tokens in enumerate(lengths) if tokens <= limit])
+    config.get_text_config().vocab_size = trainer.model.config.vocab_size  # a chat template may have added tokens
+    with row_errors_located(recipe.script, loaded):
+        check_rows_of_model(kept, config, args.num_predictor_tokens if args.jepa_weight > 0 else 0, "train")
     if args.shuffles_pairs:
         kept = with_shuffled_partners(kept, args.seed, args.dataset_num_proc)
     collator, mask_form, reason = _collator(recipe, model_path, trainer, tokenizer)
@@ -108,7 +117,10 @@ def _sample(dataset: AnyDataset, max_rows: int | None, seed: int) -> tuple[Datas
     return dataset.shuffle(seed=seed).select(range(max_rows)), True
 
 
-def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase) -> JEPATrainer:
+def _stand_in_trainer(
+    recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, text_config: PretrainedConfig
+) -> JEPATrainer:
+    """A trainer of a tiny model with the tokens of the recipe's."""
     args = copy.copy(recipe.training)
     args.max_length, args.long_rows = None, "drop"  # keep long rows, to report them
     args.shuffle_pairs = False  # partners are drawn from the rows that are left
@@ -116,7 +128,12 @@ def _stand_in_trainer(recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrained
     args.jepa_layout = "rows"  # the recipe's layout depends on the real model
     args._n_gpu = min(args.n_gpu, 1)  # rows are prepared on any machine; training refuses several GPUs
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+        vocab_size=text_config.vocab_size,
+        max_position_embeddings=2**31,  # the caller compares the positions
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
     )
     stand_in = LlamaForCausalLM(config)
     with tempfile.TemporaryDirectory() as directory:

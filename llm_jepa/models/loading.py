@@ -1,12 +1,19 @@
 """Loads models and tokenizers with transformers, and explains its errors to the user."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from huggingface_hub.errors import HTTPError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from llm_jepa.models.known_models import KNOWN_MODELS, resolve_model
 from llm_jepa.recipe import Recipe
@@ -75,14 +82,28 @@ def on_one_device(settings: dict[str, Any] | None, device: torch.device) -> dict
     return {"device_map": str(device)} | (settings or {})
 
 
+def config_of(model: str | PreTrainedModel, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a model that is loaded, or will be with these settings; empty for a GGUF."""
+    if not isinstance(model, str):
+        return model.config.to_dict()
+    if "gguf_file" in settings:
+        return {}
+    places = {key: settings[key] for key in ("revision", "subfolder") if settings.get(key) is not None}
+    return PretrainedConfig.get_config_dict(model, **places)[0]
+
+
+def model_config(recipe: Recipe, model_path: str) -> PretrainedConfig:
+    """The configuration of the recipe's model."""
+    settings = model_init_kwargs(recipe)
+    del settings["attn_implementation"]  # its kernels need not be installed here
+    return AutoConfig.from_pretrained(model_path, trust_remote_code=recipe.training.trust_remote_code, **settings)
+
+
 def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
     """The recipe's model on the meta device, built from its config: names and shapes, no weights."""
-    settings = model_init_kwargs(recipe)
-    attention = settings.pop("attn_implementation")
-    trust_remote_code = recipe.training.trust_remote_code
-    config = AutoConfig.from_pretrained(model_path, trust_remote_code=trust_remote_code, **settings)
+    config, attention = model_config(recipe, model_path), model_init_kwargs(recipe)["attn_implementation"]
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.training.trust_remote_code)
     if attention is not None:
         model.config._attn_implementation = attention  # set directly: its kernels need not be installed here
     return model

@@ -1,8 +1,11 @@
-"""The files of models and tokenizers by their names, and a check that a local model exists."""
+"""The files of models and adapters by their names, and checks of those on this machine. Imports no torch."""
 
 from pathlib import Path
+from typing import Literal
 
-MODEL_FILES = ("config.json", "adapter_config.json", "*.gguf")
+ArtifactKind = Literal["adapter", "model"]
+ADAPTER_CONFIG, MODEL_CONFIG = "adapter_config.json", "config.json"
+MODEL_FILES = (MODEL_CONFIG, ADAPTER_CONFIG, "*.gguf")
 """The directory of a model or adapter holds at least one of these."""
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -18,25 +21,50 @@ TOKENIZER_FILES = (
 )
 
 
-def check_local_model(name_or_path: str) -> None:
-    """Check that a `model_name_or_path` that is a path holds a model; the name of a known model or a Hub id passes.
+def looks_like_a_path(name: str) -> bool:
+    """Whether a name can be no Hub id."""
+    path = Path(name)
+    return path.is_absolute() or name.startswith(("~", ".")) or len(path.parts) > 2
+
+
+def artifact_kind(directory: Path) -> ArtifactKind:
+    """Whether a directory holds an adapter or a model.
 
     Raises:
-        ValueError: There is no such directory, or it holds no model.
+        ValueError: It is not there, or holds neither.
     """
-    if not name_or_path:
-        raise ValueError("`model_name_or_path` is empty. Name a model's directory, a Hub id, or a known model.")
-    path = Path(name_or_path)
-    if path.is_dir():
-        if not any(file for pattern in MODEL_FILES for file in path.glob(pattern)):
-            raise ValueError(
-                f"`model_name_or_path: {name_or_path}` holds no model: none of {', '.join(MODEL_FILES)}. Name a "
-                "model's directory, a Hub id, or a known model."
-            )
-        return
-    looks_like_a_path = path.is_absolute() or name_or_path.startswith(("~", ".")) or len(path.parts) > 2
-    if path.is_file() or looks_like_a_path:
+    if not directory.is_dir():
         raise ValueError(
-            f"`model_name_or_path: {name_or_path}` is no directory (looked in {Path.cwd()}). Name a model's "
-            "directory, a Hub id, or a known model."
+            f"`{directory}` is no directory (looked in {Path.cwd()}). Give the output directory of a run, or what "
+            "`llm-jepa merge` wrote."
         )
+    if (directory / ADAPTER_CONFIG).is_file():
+        return "adapter"
+    if (directory / MODEL_CONFIG).is_file():
+        return "model"
+    raise ValueError(
+        f"`{directory}` holds no adapter ({ADAPTER_CONFIG}) and no model ({MODEL_CONFIG}). Give the output directory "
+        "of a run, or what `llm-jepa merge` wrote."
+    )
+
+
+def check_merge(adapter: str, output_dir: Path) -> None:
+    """Check what `llm-jepa merge` reads and writes, as far as this machine can tell.
+
+    Raises:
+        ValueError: The output directory is not empty, or the adapter is neither here nor a Hub id.
+    """
+    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
+        raise ValueError(f"`output_dir: {output_dir}` is not empty. Nothing was overwritten. Name another directory.")
+    directory = Path(adapter)
+    is_hub_id = not directory.exists() and adapter.count("/") == 1 and not looks_like_a_path(adapter)
+    if not is_hub_id and not (directory / ADAPTER_CONFIG).is_file():
+        raise ValueError(not_an_adapter(adapter))
+
+
+def not_an_adapter(name: str) -> str:
+    """The message on a name that `llm-jepa merge` finds no adapter for."""
+    return (
+        f"{name!r} is not an adapter: it has no {ADAPTER_CONFIG}. Give a run trained with `use_peft: true`, an "
+        "adapter's directory or its Hub id. A fully trained model needs no merging."
+    )

@@ -17,6 +17,7 @@ from llm_jepa.files.staged import staged_directory
 from llm_jepa.models.adapters import Adapter, find_adapter, load_adapter, read_adapter_config, resize_embeddings
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import drop_idle_sampling, load_errors_explained, load_tokenizer
+from llm_jepa.models.local_files import check_merge, not_an_adapter
 from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.runs.record import copy_run
@@ -40,14 +41,10 @@ def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_co
     Raises:
         ValueError: There is no adapter that can be merged, `output_dir` is not empty, or the base cannot be loaded.
     """
-    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
-        raise ValueError(f"`output_dir: {output_dir}` is not empty. Nothing was overwritten. Name another directory.")
+    check_merge(name, output_dir)
     adapter = find_adapter(name)
     if adapter is None:
-        raise ValueError(
-            f"{name!r} is not an adapter: it has no {ADAPTER_CONFIG}. Give a run trained with `use_peft: true`, an "
-            "adapter's directory or its Hub id. A fully trained model needs no merging."
-        )
+        raise ValueError(not_an_adapter(name))
     config = read_adapter_config(adapter.directory)
     if config.is_prompt_learning:
         raise ValueError(

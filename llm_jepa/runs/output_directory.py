@@ -1,5 +1,6 @@
 """The output directory of a run: what may be there when the run begins, and the lock that it holds while it trains."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ def check_output_directory(directory: Path, settings: Mapping[str, Any]) -> None
         ValueError: It holds anything else; the message lists the settings that differ.
     """
     if not directory.exists():
+        _check_parents(directory)
         return
     if not directory.is_dir():
         raise ValueError(f"`output_dir: {directory}` is a file. Name a directory.")
@@ -40,6 +42,20 @@ def check_output_directory(directory: Path, settings: Mapping[str, Any]) -> None
     differences = _setting_differences(directory, settings)
     if differences:
         raise ValueError(f"`output_dir: {directory}` holds a run with other settings: {differences}. {advice}")
+
+
+def _check_parents(directory: Path) -> None:
+    """Refuse a place under a file, or one where nothing may be written."""
+    parent = next(parent for parent in directory.absolute().parents if parent.exists())
+    if not parent.is_dir():
+        raise ValueError(f"`output_dir: {directory}` lies under `{parent}`, which is a file. Name another directory.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"`output_dir: {directory}`: nothing may be written in `{parent}`. Name another directory.")
+
+
+def is_same_run(directory: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a directory holds a run with the same settings."""
+    return (directory / RECIPE_FILE).is_file() and not _setting_differences(directory, settings)
 
 
 def check_checkpoint_settings(checkpoint: Path, settings: Mapping[str, Any]) -> None:

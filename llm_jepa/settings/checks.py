@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings
 from llm_jepa.settings.view_fields import check_expression
@@ -63,6 +64,8 @@ def check_settings(path: Path | str, settings: Mapping[str, Any], required: Sequ
         raise ValueError(f"{path}: `{'`, `'.join(missing)}` must be given, in the recipe or as `--key value`.")
     try:
         _check_text_field(settings)
+        check_split(settings, "dataset_train_split")
+        check_split(settings, "dataset_test_split")
         _check_model_settings(settings)
         defaults = {key: setting.default for key, setting in known_settings().items()}
         options = SimpleNamespace(**{**defaults, **settings})
@@ -80,6 +83,7 @@ def check_options(options: Any) -> None:
         ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
     """
     _check_ranges(options)
+    check_training_ranges(options)
     _check_mapping(options)
     _check_trl_options(options)
     if options.jepa_weight > 0:
@@ -103,6 +107,7 @@ def _check_text_field(settings: Mapping[str, Any]) -> None:
 
 
 def _check_model_settings(settings: Mapping[str, Any]) -> None:
+    check_attention(settings.get("attn_implementation"))
     if not settings.get("use_peft"):
         for key in ("load_in_4bit", "load_in_8bit"):
             if settings.get(key):
@@ -110,7 +115,9 @@ def _check_model_settings(settings: Mapping[str, Any]) -> None:
         idle = [key for key in settings if key.startswith("lora_") or key in ("use_rslora", "use_dora")]
         if idle:
             raise ValueError(f"`{'`, `'.join(idle)}` would have no effect without `use_peft: true`.")
-    elif settings.get("from_scratch"):
+    else:
+        check_adapter_ranges(settings)
+    if settings.get("use_peft") and settings.get("from_scratch"):
         raise ValueError("`from_scratch` with `use_peft` would train adapters on random weights. Leave one out.")
     if settings.get("load_in_4bit") and settings.get("load_in_8bit"):
         raise ValueError("`load_in_4bit` and `load_in_8bit` are both true; a weight has one precision. Leave one out.")
@@ -215,18 +222,17 @@ def _check_trl_options(options: Any) -> None:
             f"`truncation_mode: {options.truncation_mode}` has no effect: rows longer than `max_length` are never "
             "truncated, since a truncated view is another view. See `long_rows`."
         )
+    if options.assistant_only_loss:
+        raise ValueError(
+            "`assistant_only_loss` has no effect: the target, which is the assistant's turn, has labels and nothing "
+            "else. Leave it out; `target_turn` says which turn that is."
+        )
     if options.long_rows == "error" and options.max_length is None:
         raise ValueError("`long_rows: error` has no effect with `max_length: null`; set a `max_length`.")
     if isinstance(options.dataset_kwargs, dict) and options.dataset_kwargs.get("skip_prepare_dataset"):
         raise ValueError(
             "`skip_prepare_dataset` would skip the making of views. Give pre-tokenised rows instead: columns "
             "`input_ids`, `labels`, `source_ids`, `target_ids`."
-        )
-    if options.hub_strategy != "end":
-        name = getattr(options.hub_strategy, "value", options.hub_strategy)  # in `JEPAConfig` an Enum
-        raise ValueError(
-            f"`hub_strategy: {name}` would publish checkpoints, with optimizer states and paths of this machine. "
-            "Leave it out: what is published is the end of the run."
         )
 
 

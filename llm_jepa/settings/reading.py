@@ -6,7 +6,7 @@ a choice of `eval_strategy`, and a run may be named `007`.
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,17 @@ COMMAND_LINE = "command line"
 TOKEN_KEY = "hub_token"
 """The one secret that is taken, on the command line alone. It is never stored."""
 YAML_SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
+
+
+def recipe_and_overrides(argv: Sequence[str]) -> tuple[Path, list[str]]:
+    """The two parts of a command line `[RECIPE.yaml, --key value, --key=value, ...]`.
+
+    Raises:
+        ValueError: It does not begin with a recipe.
+    """
+    if not argv or argv[0].startswith("-"):
+        raise ValueError("No recipe given. Name its YAML file first, then any overrides as `--key value`.")
+    return Path(argv[0]), [*argv[1:]]
 
 
 def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -84,8 +95,9 @@ def typed(entry: Entry, known: Mapping[str, Setting]) -> Any:
     except ValueError as error:
         detail = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
         shown = "null" if entry.value is None else repr(entry.value)
+        reason = f" {setting.help}" if len(setting.choices) == 1 else ""
         raise ValueError(
-            f"{entry.where}: `{entry.key}` is {shown}{detail}; it must be {setting.in_words()}."
+            f"{entry.where}: `{entry.key}` is {shown}{detail}; it must be {setting.in_words()}.{reason}"
         ) from error
     if (entry.key, entry.where) != (TOKEN_KEY, COMMAND_LINE):
         refuse_secrets({entry.key: value}, entry.where)

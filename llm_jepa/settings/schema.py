@@ -50,7 +50,8 @@ class Setting:
 
     def in_words(self) -> str:
         """What is allowed, for an error."""
-        allowed = [f"one of {', '.join(self.choices)}"] if self.choices else []
+        one_of = "one of " if len(self.choices) > 1 else ""
+        allowed = [f"{one_of}{', '.join(self.choices)}"] if self.choices else []
         if "string" in self.types:
             allowed.append("the path of a JSON file" if "object" in self.types else "text")
         return " or ".join(allowed + [WORDS[kind] for kind in self.types if kind in WORDS])

@@ -6,7 +6,7 @@ list, `answers.text.0`.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +80,15 @@ def find_fields(expressions: Sequence[str], columns: Sequence[str]) -> list[View
     Raises:
         ValueError: A column does not exist, or a template has a syntax error.
     """
-    found = [_find(expression, columns) for expression in expressions]
-    missing = [name for field in found for name in field.columns if name not in columns]
+    missing = [name for expression in expressions for name in missing_columns(expression, columns)]
     if missing:
         raise ValueError(f"The data set has no column {', '.join(map(repr, missing))}. It has: {list(columns)}.")
-    return found
+    return [_find(expression, columns) for expression in expressions]
+
+
+def missing_columns(expression: str, columns: Collection[str]) -> list[str]:
+    """The columns that an expression reads and that are not there."""
+    return [name for name in _find(expression, columns).columns if name not in columns]
 
 
 def check_expression(expression: str, option: str) -> None:
@@ -102,7 +106,7 @@ def check_expression(expression: str, option: str) -> None:
         )
 
 
-def _find(expression: str, columns: Sequence[str]) -> ViewField:
+def _find(expression: str, columns: Collection[str]) -> ViewField:
     if expression in columns:
         return ViewField(expression, (expression,))
     if _is_template(expression):

@@ -85,7 +85,9 @@ def _yaml_errors_explained(path: Path) -> Iterator[None]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: invalid YAML: {getattr(error, 'problem', None) or error}.") from error
+        problem = str(getattr(error, "problem", None) or error)
+        advice = " A tab cannot indent YAML; write spaces." if "'\\t'" in problem else ""
+        raise ValueError(f"{path}{line}: invalid YAML: {problem}.{advice}") from error
 
 
 def read_yaml_list(text: str) -> Any:

@@ -10,45 +10,36 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from torch.distributed import DistError
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-
-from llm_jepa.config import JEPAConfig
+from llm_jepa.runs.record import STATE_FILE
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_FILE = "manifest.json"
-
-
-class WriteError(RuntimeError):
-    """A checkpoint or the model could not be written. The message says which checkpoint is kept."""
+DIRECTORY_PREFIX = "checkpoint"
+"""transformers writes the checkpoint of a step to `checkpoint-STEP`."""
 
 
 def write_manifest(checkpoint: Path) -> None:
     """Write the manifest of the files that are there now. The trainer's state, written later, is not in it."""
     files = (path for path in checkpoint.rglob("*") if path.is_file())
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    for name in (MANIFEST_FILE, TRAINER_STATE_NAME):  # from when it was written before
+    for name in (MANIFEST_FILE, STATE_FILE):  # from when it was written before
         sizes.pop(name, None)
     (checkpoint / MANIFEST_FILE).write_text(json.dumps(sizes, indent=1) + "\n", encoding="utf-8")
 
 
 def invalidate(checkpoint: Path) -> None:
     """Remove the state of a checkpoint that is about to be written again, so that it does not count as whole."""
-    (checkpoint / TRAINER_STATE_NAME).unlink(missing_ok=True)
+    (checkpoint / STATE_FILE).unlink(missing_ok=True)
 
 
 def is_whole(checkpoint: Path) -> bool:
     """Whether the checkpoint's state and all files of its manifest are there, at full length."""
-    sizes, state = _json(checkpoint / MANIFEST_FILE), _json(checkpoint / TRAINER_STATE_NAME)
+    sizes, state = _json(checkpoint / MANIFEST_FILE), _json(checkpoint / STATE_FILE)
     if sizes is None or state is None:
         return False
     files = {name: checkpoint / name for name in sizes}
@@ -67,62 +58,46 @@ def remove_partial_checkpoints(output_dir: Path) -> None:
     Those with a state and no manifest stay: they hold weights alone, or another program has written them.
     """
     for checkpoint in _checkpoints(output_dir).values():
-        has_state = _json(checkpoint / TRAINER_STATE_NAME) is not None
+        has_state = _json(checkpoint / STATE_FILE) is not None
         if not is_whole(checkpoint) and not (has_state and not (checkpoint / MANIFEST_FILE).exists()):
             logger.warning(f"{checkpoint} is not whole and is removed.")
             shutil.rmtree(checkpoint)
 
 
-def checkpoint_to_resume(args: JEPAConfig) -> str | None:
-    """The checkpoint that the recipe names, else the last whole one of the output directory, else None."""
-    if args.resume_from_checkpoint is not None:
-        return args.resume_from_checkpoint
-    checkpoint = None if args.save_only_model else last_whole_checkpoint(Path(str(args.output_dir)))
+def checkpoint_to_resume(settings: Mapping[str, Any]) -> str | None:
+    """The checkpoint that a recipe's settings name, else the last whole one of the output directory, else None."""
+    given: str | None = settings.get("resume_from_checkpoint")
+    if given is not None:
+        return given
+    checkpoint = None if settings.get("save_only_model") else last_whole_checkpoint(_output_dir(settings))
     return None if checkpoint is None else str(checkpoint)
 
 
-def check_resume(args: JEPAConfig) -> None:
+def check_resume(settings: Mapping[str, Any]) -> None:
     """Check that training can resume from `checkpoint_to_resume`.
 
     Raises:
         ValueError: The checkpoint that the recipe names is not whole, those of the output directory hold weights
             alone, or other processes have saved it.
     """
-    given, checkpoint = args.resume_from_checkpoint, checkpoint_to_resume(args)
+    given, checkpoint = settings.get("resume_from_checkpoint"), checkpoint_to_resume(settings)
     if given is not None and not is_whole(Path(given)):
         raise ValueError(
             f"`resume_from_checkpoint: {given}` is no checkpoint, or not whole. Leave the key out to resume from the "
             "last whole one of `output_dir`."
         )
-    if given is None and args.save_only_model:
-        _refuse_weights_alone(Path(str(args.output_dir)))
+    if given is None and settings.get("save_only_model"):
+        _refuse_weights_alone(_output_dir(settings))
     if checkpoint is not None:
         _check_world_size(Path(checkpoint))
 
 
-@contextmanager
-def write_errors_explained(what: str, output_dir: Path) -> Iterator[None]:
-    """Explain an error while `what` is written: what failed, and which checkpoint the run can resume from.
-
-    Raises:
-        WriteError: In place of the error, which is its cause.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, DistError):  # RuntimeErrors that do not come from writing
-        raise
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError
-        kept = last_whole_checkpoint(output_dir)
-        free_megabytes = shutil.disk_usage(output_dir).free // 10**6
-        consequence = f"{kept} is kept; the same command resumes from it" if kept else "There was no checkpoint before"
-        raise WriteError(
-            f"{what} could not be written to {output_dir}: {error}. The disk has {free_megabytes} MB free. "
-            f"{consequence}. The next start replaces what was written in part."
-        ) from error
+def _output_dir(settings: Mapping[str, Any]) -> Path:
+    return Path(settings["output_dir"]).expanduser()
 
 
 def _refuse_weights_alone(output_dir: Path) -> None:
-    there = [path for path in _checkpoints(output_dir).values() if (path / TRAINER_STATE_NAME).is_file()]
+    there = [path for path in _checkpoints(output_dir).values() if (path / STATE_FILE).is_file()]
     if there:
         raise ValueError(
             f"`{there[-1]}` was saved with `save_only_model`, without the optimizer, so the run cannot be resumed. "
@@ -143,7 +118,7 @@ def _check_world_size(checkpoint: Path) -> None:
 
 def _checkpoints(output_dir: Path) -> dict[int, Path]:
     """Step -> its checkpoint, whole or not."""
-    matches = [(re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name), path) for path in output_dir.glob("*")]
+    matches = [(re.fullmatch(rf"{DIRECTORY_PREFIX}-(\d+)", path.name), path) for path in output_dir.glob("*")]
     return dict(sorted((int(match[1]), path) for match, path in matches if match and path.is_dir()))
 
 

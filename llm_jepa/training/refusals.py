@@ -1,22 +1,19 @@
 """What the trainer refuses: settings and arguments without effect or support, and models and data that do not fit."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from accelerate import Accelerator
 from datasets import Dataset, IterableDataset
-from peft import PeftModel
+from peft import PeftModel, TaskType
 from peft.utils.other import TrainableTokensWrapper
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.integrations import get_available_reporting_integrations
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.training.trackers import check_trackers
 
-TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
-"""Trackers that the extra `trackers` installs."""
 SPLITTING_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """Values of `device_map` by which transformers divides the layers of a model among devices."""
 
@@ -28,8 +25,7 @@ def refuse_settings(args: JEPAConfig) -> None:
         ValueError: `report_to` names a tracker that is unknown or not installed, `dispatch_batches` is true, or the
             process would train on several devices.
     """
-    assert isinstance(args.report_to, list), "TrainingArguments makes it one"
-    _refuse_trackers(args.report_to)
+    check_trackers(args.report_to)
     assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
     refuse_several_devices(args.n_gpu, (args.model_init_kwargs or {}).get("device_map"))
     assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
@@ -74,6 +70,11 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
             "`formatting_func` turns a row into one text, in which the views cannot be found. Give columns instead: "
             "`source_column` and `target_column`, `prompt` and `completion`, or `messages`."
         )
+    task_type = getattr(kwargs.get("peft_config"), "task_type", None)
+    if task_type not in (None, TaskType.CAUSAL_LM):
+        raise ValueError(
+            f"`task_type` of `peft_config` is {task_type}; it must be CAUSAL_LM, or the adapter could not be loaded."
+        )
     if data_collator is not None:
         raise ValueError("JEPATrainer has its own collator, which lays the views out. Leave `data_collator` out.")
     if args.from_scratch and kwargs.get("quantization_config") is not None:
@@ -88,23 +89,6 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
         raise ValueError(
             "An optimizer that is built beforehand does not have the predictor tokens and would never train them. "
             "Give `optimizer_cls_and_kwargs` instead of `optimizers`, or set `num_predictor_tokens: 0`."
-        )
-
-
-def _refuse_trackers(names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in INTEGRATION_TO_CALLBACK]  # transformers resolves `all` and `none`
-    if unknown:
-        allowed = ", ".join([*TRACKERS, *sorted(INTEGRATION_TO_CALLBACK.keys() - {*TRACKERS})])
-        raise ValueError(
-            f"`report_to: {', '.join(unknown)}` names no tracker. Allowed are {allowed}, several as `--report_to "
-            "trackio tensorboard` or in YAML `[trackio, tensorboard]`; and, alone, `all` (the installed) or `none`."
-        )
-    available = get_available_reporting_integrations()
-    missing = [name for name in names if name in TRACKERS and name not in available]
-    if missing:
-        raise ValueError(
-            f"`report_to: {', '.join(missing)}` names a tracker that is not installed. Install it, or all of "
-            f"{', '.join(TRACKERS)} with `pip install 'llm-jepa[trackers]'`, or set `report_to: none`."
         )
 
 
@@ -181,6 +165,20 @@ def refuse_fewer_rows_than_processes(num_processes: int, train_dataset: Any) -> 
         raise ValueError(
             f"The training data have {len(train_dataset)} rows for {num_processes} processes. Start fewer processes, "
             "or give more rows."
+        )
+
+
+def refuse_fewer_rows_than_a_batch(args: JEPAConfig, num_processes: int, train_dataset: Any) -> None:
+    """Refuse data of which `dataloader_drop_last` would drop every row.
+
+    Raises:
+        ValueError: The data have fewer rows than a batch of all processes. A stream passes.
+    """
+    batch_size = args.train_batch_size * num_processes
+    if args.dataloader_drop_last and isinstance(train_dataset, Dataset) and len(train_dataset) < batch_size:
+        raise ValueError(
+            f"The training data have {len(train_dataset)} rows, fewer than the batch of {batch_size}, which "
+            "`dataloader_drop_last: true` would drop. Leave it out, or set a smaller `per_device_train_batch_size`."
         )
 
 

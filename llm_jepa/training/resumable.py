@@ -9,9 +9,10 @@ from torch import nn
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from llm_jepa.training.checkpoints import invalidate, write_errors_explained, write_manifest
+from llm_jepa.training.checkpoints import invalidate, write_manifest
 from llm_jepa.training.running_sums import RunningSum
 from llm_jepa.training.step_metrics import StepMetrics
+from llm_jepa.training.write_errors import write_errors_explained
 
 
 class ResumableTrainer(SFTTrainer):

@@ -17,15 +17,16 @@ from llm_jepa.cli import arguments, progress
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.evaluation.run import BACKENDS
 from llm_jepa.models.known_models import KNOWN_MODELS
+from llm_jepa.models.source import KNOWN_MODEL_IDS
 
 HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
 """Libraries whose import takes seconds."""
 PROGRAM = """
 import json, sys
-from llm_jepa.cli import main
+from llm_jepa import cli, train
 for argv in json.loads(sys.argv[1]):
     try:
-        main(argv)
+        train.main(argv[1:]) if argv[0] == "llm_jepa.train" else cli.main(argv)
     except SystemExit as ended:
         print(f"status {ended.code}")
 print("imported:", *(name for name in json.loads(sys.argv[2]) if name in sys.modules))
@@ -33,7 +34,10 @@ print("imported:", *(name for name in json.loads(sys.argv[2]) if name in sys.mod
 
 
 def ran(*command_lines: list[str], heavy: Sequence[str] = HEAVY, directory: Path | None = None) -> str:
-    """What command lines print in one fresh process, and at its end which heavy libraries they imported."""
+    """What command lines print in one fresh process, and at its end which heavy libraries they imported.
+
+    `llm_jepa.train ...` is what `python -m llm_jepa.train` and executable recipes run.
+    """
     command = [sys.executable, "-c", PROGRAM, json.dumps(command_lines), json.dumps(heavy)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=directory)
     assert result.returncode == 0, result.stderr
@@ -42,8 +46,9 @@ def ran(*command_lines: list[str], heavy: Sequence[str] = HEAVY, directory: Path
 
 def test_help_needs_no_library_that_takes_seconds():
     """The list of commands, and the help of every command."""
-    printed = ran(["--help"], *([command, "--help"] for command in cli.COMMANDS))
-    assert printed.count("status 0") == 1 + len(cli.COMMANDS)
+    printed = ran(["--version"], ["--help"], *([command, "--help"] for command in cli.COMMANDS))
+    assert printed.startswith(f"llm-jepa {importlib.metadata.version('llm-jepa')}\nstatus 0\n")
+    assert printed.count("status 0") == 2 + len(cli.COMMANDS)
     assert "imported:\n" in printed
     for command in cli.COMMANDS:
         assert f"usage: llm-jepa {command}" in printed
@@ -60,6 +65,23 @@ WRONG_RECIPES = {
     "required.yaml": ("model_name_or_path: model\noutput_dir: out\n", "`dataset_name` must be given"),
     "data.yaml": (RECIPE.replace("rows", "absent"), "There is no file or directory `absent.jsonl`"),
 }
+WRONG_RUNS = {
+    "--report_to foo": "`report_to: foo` names no tracker",
+    "--resume_from_checkpoint nope": "`resume_from_checkpoint: nope` is no checkpoint, or not whole",
+    "--push_to_hub true": "out: You are not logged in",
+    "--model_name_or_path ./absent": "`model_name_or_path: ./absent` is no directory",
+}
+"""Overrides of a right recipe that `train` refuses by looking at this machine."""
+WRONG_COMMANDS = {
+    "plan right.yaml --gpu h100x": "The GPU 'h100x' is unknown. Known are t4-16gb",
+    "plan right.yaml --gpus 0": "`--gpus` is 0; it must be a finite number above 0",
+    "merge nope --output_dir merged": "'nope' is not an adapter: it has no adapter_config.json",
+    "merge model --output_dir model": "`output_dir: model` is not empty",
+    "push nope --repo_id team/x": "`nope` is no directory",
+    "push . --repo_id team/x": "`.` holds no adapter (adapter_config.json) and no model (config.json)",
+    "push model --repo_id team/x": "team/x: You are not logged in. Run `hf auth login`",
+    "push model --repo_id team/x/y": "team/x/y: Repo id must be in the form",
+}
 
 
 def test_a_wrong_recipe_is_refused_without_a_library_that_takes_seconds(tmp_path):
@@ -68,7 +90,7 @@ def test_a_wrong_recipe_is_refused_without_a_library_that_takes_seconds(tmp_path
     (tmp_path / "rows.jsonl").write_text('{"source": "a", "target": "b"}\n')
     for name, (text, _) in WRONG_RECIPES.items():
         (tmp_path / name).write_text(text)
-    commands = ("train", "inspect", "plan", "eval", "probe")
+    commands = ("train", "inspect", "plan", "eval", "probe", "llm_jepa.train")
     overridden = [[command, "right.yaml", "--learnin_rate", "1"] for command in commands]
     absent = [[command, "absent.yaml"] for command in commands]
     wrong = [[command, name] for command in commands for name in WRONG_RECIPES]
@@ -115,6 +137,27 @@ def test_what_cannot_be_evaluated_is_refused_without_a_library_that_takes_second
     assert "argument --max_rows: '3' is not a whole number of at least 4" in printed
 
 
+def test_what_this_machine_cannot_do_is_refused_without_a_library_that_takes_seconds(tmp_path, monkeypatch):
+    """A run by `llm-jepa train` and by `python -m llm_jepa.train`, and the other commands."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    (tmp_path / "right.yaml").write_text(RECIPE)
+    (tmp_path / "rows.jsonl").write_text('{"source": "a", "target": "b"}\n')
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    runs = [[start, "right.yaml", *words.split()] for words in WRONG_RUNS for start in ("train", "llm_jepa.train")]
+    others = [words.split() for words in WRONG_COMMANDS]
+    printed = ran(*runs, *others, directory=tmp_path)
+    assert printed.count("status 2") == len(runs) + len(others)
+    assert "imported:\n" in printed
+    for message in WRONG_RUNS.values():
+        assert printed.count(message) == 2
+    for message in WRONG_COMMANDS.values():
+        assert printed.count(message) == 1, message
+
+
 def test_data_are_inspected_without_torch(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"question": "a", "answer": "b"}\n' * 3)
     libraries = [name for name in HEAVY if name != "datasets"]
@@ -130,9 +173,20 @@ def test_a_command_has_what_the_dispatcher_needs(name):
     assert callable(module.run)
 
 
+def test_signs_that_the_terminal_lacks_are_escaped(tmp_path):
+    """Data and tables have signs that ASCII has not."""
+    (tmp_path / "rows.jsonl").write_text('{"question": "größer als 1?", "answer": "→ 2"}\n' * 2, encoding="utf-8")
+    code = "import sys; from llm_jepa.cli import main; sys.exit(main(['inspect', 'rows.jsonl']))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert shown.returncode == 0, shown.stderr
+    assert r"gr\xf6\xdfer als 1?" in shown.stdout
+    assert r"\u2192 2" in shown.stdout
+
+
 def test_every_module_is_a_command():
     modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    modules -= {"__init__", "arguments", "inspect_data", "inspect_recipe", "progress"}
+    modules -= {"__init__", "arguments", "inspect_data", "inspect_recipe", "progress", "refusals"}
     assert modules == set(cli.COMMANDS.values())
     assert arguments.ADD_ARGUMENTS.keys() == cli.COMMANDS.keys()
 
@@ -140,7 +194,7 @@ def test_every_module_is_a_command():
 def test_the_choices_in_the_help_are_those_of_the_modules():
     """They are written out where nothing heavy is imported."""
     assert arguments.BACKENDS == BACKENDS
-    assert tuple(KNOWN_MODELS) == arguments.MODELS
+    assert {name: known.hub_id for name, known in KNOWN_MODELS.items()} == KNOWN_MODEL_IDS
 
 
 def test_what_is_left_over_overrides_the_recipe(tmp_path, capsys):

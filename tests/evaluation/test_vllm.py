@@ -85,6 +85,7 @@ def test_what_vllm_does_not_take_is_refused(settings, extra, named, tmp_path):
         ({"r": 1000}, "of rank 1000; vLLM supports up to 512"),
         ({"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 4}}, "with `rank_pattern`, `alpha_pattern`"),
         ({"use_dora": True}, "with `use_dora`"),
+        ({"init_lora_weights": "pissa_niter_4"}, "with `init_lora_weights: pissa_niter_4`, whose base lacks"),
         ({"peft_type": "IA3"}, "of type IA3"),
     ],
 )

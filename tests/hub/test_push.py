@@ -274,7 +274,13 @@ def test_results_that_no_longer_hold_are_removed(hub, run):
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"), [({"r": 1024}, "rank 1024"), ({"use_dora": True}, "use_dora"), ({"bias": "all"}, "bias")]
+    ("options", "reason"),
+    [
+        ({"r": 1024}, "rank 1024"),
+        ({"use_dora": True}, "use_dora"),
+        ({"bias": "all"}, "bias"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: pissa"),
+    ],
 )
 def test_what_vllm_does_not_serve_is_said(hub, tmp_path, caplog, options, reason):
     adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "base"), **options)

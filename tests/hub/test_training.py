@@ -128,8 +128,10 @@ def test_a_trainer_made_in_python_publishes_in_the_same_way(hub, tmp_path):
 @pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
 def test_checkpoints_are_never_published(tmp_path, strategy):
     recipe = training_recipe(tmp_path, hub_strategy=strategy)
-    with pytest.raises(ValueError, match=f"`hub_strategy: {strategy}` would publish checkpoints"):
+    with pytest.raises(ValueError, match=f"`hub_strategy` is '{strategy}'; it must be end. .*no checkpoint"):
         parse_recipe([str(recipe)])
+    with pytest.raises(ValueError, match=f"`hub_strategy` is '{strategy}'; allowed are 'end'. .*no checkpoint"):
+        JEPAConfig("out", hub_strategy=strategy)
 
 
 # --- from training to generation

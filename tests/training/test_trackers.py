@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from transformers.integrations import TrackioCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from llm_jepa import JEPAConfig
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from llm_jepa.training.refusals import refuse_settings
+from llm_jepa.training.trackers import PACKAGES
 from tests.tiny import PAIRS, save_tiny_model
 
 NAMES = ("lm_loss", "jepa_loss")
@@ -143,7 +145,8 @@ def test_trackio_publishes_nothing_unless_asked(offline):
 
 
 def test_a_tracker_that_is_not_installed_is_named_with_what_to_do(monkeypatch):
-    monkeypatch.setattr("llm_jepa.training.refusals.get_available_reporting_integrations", lambda: ["tensorboard"])
+    monkeypatch.setitem(PACKAGES, "tensorboard", ("absent", "json"))
+    monkeypatch.setitem(PACKAGES, "wandb", ("absent",))
     refuse_settings(JEPAConfig("out", report_to="tensorboard", use_cpu=True, bf16=False))
     for given in ("wandb", ["tensorboard", "wandb"]):
         args = JEPAConfig("out", report_to=given, use_cpu=True, bf16=False)
@@ -151,6 +154,10 @@ def test_a_tracker_that_is_not_installed_is_named_with_what_to_do(monkeypatch):
             ValueError, match=r"`report_to: wandb` .* not installed.*pip install 'llm-jepa\[trackers\]'"
         ):
             refuse_settings(args)
+
+
+def test_every_tracker_of_transformers_is_known():
+    assert PACKAGES.keys() == INTEGRATION_TO_CALLBACK.keys()
 
 
 def test_a_name_that_is_no_trackers_is_refused_with_those_that_are():

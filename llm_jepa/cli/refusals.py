@@ -1,0 +1,69 @@
+"""What each command refuses before its module imports what takes seconds."""
+
+import argparse
+from pathlib import Path
+
+from llm_jepa.cli.arguments import REQUIRED_TO_LOOK, names_a_recipe
+from llm_jepa.compute.devices import find_gpu
+from llm_jepa.data.source import check_data_set
+from llm_jepa.evaluation.subject_checks import check_subject
+from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.hub.login import check_push_command
+from llm_jepa.models.local_files import check_merge
+from llm_jepa.preflight import check_files
+from llm_jepa.settings.checks import REQUIRED, check_recipe
+from llm_jepa.settings.reading import read_overrides
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Check a command line that argparse has read, and what it names on this machine; read the file of an experiment.
+
+    Raises:
+        ValueError: The command cannot do what it is asked for.
+    """
+    if args.command == "plan":
+        _check_plan(args)
+    if args.command == "merge":
+        check_merge(args.adapter, args.output_dir)
+    if args.command == "push":
+        check_push_command(args.directory, args.repo_id)
+    if hasattr(args, "recipe"):
+        _check_recipe(args)
+    if args.command == "compare":
+        args.experiment = read_experiment(args.experiment)
+
+
+def _check_recipe(args: argparse.Namespace) -> None:
+    if args.command in ("eval", "probe"):
+        check_subject(args.recipe, args.overrides, args.checkpoints)
+        return
+    if not names_a_recipe(args):
+        read_overrides(args.overrides)
+        if args.command == "inspect":
+            check_data_set(args.recipe)
+        return
+    required = REQUIRED_TO_LOOK if args.command == "inspect" else REQUIRED
+    settings = check_recipe(Path(args.recipe), args.overrides, required)
+    if args.command == "train":
+        check_files(settings)
+    else:
+        check_data_set(settings["dataset_name"])
+
+
+def _check_plan(args: argparse.Namespace) -> None:
+    for name in ("gpus", "price_per_hour", "request_seconds", "gain"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"`--{name}` is {value}; it must be a finite number above 0.")
+    if args.gpu is not None:
+        find_gpu(args.gpu)
+    if args.gpus == 1 and args.launch not in (None, "single", "zero3-offload"):
+        raise ValueError(f"`--launch {args.launch}` spreads over several GPUs; give `--gpus`.")
+    if args.gpus > 1 and args.launch == "single":
+        raise ValueError(f"`--launch single` is one process; leave it out, or `--gpus {args.gpus}`.")
+    if args.request_seconds is not None and args.price_per_hour is None:
+        raise ValueError("`--request_seconds` has no effect without `--price_per_hour`.")
+    if args.gain is not None and args.request_seconds is None:
+        raise ValueError("`--gain` has no effect without `--request_seconds`.")
+    if args.price_per_hour is not None and args.gpu is None and not args.calibrate:
+        raise ValueError("`--price_per_hour` needs hours: give `--gpu`, or `--calibrate` on this machine.")

@@ -1,0 +1,79 @@
+"""Which line of a text file a row comes from."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets import Dataset, ReadInstruction
+
+from llm_jepa.data.columns import DELIMITERS
+from llm_jepa.data.rows import AnyDataset, RowError
+from llm_jepa.files.text_lines import read_lines
+
+if TYPE_CHECKING:
+    from llm_jepa.data.source import AnySource
+
+
+@contextmanager
+def row_errors_located(script: "AnySource", datasets: dict[str, tuple[str, AnyDataset | None]]) -> Iterator[None]:
+    """Name the file and the line of a row that cannot be used, where the data are one text file.
+
+    Args:
+        script: Names the data.
+        datasets: Name of the data in a `RowError` -> their split, and the rows that were loaded.
+
+    Raises:
+        ValueError: In place of a `RowError`.
+    """
+    try:
+        yield
+    except RowError as error:
+        split, dataset = datasets.get(error.data_name or "", ("", None))
+        line = line_of_row(Path(script.dataset_name or "").expanduser(), split, error.row_index, dataset)
+        if line is None:
+            raise
+        raise ValueError(f"`{script.dataset_name}`, line {line}: {error.reason}") from error
+
+
+def line_of_row(file: Path, split: str, row_index: int, dataset: AnyDataset | None) -> int | None:
+    """The line, from 1, of a file on which a row of a split begins; None if the file does not consist of lines.
+
+    Example:
+        Row 0 of `train[50%:]` of a JSON Lines file with 4 rows and a blank first line is its row 2, on line 4.
+    """
+    if not file.is_file() or file.suffix not in (".jsonl", ".txt", *DELIMITERS) or dataset is None:
+        return None
+    row = _row_of_file(split, row_index, dataset)
+    return next(islice(_first_lines(file), row, None), None)
+
+
+def _row_of_file(split: str, row_index: int, dataset: AnyDataset) -> int:
+    """The index in the whole file of a row of a slice."""
+    if not isinstance(dataset, Dataset) or "[" not in split:
+        return row_index
+    assert dataset.info.splits is not None, "`datasets` counts the rows of a file"
+    lengths = {name: info.num_examples for name, info in dataset.info.splits.items()}
+    for part in ReadInstruction.from_spec(split).to_absolute(lengths):
+        if row_index < part.to - part.from_:
+            return part.from_ + row_index
+        row_index -= part.to - part.from_
+    raise AssertionError("the row is of one of the parts")
+
+
+def _first_lines(file: Path) -> Iterator[int]:
+    """The line on which each row begins. Loaders skip blank lines; the first row of a table is its header."""
+    lines = read_lines(file)
+    if file.suffix == ".txt":
+        yield from (number for number, _ in enumerate(lines, start=1))
+    elif file.suffix == ".jsonl":
+        yield from (number for number, line in enumerate(lines, start=1) if line.strip())
+    else:
+        reader, begins, is_header = csv.reader(lines, delimiter=DELIMITERS[file.suffix]), 1, True
+        for fields in reader:
+            if fields and not is_header:
+                yield begins
+            is_header &= not fields
+            begins = reader.line_num + 1
