@@ -54,7 +54,6 @@ def event_flops(event) -> float:
     [
         {"jepa_weight": 0.0},
         {},
-        PRICE_OF_SFT,
         {**PRICE_OF_SFT, "gradient_checkpointing": True, "num_predictor_tokens": 3},
         {**PRICE_OF_SFT, **LORA},
         {**LORA, "gradient_checkpointing": True},

@@ -89,9 +89,9 @@ def test_the_control_of_shuffled_pairs_is_counted_with_its_own_pairs_and_costs_t
 
 
 def test_steps_follow_rows_batch_accumulation_and_devices(settings):
-    recipe = recipe_of(
-        settings, per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=3, max_steps=-1
-    )
+    epochs = {"num_train_epochs": 3, "max_steps": -1}
+    rows = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    recipe = recipe_of(settings, jepa_weight=0.0, **epochs, **rows)
     one, two = (make_plan(recipe, num_devices=n, launch=launch) for n, launch in ((1, "single"), (2, "multi-gpu")))
     assert (one.steps, two.steps) == (6, 3)
     assert two.arms["SFT"].flops_per_step == pytest.approx(2 * one.arms["SFT"].flops_per_step)
@@ -111,7 +111,7 @@ def test_a_text_recipe_has_no_arms_of_pairs(settings, tmp_path):
 
 def test_a_step_that_an_epochs_end_cuts_short_counts_its_own_rows(settings):
     """8 rows, 4 a micro-batch: three accumulate to at most 8 rows a step, not 12."""
-    plans = [make_plan(recipe_of(settings, gradient_accumulation_steps=n)) for n in (2, 3)]
+    plans = [make_plan(recipe_of(settings, jepa_weight=0.0, gradient_accumulation_steps=n)) for n in (2, 3)]
     assert plans[0].arms["SFT"].flops_per_step == plans[1].arms["SFT"].flops_per_step
 
 
