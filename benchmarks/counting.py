@@ -11,7 +11,7 @@ from llm_jepa.layouts import LaidOut
 IGNORED_LABEL = -100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchCounts(StepCounts):
     """Tokens of a step's batch, and all positions that the backbone computes, padding and both forwards included."""
 
@@ -31,9 +31,9 @@ def count_step(inputs: dict[str, Any], is_dropped: bool) -> BatchCounts:
     laid_out: LaidOut | None = inputs.get("laid_out_conversations" if is_dropped else "laid_out")
     if laid_out is None:
         positions = inputs["input_ids"].numel()
-        return BatchCounts(conversation_tokens, conversation_tokens, 0, labelled_tokens, positions)
+        return BatchCounts(conversation_tokens, conversation_tokens, 0, labelled_tokens, positions=positions)
     tokens, detached_tokens = laid_out.batch.num_tokens, laid_out.detached_tokens
-    return BatchCounts(conversation_tokens, tokens, detached_tokens, labelled_tokens, laid_out.num_positions)
+    return BatchCounts(conversation_tokens, tokens, detached_tokens, labelled_tokens, positions=laid_out.num_positions)
 
 
 def floor(arm: Sequence[StepCounts], sft: Sequence[StepCounts], size: ModelSize) -> float:

@@ -63,13 +63,13 @@ def scaling_options(model_path, tmp_path, *names: str):
 
 def test_flops_of_a_step_are_those_worked_out_by_hand():
     """7 tokens with gradient, 3 without, 2 labels; a backbone of 100, a head of 10, adapters of 5 parameters."""
-    counts = counting.BatchCounts(5, 7, 3, 2, 20)
+    counts = counting.BatchCounts(5, 7, 3, 2, positions=20)
     full = ModelSize(100, 10, 0)
     assert step_flops(counts, full) == 7 * (200 + 400) + 3 * 200 + 2 * (20 + 40)
     lora = ModelSize(100, 10, 5)
     forward, backward = 2 * 105, 2 * 105 + 2 * 5
     assert step_flops(counts, lora) == 7 * (forward + backward) + 3 * forward + 2 * (20 + 20)
-    sft = counting.BatchCounts(5, 5, 0, 2, 20)
+    sft = counting.BatchCounts(5, 5, 0, 2, positions=20)
     assert counting.floor([counts, sft], [sft, sft], full) == (4920 + 3120) / (2 * 3120)
 
 
@@ -99,7 +99,8 @@ def test_tokens_of_synthetic_rows_are_those_worked_out_by_hand(model_path, tmp_p
         trainer = arms.new_trainer(arm, model, rows[arm], tiny_tokenizer(), options, output_dir=str(tmp_path))
         counts = counting.count_step(next(iter(trainer.get_train_dataloader())), is_dropped=False)
         tokens, detached_tokens = 2 * (9 + added), 2 * detached
-        assert counts == counting.BatchCounts(2 * 9, tokens, detached_tokens, 2 * 5, tokens + detached_tokens), arm
+        positions = tokens + detached_tokens
+        assert counts == counting.BatchCounts(2 * 9, tokens, detached_tokens, 2 * 5, positions=positions), arm
 
 
 def test_peak_memory_is_that_of_a_process_of_its_own(model_path, tmp_path):
@@ -201,7 +202,8 @@ def test_conversation_tokens_are_those_of_the_rows(result):
 def test_the_floor_of_the_arms_follows_from_their_tokens(result):
     """Worked out from the sizes of the tiny model, and ordered as the arms are cheaper and cheaper."""
     full, lora = json.loads(result[2])["tables"]
-    assert full["model_size"] == {"backbone_parameters": BACKBONE, "head_parameters": HEAD, "adapter_parameters": 0}
+    sizes = {"backbone_parameters": BACKBONE, "head_parameters": HEAD, "adapter_parameters": 0}
+    assert full["model_size"] == sizes | {"attention_width": 2 * 4 * 8}  # layers, heads, width of a head
     # r = 16: rank times (inputs + outputs) of q, k, v, o, gate, up, down, in two layers
     adapters = 2 * 16 * (64 + 48 + 48 + 64 + 96 + 96 + 96)
     assert lora["model_size"]["adapter_parameters"] == adapters
