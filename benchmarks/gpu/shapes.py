@@ -26,7 +26,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 128256,
     },
     "tiny": {
-        "num_hidden_layers": 2,
+        "num_hidden_layers": 1,
         "hidden_size": 32,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
