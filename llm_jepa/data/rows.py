@@ -1,7 +1,7 @@
 """A data set and its column mapping -> rows: prompt, completion, and the text of the two views."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -90,6 +90,10 @@ class ColumnMapping:
     def makes_several_rows(self) -> bool:
         """Whether a row of the data may become several, so that rows are numbered anew."""
         return self.view_columns is not None or self.target_turn == "all"
+
+    def of_conversation(self) -> "ColumnMapping":
+        """The mapping without the columns of views: what is asked and answered lies in the conversation."""
+        return replace(self, source_view_column=None, target_view_column=None)
 
     def given_options(self) -> list[str]:
         """The names of the options that differ from their defaults."""

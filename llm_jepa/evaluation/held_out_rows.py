@@ -54,7 +54,7 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
         raise ValueError(
             "Pre-tokenised rows cannot be evaluated: their gold answers are not texts. Name a data set of texts."
         )
-    mapping = ColumnMapping.from_args(recipe.training)
+    mapping = ColumnMapping.from_args(recipe.training).of_conversation()
     has_chat_template = tokenizer.chat_template is not None
     rows: Iterable[dict[str, Any]] = to_rows(dataset, mapping, has_chat_template, row_indices=row_indices)
     return [

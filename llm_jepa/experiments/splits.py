@@ -47,7 +47,7 @@ def row_keys(recipe: Recipe, split: str) -> list[Key]:
 
 
 def _contents(dataset: AnyDataset, recipe: Recipe) -> Iterable[Any]:
-    mapping = ColumnMapping.from_args(recipe.training)
+    mapping = ColumnMapping.from_args(recipe.training).of_conversation()
     if is_tokenised(dataset):
         return (row["input_ids"] for row in dataset)
     if not has_pairs(dataset, mapping):

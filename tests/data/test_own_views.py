@@ -12,6 +12,7 @@ from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.data.rows import ColumnMapping, to_rows
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.probe import view_sequences
+from llm_jepa.experiments.splits import row_keys
 from llm_jepa.planning.workload import arm_recipes
 from llm_jepa.recipe import Recipe, build_recipe
 from tests.data.preparing import CHAT, learned
@@ -105,9 +106,16 @@ def recipe(tmp_path) -> Recipe:
     return build_recipe(Path("recipe.yaml"), settings | splits | OWN_VIEWS)
 
 
-def test_evaluation_expects_the_answer_and_the_probe_looks_at_the_views(recipe):
-    held_out = load_rows(recipe, tiny_tokenizer())
-    assert (held_out[0].prompt, held_out[0].gold) == (CHAT[:3], "[0-9]")
+def test_evaluation_needs_the_conversation_alone(recipe):
+    """A test split often lacks the columns of the views."""
+    rows = [{"messages": row["messages"]} for row in ROWS]
+    Path(recipe.settings["dataset_name"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in load_rows(recipe, tiny_tokenizer()):
+        assert (row.prompt, row.gold) == (CHAT[:3], "[0-9]")
+    assert len({*row_keys(recipe, "train")}) == 1
+
+
+def test_the_probe_looks_at_the_views(recipe):
     sources, targets = view_sequences(recipe, tiny_tokenizer(), None)
     assert sources == [ids(SOURCE_HEADER + row["text"]) for row in ROWS]
     assert targets == [ids(TARGET_HEADER + row["code"]) for row in ROWS]
