@@ -16,7 +16,7 @@ from llm_jepa.experiments.comparison import (
     design_experiment,
     specs_of,
 )
-from llm_jepa.experiments.report import render_html, render_markdown
+from llm_jepa.experiments.rendering import render_html, render_markdown
 from llm_jepa.experiments.running import CellError, run_cells, usable_jobs
 from llm_jepa.experiments.significance import MIN_SEEDS
 from llm_jepa.experiments.spec import Experiment, Settings
@@ -115,4 +115,9 @@ def _write(experiment: Experiment, design: ExperimentDesign) -> None:
         console.print(f"[bold]{budget.replace('_', ' ')}[/], by {experiment.primary_score}:")
         for verdict in by_score.get(experiment.primary_score, {}).values():
             console.print(f"  {verdict['sentence']}", markup=False)
+    if report["by_threshold"]:
+        console.print(f"[bold]reaching {experiment.threshold:.0%} {experiment.primary_score}[/]:")
+        for verdict in report["by_threshold"]:
+            budget = verdict["budget"].replace("_", " ")
+            console.print(f"  {budget}, {verdict['measure']}: {verdict['sentence']}", markup=False)
     console.print(f"report: {directory / REPORT}.md, .json, .html", markup=False)

@@ -4,7 +4,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from llm_jepa.experiments.significance import Contrast, Verdict, descriptions, summarise, verdicts
+from llm_jepa.experiments.significance import (
+    Contrast,
+    Reach,
+    Verdict,
+    descriptions,
+    first_reach,
+    summarise,
+    verdicts,
+)
 from llm_jepa.experiments.significance.verdicts import Reaches
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 from llm_jepa.scoring.wilson import wilson_interval
@@ -44,9 +52,7 @@ def compare_results(
     tables: dict[str, dict[str, dict[str, Any]]] = {contrast.budget: {} for contrast in contrasts}
     by_threshold: list[dict[str, Any]] = []
     for name in names:
-        rows = {
-            series: {seed: result["rows"][name] for seed, result in found.items()} for series, found in results.items()
-        }
+        rows = common_values(results, name)
         if name == primary_score:
             found = verdicts(
                 contrasts,
@@ -62,6 +68,60 @@ def compare_results(
         for verdict in found[: len(contrasts)]:
             tables[verdict.budget].setdefault(name, {})[verdict.arm] = verdict_json(verdict)
     return tables, by_threshold
+
+
+def common_values(results: Results, name: str) -> dict[str, dict[int, list[Any]]]:
+    """Series -> seed -> a score of each test row; None in all cells where one cell does not count the row."""
+    cells = [result["rows"][name] for found in results.values() for result in found.values()]
+    left_out = {index for values in cells for index, value in enumerate(values) if value is None}
+    return {
+        series: {
+            seed: [None if index in left_out else value for index, value in enumerate(result["rows"][name])]
+            for seed, result in found.items()
+        }
+        for series, found in results.items()
+    }
+
+
+def reaches_of(
+    baselines: Mapping[Any, Mapping[str, str]],
+    results: Results,
+    flops_per_step: Mapping[str, float],
+    *,
+    score: str,
+    threshold: float,
+) -> Reaches:
+    """Budget -> series -> seed -> when the run reached the threshold: in steps, or in FLOPs at equal FLOPs.
+
+    Args:
+        baselines: Budget -> arm -> the series that it is compared with.
+        results: The finished cells, each with its `curve` and `scores`.
+        flops_per_step: Series -> FLOPs of a step.
+        score: The score that the threshold is of.
+        threshold: The score to reach.
+    """
+    reaches: dict[str, dict[str, dict[int, Reach]]] = {}
+    for budget, by_arm in baselines.items():
+        unit = "FLOPs" if budget == "equal_flops" else "steps"
+        reaches[budget] = {}
+        for series in {*by_arm, *by_arm.values()}:
+            factor = flops_per_step[series] if unit == "FLOPs" else 1.0
+            reaches[budget][series] = {
+                seed: first_reach(
+                    [(step * factor, value) for step, value in curve_of(result, score)],
+                    threshold,
+                    higher_is_better=score not in LOWER_IS_BETTER,
+                    unit=unit,
+                )
+                for seed, result in results.get(series, {}).items()
+            }
+    return reaches
+
+
+def curve_of(result: Mapping[str, Any], score: str) -> list[tuple[int, float]]:
+    """Step and score of each evaluation along a cell's training, and at its end."""
+    points = [(point["step"], point["scores"][score]) for point in result["curve"] if score in point["scores"]]
+    return [*points, (result["training"]["steps"], result["scores"][score])]
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:

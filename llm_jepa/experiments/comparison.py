@@ -7,9 +7,10 @@ from typing import Any
 from llm_jepa.experiments.arm_cost import ArmCost
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.cells import Budget, Cell, Series, longer_baselines, search_cells, series_cells, spec_of
-from llm_jepa.experiments.claims import compare_results, contrasts_of, summary_json
+from llm_jepa.experiments.claims import compare_results, contrasts_of, reaches_of, summary_json
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.running import CellError, read_result
+from llm_jepa.experiments.significance.verdicts import Reaches
 from llm_jepa.experiments.spec import Experiment, Settings
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER, score_names
 
@@ -91,12 +92,14 @@ def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     names = [
         name for name in score_names(task) if any(name in r["scores"] for s in results.values() for r in s.values())
     ]
-    comparisons, _ = compare_results(
+    comparisons, by_threshold = compare_results(
         contrasts_of(design.baselines),
         results,
         names=names,
         primary_score=experiment.primary_score,
         seeds=experiment.seeds,
+        clusters=_clusters(results),
+        reaches=_reaches(experiment, design, results),
     )
     return {
         "experiment": _described(experiment, design.common),
@@ -111,11 +114,28 @@ def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
         "chosen": {name: settings for name, settings in design.chosen.items() if settings},
         "series": {series: _series(found, names) for series, found in results.items()},
         "comparisons": comparisons,
+        "by_threshold": by_threshold,
         "missing": [
             [series, seed] for series, cells in design.cells.items() for seed in cells if seed not in results[series]
         ],
         "refused": refused,
     }
+
+
+def _clusters(results: Mapping[str, Results]) -> list[int] | None:
+    """The data set's row that each test row comes from; None if each comes from its own."""
+    clusters = next((result["clusters"] for found in results.values() for result in found.values()), None)
+    return None if clusters is None or len(set(clusters)) == len(clusters) else clusters
+
+
+def _reaches(experiment: Experiment, design: ExperimentDesign, results: Mapping[str, Results]) -> Reaches | None:
+    if experiment.threshold is None:
+        return None
+    baseline = design.costs[experiment.baseline].flops_per_step
+    flops = {
+        series: design.costs[series].flops_per_step if series in design.costs else baseline for series in design.cells
+    }
+    return reaches_of(design.baselines, results, flops, score=experiment.primary_score, threshold=experiment.threshold)
 
 
 def _results(design: ExperimentDesign) -> tuple[dict[str, Results], list[str]]:
@@ -161,5 +181,6 @@ def _series(found: Results, names: list[str]) -> dict[str, Any]:
         "last_log": {seed: result["training"]["last_log"] for seed, result in found.items()},
         "log": {seed: result["training"]["log"] for seed, result in found.items()},
         "curve": {seed: result["curve"] for seed, result in found.items()},
+        "left_out": {seed: result["left_out"] for seed, result in found.items() if result["left_out"]},
         "eval_batch_sizes": sorted({result["eval_batch_size"] for result in found.values()}),
     }

@@ -247,6 +247,11 @@ def _check(experiment: Experiment) -> None:
         raise ValueError(f"{path}: `seeds` are {seeds}; give whole numbers from 0, each once.")
     if experiment.threshold is not None and not 0 < experiment.threshold <= 1:
         raise ValueError(f"{path}: `threshold` is {experiment.threshold}; give a share of rows above 0, at most 1.")
+    if experiment.threshold is not None and experiment.evaluation.every_steps is None:
+        raise ValueError(
+            f"{path}: `threshold` asks when a run reaches a score. Set `every_steps` under `evaluation`, the steps "
+            "between two evaluations along the training."
+        )
     _check_search(experiment)
     _refuse_equal_arms(experiment)
     for arm in experiment.arms:

@@ -26,6 +26,8 @@ RECIPE = {
     "jepa_target": "stop_gradient",
 }
 ARMS = {"lm_only": {"jepa_weight": 0}, "jepa": {}}
+WHOLE = {"evaluation": {"max_new_tokens": 4, "eval_batch_size": 8, "every_steps": 1}, "threshold": 0.9}
+"""The experiment of `finished`: also evaluated along the training."""
 SPLITS = {
     "train": PAIRS,
     "validation": [{**pair, "source": f"some {pair['source']}"} for pair in PAIRS],
@@ -73,7 +75,7 @@ def _quick_cells(python, monkeypatch):
 @pytest.fixture(scope="package")
 def finished(written, python):
     """A complete comparison by the command."""
-    path = written("whole")
+    path = written("whole", **WHOLE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", python)
         assert main(["compare", str(path), "--jobs", "2"]) == 0

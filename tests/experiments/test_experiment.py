@@ -11,10 +11,10 @@ import pytest
 
 from llm_jepa.cli import main
 from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE
-from llm_jepa.experiments.report import render_html, render_markdown
+from llm_jepa.experiments.rendering import render_html, render_markdown
 from llm_jepa.experiments.running import LOG_FILE
 from llm_jepa.experiments.spec import read_experiment
-from tests.experiments.conftest import ARMS, SPLITS
+from tests.experiments.conftest import ARMS, SPLITS, WHOLE
 from tests.forks import TIMEOUT_SECONDS
 
 
@@ -48,6 +48,19 @@ def test_none_right_is_not_reported_as_certain(finished):
         assert "nothing is claimed from them" in page
 
 
+def test_a_threshold_is_an_outcome_too_and_curves_are_drawn(finished):
+    """No run reaches 90 %: both shares are 0 of 2, and so are the verdicts that two seeds allow."""
+    report = report_of(finished)
+    measures = [(verdict["budget"], verdict["measure"]) for verdict in report["by_threshold"]]
+    budgets = ("equal_steps", "equal_flops")
+    assert measures == [(budget, measure) for measure in ("share of seeds", "time") for budget in budgets]
+    assert "0 of 2 seeds (95 % 0 to 66 %)" in report["by_threshold"][0]["sentence"]
+    assert [point["step"] for point in report["series"]["jepa"]["curve"]["1"]] == [1, 2]
+    page = render_html(report)
+    assert "Reaching 90 % strict" in page
+    assert page.count("<svg") == 2 + 1 + 2
+
+
 def test_a_finished_comparison_runs_nothing_again(finished, capsys):
     experiment = read_experiment(finished)
     results = sorted(experiment.output_dir.rglob(RESULT_FILE))
@@ -72,7 +85,7 @@ def test_arms_of_one_seed_are_scored_on_the_same_rows_and_models_are_not_kept(fi
 
 def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finished, written):
     """One of two seeds has run: the arm that lacks a cell has no figures."""
-    path = copied(finished, written("incomplete"))
+    path = copied(finished, written("incomplete", **WHOLE))
     (read_experiment(path).output_dir / "cells" / "jepa" / "2" / RESULT_FILE).unlink()
     assert main(["compare", str(path), "--report_only"]) == 0
     report = report_of(path)
@@ -164,11 +177,11 @@ def test_a_report_alone_runs_nothing(written, capsys):
 
 def test_results_are_not_taken_after_the_base_recipe_or_its_rows_have_changed(finished, written, capsys):
     """The experiment file stays as it is; what it names has changed."""
-    path = copied(finished, written("changed", recipe_settings={"learning_rate": 0.05}))
+    path = copied(finished, written("changed", recipe_settings={"learning_rate": 0.05}, **WHOLE))
     with pytest.raises(SystemExit):
         main(["compare", str(path)])
     assert "was trained otherwise: `learning_rate` was 0.01 and is 0.05" in capsys.readouterr().err
-    path = copied(finished, written("fewer", recipe_settings={"dataset_train_split": "train[:6]"}))
+    path = copied(finished, written("fewer", recipe_settings={"dataset_train_split": "train[:6]"}, **WHOLE))
     assert main(["compare", str(path), "--report_only"]) == 0
     report = report_of(path)
     assert len(report["missing"]) == len(report["refused"]) > 0

@@ -35,6 +35,7 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"evaluation": {"max_rows": "six"}}, "`max_rows` is 'six'; it must be a whole number or null"),
         ({"evaluation": {"max_rows": 0}}, "`max_rows` is 0; it must be at least 1"),
         ({"threshold": 90}, "`threshold` is 90.0; give a share of rows above 0, at most 1"),
+        ({"threshold": 0.9}, "Set `every_steps` under `evaluation`"),
         ({"overlap": "ignore"}, "`overlap` is 'ignore'; it must be one of refuse, count"),
         ({"recipe": None}, "`recipe` is null; it must be text"),
         ({"search": {"grid": RATES}}, "`search`: `split` must be given"),
