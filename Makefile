@@ -11,7 +11,7 @@ quickstart: $(VENV)/.runtime
 	$(BIN)/llm-jepa fetch-model smollm2-135m-instruct
 	$(BIN)/python data/nl_rx.py --output_dir data/nl_rx
 	$(BIN)/llm-jepa train $(QUICKSTART)
-	$(BIN)/llm-jepa eval $(QUICKSTART) --max_rows 100 --max_new_tokens 48 --eval_batch_size 50
+	$(BIN)/llm-jepa eval $(QUICKSTART) --dataset_test_split 'test[:100]' --max_new_tokens 48 --eval_batch_size 50
 
 test: lint
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -71,7 +71,7 @@ def parts(path: Path) -> str:
     if not path.is_file():
         return ""
     rows = []
-    for one in map(json.loads, path.read_text().splitlines()):
+    for one in map(json.loads, filter(None, path.read_text().split("\n"))):
         status = one["status"]
         outcome = "ok" if status == 0 else "out of time" if status in TIMED_OUT else f"failed ({status})"
         rows.append([one["part"], outcome, f"{one['seconds']}"])
