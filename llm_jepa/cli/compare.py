@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from llm_jepa.experiments.cells import Cell, Series, longer_baselines, search_cells
-from llm_jepa.experiments.common_rows import CommonRows, find_common_rows
+from llm_jepa.experiments.common_rows import CommonRows, check_test_golds, find_common_rows
 from llm_jepa.experiments.comparison import (
     ExperimentDesign,
     arm_costs,
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         bar.remove_task(reading)
         _say(console, experiment, common)
         if num_jobs:
+            check_test_golds(experiment)
             common.write()
         design = _design(experiment, common, num_jobs, bar)
         cells = [cell for series in design.cells.values() for cell in series.values()]

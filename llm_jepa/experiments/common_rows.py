@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_jepa.evaluation.golds import check_golds
+from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.run import load_run_tokenizer
 from llm_jepa.experiments.arm_cost import ArmCost, count_arm
 from llm_jepa.experiments.spec import Experiment
 from llm_jepa.experiments.splits import SharedRows, digest, fingerprint, row_keys, shared_rows
@@ -113,6 +116,20 @@ def find_common_rows(experiment: Experiment) -> CommonRows:
             f"({_listed(common.dropped)}). Raise `max_length`."
         )
     return common
+
+
+def check_test_golds(experiment: Experiment) -> None:
+    """Check the golds of the splits that score the cells, before any cell trains. Logs those that are left out.
+
+    Raises:
+        ValueError: The task can score by none of a split's golds.
+    """
+    settings = experiment.resolved(experiment.baseline)
+    splits = [] if experiment.search is None else [{"dataset_test_split": experiment.search.split}]
+    for split in [*splits, {}]:
+        recipe = recipe_of(experiment, {**settings, **split})
+        rows = load_rows(recipe, load_run_tokenizer(recipe), experiment.evaluation.max_rows)
+        check_golds(recipe.training.task, rows)
 
 
 def recipe_of(experiment: Experiment, settings: Mapping[str, Any]) -> Recipe:

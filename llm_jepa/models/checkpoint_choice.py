@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG
 from llm_jepa.runs.output_directory import holds_complete_run
 from llm_jepa.runs.record import ENVIRONMENT_FILE, RECIPE_FILE
 from llm_jepa.settings.reading import read_settings
 
 Checkpoint = Literal["base", "tuned"]
 CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
-MODEL_CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
-"""The files that transformers and PEFT know a model and an adapter by."""
 
 
 def check_names(wanted: Sequence[str]) -> None:

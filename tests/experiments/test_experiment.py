@@ -80,7 +80,20 @@ def test_arms_of_one_seed_are_scored_on_the_same_rows_and_models_are_not_kept(fi
             for arm in ARMS
         }
         assert sources == {tuple(row["source"] for row in SPLITS["test"])}
+        results = [json.loads((cells / arm / seed / RESULT_FILE).read_text()) for arm in ARMS]
+        for key, value in (("row_indices", list(range(8))), ("clusters", list(range(8))), ("left_out", {})):
+            assert [result[key] for result in results] == [value] * len(ARMS)
     assert not list(cells.rglob("*.safetensors"))
+    assert not list(cells.rglob("*.partial.jsonl"))
+
+
+def test_golds_that_are_all_bad_are_refused_before_any_cell_trains(written, capsys, tmp_path):
+    settings = {"task": "sql", "database_path": str(tmp_path / "absent.sqlite")}
+    path = written("bad-golds", recipe_settings=settings)
+    with pytest.raises(SystemExit):
+        main(["compare", str(path)])
+    assert "`task: sql` can score by no gold: 8 of 8 rows: there is no database (8)" in capsys.readouterr().err
+    assert not read_experiment(path).output_dir.exists()
 
 
 def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finished, written):
