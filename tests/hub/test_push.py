@@ -211,6 +211,20 @@ def test_the_card_tells_what_is_known(hub, run):
     assert f"--max-lora-rank 8 --lora-modules adapter={REPO}" in text
 
 
+def test_the_card_tells_what_is_left_out_and_compares_the_same_rows_alone(hub, run):
+    """The base was scored on another sample of as many rows."""
+    for checkpoint in ("base", "tuned"):
+        path = run / f"scores-{checkpoint}.json"
+        changed = {"rows_digest": checkpoint, "left_out": {"the gold regex cannot be read": 2}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    push(run, REPO, base_model=BASE, dataset_id=DATA)
+    text = card(hub.model(REPO)).text
+    left_out = "2 rows are left out of `equivalent`, `equivalent_nontrivial`: the gold regex cannot be read (2)."
+    assert left_out in text
+    assert "| tuned |" in text
+    assert "| base |" not in text
+
+
 def test_results_are_in_both_of_the_hubs_forms(hub, run):
     push(run, REPO, base_model=BASE, dataset_id=DATA)
     files = hub.model(REPO).files
