@@ -69,14 +69,16 @@ def check_files(settings: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: The output directory or the checkpoint belongs to another recipe; or of a run that is not complete
-            data, model, tracker or login are missing, or the checkpoint cannot be resumed.
+            data, model, tracker, package or login are missing, or the checkpoint cannot be resumed.
     """
     output_dir = Path(settings["output_dir"]).expanduser()
     if not (is_complete(settings) and is_same_run(output_dir, settings)):
-        _check_inputs(settings)
+        _check_local_inputs(settings, reads_weights=not settings.get("from_scratch"))
     check_output_directory(output_dir, settings)
     if is_complete(settings):
         return
+    if settings.get("dataset_streaming") and settings.get("max_steps", -1) == -1:
+        raise ValueError("`dataset_streaming: true` needs `max_steps`: nobody knows how many rows a stream has.")
     checkpoint = settings.get("resume_from_checkpoint")
     if checkpoint is not None:
         check_checkpoint_settings(Path(checkpoint), settings)
@@ -86,18 +88,23 @@ def check_files(settings: Mapping[str, Any]) -> None:
     if settings.get("push_to_hub"):
         repo_id = repository_name(settings.get("hub_model_id"), settings["output_dir"])
         check_login(repo_id, settings.get("hub_token"))
-    check_data_set(settings["dataset_name"])
-    if "cache_dir" not in (settings.get("model_init_kwargs") or {}):
-        check_model_on_hub(settings["model_name_or_path"])
+    _check_hub_inputs(settings)
 
 
-def _check_inputs(settings: Mapping[str, Any]) -> None:
-    """Check files and directories that a recipe reads."""
+def check_inputs(settings: Mapping[str, Any]) -> None:
+    """Check what a recipe reads where it is not trained: data, model without its weights, template. Imports no torch.
+
+    Raises:
+        ValueError: One of them is not there, or not of a kind that can be trained.
+    """
+    _check_local_inputs(settings, reads_weights=False)
+    _check_hub_inputs(settings)
+
+
+def _check_local_inputs(settings: Mapping[str, Any], reads_weights: bool) -> None:
     for key in sorted(PATH_OR_MAPPING & settings.keys()):
         _check_configuration_file(key, settings[key])
     check_named_columns(settings, check_local_data(settings["dataset_name"]))
-    if settings.get("dataset_streaming") and settings.get("max_steps", -1) == -1:
-        raise ValueError("`dataset_streaming: true` needs `max_steps`: nobody knows how many rows a stream has.")
     template = settings.get("chat_template_path")
     if template is not None and template.endswith(TEMPLATE_SUFFIXES) and not Path(template).is_file():
         raise ValueError(f"`chat_template_path: {template}` is no file (looked in {Path.cwd()}).")
@@ -105,7 +112,13 @@ def _check_inputs(settings: Mapping[str, Any]) -> None:
     if "subfolder" not in loading:
         check_local_model(settings["model_name_or_path"])
     if loading.keys().isdisjoint(OTHER_WEIGHT_SETTINGS):
-        check_local_base(settings["model_name_or_path"], settings.get("from_scratch", False))
+        check_local_base(settings["model_name_or_path"], reads_weights)
+
+
+def _check_hub_inputs(settings: Mapping[str, Any]) -> None:
+    check_data_set(settings["dataset_name"])
+    if "cache_dir" not in (settings.get("model_init_kwargs") or {}):
+        check_model_on_hub(settings["model_name_or_path"])
 
 
 def _check_configuration_file(key: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from llm_jepa.evaluation.subject_checks import check_subject
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.models.local_files import check_merge
-from llm_jepa.preflight import check_files
+from llm_jepa.preflight import check_files, check_inputs
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides
 
@@ -47,7 +47,7 @@ def _check_recipe(args: argparse.Namespace) -> None:
     if args.command == "train":
         check_files(settings)
     else:
-        check_data_set(settings["dataset_name"])
+        check_inputs(settings)
 
 
 def _check_plan(args: argparse.Namespace) -> None:

@@ -44,8 +44,8 @@ def check_local_model(name_or_path: str) -> None:
         )
 
 
-def check_local_base(name_or_path: str, from_scratch: bool = False) -> None:
-    """Check that a model's directory holds a causal LM and, unless it is trained from scratch, whole weights.
+def check_local_base(name_or_path: str, reads_weights: bool = True) -> None:
+    """Check that a model's directory holds a causal LM and, if they are read, whole weights.
 
     Raises:
         ValueError: It is an adapter or a model of another kind, or files are missing or cut off.
@@ -53,7 +53,7 @@ def check_local_base(name_or_path: str, from_scratch: bool = False) -> None:
     directory = Path(name_or_path)
     if (directory / MODEL_CONFIG).is_file():
         check_architecture(_read_config(directory), name_or_path)
-        if not from_scratch:
+        if reads_weights:
             _check_weights(directory)
     elif (directory / ADAPTER_CONFIG).is_file():
         raise ValueError(

@@ -3,9 +3,11 @@
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+import trl
 from safetensors import SafetensorError
 
 LIBRARY_ERRORS = (
@@ -22,6 +24,9 @@ STEPS = {
     "get_config_dict": "{model} cannot be loaded",
 }
 """Function of a library -> what failed if it is in the traceback; the first that is."""
+REFUSALS = (ValueError, ImportError, NotImplementedError)
+TRL = Path(trl.__file__).parent
+"""What TRL itself raises in its checks is a message for the user."""
 MAX_REASON_LENGTH = 400
 
 
@@ -33,13 +38,17 @@ def build_errors_explained(model: str) -> Iterator[None]:
         model: The name of the model that is built.
 
     Raises:
-        ValueError: The model, tokenizer, adapter, chat template, optimizer or schedule cannot be built.
+        ValueError: The model, tokenizer, adapter, chat template, optimizer or schedule cannot be built, or TRL refuses
+            an option.
     """
     try:
         yield
     except LIBRARY_ERRORS as error:
-        called = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+        frames = traceback.extract_tb(error.__traceback__)
+        called = {frame.name for frame in frames}
         step = next((text for function, text in STEPS.items() if function in called), None)
+        if step is None and isinstance(error, REFUSALS) and Path(frames[-1].filename).is_relative_to(TRL):
+            step = "TRL refuses this"
         if step is None or isinstance(error, torch.OutOfMemoryError):
             raise
         reason = " ".join(str(error).split())

@@ -44,7 +44,7 @@ def test_a_file_that_was_cut_off_is_named(model, tmp_path):
         weights.write_bytes(content)
         with pytest.raises(ValueError, match=rf"model.safetensors` is not whole: it has {len(content)} bytes"):
             check_local_base(str(weights.parent))
-    check_local_base(str(weights.parent), from_scratch=True)
+    check_local_base(str(weights.parent), reads_weights=False)
 
 
 def test_missing_files_of_weights_are_named(model, tmp_path):
@@ -59,7 +59,7 @@ def test_missing_files_of_weights_are_named(model, tmp_path):
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(ValueError, match="holds no weights"):
         check_local_base(str(tmp_path))
-    check_local_base(str(tmp_path), from_scratch=True)
+    check_local_base(str(tmp_path), reads_weights=False)
 
 
 def test_a_configuration_that_cannot_be_read_is_named(model, tmp_path):

@@ -38,6 +38,8 @@ def test_the_model_its_tokenizer_the_adapter_and_the_template_are_named(model, t
             {"peft_config": LoraConfig(target_modules=["nonsense"])},
             f"The adapter cannot be put into `{model}`: ",
         ),
+        ({"peft_config": LoraConfig(target_modules=["lm_head"])}, "TRL refuses this: .* `lm_head` is not supported"),
+        ({"eos_token": "<|nope|>"}, r"TRL refuses this: The specified `eos_token` \('<\|nope\|>'\) is not found"),
         ({"chat_template_path": str(tmp_path / "none")}, "`chat_template_path` cannot be used: "),
     ):
         with pytest.raises(ValueError, match=message):
