@@ -68,7 +68,18 @@ def cluster_means(difference_SR: NDArray[np.float64], clusters: Sequence[Hashabl
     return mean_S1 + len(sizes_C) / len(clusters) * (totals_SC - sizes_C * mean_S1)
 
 
-def crossed_mean(value_SC: NDArray[np.float64]) -> CrossedMean:
+def effective_clusters(clusters: Sequence[Hashable] | None, n_rows: int) -> float:
+    """`R^2 / sum of n_c^2`: the number of equal clusters that vary as much; C if all have as many rows.
+
+    Example: 10 clusters of one row and one of 40: 2500 / 1610 = 1.6, for nearly all lies with one cluster. Carter,
+    Schnepel and Steigerwald 2017, Review of Economics and Statistics 99(4).
+    """
+    if clusters is None:
+        return float(n_rows)
+    return float(n_rows**2 / (np.bincount(_cluster_index(clusters)) ** 2).sum())
+
+
+def crossed_mean(value_SC: NDArray[np.float64], n_effective: float | None = None) -> CrossedMean:
     """Mean over seeds and clusters, with the variance of the model `mean + seed + cluster + residual`, all random.
 
     With V_s and V_c the squared standard errors of the means of seeds and of clusters, and V_r that of the residual,
@@ -81,9 +92,15 @@ def crossed_mean(value_SC: NDArray[np.float64]) -> CrossedMean:
     Business & Economic Statistics 29(2)). A component estimated below zero counts as zero: `max(V_s, V_r) + max(V_c,
     V_r) - V_r`, which is never below V_s, V_c or V_r.
 
-    Degrees of freedom: `1 / df = w / (S - 1) + (1 - w) / (C - 1)` with w = V_s / variance, at most 1. Satterthwaite
-    (1946, Biometrics Bulletin 2(6)) has w^2 and (1 - w)^2, hence more. With five seeds these are too many: w is low by
-    chance just where the seeds' variance is.
+    Degrees of freedom, with E the effective number of clusters, which is C unless `n_effective` gives it:
+
+        1 / df = w / (S - 1) + (1 - w) / (E - 1)
+        w = V_s / (V_s + (variance - V_s) (S - 3) / (S - 1))
+
+    w is the seeds' share of the variance; the factor removes the bias of dividing by V_s, by the mean of an F
+    distribution. Satterthwaite (1946, Biometrics Bulletin 2(6)) has V_s / variance and squares it and its complement,
+    hence more degrees of freedom. With few seeds they are too many: V_s is small by chance just where the test
+    errs.
     """
     n_seeds, n_clusters = value_SC.shape
     mean, mean_S, mean_C = value_SC.mean(), value_SC.mean(axis=1), value_SC.mean(axis=0)
@@ -91,8 +108,10 @@ def crossed_mean(value_SC: NDArray[np.float64]) -> CrossedMean:
     of_seeds, of_clusters = mean_S.var(ddof=1) / n_seeds, mean_C.var(ddof=1) / n_clusters
     of_residual = (residual_SC**2).sum() / ((n_seeds - 1) * (n_clusters - 1)) / value_SC.size
     variance = max(of_seeds, of_residual) + max(of_clusters, of_residual) - of_residual
-    weight = min(1.0, of_seeds / variance) if variance > 0 else 1.0
-    degrees_of_freedom = 1 / (weight / (n_seeds - 1) + (1 - weight) / (n_clusters - 1))
+    unbiased = of_seeds + (variance - of_seeds) * max(0, n_seeds - 3) / (n_seeds - 1)
+    weight = of_seeds / unbiased if unbiased > 0 else 1.0
+    of_rows = (n_clusters if n_effective is None else n_effective) - 1
+    degrees_of_freedom = 1 / (weight / (n_seeds - 1) + (1 - weight) / of_rows)
     return CrossedMean(float(mean), float(variance**0.5), float(degrees_of_freedom))
 
 

@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from llm_jepa.experiments.significance.crossed import CrossedMean, cluster_means, cluster_totals, crossed_mean
+from llm_jepa.experiments.significance.crossed import (
+    CrossedMean,
+    cluster_means,
+    cluster_totals,
+    crossed_mean,
+    effective_clusters,
+)
 
 # Rounding can make equal shares differ by this much.
 _ROUNDING = 1e-9
@@ -105,7 +111,8 @@ def paired_difference(
     difference_SR = arm - baseline
     value_SC = cluster_means(difference_SR, clusters)
     n_seeds, n_clusters = value_SC.shape
-    crossed = crossed_mean(value_SC) if min(n_seeds, n_clusters) > 1 else None
+    n_effective = effective_clusters(clusters, difference_SR.shape[1])
+    crossed = crossed_mean(value_SC, n_effective) if min(n_seeds, n_clusters) > 1 else None
     has_error = crossed is not None and crossed.standard_error > _ROUNDING
     return PairedDifference(
         mean=float(difference_SR.mean()),
@@ -113,8 +120,8 @@ def paired_difference(
         p_value=None if crossed is None else _p_value(crossed, difference_SR, clusters),
         standard_error=crossed.standard_error if crossed is not None and has_error else None,
         degrees_of_freedom=crossed.degrees_of_freedom if crossed is not None and has_error else None,
-        seed_interval=_t_interval(value_SC.mean(axis=1)),
-        row_interval=_t_interval(value_SC.mean(axis=0)),
+        seed_interval=_t_interval(value_SC.mean(axis=1), n_seeds - 1),
+        row_interval=_t_interval(value_SC.mean(axis=0), n_effective - 1),
         seeds_differ=_has_spread(value_SC.mean(axis=1)),
         n_seeds=n_seeds,
         n_rows=difference_SR.shape[1],
@@ -142,10 +149,10 @@ def _has_spread(values: NDArray[np.float64]) -> bool:
     return bool(np.ptp(values) > _ROUNDING)
 
 
-def _t_interval(values: NDArray[np.float64]) -> Interval | None:
+def _t_interval(values: NDArray[np.float64], degrees_of_freedom: float) -> Interval | None:
     if not _has_spread(values):
         return None
-    half_width = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / len(values) ** 0.5
+    half_width = stdtrit(degrees_of_freedom, 0.975) * values.std(ddof=1) / len(values) ** 0.5
     return Interval(float(values.mean() - half_width), float(values.mean() + half_width))
 
 

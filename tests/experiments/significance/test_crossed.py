@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm_jepa.experiments.significance.crossed import CrossedMean, cluster_means, cluster_totals, crossed_mean
+from llm_jepa.experiments.significance.crossed import (
+    CrossedMean,
+    cluster_means,
+    cluster_totals,
+    crossed_mean,
+    effective_clusters,
+)
 
 
 def slow_crossed_variance(value_SC: np.ndarray) -> tuple[float, float, float]:
@@ -24,18 +30,19 @@ def slow_crossed_variance(value_SC: np.ndarray) -> tuple[float, float, float]:
 
 
 def test_by_hand():
-    """Seeds 0 and 2 and rows 0, 0 and 3, added: no residual.
+    """Seeds -2, -1, 0, 1, 2 and rows 1, 1, 1 + sqrt(4.5), added: no residual.
 
-    Seed means 1 and 3: V_s = 2 / 2 = 1. Row means 1, 1, 4: V_c = 3 / 3 = 1. Variance 2, half of it of the seeds:
-    1 / df = 1/2 + 1/4.
+    V_s = 2.5 / 5 and V_c = 1.5 / 3, so the variance is 1. The seeds' share is 0.5 / (0.5 + 0.5 * 2 / 4) = 2/3, and
+    1 / df = 2/3 / 4 + 1/3 / 2 = 1/3.
     """
-    found = crossed_mean(np.array([[0.0, 0, 3], [2, 2, 5]]))
-    assert found.mean == 2
-    assert found.standard_error == pytest.approx(2**0.5)
-    assert found.degrees_of_freedom == pytest.approx(4 / 3)
-    assert found.p_value == pytest.approx(2 * stats.t.sf(2**0.5, 4 / 3))
-    half_width = stats.t.ppf(0.975, 4 / 3) * 2**0.5
-    assert found.interval() == pytest.approx((2 - half_width, 2 + half_width))
+    found = crossed_mean(np.arange(-2.0, 3)[:, None] + np.array([1, 1, 1 + 4.5**0.5]))
+    mean = 1 + 4.5**0.5 / 3
+    assert found.mean == pytest.approx(mean)
+    assert found.standard_error == pytest.approx(1)
+    assert found.degrees_of_freedom == pytest.approx(3)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(mean, 3))
+    half_width = stats.t.ppf(0.975, 3)
+    assert found.interval() == pytest.approx((mean - half_width, mean + half_width))
 
 
 @given(st.integers(2, 6), st.integers(2, 12), st.integers(0, 1000))
@@ -61,7 +68,7 @@ def test_rows_that_all_agree_leave_the_t_test_over_seeds():
 
 def test_seeds_that_all_agree_leave_the_t_test_over_rows():
     difference_R = np.array([1.0, 0, 0, 1, -1, 1, 1, 0])
-    found = crossed_mean(np.repeat(difference_R[None], 3, axis=0))
+    found = crossed_mean(np.repeat(difference_R[None], 5, axis=0))
     assert found.p_value == pytest.approx(stats.ttest_1samp(difference_R, 0).pvalue)
 
 
@@ -97,6 +104,20 @@ def test_copied_rows_say_no_more_than_one():
     clustered = crossed_mean(cluster_means(copied, np.repeat(np.arange(40), 3).tolist()))
     assert clustered.standard_error == pytest.approx(once.standard_error)
     assert crossed_mean(copied).standard_error < once.standard_error
+
+
+def test_effective_clusters_by_hand():
+    """2500 / (10 + 1600); equal clusters count as they are."""
+    assert effective_clusters([*range(10), *["large"] * 40], 50) == pytest.approx(2500 / 1610)
+    assert effective_clusters(["a", "a", "b", "b", "c", "c"], 6) == 3
+    assert effective_clusters(None, 7) == 7
+
+
+def test_few_effective_clusters_leave_few_degrees_of_freedom():
+    """Seeds that agree, so that rows are all the variance: E - 1."""
+    value_SC = np.repeat(np.random.default_rng(0).normal(size=(1, 11)), 5, axis=0)
+    assert crossed_mean(value_SC).degrees_of_freedom == pytest.approx(10)
+    assert crossed_mean(value_SC, 1.6).degrees_of_freedom == pytest.approx(0.6)
 
 
 # --- power
