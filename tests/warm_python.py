@@ -77,6 +77,9 @@ def _supervise(connection: socket.socket) -> None:
     if process == 0:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        # New objects: those of this process believe that they can seek, as in the file that they were opened on.
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
         os.getppid = lambda: parent
         os.environ.clear()
         os.environ.update(environment)

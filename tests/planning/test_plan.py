@@ -149,6 +149,7 @@ def test_tokenised_pairs_are_compared_with_sft_alone(settings, tmp_path):
 
 def test_a_mixture_of_experts_is_refused_in_words(settings, tmp_path):
     model = tiny_model("mixtral")
+    model.resize_token_embeddings(len(tiny_tokenizer()))
     model.save_pretrained(tmp_path / "moe")
     tiny_tokenizer().save_pretrained(tmp_path / "moe")
     with pytest.raises(ValueError, match="MixtralForCausalLM is a mixture of experts"):
