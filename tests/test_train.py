@@ -255,11 +255,11 @@ def test_arguments_that_a_library_does_not_take_are_named(inputs, changes, messa
 
 
 def test_a_row_that_cannot_be_used_is_named_by_its_line(inputs):
-    """Of a slice of the file, in which one line is blank."""
+    """Of a slice of the file, in which one line is blank; also when other processes read the rows."""
     rows = [*PAIRS[:3], {"source": "empty", "target": " "}]
     Path("rows.jsonl").write_text("\n" + "".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match=r"^`rows.jsonl`, line 5: the target is empty\.$"):
-        train(read(inputs, dataset_name="rows.jsonl", dataset_train_split="train[2:]"))
+        train(read(inputs, dataset_name="rows.jsonl", dataset_train_split="train[2:]", dataset_num_proc=2))
 
 
 def test_training_ends_with_the_command_that_scores_the_run(inputs, capsys):

@@ -22,6 +22,7 @@ from llm_jepa.data.rows import (
     VIEW_TOKEN_COLUMNS,
     AnyDataset,
     ColumnMapping,
+    RowError,
     column_names,
     has_pairs,
     is_prepared,
@@ -195,10 +196,8 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
     def fits(row: dict[str, Any]) -> bool:  # closes over little, since `datasets` hashes it for its cache
         tokens = longest_sequence_tokens(row, num_predictor_tokens)
         if tokens > limit and refuses:
-            raise ValueError(
-                f"Row {row['row_index']} of the {name} data has {tokens} tokens; `max_length` is {limit}. Raise it or "
-                "set `long_rows: drop`."
-            )
+            advice = "Raise it or set `long_rows: drop`."
+            raise RowError(row["row_index"], f"the row has {tokens} tokens; `max_length` is {limit}. {advice}")
         return tokens <= limit
 
     if not isinstance(dataset, Dataset):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def row_errors_located(script: "AnySource", datasets: dict[str, tuple[str, AnyDataset | None]]) -> Iterator[None]:
-    """Name the file and the line of a row that cannot be used, where the data are one text file.
+    """Name the file and the line of a row that cannot be used, where the data are one text file; else its number.
 
     Args:
         script: Names the data.
@@ -33,9 +33,8 @@ def row_errors_located(script: "AnySource", datasets: dict[str, tuple[str, AnyDa
     except RowError as error:
         split, dataset = datasets.get(error.data_name or "", ("", None))
         line = line_of_row(Path(script.dataset_name or "").expanduser(), split, error.row_index, dataset)
-        if line is None:
-            raise
-        raise ValueError(f"`{script.dataset_name}`, line {line}: {error.reason}") from error
+        message = str(error) if line is None else f"`{script.dataset_name}`, line {line}: {error.reason}"
+        raise ValueError(message) from error
 
 
 def line_of_row(file: Path, split: str, row_index: int, dataset: AnyDataset | None) -> int | None:

@@ -15,6 +15,7 @@ from llm_jepa.data.rows import (
     PAIR_COLUMNS,
     AnyDataset,
     ColumnMapping,
+    RowError,
     column_names,
 )
 from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
@@ -92,7 +93,7 @@ def _expand_batch(
         try:
             rows += ({**row, **pair, ORIGINAL_ROW_COLUMN: index} for pair in expand(row))
         except ValueError as error:
-            raise ValueError(f"Row {index}: {error}") from error
+            raise RowError(index, str(error)) from error
     return {name: [row[name] for row in rows] for name in dict.fromkeys([*batch, *added, ORIGINAL_ROW_COLUMN])}
 
 

@@ -28,19 +28,20 @@ def check_adapter_targets(model: PreTrainedModel, config: PeftConfig) -> None:
             f"`lora_target_modules` must be given for a model of the type {kind}: PEFT has no default for it. Give "
             "`all-linear`, or names of modules."
         )
-    names = [name for name, _ in model.named_modules() if name]
     if isinstance(targets, list | set | tuple):
-        _check_names("lora_target_modules", sorted(targets), names)
-    _check_names("lora_modules_to_save", config.modules_to_save or (), names)
+        _check_names("lora_target_modules", sorted(targets), model)
+    _check_names("lora_modules_to_save", config.modules_to_save or (), model)
 
 
-def _check_names(key: str, wanted: Sequence[str], names: Sequence[str]) -> None:
+def _check_names(key: str, wanted: Sequence[str], model: PreTrainedModel) -> None:
     """A name matches the end of a module's path, as in PEFT."""
+    names = [name for name, _ in model.named_modules()]
     missing = [one for one in wanted if not any(name == one or name.endswith(f".{one}") for name in names)]
     if missing:
-        last_parts = sorted({name.rpartition(".")[2] for name in names} - {str(i) for i in range(1000)})
-        near = difflib.get_close_matches(missing[0], last_parts, n=1)
+        matrices = (name for name, parameter in model.named_parameters() if parameter.ndim > 1)
+        known = sorted({name.removesuffix(".weight").rpartition(".")[2] for name in matrices})
+        near = difflib.get_close_matches(missing[0], known, n=1)
         meant = f" Did you mean `{near[0]}`?" if near else ""
         raise ValueError(
-            f"`{key}: {', '.join(missing)}` names no module of the model.{meant} It has {', '.join(last_parts)}."
+            f"`{key}: {', '.join(missing)}` names no module of the model.{meant} It has {', '.join(known)}."
         )

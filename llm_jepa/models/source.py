@@ -86,7 +86,7 @@ def _ask_hub(name: str) -> None:
         with hub_errors_explained(name, "read"):
             HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     except ValueError as error:
-        raise ValueError(f"`model_name_or_path`: {error} {_suggestion(name)}{WHAT_TO_NAME}") from error
+        raise ValueError(f"`model_name_or_path: {name}`: {_suggestion(name)}{error} {WHAT_TO_NAME}") from error
 
 
 def _suggestion(name: str) -> str:

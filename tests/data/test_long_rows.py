@@ -43,7 +43,7 @@ def test_a_view_is_counted_with_its_predictor_tokens(prepare):
 
 def test_long_rows_error_names_the_row_and_its_tokens(prepare):
     tokens = len(prepare(LONG)[1]["input_ids"])
-    with pytest.raises(ValueError, match=f"Row 1 of the train data has {tokens} tokens; `max_length` is 80. Raise it"):
+    with pytest.raises(ValueError, match=f"Row 1: the row has {tokens} tokens; `max_length` is 80. Raise it"):
         prepare(LONG, max_length=80, long_rows="error")
 
 

@@ -144,7 +144,7 @@ def test_every_pass_over_the_rows_has_the_processes_asked_for(form, prepare, mon
 def test_a_bad_row_is_named_from_another_process_too(prepare):
     with pytest.raises(ValueError, match=r"^Row 3: the target is empty\.$"):
         prepare([*PAIRS[:3], {"source": "digits", "target": " "}], dataset_num_proc=2)
-    with pytest.raises(ValueError, match="Row 3 of the train data has"):
+    with pytest.raises(ValueError, match="Row 3: the row has"):
         prepare(LONG[-1:] * 3 + LONG[1:2], dataset_num_proc=2, max_length=80, long_rows="error")
 
 
@@ -215,7 +215,7 @@ def test_text_without_pairs_is_for_the_lm_only_arm(prepare, sft_trainer):
 def test_text_obeys_max_length_and_takes_no_system_prompt(prepare):
     text = [{"text": "a" * n} for n in (5, 90, 6)]
     assert prepare(text, jepa_weight=0.0, max_length=80)["row_index"][:] == [0, 2]
-    with pytest.raises(ValueError, match="Row 1 of the train data has 91 tokens"):
+    with pytest.raises(ValueError, match="Row 1: the row has 91 tokens"):
         prepare(text, jepa_weight=0.0, max_length=80, long_rows="error")
     for options in ({"system_prompt": "Be brief."}, {"chat_template_kwargs": {"date_string": "today"}}):
         with pytest.raises(ValueError, match=f"`{next(iter(options))}` has no effect on plain text"):

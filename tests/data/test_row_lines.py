@@ -59,7 +59,7 @@ def test_where_there_are_no_lines_a_row_keeps_its_number():
         ("rows.csv", {}),
     ):
         with (
-            pytest.raises(RowError, match=r"^Row 1: the target is empty\.$"),
+            pytest.raises(ValueError, match=r"^Row 1: the target is empty\.$"),
             row_errors_located(DataSource(name), loaded),
         ):
             raise RowError(1, "the target is empty.")

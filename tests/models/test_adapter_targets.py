@@ -19,7 +19,7 @@ from tests.tiny import tiny_llama
         ({"target_modules": ["q_proj", "v_prj"]}, r"`lora_target_modules: v_prj` names no module"),
         (
             {"target_modules": ["xyz"]},
-            r"names no module of the model\. It has act_fn, down_proj, ",
+            r"names no module of the model\. It has down_proj, embed_tokens, gate_proj, ",
         ),
         ({"target_modules": ["q_proj"], "modules_to_save": ["head"]}, "`lora_modules_to_save: head` names no module"),
     ],
