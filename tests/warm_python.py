@@ -1,9 +1,9 @@
 """A Python that starts at once, for programs that start others: its processes are forked from one with the imports.
 
-It is an executable that takes `-c CODE`, `-m MODULE` or `FILE`, and arguments. Like any Python it has an environment,
-a directory, outputs and a parent of its own. It is the `sys.executable` of its programs: what they start starts at
-once too. Variables that libraries read while they are imported keep the values of the tests, but for
-HF_DATASETS_CACHE.
+It is an executable that takes `-c CODE`, `-m MODULE` or `FILE`, and arguments; with `-I` it starts a Python as usual.
+Like any Python it has an environment, a directory, outputs and a parent of its own. It is the `sys.executable` of its
+programs: what they start starts at once too. Variables that libraries read while they are imported keep the values of
+the tests, but for HF_DATASETS_CACHE.
 """
 
 import json
@@ -25,6 +25,8 @@ from tests.forks import FORKS
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 
+if sys.argv[1] == "-I":  # an isolated Python begins with no imports
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     socket.send_fds(server, [b"0"], [0, 1, 2])
