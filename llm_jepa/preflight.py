@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llm_jepa.data.columns import check_named_columns
 from llm_jepa.data.source import check_data_set, check_local_data
 from llm_jepa.hub.login import check_login, repository_name
+from llm_jepa.models.local_files import looks_like_a_path
 from llm_jepa.models.source import OTHER_WEIGHT_SETTINGS, check_local_base, check_local_model, check_model_on_hub
 from llm_jepa.runs.output_directory import (
     check_checkpoint_settings,
@@ -25,7 +26,7 @@ from llm_jepa.training.packages import check_packages
 from llm_jepa.training.trackers import check_trackers
 
 TEMPLATE_SUFFIXES = (".jinja", ".j2")
-"""A `chat_template_path` that ends otherwise is a model, whose template is copied."""
+"""A `chat_template_path` that ends otherwise is a model."""
 
 if TYPE_CHECKING:
     from llm_jepa.recipe import Recipe
@@ -106,8 +107,11 @@ def _check_local_inputs(settings: Mapping[str, Any], reads_weights: bool) -> Non
         _check_configuration_file(key, settings[key])
     check_named_columns(settings, check_local_data(settings["dataset_name"]))
     template = settings.get("chat_template_path")
-    if template is not None and template.endswith(TEMPLATE_SUFFIXES) and not Path(template).is_file():
-        raise ValueError(f"`chat_template_path: {template}` is no file (looked in {Path.cwd()}).")
+    if template is not None and not Path(template).exists() and _is_path_of_template(template):
+        raise ValueError(
+            f"`chat_template_path: {template}` is no file or directory (looked in {Path.cwd()}). Name a file that "
+            f"ends in {' or '.join(TEMPLATE_SUFFIXES)}, or a model, whose template is copied."
+        )
     loading = settings.get("model_init_kwargs") or {}
     if "subfolder" not in loading:
         check_local_model(settings["model_name_or_path"])
@@ -115,10 +119,17 @@ def _check_local_inputs(settings: Mapping[str, Any], reads_weights: bool) -> Non
         check_local_base(settings["model_name_or_path"], reads_weights)
 
 
+def _is_path_of_template(name: str) -> bool:
+    return name.endswith(TEMPLATE_SUFFIXES) or looks_like_a_path(name)
+
+
 def _check_hub_inputs(settings: Mapping[str, Any]) -> None:
     check_data_set(settings["dataset_name"])
     if "cache_dir" not in (settings.get("model_init_kwargs") or {}):
         check_model_on_hub(settings["model_name_or_path"])
+    template = settings.get("chat_template_path")
+    if template is not None and not Path(template).exists():
+        check_model_on_hub(template, "chat_template_path")
 
 
 def _check_configuration_file(key: str, value: Any) -> None:

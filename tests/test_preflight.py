@@ -37,6 +37,7 @@ def recipe(tmp_path) -> Path:
         ("--model_name_or_path={}/data", "`model_name_or_path: .*data` holds no model: none of config.json"),
         ("--report_to=nothing", "`report_to: nothing` names no tracker"),
         ("--chat_template_path={}/none.jinja", "`chat_template_path: .*none.jinja` is no file"),
+        ("--chat_template_path={}/none", "`chat_template_path: .*none` is no file or directory"),
         ("--dataset_streaming=true --max_steps=-1", "`dataset_streaming: true` needs `max_steps`"),
         ("--use_liger_kernel=true", "`use_liger_kernel: true` needs the package liger-kernel, which is not installed"),
         ("--optim=schedule_free_adamw", "`optim: schedule_free_adamw` needs the package schedulefree"),

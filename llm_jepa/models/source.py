@@ -62,19 +62,22 @@ def check_local_base(name_or_path: str, reads_weights: bool = True) -> None:
         )
 
 
-def check_model_on_hub(name_or_path: str) -> None:
+def check_model_on_hub(name_or_path: str, key: str = "model_name_or_path") -> None:
     """Check that a name that is no directory is a model on the Hub or in its cache; a known model passes.
+
+    Args:
+        key: The key of the recipe that names it.
 
     Raises:
         ValueError: There is no such model, or the Hub does not answer and the model is not in its cache.
     """
     known = {*KNOWN_MODEL_IDS, *KNOWN_MODEL_IDS.values()}
     if not Path(name_or_path).is_dir() and name_or_path not in known and os.environ.get("LOCAL_RANK", "0") == "0":
-        _ask_hub(name_or_path)
+        _ask_hub(name_or_path, key)
 
 
 @functools.cache
-def _ask_hub(name: str) -> None:
+def _ask_hub(name: str, key: str) -> None:
     """Ask once; transformers would retry for 40 seconds if the Hub does not answer."""
     from huggingface_hub import HfApi, constants
 
@@ -86,7 +89,7 @@ def _ask_hub(name: str) -> None:
         with hub_errors_explained(name, "read"):
             HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     except ValueError as error:
-        raise ValueError(f"`model_name_or_path: {name}`: {_suggestion(name)}{error} {WHAT_TO_NAME}") from error
+        raise ValueError(f"`{key}: {name}`: {_suggestion(name)}{error} {WHAT_TO_NAME}") from error
 
 
 def _suggestion(name: str) -> str:

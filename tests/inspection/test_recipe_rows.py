@@ -136,6 +136,16 @@ def test_a_flat_row_is_shown_as_it_is_stored(inspected):
     assert row.mask_LL.sum().item() == sum(length * (length + 1) // 2 for length in lengths)
 
 
+def test_a_row_beyond_the_model_is_refused_with_its_line(inspected):
+    """As in training: a token without an embedding, and more tokens than a table has positions."""
+    with pytest.raises(ValueError, match=r"data.jsonl`, line \d: the row has the token id \d+ in `input_ids`"):
+        inspected("", vocab_size=250)
+    gpt2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 320, "rope_parameters": None}
+    with pytest.raises(ValueError, match=r"data.jsonl`, line 1: the row has \d+ tokens, .* 20 positions"):
+        inspected("", **gpt2, max_position_embeddings=20)
+    inspected("", **gpt2, max_position_embeddings=512)
+
+
 def test_a_layout_that_training_would_refuse_is_refused(inspected):
     with pytest.raises(ValueError, match="`jepa_layout: flat` is not possible"):
         inspected("jepa_layout: flat\n")

@@ -117,10 +117,12 @@ def test_a_model_is_looked_for_on_the_hub_once(hub):
         check_model_on_hub("team/none")
     with pytest.raises(ValueError, match=r"Did you mean `smollm2-135m-instruct`\?"):
         check_model_on_hub("smolm2-135m-instruct")
+    with pytest.raises(ValueError, match="`chat_template_path: team/other`: team/other: There is no such"):
+        check_model_on_hub("team/other", "chat_template_path")
     asked = len(hub.calls)
     check_model_on_hub(BASE)
     check_model_on_hub("smollm2-135m-instruct")
-    assert len(hub.calls) == asked == 3
+    assert len(hub.calls) == asked == 4
     cached = Path(huggingface_hub.constants.HF_HUB_CACHE) / "models--team--cached"
     cached.mkdir(parents=True)
     (cached / "refs").write_text(json.dumps({}))
