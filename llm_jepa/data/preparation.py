@@ -31,6 +31,7 @@ from llm_jepa.data.rows import (
     to_rows,
 )
 from llm_jepa.data.spans import SpanMaker, spans_of_text
+from llm_jepa.data.unread_columns import warn_of_unread_columns
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, is_prefix, longest_sequence_tokens
 
@@ -80,6 +81,7 @@ def prepare_dataset(
                 dataset = _add_spans_of_text(dataset, tokenizer, args)
     else:
         _check_text_field(args)
+        warn_of_unread_columns(column_names(dataset), mapping, name)
         with global_then_local_main_first():
             dataset = expand_rows(dataset, mapping, args.dataset_num_proc)
             dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None, args.dataset_num_proc)

@@ -9,7 +9,17 @@ from datasets import Dataset, IterableDataset
 
 from llm_jepa.data.cache_key import PREPARATION_VERSION
 from llm_jepa.data.spans import source_turn_index
-from llm_jepa.data.turns import Messages, last_content, target_turn_indices, to_messages, turn_column
+from llm_jepa.data.turns import (
+    SYSTEM_COLUMN,
+    Messages,
+    last_content,
+    refuse_unlearned,
+    target_turn_indices,
+    to_messages,
+    turn_column,
+    with_system_column,
+    with_system_prompt,
+)
 from llm_jepa.settings.view_fields import ViewField, find_fields
 
 if TYPE_CHECKING:
@@ -226,7 +236,7 @@ def _choose_converter(columns: list[str], mapping: ColumnMapping) -> tuple[Calla
         return _row_from_prompt_completion, ["prompt", "completion"]
     column = turn_column(columns)
     if column is not None:
-        return partial(_row_from_turns, column), [column]
+        return partial(_row_from_turns, column), [column, *({SYSTEM_COLUMN} & {*columns})]
     raise ValueError(
         f"The data set has the columns {columns}. Name two of them as `source_column` and `target_column`, or give "
         f"`messages` or `conversations`, `prompt` and `completion`, or pre-tokenised "
@@ -244,7 +254,7 @@ class _RowFromFields:
         prompt: Messages | str
         completion: Messages | str
         if has_chat_template:
-            prompt = _with_system_prompt([{"role": "user", "content": source}], mapping.system_prompt)
+            prompt = with_system_prompt([{"role": "user", "content": source}], mapping.system_prompt)
             completion = [{"role": "assistant", "content": target}]
         else:
             prompt, completion = _with_system_text(f"{source}\n", mapping.system_prompt), target
@@ -271,8 +281,9 @@ def _row_from_prompt_completion(
         }
     _require_chat_template(has_chat_template)
     prompt, completion = to_messages(prompt, "prompt"), to_messages(completion, "completion")
+    refuse_unlearned(completion)
     return {
-        "prompt": _with_system_prompt(prompt, mapping.system_prompt),
+        "prompt": with_system_prompt(prompt, mapping.system_prompt),
         "completion": completion,
         "source": prompt[source_turn_index(prompt, mapping.source_turn)]["content"],
         "target": last_content(completion, "assistant"),
@@ -282,7 +293,7 @@ def _row_from_prompt_completion(
 def _row_from_turns(
     column: str, example: dict[str, Any], mapping: ColumnMapping, has_chat_template: bool
 ) -> dict[str, Any]:
-    messages = to_messages(example[column], column)
+    messages = with_system_column(to_messages(example[column], column), example.get(SYSTEM_COLUMN))
     if mapping.target_turn == "first":
         messages = messages[: target_turn_indices(messages)[0] + 1]
     if not messages or messages[-1]["role"] != "assistant":
@@ -300,14 +311,6 @@ def _require_chat_template(has_chat_template: bool) -> None:
             "the row is a chat, but the tokenizer has no chat template. Set `chat_template_path`, or give plain "
             "strings."
         )
-
-
-def _with_system_prompt(messages: Messages, system_prompt: str | None) -> Messages:
-    if system_prompt is None:
-        return messages
-    if messages and messages[0]["role"] == "system":
-        raise ValueError("the row already has a system turn. Leave `system_prompt` out.")
-    return [{"role": "system", "content": system_prompt}, *messages]
 
 
 def _with_system_text(prompt: str, system_prompt: str | None) -> str:

@@ -18,7 +18,7 @@ from llm_jepa.data.rows import (
     RowError,
     column_names,
 )
-from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
+from llm_jepa.data.turns import SYSTEM_COLUMN, target_turn_indices, to_messages, turn_column
 from llm_jepa.settings.view_fields import MissingViewError, ViewField, find_fields
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def expand_rows(
         read = {name for field in fields for name in field.columns}
         expand, added = partial(_pairs_of_views, fields, mapping.view_pairs, mapping.missing_views), PAIR_COLUMNS
     elif mapping.target_turn == "all" and mapping.pair is None and (column := turn_column(columns)) is not None:
-        read, expand = {column}, partial(pairs_of_turns, column)
+        read, expand = {column, SYSTEM_COLUMN}, partial(pairs_of_turns, column)
     else:
         return dataset
     if not keeps_columns:

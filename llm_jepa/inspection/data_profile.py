@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from llm_jepa.data.loading import stream_rows
 from llm_jepa.data.rows import ColumnMapping, row_maker
-from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column
+from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column, turn_keys
+from llm_jepa.data.unread_columns import unread_columns
 from llm_jepa.data.view_pairs import pairs_of_turns
 from llm_jepa.inspection.mapping_proposal import (
+    TURN_FIELD_KINDS,
     FieldKind,
     Proposal,
     pair_beside_conversation,
     propose_for_document,
     propose_mapping,
     with_own_views,
+    with_unread_columns,
 )
 
 if TYPE_CHECKING:
@@ -32,11 +35,11 @@ MAX_COLUMNS = 200
 MAX_SHOWN_REFUSALS = 5
 MAX_HASHES = 2**18
 VALUE_CHARACTERS = 60
-TURN_KEYS: dict[frozenset[str], FieldKind] = {
-    frozenset({"role", "content"}): "chat messages",
-    frozenset({"from", "value"}): "ShareGPT turns",
+TURN_KINDS: dict[tuple[str, str], FieldKind] = {
+    ("role", "content"): "chat messages",
+    ("from", "value"): "ShareGPT turns",
 }
-"""Keys of every turn -> kind of a list of such turns."""
+"""Keys of a speaker and of a text -> kind of a list of such turns. Those of any other keys are just turns."""
 
 
 @dataclass
@@ -161,8 +164,8 @@ def profile_data(script: "AnySource", max_rows: int | None = None, num_examples:
     head = list(islice(rows, HEAD_ROWS))
     columns = list(dict.fromkeys(name for row in head for name in row))
     kinds = {path: profile.kind for path, profile in _fields(head, num_examples).items()}
-    document = _document_proposal(script, head)
-    profile = DataProfile(document or _proposal(columns, kinds, head))
+    proposal = _document_proposal(script, head) or _proposal(columns, kinds, head)
+    profile = DataProfile(_with_unread(proposal, columns))
     to_rows = _maker(columns, profile.proposal)
     for row in chain(head, rows):
         _add_fields(profile.fields, row, num_examples)
@@ -192,6 +195,12 @@ def _proposal(columns: list[str], kinds: dict[str, FieldKind], head: list[dict[s
     if pair is None or not any(_differ_from_turns(row, columns, pair) for row in head):
         return proposal
     return with_own_views(proposal, *pair)
+
+
+def _with_unread(proposal: Proposal, columns: list[str]) -> Proposal:
+    """The proposal, in doubt if it leaves columns out that other toolkits read."""
+    unread = unread_columns(columns, ColumnMapping(**proposal.settings)) if proposal.has_views else []
+    return with_unread_columns(proposal, unread) if unread else proposal
 
 
 def _differ_from_turns(row: dict[str, Any], columns: list[str], pair: tuple[str, str]) -> bool:
@@ -258,7 +267,7 @@ def walk_fields(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             continue
         yield path, item
         first = item[0] if isinstance(item, list) and item else None
-        if isinstance(first, str) or (isinstance(first, Mapping) and not _is_turn(first)):
+        if isinstance(first, str) or (isinstance(first, Mapping) and turn_keys(first) is None):
             yield from walk_fields({"0": first}, f"{path}.")
 
 
@@ -270,10 +279,10 @@ def field_kind(value: Any) -> FieldKind:
         return "number"
     if not isinstance(value, list):
         return "other"
-    for keys, kind in TURN_KEYS.items():
-        if value and all(isinstance(item, Mapping) and keys <= item.keys() for item in value):
-            return kind
-    return "list"
+    keys = {turn_keys(item) if isinstance(item, Mapping) else None for item in value}
+    if not keys or None in keys:
+        return "list"
+    return TURN_KINDS.get(keys.pop(), "turns") if len(keys) == 1 else "turns"
 
 
 def _holds_turns(text: str) -> bool:
@@ -283,11 +292,7 @@ def _holds_turns(text: str) -> bool:
         value = json.loads(text)
     except ValueError:
         return False
-    return isinstance(value, list) and field_kind(value) in TURN_KEYS.values()
-
-
-def _is_turn(item: Mapping[str, Any]) -> bool:
-    return any(keys <= item.keys() for keys in TURN_KEYS)
+    return isinstance(value, list) and field_kind(value) in TURN_FIELD_KINDS
 
 
 def shorten(value: Any) -> str:

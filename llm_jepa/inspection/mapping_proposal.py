@@ -1,15 +1,25 @@
 """Proposes which columns of a data set are source and target, from their names and types."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from llm_jepa.data.turns import turn_column
+from llm_jepa.data.turns import SYSTEM_COLUMN, turn_column
+from llm_jepa.data.unread_columns import unread_in_words
 
 FieldKind = Literal[
-    "text", "number", "chat messages", "ShareGPT turns", "JSON text of turns", "list", "text and others", "other"
+    "text",
+    "number",
+    "chat messages",
+    "ShareGPT turns",
+    "turns",
+    "JSON text of turns",
+    "list",
+    "text and others",
+    "other",
 ]
+TURN_FIELD_KINDS: tuple[FieldKind, ...] = ("chat messages", "ShareGPT turns", "turns")
 
 PAIR_NAMES = (
     ("source", "target"), ("question", "answer"), ("question", "query"), ("question", "sql"), ("prompt", "response"),
@@ -58,17 +68,16 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, FieldKind], ends
     if {"prompt", "completion"} <= {*columns}:
         return Proposal({}, "`prompt` and `completion` are read as they are", is_certain=True)
     column = turn_column(columns)
-    if column is not None and kinds.get(column) in ("chat messages", "ShareGPT turns"):
-        if ends_unanswered:
-            reason = f"some `{column}` do not end with an answer: `all` trains on every answer, `first` on the first"
-            return Proposal({"target_turn": "all"}, reason, is_certain=True)
-        return Proposal(
-            {}, f"`{column}` are read as they are; the last answer is the target (see `target_turn`)", is_certain=True
-        )
+    if column is not None and kinds.get(column) in TURN_FIELD_KINDS:
+        return _of_conversations(column, kinds, ends_unanswered)
     turns = [path for path, kind in kinds.items() if kind == "ShareGPT turns"]
     if turns:
         return _of_turns(turns[0], columns)
     texts = [path for path, kind in kinds.items() if kind == "text" and _name(path) not in ID_NAMES]
+    chats = [path for path, kind in kinds.items() if kind in TURN_FIELD_KINDS]
+    if chats and not _named_pairs(texts):
+        reason = f"`{chats[0]}` holds turns, which are read from a column called `messages`; rename it"
+        return Proposal({}, reason, has_views=False, candidates=chats)
     proposal = _of_texts(texts, columns)
     written = [path for path, kind in kinds.items() if kind == "JSON text of turns"]
     if written and (column in written or not proposal.has_views):
@@ -76,6 +85,15 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, FieldKind], ends
         return Proposal({}, reason, has_views=False, candidates=written)
     mixed = [path for path, kind in kinds.items() if kind == "text and others"]
     return _with_mixed(proposal, texts, mixed) if mixed else proposal
+
+
+def _of_conversations(column: str, kinds: Mapping[str, FieldKind], ends_unanswered: bool) -> Proposal:
+    system = f"; `{SYSTEM_COLUMN}` is their system turn" if kinds.get(SYSTEM_COLUMN) == "text" else ""
+    if ends_unanswered:
+        reason = f"some `{column}` do not end with an answer: `all` trains on every answer, `first` on the first"
+        return Proposal({"target_turn": "all"}, reason + system, is_certain=True)
+    reason = f"`{column}` are read as they are; the last answer is the target (see `target_turn`)"
+    return Proposal({}, reason + system, is_certain=True)
 
 
 def _of_turns(path: str, columns: Sequence[str]) -> Proposal:
@@ -98,6 +116,11 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
     named = _named_pairs(texts)
     if named:
         return _by_names(texts, 2, _settings(*named[0]), "common names of sources and targets")
+    if len(texts) == 2 and _list_of(texts[0]) == _list_of(texts[1]) is not None:
+        reason = (
+            f"`{_list_of(texts[0])}` is a list, of whose first item alone these are fields; write a row for each item"
+        )
+        return Proposal({}, reason, has_views=False, candidates=texts)
     if len(texts) == 2:
         return Proposal(_settings(*texts), "the only two texts; which one is the source is a guess", candidates=texts)
     if len(texts) == 1 and texts[0] not in columns:
@@ -145,6 +168,11 @@ def with_own_views(proposal: Proposal, source: str, target: str) -> Proposal:
         "lines the turns are the views"
     )
     return Proposal(settings, reason)
+
+
+def with_unread_columns(proposal: Proposal, unread: Sequence[str]) -> Proposal:
+    """The proposal, in doubt, since it leaves columns out that other toolkits read."""
+    return replace(proposal, reason=f"{proposal.reason}; {unread_in_words(unread)}", is_certain=False)
 
 
 def _with_mixed(proposal: Proposal, texts: list[str], mixed: list[str]) -> Proposal:
@@ -197,6 +225,13 @@ def _name(path: str) -> str:
     return outer[-1] if outer and name in ("text", "value") else name
 
 
+def _list_of(path: str) -> str | None:
+    """The list that a path leads into: `turns` of `turns.0.text`. None if it leads into no list."""
+    parts = path.split(".")
+    index = next((i for i, part in enumerate(parts) if i and part.isdecimal()), None)
+    return None if index is None else ".".join(parts[:index])
+
+
 def _is_item(path: str) -> bool:
     """Whether a path leads into a list."""
-    return any(part.isdecimal() for part in path.split(".")[1:])
+    return _list_of(path) is not None

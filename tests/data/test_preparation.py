@@ -77,6 +77,17 @@ def test_tools_of_a_row_reach_the_conversation(prepare):
         assert ("look_up" in tokenizer.decode(row["source_ids"])) == (source_view == "prefix")
 
 
+def test_a_system_column_reaches_the_model_and_columns_that_are_not_read_are_named(prepare, caplog):
+    rows = [{"messages": CHAT, "system": f"Be brief, {i}."} for i in range(2)]
+    for i, row in enumerate(prepare(rows)):
+        assert tiny_tokenizer().decode(row["input_ids"]).startswith(f"<|im_start|>system\nBe brief, {i}.<|im_end|>\n")
+    assert "not read" not in caplog.text
+    assert prepare([row | {"history": "h"} for row in rows])["input_ids"] == prepare(rows)["input_ids"]
+    assert caplog.text.count("Of the train data, `history` is not read; a text that should count goes into") == 1
+    prepare([pair | {"system": "s"} for pair in PAIRS])
+    assert "Of the train data, `system` is not read" in caplog.text
+
+
 # --- rows in, rows out
 
 

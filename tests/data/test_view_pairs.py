@@ -162,6 +162,64 @@ def test_turns_that_are_not_there_are_named():
         pairs([{"prompt": "a", "completion": "b"}], source_turn="first")
 
 
+MARKS = [
+    ("weight", 0, 1),
+    ("weight", 0.0, 1.0),
+    ("train", False, True),
+    ("loss", False, None),
+    ("masked", True, False),
+]
+
+
+@pytest.mark.parametrize(("mark", "unlearned", "learned"), MARKS)
+@pytest.mark.parametrize("form", ["messages", "conversations"])
+def test_turns_that_a_mark_excludes_are_no_targets(mark, unlearned, learned, form):
+    """They stay in the conversation, as what the next answer follows."""
+    keys = ("role", "content") if form == "messages" else ("from", "value")
+    turns = [("user", "a", None), ("assistant", "BAD", unlearned), ("user", "c", None), ("assistant", "good", learned)]
+    chat = [{**dict(zip(keys, turn[:2], strict=True)), mark: turn[2]} for turn in turns]
+    for options in ({"target_turn": "all"}, {"target_turn": "first"}, {}):
+        assert pairs([{form: chat}], **options) == [("c", "good")]
+    swapped = [chat[0], chat[3], chat[2], chat[1]]
+    assert pairs([{form: swapped}], target_turn="all") == [("a", "good")]
+    with pytest.raises(ValueError, match=f"the turn to learn has `{mark}: .* Set `target_turn: all`"):
+        pairs([{form: swapped}])
+    with pytest.raises(ValueError, match=f"no assistant turn is learned: all have a mark such as `{mark}"):
+        pairs([{form: chat[:2]}], target_turn="all")
+
+
+def test_a_mark_of_a_part_is_refused_and_marks_of_a_question_count_nothing():
+    chat = [{"role": "user", "content": "a", "weight": 0}, {"role": "assistant", "content": "b", "weight": None}]
+    assert pairs([{"messages": chat}], target_turn="all") == [("a", "b")]
+    with pytest.raises(ValueError, match=r"a turn has `weight: 0\.5`; allowed are 0 and 1"):
+        pairs([{"messages": [chat[0], {**chat[1], "weight": 0.5}]}])
+    with pytest.raises(ValueError, match="a turn has `train_detail`, which marks parts of it"):
+        pairs([{"messages": [chat[0], {**chat[1], "train_detail": [{"begin_offset": 0}]}]}])
+
+
+def test_a_completion_of_several_answers_is_learned_whole_or_refused():
+    completion = [{"role": "assistant", "content": "b", "weight": 0}, CHAT[2] | {"weight": 1}]
+    with pytest.raises(ValueError, match="the turn to learn has `weight: 0`"):
+        pairs([{"prompt": CHAT[1:2], "completion": completion}])
+
+
+@pytest.mark.parametrize("options", [{}, {"target_turn": "all"}])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_system_column_is_the_system_turn_of_turns_that_have_none(options, streaming):
+    own = {"role": "system", "content": "own"}
+    chats = [{"messages": turns, "system": text} for turns, text in (
+        (CHAT[1:3], "be brief"), ([own, *CHAT[1:3]], "be brief"), (CHAT[1:3], " "), (CHAT[1:3], None)
+    )]  # fmt: skip
+    dataset, mapping = Dataset.from_list(chats), ColumnMapping(**options)
+    made = to_rows(expand_rows(dataset.to_iterable_dataset() if streaming else dataset, mapping), mapping, True)
+    system = [[turn["content"] for turn in row["prompt"] if turn["role"] == "system"] for row in made]
+    assert system == [["be brief"], ["own"], [], []]
+    with pytest.raises(ValueError, match=r"Row 0: the row already has a system turn\. Leave `system_prompt` out"):
+        pairs(chats, system_prompt="s", **options)
+    with pytest.raises(ValueError, match="Row 0: the column `system` is int, not the text of a system turn"):
+        pairs([{"messages": CHAT[1:3], "system": 7}], **options)
+
+
 def prepared(rows: list[dict], **options) -> list[dict]:
     """As the trainer prepares them, each with the text of its labels as `learned`."""
     tokenizer = tiny_tokenizer()

@@ -207,6 +207,37 @@ def test_turns_that_no_template_can_name_are_candidates():
     assert (proposal.settings, proposal.has_views, proposal.candidates) == ({}, False, ["chat-turns"])
 
 
+@pytest.mark.parametrize("keys", [("from", "content"), ("role", "value")])
+def test_turns_of_mixed_keys_are_conversations(keys, tmp_path):
+    turns = [dict(zip(keys, ("user", "letters"), strict=True)), dict(zip(keys, ("assistant", "[a-z]"), strict=True))]
+    found = profile(write(tmp_path / "data.jsonl", [{"conversations": turns}] * 2))
+    assert (found.proposal.settings, found.proposal.is_certain, found.num_refused) == ({}, True, 0)
+    assert found.fields["conversations"].kind == "turns"
+
+
+def test_turns_in_a_column_of_another_name_are_to_be_renamed():
+    proposal = propose_mapping(["dialog", "id"], {"dialog": "chat messages", "note": "text", "more": "text"})
+    assert (proposal.settings, proposal.has_views, proposal.candidates) == ({}, False, ["dialog"])
+    assert "`dialog` holds turns, which are read from a column called `messages`" in proposal.reason
+
+
+def test_two_fields_of_the_first_item_of_a_list_are_no_pair():
+    proposal = propose_mapping(["talk"], {"talk.0.speaker": "text", "talk.0.utterance": "text"})
+    assert (proposal.settings, proposal.has_views) == ({}, False)
+    assert "`talk` is a list, of whose first item alone these are fields" in proposal.reason
+
+
+def test_a_system_column_is_the_system_turn_and_other_fields_that_people_expect_to_count_are_named(tmp_path):
+    rows = [{"messages": CHAT, "system": f"Be brief, {i}."} for i in range(3)]
+    found = profile(write(tmp_path / "data.jsonl", rows)).proposal
+    assert (found.is_certain, found.reason.endswith("; `system` is their system turn")) == (True, True)
+    unread = profile(write(tmp_path / "more.jsonl", [row | {"history": "h", "id": 1} for row in rows])).proposal
+    assert not unread.is_certain
+    assert "`history` is not read" in unread.reason
+    pairs = [{"question": "q", "answer": "a", "system_prompt": "s"}] * 2
+    assert "`system_prompt` is not read" in profile(write(tmp_path / "pairs.jsonl", pairs)).proposal.reason
+
+
 def test_alpacas_input_may_be_empty(tmp_path):
     rows = [{"instruction": "sort", "input": text, "output": "a"} for text in ("", "1 2")]
     found = profile(write(tmp_path / "data.jsonl", rows))
