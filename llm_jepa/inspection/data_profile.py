@@ -280,9 +280,9 @@ def field_kind(value: Any) -> FieldKind:
     if not isinstance(value, list):
         return "other"
     keys = {turn_keys(item) if isinstance(item, Mapping) else None for item in value}
-    if not keys or None in keys:
+    if not value or None in keys:
         return "list"
-    return TURN_KINDS.get(keys.pop(), "turns") if len(keys) == 1 else "turns"
+    return next((kind for pair, kind in TURN_KINDS.items() if keys == {pair}), "turns")
 
 
 def _holds_turns(text: str) -> bool:
