@@ -9,7 +9,8 @@ import torch
 from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
-from llm_jepa.settings.checks import CONTRASTIVE_LOSSES, SPAN_SAMPLERS, check_options
+from llm_jepa.settings.checks import check_options
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, OBJECTIVES
 from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
@@ -286,8 +287,9 @@ class JEPAConfig(SFTConfig):
             self.view_pairs = "chain"
         if self.jepa_weight == 0:
             return
-        if self.jepa_objective != "pair" and self.span_sampler is None:
-            self.span_sampler = SPAN_SAMPLERS[self.jepa_objective][0]
+        samplers = OBJECTIVES[self.jepa_objective].span_samplers
+        if samplers and self.span_sampler is None:
+            self.span_sampler = samplers[0]
         if self.jepa_loss in CONTRASTIVE_LOSSES and self.info_nce_temperature is None:
             self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
 

@@ -17,30 +17,23 @@ from llm_jepa.config import JEPAConfig
 from llm_jepa.data.preparation import prepare_dataset
 from llm_jepa.data.rows import AnyDataset, RowError
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
-from llm_jepa.layouts import Layout, PackedLayout, RowsLayout
-from llm_jepa.layouts.choice import choose_layout
-from llm_jepa.layouts.collator import TENSOR_COLUMNS, JEPACollator
-from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.layouts import Layout
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import config_of, drop_idle_sampling, on_one_device
 from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.source import check_architecture
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
-from llm_jepa.objectives.diagnostics import paired_cosine
-from llm_jepa.objectives.draws import is_dropped, uniform_draws
-from llm_jepa.objectives.losses import NUM_SPAN_DRAWS, OtherRows, pair_loss, span_loss
-from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
-from llm_jepa.objectives.predictor import new_predictor
-from llm_jepa.objectives.view_forward import ForwardRecorder, ViewForward
-from llm_jepa.settings.checks import CONTRASTIVE_LOSSES
+from llm_jepa.objectives.base import LossInputs, Objective
+from llm_jepa.objectives.collator import TENSOR_COLUMNS, JEPACollator
+from llm_jepa.objectives.draws import is_dropped
+from llm_jepa.objectives.registry import new_objective
+from llm_jepa.objectives.view_forward import ForwardRecorder
 from llm_jepa.training.build_errors import build_errors_explained
 from llm_jepa.training.model_limits import check_rows_of_model, refuse_untrained_model
 from llm_jepa.training.predictor_trainer import PredictorTrainer
 from llm_jepa.training.refusals import (
     refuse_arguments,
     refuse_attention_without_backward,
-    refuse_batches_without_negatives,
-    refuse_device_without_float64,
     refuse_fewer_rows_than_a_batch,
     refuse_fewer_rows_than_processes,
     refuse_parallelism,
@@ -66,8 +59,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
 
     Loss dropout leaves the JEPA term out of some steps and multiplies it by `kept_step_weight` in the others.
     `lm_loss` is divided by the labelled tokens of the optimizer step, `jepa_loss` by its rows; both count all
-    micro-batches and processes. The default objective is LLM-JEPA (arXiv 2509.14252); `jepa_objective: tube` and
-    `patch` are Semantic Tube Prediction (arXiv 2602.22617).
+    micro-batches and processes. The term is that of `jepa_objective`, one file in `llm_jepa.objectives`.
 
     Args:
         model, train_dataset, eval_dataset, processing_class, peft_config, quantization_config, callbacks, optimizers,
@@ -132,34 +124,23 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         self.add_callback(self.throughput)
         self._step_rows: int | Tensor = 0
         self._micro_batches: list[tuple[Tensor, dict[str, Tensor]]] = []  # rows and parts of the loss, of this step
-        if args.jepa_weight > 0:
-            self._attach_views()
+        self.objective: Objective | None = new_objective(args)
+        if self.objective is not None:
+            self._attach_objective(self.objective)
         self.data_collator = JEPACollator(self.data_collator, self.layout, args)
 
-    def _attach_views(self) -> None:
+    def _attach_objective(self, objective: Objective) -> None:
         args, model = self.args, self.base_causal_lm
+        device_type = self.accelerator.device.type
         refuse_prompt_learning(self.accelerator.unwrap_model(self.model))
-        refuse_attention_without_backward(model, self.accelerator.device.type)
-        pad_token_id, multiple = self._tokenizer.pad_token_id, args.pad_to_multiple_of
-        assert not isinstance(multiple, str), "SFTConfig resolves `auto`"
-        if args.jepa_objective != "pair":
-            self.layout = RowsLayout(pad_token_id, multiple)
-            refuse_device_without_float64(args, self.accelerator.device.type)
-            ViewForward(model, None, MaskForm("padding"), stops_gradient=False, gives_hidden_states=True)
-            return
-        if args.jepa_loss in CONTRASTIVE_LOSSES:
-            refuse_batches_without_negatives(args, self.train_dataset, self.eval_dataset)
-        self.layout, mask_form, _ = choose_layout(model, args.jepa_layout, pad_token_id, multiple)
-        is_unasked = args.jepa_layout == "auto" and not isinstance(self.layout, PackedLayout)
-        if args.jepa_source_view == "prefix" and is_unasked:
-            logger.warning(
-                "`jepa_source_view: prefix` costs no less than `alone` in the layout %s, which computes the shared "
-                "prefix again. The layout packed needs an attention that takes a mask: sdpa, eager, flex_attention.",
-                self.layout.name,
-            )
-        if args.num_predictor_tokens > 0:
-            self.predictor = new_predictor(model, args.num_predictor_tokens, args.seed)
-        ViewForward(model, self.predictor, mask_form, stops_gradient=args.jepa_target == "stop_gradient")
+        refuse_attention_without_backward(model, device_type)
+        objective.check(device_type, self.train_dataset, self.eval_dataset)
+        assert not isinstance(args.pad_to_multiple_of, str), "SFTConfig resolves `auto`"
+        self.layout, mask_form, _ = objective.choose_layout(
+            model, self._tokenizer.pad_token_id, args.pad_to_multiple_of
+        )
+        self.predictor = objective.new_predictor(model)
+        objective.attach(model, self.predictor, mask_form)
 
     # --- data
 
@@ -209,8 +190,9 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Compute TRL's loss, plus the JEPA term unless this step drops it. In evaluation, return TRL's loss alone."""
-        row_index_N, spans = inputs.pop("row_index"), inputs.pop("spans", None)
-        target_key_N = inputs.pop("target_key", None)
+        row_index_N = inputs.pop("row_index")
+        names = () if self.objective is None else self.objective.extra_names
+        extras = {name: inputs.pop(name) for name in names}
         conversations = inputs.pop("laid_out_conversations", None)
         drops_jepa = self._drops_jepa()
         if drops_jepa and conversations is not None:
@@ -225,11 +207,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         loss = trl_loss if self.args.lm_weight == 1 else self.args.lm_weight * lm_loss + router_loss
         parts = {"lm_loss": lm_loss}
         if has_jepa:
-            fused = forward.fused_outputs
-            if spans is None:
-                parts |= self._pair_parts(fused, target_key_N, is_step)
-            else:
-                parts |= self._span_parts(fused, spans, row_index_N, is_step)
+            parts |= self._objective_parts(forward.fused_outputs, extras, row_index_N, is_step)
             loss = loss + self.args.kept_step_weight * parts["jepa_loss"]
         if not self.model.training:
             del parts["lm_loss"]
@@ -255,38 +233,28 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             self.router_aux_loss_coef * outputs.aux_loss / (self.current_gradient_accumulation_steps if is_step else 1)
         )
 
-    def _pair_parts(self, outputs: Any, target_key_N: Tensor, is_step: bool) -> dict[str, Tensor]:
-        """The JEPA loss of a micro-batch's pairs, their mean cosine and, with InfoNCE, the rows without negatives."""
-        prediction_ND, target_ND = outputs.prediction_ND, outputs.target_ND
-        self.step_metrics.add_pairs(self._mode, prediction_ND, target_ND, target_key_N)
-        is_contrastive = self.args.jepa_loss in CONTRASTIVE_LOSSES
-        others = self._other_rows(prediction_ND, target_ND, target_key_N) if is_contrastive else None
-        loss_N = pair_loss(
-            self.args.jepa_loss, prediction_ND, target_ND, self.args.info_nce_temperature, target_key_N, others
-        )
-        cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
-        share = self._share_of_step(len(loss_N), is_step)
-        parts = {"jepa_loss": loss_N.sum() * share, "jepa_cosine": cosine * len(loss_N) * share}
-        if is_contrastive:
-            parts["jepa_without_negatives"] = rows_without_negatives(target_key_N, others) * share
-        return parts
-
-    def _other_rows(self, prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tensor) -> OtherRows | None:
-        """The rows of the other processes, if there are any."""
-        max_rows = self.args.train_batch_size if self.model.training else self.args.eval_batch_size
-        rank, num_processes = self.accelerator.process_index, self.accelerator.num_processes
-        return gather_other_rows(prediction_ND, target_ND, target_key_N, max_rows, rank, num_processes)
-
-    def _span_parts(
-        self, outputs: Any, spans: dict[str, Tensor], row_index_N: Tensor, is_step: bool
+    def _objective_parts(
+        self, outputs: Any, extras: dict[str, Any], row_index_N: Tensor, is_step: bool
     ) -> dict[str, Tensor]:
-        """The Semantic Tube loss of a micro-batch. Its draws are those of the step; in evaluation, of step 0."""
-        step = self.state.global_step if self.model.training else 0
-        draw_NC = uniform_draws(self.args.seed, step, row_index_N, NUM_SPAN_DRAWS)
-        assert self.args.jepa_objective != "pair"
-        assert self.args.span_sampler is not None, "JEPAConfig resolves the sampler"
-        loss_N = span_loss(self.args.jepa_objective, self.args.span_sampler, outputs.hidden_RLD, draw_NC, **spans)
-        return {"jepa_loss": loss_N.sum() * self._share_of_step(len(loss_N), is_step)}
+        """The JEPA loss of a micro-batch, and what its objective logs. In evaluation, draws are those of step 0."""
+        assert self.objective is not None
+        is_training = self.model.training
+        result = self.objective.loss(
+            LossInputs(
+                outputs=outputs,
+                extras=extras,
+                row_index_N=row_index_N,
+                step=self.state.global_step if is_training else 0,
+                max_rows=self.args.train_batch_size if is_training else self.args.eval_batch_size,
+                rank=self.accelerator.process_index,
+                num_processes=self.accelerator.num_processes,
+            )
+        )
+        if result.pairs is not None:
+            self.step_metrics.add_pairs(self._mode, *result.pairs)
+        share = self._share_of_step(len(result.loss_N), is_step)
+        sums = {"jepa_loss": result.loss_N.sum(), **result.sums}
+        return {name: total * share for name, total in sums.items()}
 
     def _share_of_step(self, num_rows: int, is_step: bool) -> float | Tensor:
         """The weight of a row in the mean over the step's rows or, outside a step, over those of the micro-batch."""

@@ -18,10 +18,10 @@ from trl.trainer import utils as trl_utils
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts import FlatLayout, Layout, PackedLayout, RowsLayout
-from llm_jepa.layouts.collator import JEPACollator
 from llm_jepa.layouts.mask_probe import probe_mask_form
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.layouts.varlen_reference import FLASH_REFERENCE
+from llm_jepa.objectives.collator import JEPACollator
 from llm_jepa.objectives.predictor import PredictorTokens, new_predictor
 from llm_jepa.objectives.view_forward import ViewForward, ViewOutput
 from tests.architectures import VOCABULARY_TOKENS

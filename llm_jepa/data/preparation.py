@@ -34,6 +34,7 @@ from llm_jepa.data.spans import SpanMaker, spans_of_text
 from llm_jepa.data.unread_columns import warn_of_unread_columns
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, is_prefix, longest_sequence_tokens
+from llm_jepa.settings.objectives import needs_views
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +71,13 @@ def prepare_dataset(
         with global_then_local_main_first():
             dataset = _check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
         dataset = tokenise(dataset)
-    elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or args.jepa_objective != "pair"):
+    elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or not needs_views(args.jepa_objective)):
         for option in mapping.given_options():
             raise ValueError(f"`{option}` has no effect on plain text, which has no turns. Leave it out.")
         with global_then_local_main_first():
             dataset = _check_text(dataset, args)
         dataset = tokenise(dataset)
-        if args.jepa_objective != "pair":
+        if not needs_views(args.jepa_objective):
             with global_then_local_main_first():
                 dataset = _add_spans_of_text(dataset, tokenizer, args)
     else:
@@ -142,7 +143,7 @@ def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDat
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
     """Add the views, or their spans in the conversation, to rows that TRL has tokenised and maybe shuffled."""
     make: Callable[[dict[str, Any]], dict[str, Any]]
-    if args.jepa_objective == "pair":
+    if needs_views(args.jepa_objective):
         make = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
     else:
         remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
@@ -251,9 +252,9 @@ def _check_tokenised(
             f"`{'`, `'.join(mapping.given_options())}` would have no effect on pre-tokenised rows. Leave it out."
         )
 
-    objective = args.jepa_objective
-    has_views = objective == "pair" and {*VIEW_TOKEN_COLUMNS} <= {*columns}
-    has_spans = objective != "pair" and {*SPAN_COLUMNS} <= {*columns}
+    reads_views = needs_views(args.jepa_objective)
+    has_views = reads_views and {*VIEW_TOKEN_COLUMNS} <= {*columns}
+    has_spans = not reads_views and {*SPAN_COLUMNS} <= {*columns}
     is_prefix_view = args.jepa_source_view == "prefix"
 
     def check(row: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +263,7 @@ def _check_tokenised(
             return _checked_views(row, is_prefix_view)
         if has_spans:
             return _checked_spans(row)
-        return spans_of_text(row["input_ids"], special_ids) if objective != "pair" else {}
+        return {} if reads_views else spans_of_text(row["input_ids"], special_ids)
 
     return map_rows(dataset, check, args.dataset_num_proc)
 
@@ -271,7 +272,7 @@ def _needed_columns(args: JEPAConfig, columns: list[str]) -> tuple[str, ...]:
     """The columns that pre-tokenised rows must have. Rows with pairs need spans; a plain text is one span."""
     if args.jepa_weight == 0:
         return TOKENISED_COLUMNS
-    if args.jepa_objective == "pair":
+    if needs_views(args.jepa_objective):
         return (*TOKENISED_COLUMNS, *VIEW_TOKEN_COLUMNS)
     has_pairs = {*VIEW_TOKEN_COLUMNS, *SPAN_COLUMNS} & {*columns}
     return (*TOKENISED_COLUMNS, *SPAN_COLUMNS) if has_pairs else TOKENISED_COLUMNS

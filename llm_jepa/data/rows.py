@@ -20,6 +20,7 @@ from llm_jepa.data.turns import (
     with_system_column,
     with_system_prompt,
 )
+from llm_jepa.settings.objectives import needs_views
 from llm_jepa.settings.view_fields import ViewField, find_fields
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def is_tokenised(dataset: AnyDataset) -> bool:
 
 def is_prepared(dataset: AnyDataset, objective: str) -> bool:
     """Whether the rows have all columns of an objective: TRL's `evaluate` passes prepared data a second time."""
-    needed = SPAN_COLUMNS if objective != "pair" else (*VIEW_TOKEN_COLUMNS, "source_start", "target_start")
+    needed = (*VIEW_TOKEN_COLUMNS, "source_start", "target_start") if needs_views(objective) else SPAN_COLUMNS
     return {*TOKENISED_COLUMNS, *needed, "row_index"} <= {*column_names(dataset)}
 
 

@@ -13,7 +13,7 @@ from llm_jepa.hub.card_facts import (
     rate_of,
 )
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
-from llm_jepa.settings.checks import PAIR_OPTIONS
+from llm_jepa.settings.objectives import PAIR_OPTIONS, needs_views
 
 LOSS = "`loss = lm_weight * lm_loss + jepa_weight * jepa_loss`"
 SFT_TEXT = "Next-token prediction alone (`jepa_weight: 0`)."
@@ -72,7 +72,7 @@ def _objective(facts: CardFacts) -> str:
     if not settings:
         return ""
     options = {name: settings.get(name, JEPAConfig.__dataclass_fields__[name].default) for name in JEPA_OPTIONS}
-    is_pair = options["jepa_objective"] == "pair"
+    is_pair = needs_views(options["jepa_objective"])
     if options["jepa_weight"] == 0:
         text, shown = SFT_TEXT, {}
     else:

@@ -17,12 +17,11 @@ from llm_jepa.data.partners import with_shuffled_partners
 from llm_jepa.data.row_lines import row_errors_located
 from llm_jepa.data.rows import AnyDataset, ColumnMapping, is_tokenised
 from llm_jepa.data.views import longest_sequence_tokens
-from llm_jepa.layouts import RowsLayout
-from llm_jepa.layouts.choice import choose_layout
-from llm_jepa.layouts.collator import JEPACollator
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_tokenizer, meta_model, model_config
+from llm_jepa.objectives.collator import JEPACollator
+from llm_jepa.objectives.registry import new_objective
 from llm_jepa.recipe import Recipe
 from llm_jepa.trainer import JEPATrainer
 from llm_jepa.training.model_limits import check_rows_of_model
@@ -152,9 +151,7 @@ def _collator(
     if args.jepa_weight == 0:
         reason = "none: with `jepa_weight: 0` there are no views"
         return JEPACollator(conversations, None, args), padding, reason
-    if args.jepa_objective != "pair":
-        rows = RowsLayout(tokenizer.pad_token_id)
-        reason = f"{rows.name} (`{args.jepa_objective}` adds no token)"
-        return JEPACollator(conversations, rows, args), padding, reason
-    layout, form, reason = choose_layout(meta_model(recipe, model_path), args.jepa_layout, tokenizer.pad_token_id)
+    objective = new_objective(args)
+    assert objective is not None
+    layout, form, reason = objective.choose_layout(meta_model(recipe, model_path), tokenizer.pad_token_id)
     return JEPACollator(conversations, layout, args), form, f"{layout.name} ({reason})"

@@ -12,9 +12,10 @@ from llm_jepa.data.partners import PARTNER_COLUMN
 from llm_jepa.data.views import IGNORED_LABEL, TokenSequence, with_predictor_tokens
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.layouts import Batch, LaidOut, PackedLayout
-from llm_jepa.layouts.collator import JEPACollator
 from llm_jepa.layouts.masks import tree_mask
+from llm_jepa.objectives.collator import JEPACollator
 from llm_jepa.recipe import Recipe
+from llm_jepa.settings.objectives import needs_views
 
 PREDICTOR_PIECE = "[PRED]"
 
@@ -129,7 +130,7 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
     config = collator.config
     if not _has_views(row):
         return
-    if config.jepa_objective != "pair":
+    if not needs_views(config.jepa_objective):
         for name in ("source", "target"):
             start, end = row[f"{name}_span"]
             yield InspectedView(name, "content", _pieces(row["input_ids"][start:end], tokenizer))

@@ -5,7 +5,7 @@ S bounds of consecutive sequences: 0, then the end of each. P flat positions: ro
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -197,6 +197,17 @@ class Layout(ABC):
             view_readouts_VN=torch.tensor(readouts, dtype=torch.long).T.contiguous(),
             num_tokens=sum(len(row.token_ids) for row in rows),
         )
+
+
+def plain_sequence(token_ids: Sequence[int]) -> TokenSequence:
+    """A sequence without predictor tokens."""
+    return TokenSequence(tuple(token_ids), (0,) * len(token_ids))
+
+
+def lay_out_conversations(rows: Sequence[Mapping[str, Any]], layout: "Layout") -> LaidOut:
+    """The conversations of prepared rows without views."""
+    examples = [Example(plain_sequence(row["input_ids"]), row["labels"], ()) for row in rows]
+    return LaidOut(layout.unshared.lay_out(examples))
 
 
 def _padded(rows: Sequence[Sequence[int]], length: int, value: int | None) -> Tensor:

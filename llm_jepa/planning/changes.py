@@ -9,7 +9,7 @@ from llm_jepa.planning.memory import LAUNCHES, Launch
 from llm_jepa.planning.plan import peak_bytes, usable_bytes
 from llm_jepa.planning.workload import Workload, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.settings.checks import CONTRASTIVE_LOSSES
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, needs_views
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
     """The candidates, from free ones to those that change what is trained."""
     args = recipe.training
     size, rows = args.per_device_train_batch_size, args.per_device_train_batch_size * args.gradient_accumulation_steps
-    is_pair = args.jepa_weight > 0 and args.jepa_objective == "pair"
+    is_pair = args.jepa_weight > 0 and needs_views(args.jepa_objective)
     has_negatives = is_pair and args.jepa_loss in CONTRASTIVE_LOSSES  # from the micro-batch
     for smaller in (one for one in range(size - 1, 1 if has_negatives else 0, -1) if size % one == 0):
         settings = {"per_device_train_batch_size": smaller, "gradient_accumulation_steps": rows // smaller}

@@ -26,6 +26,7 @@ from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.loading import meta_model
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
 from llm_jepa.objectives.predictor import PredictorTokens, predictor_registered
+from llm_jepa.objectives.registry import new_objective
 from llm_jepa.objectives.view_forward import ViewForward
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
 from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Weights
@@ -68,6 +69,7 @@ class DryModel:
         adapter = get_peft_config(recipe.model)
         self.base = base
         self.model = base if adapter is None else get_peft_model(base, adapter)
+        self.objective = new_objective(args)
         self.predictor = self._predictor()
         if half_weights and self.half is not None:
             _cast(self.model, self.half)
@@ -75,8 +77,10 @@ class DryModel:
             keep_fp32_master_weights(self.model)
         with self.mode:
             _materialise(self.model)
-        stops_gradient, is_pair = args.jepa_target == "stop_gradient", args.jepa_objective == "pair"
-        ViewForward(base, self.predictor, mask_form, stops_gradient, gives_hidden_states=not is_pair)
+        if self.objective is None:
+            ViewForward(base, None, mask_form, stops_gradient=False)  # SFT whose head scores labelled positions alone
+        else:
+            self.objective.attach(base, self.predictor, mask_form)
         if args.gradient_checkpointing:
             base.activation_checkpointing_enable(args.gradient_checkpointing_kwargs or None)
             if adapter is not None:
@@ -84,12 +88,12 @@ class DryModel:
         self.model.train()
 
     def _predictor(self) -> PredictorTokens | None:
-        args = self.args
-        if args.jepa_weight == 0 or args.jepa_objective != "pair" or args.num_predictor_tokens == 0:
+        number = 0 if self.objective is None else self.objective.num_predictor_tokens
+        if number == 0:
             return None
         width = self.base.config.get_text_config().hidden_size
         with self.mode:
-            return PredictorTokens(torch.zeros(args.num_predictor_tokens, width))
+            return PredictorTokens(torch.zeros(number, width))
 
     def weights(self) -> Weights:
         """Bytes of the model's weights, predictor tokens included."""

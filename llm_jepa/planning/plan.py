@@ -12,6 +12,7 @@ from llm_jepa.planning.estimate import Estimate, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import Launch, model_states
 from llm_jepa.planning.workload import SFT, Workload, arm_recipes, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
+from llm_jepa.settings.objectives import needs_views
 from llm_jepa.training.schedule import planned_steps, rows_per_step
 
 RESERVED_BYTES = 1.5 * GIB
@@ -211,7 +212,7 @@ def _activations_by_layout(drawn: Workload, launch: Launch) -> dict[str, float]:
     """Activation bytes of the largest micro-batch, in the recipe's layout and in `rows`."""
     args = drawn.recipe.training
     own = drawn.prepared.collator.layout
-    if args.jepa_weight == 0 or args.jepa_objective != "pair" or own is None:
+    if args.jepa_weight == 0 or not needs_views(args.jepa_objective) or own is None:
         return {}
     found: dict[str, float] = {}
     for name in dict.fromkeys((own.name, "rows")):

@@ -13,7 +13,7 @@ from llm_jepa.layouts import Example, LaidOut, RowsLayout
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.memory import Launch, keeps_half_weights
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.settings.checks import PAIR_OPTIONS
+from llm_jepa.settings.objectives import PAIR_OPTIONS, needs_views
 
 SAMPLED_ROWS = 2000
 SAMPLED_BATCHES = 64
@@ -98,7 +98,7 @@ class Workload:
 
 def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
     """The recipe of each arm: SFT always, the others if the data allow their views."""
-    is_pair = recipe.training.jepa_weight > 0 and recipe.training.jepa_objective == "pair"
+    is_pair = recipe.training.jepa_weight > 0 and needs_views(recipe.training.jepa_objective)
     names = [SFT] if is_tokenised else list(ARMS) if is_pair else [SFT, "tube"]
     if recipe.training.source_view_column is not None:  # such a source is no prefix of the conversation
         names = [name for name in names if "jepa_source_view" not in ARMS[name]]
@@ -107,7 +107,7 @@ def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
 
 def with_arm(recipe: Recipe, arm: dict[str, Any]) -> Recipe:
     """The recipe with the settings of an arm."""
-    replaced = {*REPLACED_OPTIONS, *(PAIR_OPTIONS if arm.get("jepa_objective", "pair") != "pair" else ())}
+    replaced = {*REPLACED_OPTIONS, *(PAIR_OPTIONS if not needs_views(arm.get("jepa_objective", "pair")) else ())}
     settings = {key: value for key, value in recipe.settings.items() if key not in replaced}
     return build_recipe(recipe.path, settings | arm)
 

@@ -6,8 +6,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, OBJECTIVES, PAIR_OPTIONS, needs_views
 from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings
@@ -15,27 +16,6 @@ from llm_jepa.settings.view_fields import check_expression
 
 REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 MAX_PREDICTOR_TOKENS = 16
-SPAN_SAMPLERS: dict[str, tuple[Literal["ends", "start_first", "uniform"], ...]] = {
-    "tube": ("ends", "uniform"),
-    "patch": ("start_first", "uniform"),
-}
-"""The samplers of each objective that looks at spans, its default first."""
-CONTRASTIVE_LOSSES = ("info_nce", "info_nce_symmetric")
-"""The values of `jepa_loss` that take the other rows as negatives."""
-PAIR_OPTIONS = (
-    "num_predictor_tokens",
-    "predictor_position",
-    "jepa_loss",
-    "info_nce_temperature",
-    "jepa_direction",
-    "jepa_source_view",
-    "jepa_target",
-    "jepa_layout",
-    "shuffle_pairs",
-    "source_view_column",
-    "target_view_column",
-)
-"""What `tube` and `patch` have no use for."""
 NO_PARTNERS_IN_STREAMS = (
     "`shuffle_pairs` draws each row's partner from all rows, which a stream does not know. Set `dataset_streaming: "
     "false`, or leave it out."
@@ -88,7 +68,7 @@ def check_options(options: Any) -> None:
     _check_trl_options(options)
     if options.jepa_weight > 0:
         _check_jepa_options(options)
-        if options.jepa_objective == "pair":
+        if needs_views(options.jepa_objective):
             _check_pair_options(options)
         else:
             _check_span_options(options)
@@ -98,7 +78,7 @@ def _check_text_field(settings: Mapping[str, Any]) -> None:
     if "dataset_text_field" not in settings:
         return
     objective, weight = (settings.get(key, known_settings()[key].default) for key in ("jepa_objective", "jepa_weight"))
-    makes_views = objective == "pair" and weight > 0
+    makes_views = needs_views(objective) and weight > 0
     if makes_views or settings.get("source_column") is not None or settings.get("view_columns") is not None:
         raise ValueError(
             "`dataset_text_field` has no effect: it names a column of plain text, which only `jepa_objective: tube` "
@@ -274,7 +254,7 @@ def _check_span_options(options: Any) -> None:
             f"With `jepa_objective: {options.jepa_objective}` there is no pair of views, and {', '.join(idle)} would "
             f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
         )
-    samplers = SPAN_SAMPLERS[options.jepa_objective]
+    samplers = OBJECTIVES[options.jepa_objective].span_samplers
     if options.span_sampler is not None and options.span_sampler not in samplers:
         raise ValueError(
             f"`span_sampler` is {options.span_sampler!r}; allowed with `jepa_objective: {options.jepa_objective}` are "

@@ -1,10 +1,10 @@
 """What the trainer refuses: settings and arguments without effect or support, and models and data that do not fit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from accelerate import Accelerator
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from peft import PeftModel, TaskType
 from peft.utils.other import TrainableTokensWrapper
 from torch import nn
@@ -115,18 +115,6 @@ def refuse_attention_without_backward(model: PreTrainedModel, device_type: str) 
         raise ValueError("`attn_implementation: flex_attention` has no backward on the CPU; use `sdpa`.")
 
 
-def refuse_device_without_float64(args: JEPAConfig, device_type: str) -> None:
-    """Refuse a device without float64 for the objectives that draw in it.
-
-    Raises:
-        ValueError: The objective is `tube` or `patch`, and the device an Apple GPU.
-    """
-    if device_type == "mps" and args.jepa_objective != "pair":
-        raise ValueError(
-            f"`jepa_objective: {args.jepa_objective}` draws in float64, which MPS lacks; set `use_cpu: true`."
-        )
-
-
 def refuse_trained_output_tokens(model: nn.Module) -> None:
     """Refuse an adapter that trains single tokens of the output layer, which TRL's fused loss cannot read.
 
@@ -180,34 +168,3 @@ def refuse_fewer_rows_than_a_batch(args: JEPAConfig, num_processes: int, train_d
             f"The training data have {len(train_dataset)} rows, fewer than the batch of {batch_size}, which "
             "`dataloader_drop_last: true` would drop. Leave it out, or set a smaller `per_device_train_batch_size`."
         )
-
-
-def refuse_batches_without_negatives(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
-    """Refuse micro-batches of a single row, which have no negatives for InfoNCE, before an epoch ends in one.
-
-    Raises:
-        ValueError: There is such a micro-batch, or a stream may end in one.
-    """
-    for dataset, name, size in _with_batch_sizes(args, train_dataset, eval_dataset):
-        if size < 2:
-            raise ValueError(
-                f"`{name}` is {size}; `jepa_loss: {args.jepa_loss}` needs at least 2 rows, each a negative of the "
-                "other."
-            )
-        if args.dataloader_drop_last:
-            continue
-        is_stream = isinstance(dataset, IterableDataset)
-        if is_stream or (isinstance(dataset, Dataset) and len(dataset) % size == 1):
-            rows = "a stream" if is_stream else f"{len(dataset)} rows"
-            raise ValueError(
-                f"With {rows} and `{name}: {size}` the last micro-batch {'may have' if is_stream else 'has'} a single "
-                f"row, which has no negatives for `jepa_loss: {args.jepa_loss}`. Set `dataloader_drop_last: true`"
-                f"{'' if is_stream else ' or another batch size'}."
-            )
-
-
-def _with_batch_sizes(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> Iterator[tuple[Any, str, int]]:
-    yield train_dataset, "per_device_train_batch_size", args.train_batch_size
-    if eval_dataset is not None:
-        for dataset in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:
-            yield dataset, "per_device_eval_batch_size", args.eval_batch_size

@@ -16,15 +16,17 @@ from llm_jepa.objectives.losses.span_sampling import (
     MIN_PATCH_TOKENS,
     MIN_TUBE_TOKENS,
     NUM_SPAN_DRAWS,
-    SpanSampler,
     sample_patch,
     sample_tube,
 )
 
 __all__ = [
+    "MIN_PATCH_TOKENS",
+    "MIN_TUBE_TOKENS",
     "NUM_SPAN_DRAWS",
     "OtherRows",
     "PairLoss",
+    "content_tokens",
     "cosine_loss",
     "info_nce_loss",
     "l2_loss",
@@ -32,7 +34,8 @@ __all__ = [
     "negatives_mask",
     "pair_loss",
     "patch_loss",
-    "span_loss",
+    "sample_patch",
+    "sample_tube",
     "symmetric_info_nce_loss",
     "tube_loss",
 ]
@@ -55,21 +58,3 @@ def pair_loss(
         assert temperature is not None, "JEPAConfig resolves the temperature"
         return _CONTRASTIVE[kind](prediction_ND, target_ND, temperature, target_key_N, others)
     return _PAIRWISE[kind](prediction_ND, target_ND)
-
-
-def span_loss(
-    kind: Literal["tube", "patch"],
-    sampler: SpanSampler,
-    hidden_NSD: Tensor,
-    draw_NC: Tensor,
-    source_span_N2: Tensor,
-    target_span_N2: Tensor,
-) -> Tensor:
-    """Semantic Tube Prediction on content tokens chosen by uniform draws: loss_N, 0 for a row with too few of them."""
-    tokens_N = content_tokens(source_span_N2, target_span_N2)
-    if kind == "tube":
-        tube_N3 = sample_tube(draw_NC, tokens_N, sampler)
-        loss_N = tube_loss(hidden_NSD, source_span_N2, target_span_N2, tube_N3)
-        return loss_N * (tokens_N >= MIN_TUBE_TOKENS)
-    patch_N2 = sample_patch(draw_NC, tokens_N, sampler)
-    return patch_loss(hidden_NSD, source_span_N2, target_span_N2, patch_N2) * (tokens_N >= MIN_PATCH_TOKENS)

@@ -8,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_jepa.config import JEPAConfig
 from llm_jepa.objectives.draws import uniform_draws
-from llm_jepa.objectives.losses import patch_loss, span_loss, tube_loss
+from llm_jepa.objectives.losses import patch_loss, tube_loss
 from llm_jepa.objectives.losses.semantic_tube import content_positions
+from llm_jepa.objectives.registry import CLASSES
 
 CASES = json.loads((Path(__file__).parents[2] / "golden" / "stp.json").read_text())["cases"]
 
@@ -98,6 +100,11 @@ def test_half_precision_hidden_states_are_computed_in_float32():
     spans = [row(*case[name]) for name in ("source_span", "target_span", "patch")]
     assert patch_loss(hidden_BSD, *spans).dtype == torch.float32
     assert torch.equal(patch_loss(hidden_BSD, *spans), patch_loss(hidden_BSD.float(), *spans))
+
+
+def span_loss(kind, sampler, hidden_BSD, draw_NC, source_span_N2, target_span_N2):
+    objective = CLASSES[kind](JEPAConfig("unused", jepa_objective=kind, span_sampler=sampler, report_to="none"))
+    return objective.span_loss(hidden_BSD, draw_NC, source_span_N2, target_span_N2)
 
 
 @pytest.mark.parametrize("kind", ["tube", "patch"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.layouts.collator import token_key
+from llm_jepa.objectives.pair import token_key
 from tests.test_trainer import jepa_trainer
 from tests.tiny import PAIRS
 

@@ -1,0 +1,148 @@
+"""`pair`: the embedding of one view predicts that of the other (LLM-JEPA, arXiv 2509.14252, section 3).
+
+    loss = d(prediction, target),  d by `jepa_loss`
+
+The prediction is the hidden state of the predicting view's last [PRED] token, the target that of the predicted view's
+last token. Legend: N rows, D the model's width.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from llm_jepa.config import JEPAConfig
+from llm_jepa.data.views import with_predictor_tokens
+from llm_jepa.layouts import Example, LaidOut, Layout, PackedLayout, RowsLayout
+from llm_jepa.layouts.base import plain_sequence
+from llm_jepa.layouts.choice import choose_layout
+from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
+from llm_jepa.objectives.diagnostics import paired_cosine
+from llm_jepa.objectives.losses import OtherRows, pair_loss
+from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES
+
+logger = logging.getLogger(__name__)
+
+
+class PairObjective(Objective):
+    """Predicts the embedding of one view from the other view."""
+
+    extra_names: ClassVar[tuple[str, ...]] = ("target_key",)
+
+    def __init__(self, args: JEPAConfig):
+        super().__init__(args)
+        self.num_predictor_tokens = args.num_predictor_tokens
+        self.stops_gradient = args.jepa_target == "stop_gradient"
+        self.is_contrastive = args.jepa_loss in CONTRASTIVE_LOSSES
+
+    def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
+        """Refuse micro-batches without negatives for a contrastive loss."""
+        if self.is_contrastive:
+            refuse_batches_without_negatives(self.args, train_dataset, eval_dataset)
+
+    def choose_layout(
+        self, model: PreTrainedModel, pad_token_id: int, pad_to_multiple_of: int | None = None
+    ) -> tuple[Layout, MaskForm, str]:
+        """As `jepa_layout` says; warns where `prefix` saves nothing."""
+        wanted = self.args.jepa_layout
+        layout, form, reason = choose_layout(model, wanted, pad_token_id, pad_to_multiple_of)
+        if self.args.jepa_source_view == "prefix" and wanted == "auto" and not isinstance(layout, PackedLayout):
+            logger.warning(
+                "`jepa_source_view: prefix` costs no less than `alone` in the layout %s, which computes the shared "
+                "prefix again. The layout packed needs an attention that takes a mask: sdpa, eager, flex_attention.",
+                layout.name,
+            )
+        return layout, form, reason
+
+    def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
+        """The conversations with their views; `target_key_N` is equal where the predicted views are equal."""
+        predicting, predicted = self._view_names()
+        k, position = self.num_predictor_tokens, self.args.predictor_position
+        targets = [plain_sequence(row[f"{predicted}_ids"]) for row in rows]
+        is_detached = self._targets_are_detached(layout)
+        examples = []
+        for row, target in zip(rows, targets, strict=True):
+            prediction = with_predictor_tokens(
+                row[f"{predicting}_ids"], row[f"{predicting}_start"], k, position, layout.pad_token_id
+            )
+            views = (prediction,) if is_detached else (prediction, target)
+            examples.append(Example(plain_sequence(row["input_ids"]), row["labels"], views))
+        detached = None
+        if is_detached:
+            detached = layout.unshared.lay_out([Example(target, (), ()) for target in targets])
+        target_key_N = torch.tensor([token_key(row[f"{predicted}_ids"]) for row in rows])
+        return {"laid_out": LaidOut(layout.lay_out(examples), detached), "target_key": target_key_N}
+
+    def loss(self, inputs: LossInputs) -> ObjectiveLoss:
+        """The distance of each pair, the mean cosine and, with InfoNCE, the rows without negatives."""
+        prediction_ND, target_ND = inputs.outputs.prediction_ND, inputs.outputs.target_ND
+        assert prediction_ND is not None
+        assert target_ND is not None
+        target_key_N = inputs.extras["target_key"]
+        others: OtherRows | None = None
+        if self.is_contrastive:
+            process = inputs.max_rows, inputs.rank, inputs.num_processes
+            others = gather_other_rows(prediction_ND, target_ND, target_key_N, *process)
+        temperature = self.args.info_nce_temperature
+        loss_N = pair_loss(self.args.jepa_loss, prediction_ND, target_ND, temperature, target_key_N, others)
+        cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
+        sums: dict[str, Tensor] = {"jepa_cosine": cosine * len(loss_N)}
+        if self.is_contrastive:
+            sums["jepa_without_negatives"] = rows_without_negatives(target_key_N, others)
+        return ObjectiveLoss(loss_N, sums, (prediction_ND, target_ND, target_key_N))
+
+    def _view_names(self) -> tuple[str, str]:
+        """Column stems of the predicting view and the predicted one."""
+        return ("source", "target") if self.args.jepa_direction == "source_to_target" else ("target", "source")
+
+    def _targets_are_detached(self, layout: Layout) -> bool:
+        """Whether targets have a forward of their own: without gradient, and not stored with the conversation."""
+        if not self.stops_gradient:
+            return False
+        is_stored = self.args.jepa_source_view == "prefix" and self._view_names()[1] == "source"
+        return not (is_stored and not isinstance(layout, RowsLayout))
+
+
+def token_key(token_ids: Sequence[int]) -> int:
+    """A signed 64-bit digest of token ids, the same in every process and on every machine."""
+    digest = hashlib.blake2b(np.asarray(token_ids, dtype="<i8").tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def refuse_batches_without_negatives(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
+    """Refuse micro-batches of a single row, which have no negatives for InfoNCE, before an epoch ends in one.
+
+    Raises:
+        ValueError: There is such a micro-batch, or a stream may end in one.
+    """
+    for dataset, name, size in _with_batch_sizes(args, train_dataset, eval_dataset):
+        if size < 2:
+            raise ValueError(
+                f"`{name}` is {size}; `jepa_loss: {args.jepa_loss}` needs at least 2 rows, each a negative of the "
+                "other."
+            )
+        if args.dataloader_drop_last:
+            continue
+        is_stream = isinstance(dataset, IterableDataset)
+        if is_stream or (isinstance(dataset, Dataset) and len(dataset) % size == 1):
+            rows = "a stream" if is_stream else f"{len(dataset)} rows"
+            raise ValueError(
+                f"With {rows} and `{name}: {size}` the last micro-batch {'may have' if is_stream else 'has'} a single "
+                f"row, which has no negatives for `jepa_loss: {args.jepa_loss}`. Set `dataloader_drop_last: true`"
+                f"{'' if is_stream else ' or another batch size'}."
+            )
+
+
+def _with_batch_sizes(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> Iterator[tuple[Any, str, int]]:
+    yield train_dataset, "per_device_train_batch_size", args.train_batch_size
+    if eval_dataset is not None:
+        for dataset in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:
+            yield dataset, "per_device_eval_batch_size", args.eval_batch_size

@@ -1,0 +1,56 @@
+"""What `tube` and `patch` share: Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states.
+
+They need no pairs and no token more than SFT. Legend: N rows, S tokens of a row, D the model's width, C draws.
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from llm_jepa.data.rows import SPAN_COLUMNS
+from llm_jepa.layouts import Layout, RowsLayout
+from llm_jepa.layouts.base import lay_out_conversations
+from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
+from llm_jepa.objectives.draws import uniform_draws
+from llm_jepa.objectives.losses import NUM_SPAN_DRAWS
+
+
+class SpanObjective(Objective):
+    """Reads the hidden states at content tokens chosen by draws from seed, step and row."""
+
+    extra_names: ClassVar[tuple[str, ...]] = ("source_span_N2", "target_span_N2")
+    reads_hidden_states = True
+
+    def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
+        """Refuse a device without float64, in which the draws are made."""
+        if device_type == "mps":
+            raise ValueError(
+                f"`jepa_objective: {self.args.jepa_objective}` draws in float64, which MPS lacks; set `use_cpu: true`."
+            )
+
+    def choose_layout(
+        self, model: PreTrainedModel, pad_token_id: int, pad_to_multiple_of: int | None = None
+    ) -> tuple[Layout, MaskForm, str]:
+        """Rows: the conversations alone."""
+        reason = f"`{self.args.jepa_objective}` adds no token"
+        return RowsLayout(pad_token_id, pad_to_multiple_of), MaskForm("padding"), reason
+
+    def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
+        """The conversations, and the spans of source and target in them."""
+        spans = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
+        return {"laid_out": lay_out_conversations(rows, layout), **spans}
+
+    def loss(self, inputs: LossInputs) -> ObjectiveLoss:
+        """The loss of each row by the draws of its step."""
+        hidden_NSD = inputs.outputs.hidden_RLD
+        assert hidden_NSD is not None
+        draw_NC = uniform_draws(self.args.seed, inputs.step, inputs.row_index_N, NUM_SPAN_DRAWS)
+        return ObjectiveLoss(self.span_loss(hidden_NSD, draw_NC, **inputs.extras))
+
+    @abstractmethod
+    def span_loss(self, hidden_NSD: Tensor, draw_NC: Tensor, source_span_N2: Tensor, target_span_N2: Tensor) -> Tensor:
+        """The loss on the content tokens that the draws choose: loss_N, 0 for a row with too few of them."""
