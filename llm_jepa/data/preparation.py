@@ -13,6 +13,7 @@ from trl import SFTConfig
 from trl.trainer.utils import global_then_local_main_first
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.findings import find_in_row, replaces_trl_warning, report_findings
 from llm_jepa.data.partners import PARTNER_COLUMN, with_shuffled_partners
 from llm_jepa.data.rows import (
     OWN_VIEW_COLUMNS,
@@ -93,6 +94,7 @@ def prepare_dataset(
         if args.excluded_rows is not None and name == "train":
             dataset = exclude_rows(dataset, read_excluded_rows(Path(args.excluded_rows)))
         dataset = drop_long_rows(dataset, args, name)
+    dataset = report_findings(dataset, name)
     return _with_partners(dataset, args)
 
 
@@ -132,7 +134,8 @@ def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
 
 def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDataset], name: str) -> AnyDataset:
     try:
-        return tokenise(dataset)
+        with replaces_trl_warning():
+            return tokenise(dataset)
     except TemplateError as error:
         raise ValueError(
             f"The chat template cannot render the {name} data: {error}. Change the turns (`system_prompt` adds "
@@ -141,7 +144,7 @@ def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDat
 
 
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
-    """Add the views, or their spans in the conversation, to rows that TRL has tokenised and maybe shuffled."""
+    """Add to rows that TRL has tokenised and maybe shuffled their views, or spans, and what is found in them."""
     make: Callable[[dict[str, Any]], dict[str, Any]]
     if needs_views(args.jepa_objective):
         make = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
@@ -149,7 +152,12 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
         remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
         make = SpanMaker(tokenizer, remedy, args.source_turn)
     own_views = () if args.source_view_column is None else OWN_VIEW_COLUMNS
-    return map_rows(dataset, make, args.dataset_num_proc, remove_columns=(*ROW_COLUMNS, *own_views), is_numbered=True)
+
+    def add(row: dict[str, Any]) -> dict[str, Any]:
+        learned_ids = [label for label in row["labels"] if label != IGNORED_LABEL]
+        return make(row) | find_in_row(tokenizer, row, row["input_ids"], learned_ids)
+
+    return map_rows(dataset, add, args.dataset_num_proc, remove_columns=(*ROW_COLUMNS, *own_views), is_numbered=True)
 
 
 def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:

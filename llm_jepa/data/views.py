@@ -5,12 +5,17 @@ the content would not change it, because attention is causal. Predictor tokens a
 (`with_predictor_tokens`), since they are not in the vocabulary.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
 
+from llm_jepa.data.answer_turn import rewritten_answer
+from llm_jepa.data.prompts import template_kwargs_of
 from llm_jepa.data.spans import SourceTurn, SpanMaker, render_chat
 
 IGNORED_LABEL = -100
@@ -84,15 +89,16 @@ class ViewMaker:
         self.source_view = source_view
         if source_view == "prefix":
             self._spans = SpanMaker(tokenizer, "Use `jepa_source_view: alone`.", source_turn)
-        self._headers: TurnHeaders | None = None
+        self._headers: dict[str, TurnHeaders] = {}
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Add `source_ids`, `source_start`, `target_ids`, `target_start` to a row that TRL has tokenised.
 
-        The row's `source_view` and `target_view`, if there, are the views; else its `source` and `target` are.
+        The row's `source_view` and `target_view`, if there, are the views; else its `source` and `target` are. The
+        target view of a chat is the assistant turn as the template renders it in the conversation.
         """
-        source = self._source_prefix(row) if self.source_view == "prefix" else self._alone(row, "source")
-        target = self._alone(row, "target")
+        source = self._source_prefix(row) if self.source_view == "prefix" else self._source_alone(row)
+        target = self._target(row)
         return {
             "source_ids": source.token_ids,
             "source_start": source.start,
@@ -100,15 +106,38 @@ class ViewMaker:
             "target_start": target.start,
         }
 
-    def _alone(self, row: dict[str, Any], view: Literal["source", "target"]) -> View:
-        content = row.get(f"{view}_view", row[view]).strip()
+    def _source_alone(self, row: dict[str, Any]) -> View:
+        content = row.get("source_view", row["source"]).strip()
         if isinstance(row["prompt"], str):
             return self._plain(content)
-        if self._headers is None:
-            self._headers = read_turn_headers(self.tokenizer)
-        header = self._headers.user if view == "source" else self._headers.assistant
+        header = self._headers_of(row).user
+        return self._turn(header + content, header)
+
+    def _target(self, row: dict[str, Any]) -> View:
+        content = row.get("target_view", row["target"]).strip()
+        if isinstance(row["prompt"], str):
+            return self._plain(content)
+        header = self._headers_of(row).assistant
+        bos = self.tokenizer.bos_token or ""
+        bos = bos if header.startswith(bos) else ""
+        if "target_view" in row:
+            messages = [{"role": "user", "content": row["source_view"]}, {"role": "assistant", "content": content}]
+        else:
+            messages = [*row["prompt"], *row["completion"]]
+        index = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
+        turn = rewritten_answer(self.tokenizer, messages, index, header.removeprefix(bos), template_kwargs_of(row))
+        return self._turn(header + content if turn is None else bos + turn, header)
+
+    def _headers_of(self, row: dict[str, Any]) -> TurnHeaders:
+        kwargs = row.get("chat_template_kwargs") or {}
+        key = json.dumps(kwargs, sort_keys=True, default=str)
+        if key not in self._headers:
+            self._headers[key] = read_turn_headers(self.tokenizer, kwargs)
+        return self._headers[key]
+
+    def _turn(self, text: str, header: str) -> View:
         # Header and content are tokenised together, as in a conversation: cutting the text would change its tokens.
-        ids = self.tokenizer(header + content, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         header_ids = self.tokenizer(header, add_special_tokens=False)["input_ids"] if header else []
         return View(ids, min(common_prefix_length(ids, header_ids), len(ids) - 1))
 
@@ -130,7 +159,9 @@ class ViewMaker:
         return View(row["input_ids"][:end], start)
 
 
-def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
+def read_turn_headers(
+    tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, Any] = MappingProxyType({})
+) -> TurnHeaders:
     """Find the text that a chat template writes before the content of a user turn and of an assistant turn.
 
     Four marked turns are rendered. Between the second and the third is the end of an assistant turn, then the header
@@ -143,7 +174,7 @@ def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
     """
     roles = ("user", "assistant", "user", "assistant")
     messages = [{"role": role, "content": marker} for role, marker in zip(roles, _MARKERS, strict=True)]
-    text = render_chat(tokenizer, messages)
+    text = render_chat(tokenizer, messages, **template_kwargs)
     starts = [text.find(marker) for marker in _MARKERS]
     if -1 in starts or starts != sorted(starts):
         raise ValueError(
@@ -151,7 +182,7 @@ def read_turn_headers(tokenizer: PreTrainedTokenizerBase) -> TurnHeaders:
             f"{text[:200]!r}. Set another template with `chat_template_path`."
         )
     ends = [start + len(marker) for start, marker in zip(starts, _MARKERS, strict=True)]
-    user_end = render_chat(tokenizer, messages[:3]).partition(_MARKERS[2])[2]
+    user_end = render_chat(tokenizer, messages[:3], **template_kwargs).partition(_MARKERS[2])[2]
     assistant_end = text[ends[3] :]
     eos = tokenizer.eos_token or ""
     user_header = _without_turn_end(text[ends[1] : starts[2]], (assistant_end, user_end), eos)

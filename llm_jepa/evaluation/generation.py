@@ -12,7 +12,7 @@ from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_jepa.evaluation.prompts import Prompt, prompt_ids
+from llm_jepa.data.prompts import Prompt, prompt_ids
 from llm_jepa.models.stop_tokens import stop_token_ids
 
 GenerateBatch = Callable[[list[list[int]]], list[list[int]]]

@@ -2,7 +2,6 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llm_jepa.data.findings import find_in_row, report_rows
 from llm_jepa.data.loading import load_split
+from llm_jepa.data.prompts import Prompt, conversation_ids, template_kwargs_of
 from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, ColumnMapping, is_tokenised, to_rows
 from llm_jepa.data.view_pairs import expand_rows
-from llm_jepa.evaluation.prompts import Prompt, template_kwargs_of
 from llm_jepa.recipe import Recipe
 
 SAMPLE_SEED = 0
@@ -46,6 +46,8 @@ class HeldOutRow:
 def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int | None = None) -> list[HeldOutRow]:
     """The rows of the recipe's `dataset_test_split`, or `max_rows` of them as `held_out_dataset` draws them.
 
+    Logs where a prompt alone is tokenised otherwise than in training, and golds that no template writes.
+
     Raises:
         ValueError: `max_rows` is below 1, or the rows cannot be loaded or have no texts to score.
     """
@@ -56,7 +58,9 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
         )
     mapping = ColumnMapping.from_args(recipe.training).of_conversation()
     has_chat_template = tokenizer.chat_template is not None
-    rows: Iterable[dict[str, Any]] = to_rows(dataset, mapping, has_chat_template, row_indices=row_indices)
+    rows = list(to_rows(dataset, mapping, has_chat_template, row_indices=row_indices))
+    found = (find_in_row(tokenizer, row, conversation_ids(tokenizer, row)) | row for row in rows)
+    report_rows(found, "held-out", len(rows))
     return [
         HeldOutRow(
             row_index=row["row_index"],

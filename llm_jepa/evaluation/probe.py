@@ -15,10 +15,10 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_jepa.data.prompts import conversation_ids
 from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
 from llm_jepa.data.views import TokenSequence, ViewMaker
 from llm_jepa.evaluation.held_out_rows import held_out_dataset
-from llm_jepa.evaluation.prompts import conversation_ids
 from llm_jepa.layouts import Batch, Example, RowsLayout
 from llm_jepa.layouts.masks import padding_mask
 from llm_jepa.models.base_and_tuned import load_checkpoints

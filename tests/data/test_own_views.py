@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 
 from llm_jepa import JEPAConfig, JEPATrainer
+from llm_jepa.data.findings import FINDING_COLUMNS
 from llm_jepa.data.rows import ColumnMapping, to_rows
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.probe import view_sequences
@@ -80,6 +81,7 @@ def test_labels_come_from_the_conversation_and_views_from_the_columns(prepare, s
     assert row["target_ids"] == ids(TARGET_HEADER + ".*[0-9].*")
     assert set(row) == {
         "input_ids", "labels", "source_ids", "source_start", "target_ids", "target_start", "row_index",
+        *FINDING_COLUMNS,
     }  # fmt: skip
 
 
