@@ -10,7 +10,7 @@ from trl import SFTConfig
 
 from llm_jepa.scoring.tasks import Task
 from llm_jepa.settings.checks import check_options
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, OBJECTIVES
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, ObjectiveName, objective_traits
 from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
@@ -39,12 +39,13 @@ class JEPAConfig(SFTConfig):
         default=1.0, metadata={"help": "Weight of the JEPA term (lambda), at least 0; 0 is plain SFT."}
     )
     lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma), at least 0."})
-    jepa_objective: Literal["pair", "tube", "patch"] = field(
+    jepa_objective: ObjectiveName = field(
         default="pair",
         metadata={
             "help": "`pair`: one view predicts the other (LLM-JEPA). `tube` (the paper's) and `patch` (its reference "
             "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
-            "need no pairs and no token more than SFT, and the options of a pair have no effect with them."
+            "need no pairs and no token more than SFT, and the options of a pair have no effect with them. "
+            "`FILE.py:CLASS` is one of your own."
         },
     )
     span_sampler: Literal["ends", "start_first", "uniform"] | None = field(
@@ -287,7 +288,7 @@ class JEPAConfig(SFTConfig):
             self.view_pairs = "chain"
         if self.jepa_weight == 0:
             return
-        samplers = OBJECTIVES[self.jepa_objective].span_samplers
+        samplers = objective_traits(self.jepa_objective).span_samplers
         if samplers and self.span_sampler is None:
             self.span_sampler = samplers[0]
         if self.jepa_loss in CONTRASTIVE_LOSSES and self.info_nce_temperature is None:

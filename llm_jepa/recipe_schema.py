@@ -11,6 +11,7 @@ from typing import Any, Literal, Union
 from llm_jepa.config import JEPAConfig
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import CONFIGURATIONS
+from llm_jepa.settings.objectives import OWN_OBJECTIVE, ObjectiveName
 from llm_jepa.settings.reading import IDLE
 from llm_jepa.settings.schema import DEFINED_BY, PATH_OR_MAPPING, SCHEMA_FILE
 
@@ -66,7 +67,12 @@ def _property(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
 
 
 def _allowed(hint: Any, choices: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a type hint, e.g. `str | list[str] | None`, allows. An Enum or Literal closes the set of texts."""
+    """What a type hint, e.g. `str | list[str] | None`, allows. An Enum or Literal closes the set of texts, unless
+    `ObjectiveName` says that a file may be named too.
+    """
+    if hint is ObjectiveName:
+        names = typing.get_args(typing.get_args(hint)[0])
+        return {"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": OWN_OBJECTIVE}]}
     members = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds: list[str] = []
     content: dict[str, Any] = {}

@@ -85,7 +85,7 @@ OUT_OF_RANGE = [
     ({"jepa_source_view": "suffix"}, "`jepa_source_view` is 'suffix'; allowed are 'alone', 'prefix'"),
     ({"jepa_target": "ema"}, "`jepa_target` is 'ema'; allowed are 'online', 'stop_gradient'"),
     ({"jepa_layout": "dense"}, "`jepa_layout` is 'dense'; allowed are 'auto', 'packed', 'flat', 'rows'"),
-    ({"jepa_objective": "stp"}, "`jepa_objective` is 'stp'; allowed are 'pair', 'tube', 'patch'"),
+    ({"jepa_objective": "stp"}, "`jepa_objective` is 'stp'; allowed are pair, tube, patch, and FILE.py:CLASS"),
     ({"span_sampler": "random"}, "`span_sampler` is 'random'; allowed are 'ends', 'start_first', 'uniform'"),
     ({"jepa_dropout": 1.0}, "`jepa_dropout` is 1.0; it must be at least 0 and below 1. .* `jepa_weight: 0`"),
     ({"jepa_dropout": -0.1}, "`jepa_dropout` is -0.1; it must be at least 0"),

@@ -1,6 +1,7 @@
 """The section of a model card that `llm-jepa push` writes: one function for each of its parts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from llm_jepa.config import JEPAConfig
@@ -13,7 +14,7 @@ from llm_jepa.hub.card_facts import (
     rate_of,
 )
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
-from llm_jepa.settings.objectives import PAIR_OPTIONS, needs_views
+from llm_jepa.settings.objectives import OBJECTIVES, PAIR_OPTIONS, needs_views
 
 LOSS = "`loss = lm_weight * lm_loss + jepa_weight * jepa_loss`"
 SFT_TEXT = "Next-token prediction alone (`jepa_weight: 0`)."
@@ -22,6 +23,7 @@ PAIR_TEXT = (
     "[arXiv 2509.14252](https://arxiv.org/abs/2509.14252)). The predictor tokens served training only; they are not "
     "published."
 )
+OWN_TEXT = f"{LOSS}: next-token prediction and a term of the authors' own, named below."
 CONTROL_TEXT = " This is a control on wrong pairs: each row had the target view of another row (`shuffle_pairs`)."
 TUBE_TEXT = (
     f"{LOSS}: next-token prediction and Semantic Tube Prediction "
@@ -72,17 +74,21 @@ def _objective(facts: CardFacts) -> str:
     if not settings:
         return ""
     options = {name: settings.get(name, JEPAConfig.__dataclass_fields__[name].default) for name in JEPA_OPTIONS}
-    is_pair = needs_views(options["jepa_objective"])
+    objective = options["jepa_objective"]
+    is_own = objective not in OBJECTIVES
+    is_pair = is_own or needs_views(objective)
     if options["jepa_weight"] == 0:
         text, shown = SFT_TEXT, {}
     else:
-        text = PAIR_TEXT if is_pair else TUBE_TEXT
+        text = OWN_TEXT if is_own else PAIR_TEXT if is_pair else TUBE_TEXT
         text += CONTROL_TEXT if options["shuffle_pairs"] else ""
         shown = {
             name: value
             for name, value in options.items()
             if value is not None and (is_pair or name not in PAIR_OPTIONS)
         }
+    if is_own and shown:
+        shown["jepa_objective"] = Path(objective).name
     shown |= {name: settings[name] for name in TRAINING_OPTIONS if name in settings}
     rows = [f"| `{name}` | {_cell(value)} |" for name, value in shown.items()]
     return "\n".join(["## Objective and settings", "", text, "", "| setting | |", "|---|---|", *rows])

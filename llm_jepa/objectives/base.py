@@ -16,6 +16,7 @@ from llm_jepa.layouts import Layout
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.objectives.predictor import PredictorTokens, new_predictor
 from llm_jepa.objectives.view_forward import ViewForward, ViewOutput
+from llm_jepa.settings.objectives import RowNeeds
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Objective(ABC):
         args: The options.
     """
 
+    row_needs: ClassVar[RowNeeds]
+    """What it needs of a row: two views, or the spans of source and target in the conversation."""
     extra_names: ClassVar[tuple[str, ...]] = ()
     """Names of what `lay_out` adds to a batch beside `laid_out`."""
     num_predictor_tokens: int = 0

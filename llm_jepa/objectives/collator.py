@@ -1,5 +1,6 @@
 """Rows of a micro-batch -> tensors: the conversations as TRL pads them, and what the objective adds."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers import DataCollator
 from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts import Layout
 from llm_jepa.layouts.base import lay_out_conversations
+from llm_jepa.objectives.base import Objective
 from llm_jepa.objectives.registry import new_objective
 
 TENSOR_COLUMNS = (
@@ -42,8 +44,14 @@ class JEPACollator:
     layout: Layout | None
     config: JEPAConfig
 
-    def __post_init__(self):
-        self.objective = new_objective(self.config)
+    @functools.cached_property
+    def objective(self) -> Objective | None:
+        """The objective that lays a batch out."""
+        return new_objective(self.config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the objective, whose class a worker process of a loader loads itself."""
+        return {name: value for name, value in vars(self).items() if name != "objective"}
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate one micro-batch."""

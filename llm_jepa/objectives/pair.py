@@ -27,7 +27,7 @@ from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.losses import OtherRows, pair_loss
 from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 class PairObjective(Objective):
     """Predicts the embedding of one view from the other view."""
 
+    row_needs: ClassVar[RowNeeds] = "views"
     extra_names: ClassVar[tuple[str, ...]] = ("target_key",)
 
     def __init__(self, args: JEPAConfig):

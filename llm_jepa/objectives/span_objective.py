@@ -17,11 +17,13 @@ from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.draws import uniform_draws
 from llm_jepa.objectives.losses import NUM_SPAN_DRAWS
+from llm_jepa.settings.objectives import RowNeeds
 
 
 class SpanObjective(Objective):
     """Reads the hidden states at content tokens chosen by draws from seed, step and row."""
 
+    row_needs: ClassVar[RowNeeds] = "spans"
     extra_names: ClassVar[tuple[str, ...]] = ("source_span_N2", "target_span_N2")
     reads_hidden_states = True
 

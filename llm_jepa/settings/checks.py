@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, OBJECTIVES, PAIR_OPTIONS, needs_views
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, PAIR_OPTIONS, needs_views, objective_traits
 from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings
@@ -107,6 +107,7 @@ def _check_model_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _check_ranges(options: Any) -> None:
+    objective_traits(options.jepa_objective)  # refuses a name of nothing
     for name in ("jepa_weight", "lm_weight"):
         value = getattr(options, name)
         if not 0 <= value < float("inf"):
@@ -218,7 +219,10 @@ def _check_trl_options(options: Any) -> None:
 
 def _check_pair_options(options: Any) -> None:
     if options.span_sampler is not None:
-        raise ValueError("`span_sampler` has no effect with `jepa_objective: pair`; only with `tube` or `patch`.")
+        raise ValueError(
+            f"`span_sampler` has no effect with `jepa_objective: {options.jepa_objective}`; only with `tube` or "
+            "`patch`."
+        )
     if options.num_predictor_tokens == 0 and options.predictor_position == "prepend":
         raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
     if options.source_view_column is not None and options.jepa_source_view == "prefix":
@@ -254,7 +258,11 @@ def _check_span_options(options: Any) -> None:
             f"With `jepa_objective: {options.jepa_objective}` there is no pair of views, and {', '.join(idle)} would "
             f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
         )
-    samplers = OBJECTIVES[options.jepa_objective].span_samplers
+    samplers = objective_traits(options.jepa_objective).span_samplers
+    if options.span_sampler is not None and not samplers:
+        raise ValueError(
+            f"`span_sampler` has no effect with `jepa_objective: {options.jepa_objective}`. Leave it out."
+        )
     if options.span_sampler is not None and options.span_sampler not in samplers:
         raise ValueError(
             f"`span_sampler` is {options.span_sampler!r}; allowed with `jepa_objective: {options.jepa_objective}` are "

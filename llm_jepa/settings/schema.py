@@ -65,6 +65,9 @@ def known_settings() -> dict[str, Setting]:
 
 
 def _setting(content: dict[str, Any]) -> Setting:
+    if "anyOf" in content:  # one of some texts, or a text of a pattern
+        named, free = content["anyOf"]
+        content = {**content, **named, **free}
     types = content.get("type", [])
     types = (types,) if isinstance(types, str) else tuple(types)
     texts = content.get("enum", [])

@@ -23,3 +23,11 @@ def test_a_model_trained_on_wrong_pairs_says_so(settings, is_control):
     """In the LM-only arm the option stands idle."""
     assert ("a control on wrong pairs" in card_of(**settings)) == is_control
     assert ("| `shuffle_pairs` | `true` |" in card_of(**settings)) == is_control
+
+
+def test_an_objective_of_ones_own_is_named_without_its_folder():
+    """Its file need not be where the card is made."""
+    card = card_of(jepa_objective="/home/mira/secret-project/margin.py:MarginObjective")
+    assert "a term of the authors' own" in card
+    assert "| `jepa_objective` | `margin.py:MarginObjective` |" in card
+    assert "mira" not in card
