@@ -25,6 +25,7 @@ class CellSpec:
         settings: All settings of the training and of its scores.
         train_rows: Fingerprint of the tokens that are trained on.
         test_rows: Fingerprint of the rows of the split that is scored.
+        objective_file: Digest of the file of a user's own objective; None without one.
         every_steps: Steps between two evaluations along the training; None for none.
         max_rows, max_new_tokens, eval_batch_size: As in `Evaluation`.
         keep_model: Whether the trained model stays.
@@ -35,6 +36,7 @@ class CellSpec:
     settings: dict[str, Any]
     train_rows: str
     test_rows: str
+    objective_file: str | None
     every_steps: int | None
     max_rows: int | None
     max_new_tokens: int
@@ -47,6 +49,7 @@ class CellSpec:
         settings = {key: value for key, value in self.settings.items() if key not in NOT_TRAINED}
         return settings | {
             "the rows trained on": self.train_rows,
+            "the objective's file": self.objective_file,
             "the package's version": self.version,
             "evaluation.every_steps": self.every_steps,
         }

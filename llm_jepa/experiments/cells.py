@@ -5,6 +5,7 @@ computes r times as much as the baseline is compared with a baseline that trains
 schedule. Cells that both comparisons need are run once.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from llm_jepa.experiments.arm_cost import ArmCost
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.spec import Experiment, Settings
+from llm_jepa.settings.objectives import own_objective_file
 
 Budget = Literal["equal_steps", "equal_flops"]
 """What is equal in the comparison of an arm with the baseline."""
@@ -110,9 +112,15 @@ def spec_of(experiment: Experiment, common: CommonRows, cell: Cell) -> CellSpec:
         settings=settings,
         train_rows=common.fingerprint(cell.settings),
         test_rows=common.test_fingerprints[settings.get("dataset_test_split", experiment.test_split())],
+        objective_file=_digest_of_objective(settings),
         every_steps=evaluation.every_steps,
         max_rows=evaluation.max_rows,
         max_new_tokens=evaluation.max_new_tokens,
         eval_batch_size=evaluation.eval_batch_size,
         keep_model=experiment.keep_models,
     )
+
+
+def _digest_of_objective(settings: Mapping[str, Any]) -> str | None:
+    file = own_objective_file(settings.get("jepa_objective", "pair"))
+    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()

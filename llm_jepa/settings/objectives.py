@@ -72,6 +72,11 @@ def needs_views(objective: str) -> bool:
     return objective_traits(objective).row_needs == "views"
 
 
+def own_objective_file(objective: str) -> Path | None:
+    """The Python file of a user's own objective; None for the others."""
+    return None if objective in OBJECTIVES else Path(objective.rpartition(":")[0]).expanduser()
+
+
 @functools.cache
 def load_own_objective(name: str) -> Any:
     """The class of `FILE.py:CLASS`. Its file is run.
@@ -80,13 +85,12 @@ def load_own_objective(name: str) -> Any:
         ValueError: The name has another form, the file or the class is missing, or the class lacks what an objective
             has.
     """
-    file, _, class_name = name.rpartition(":")
-    if not file.endswith(".py"):
+    path, class_name = own_objective_file(name), name.rpartition(":")[2]
+    if path is None or path.suffix != ".py":
         raise ValueError(
             f"`jepa_objective` is {name!r}; allowed are {', '.join(OBJECTIVES)}, and FILE.py:CLASS for one of your "
             "own."
         )
-    path = Path(file).expanduser()
     if not path.is_file():
         raise ValueError(f"`jepa_objective: {name}`: there is no file `{path}` (looked in {Path.cwd()}).")
     found = getattr(_module(path), class_name, None)

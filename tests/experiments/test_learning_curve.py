@@ -27,7 +27,7 @@ def trained(written, tmp_path):
         recipe = build_recipe(path, own)
         callbacks = []
         if every_steps is not None:
-            spec = CellSpec(str(path), own, "", "", every_steps, None, 6, 3, True)
+            spec = CellSpec(str(path), own, "", "", None, every_steps, None, 6, 3, True)
             rows = load_rows(recipe, load_run_tokenizer(recipe))
             callbacks = [LearningCurve(recipe, spec, rows, check_golds("text", rows), tmp_path / f"{name}.jsonl")]
         train(recipe, callbacks)
