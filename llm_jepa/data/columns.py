@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_jepa.data.source import data_suffix
 from llm_jepa.files.text_lines import read_lines
 from llm_jepa.settings.view_fields import missing_columns
 
@@ -25,7 +26,7 @@ def check_named_columns(settings: Mapping[str, Any], files: Sequence[Path]) -> N
     wanted = [(key, expression) for key in NAMING_KEYS for expression in _expressions(settings.get(key))]
     columns: dict[str, None] = {}
     for file in files:
-        if file.suffix not in (".jsonl", *DELIMITERS):
+        if data_suffix(file) not in (".jsonl", *DELIMITERS):
             return
         for names in _columns_of_rows(file):
             columns |= dict.fromkeys(names)
@@ -52,8 +53,8 @@ def _columns_of_rows(file: Path) -> Iterator[Sequence[str]]:
     """The names of the fields of each row of JSON Lines up to one that cannot be read; of a table, its header."""
     lines = read_lines(file)
     try:
-        if file.suffix in DELIMITERS:
-            yield next(csv.reader(lines, delimiter=DELIMITERS[file.suffix]), [])
+        if data_suffix(file) in DELIMITERS:
+            yield next(csv.reader(lines, delimiter=DELIMITERS[data_suffix(file)]), [])
             return
         for line in filter(str.strip, lines):
             row = json.loads(line)

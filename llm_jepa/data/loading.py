@@ -1,35 +1,36 @@
-"""Loads a recipe's data: a Hub id, a local JSON Lines, JSON, CSV, TSV, Parquet or text file, or a directory."""
+"""Loads a recipe's data: a Hub id, a local file or a directory.
+
+How each format's values become texts is in `llm_jepa.data.text_builders`.
+"""
 
 import dataclasses
 import hashlib
-import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import datasets.config
-from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
+from datasets import Dataset, IterableDataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
-from datasets.packaged_modules.csv.csv import CsvConfig
 from pandas.errors import ParserError
 
-from llm_jepa.data.source import LOADERS, check_data_set, local_files
+from llm_jepa.data.json_lines import is_document
+from llm_jepa.data.saved_datasets import load_saved
+from llm_jepa.data.source import LOADERS, TEXT_SUFFIXES, check_data_set, data_suffix, is_saved_dataset, local_files
+from llm_jepa.data.text_builders import JsonRows, with_exact_reader
 from llm_jepa.data.validation import validate_once
-from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, read_lines
+from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, UnreadableLineError, read_lines
 
 if TYPE_CHECKING:
     from llm_jepa.data.source import AnySource
 
-TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SEPARATOR_NAMES = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 """Separator of fields -> its name in messages."""
-CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
-"""Only an empty field is missing. By default pandas treats `None`, `NA` and `null` as missing too."""
 
 
 def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
@@ -44,6 +45,10 @@ def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
             message names the file and line that is not JSON or not UTF-8. Only the first rows of a stream are checked;
             see `stream_errors_explained`.
     """
+    return _load_split(script, split, checks_first_rows=True)
+
+
+def _load_split(script: "AnySource", split: str, checks_first_rows: bool) -> Dataset | IterableDataset:
     name = script.dataset_name
     if name is None:
         raise ValueError("`dataset_name` must be given: a Hub id, a local file or a directory.")
@@ -57,13 +62,16 @@ def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
     files = local_files(path)
     try:
         with _quiet_loaders():
-            dataset = _load(script, name, split, path)
+            dataset = _load(script, name, split, path, checks_first_rows)
             first = next(iter(dataset), None)
         if isinstance(dataset, Dataset):
             validate_once(dataset, split)
     except (DatasetGenerationError, ValueError) as error:
-        _raise_for_unreadable_line(files)
         _raise_for_other_separator(files)
+        unreadable = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+        if isinstance(unreadable, UnreadableLineError):
+            raise UnreadableLineError(_as_given(unreadable, files)) from error
+        _raise_for_unreadable_line(files)
         raise ValueError(
             f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}{_advice(error, split, path)}"
         ) from error
@@ -74,7 +82,6 @@ def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
         raise ValueError(f"Split `{split}` of `{name}` has no rows.")
     if not set(SEPARATOR_NAMES).isdisjoint("".join(first)):
         _raise_for_other_separator(files)
-    _refuse_surplus_fields(files, first)
     return dataset
 
 
@@ -94,13 +101,15 @@ def stream_rows(script: "AnySource", split: str, max_rows: int | None = None) ->
     script = dataclasses.replace(script, dataset_streaming=True)
     files = local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
     for file in files:
-        if file.suffix in TEXT_SUFFIXES:
+        if data_suffix(file) in TEXT_SUFFIXES:
             for _ in islice(_limited_lines(file), None if max_rows is None else max_rows + 1):
                 pass
-    dataset = load_split(script, split)
+    dataset = _load_split(script, split, checks_first_rows=False)
     try:
         with _quiet_loaders():
             yield from islice(dataset, max_rows)
+    except UnreadableLineError as error:
+        raise UnreadableLineError(_as_given(error, files)) from error
     except (DatasetGenerationError, ValueError, OSError) as error:
         _raise_for_unreadable_line(files)
         raise ValueError(f"`{script.dataset_name}` cannot be read further: {_reason(error)}") from error
@@ -108,10 +117,10 @@ def stream_rows(script: "AnySource", split: str, max_rows: int | None = None) ->
 
 @contextmanager
 def stream_errors_explained(script: "AnySource") -> Iterator[None]:
-    """Name the file and the line that end a stream of local files.
+    """Name the file and the line that end a stream of local files. The reader of JSON does so itself.
 
     Raises:
-        ValueError: A line is not UTF-8 or not JSON, in place of the loader's error.
+        ValueError: A line is not UTF-8, in place of the loader's error.
     """
     try:
         yield
@@ -121,27 +130,30 @@ def stream_errors_explained(script: "AnySource") -> Iterator[None]:
         raise
 
 
-def _load(script: "AnySource", name: str, split: str, path: Path) -> Dataset | IterableDataset:
+def _load(
+    script: "AnySource", name: str, split: str, path: Path, checks_first_rows: bool
+) -> Dataset | IterableDataset:
+    if is_saved_dataset(path):
+        return load_saved(path, split, script.dataset_config, script.dataset_streaming)
     if path.is_file():
         if script.dataset_config is not None:
             raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
-        options = CSV_OPTIONS | {"sep": SEPARATORS[path.suffix]} if path.suffix in SEPARATORS else {}
-        return load_dataset(
-            LOADERS[path.suffix], data_files=str(path), split=split, streaming=script.dataset_streaming, **options
-        )
-    source, cache = name, None
-    if path.is_dir():
-        source, cache = str(path.resolve()), str(_directory_cache(path))  # `datasets` does not accept `.`
-    is_csv = isinstance(load_dataset_builder(source, script.dataset_config, cache_dir=cache).config, CsvConfig)
-    options = CSV_OPTIONS if is_csv else {}
-    return load_dataset(
-        source,
-        script.dataset_config,
-        split=split,
-        streaming=script.dataset_streaming,
-        cache_dir=cache,
-        **options,
-    )
+        suffix = data_suffix(path)
+        options = {"sep": SEPARATORS[suffix]} if suffix in SEPARATORS else {}
+        found = load_dataset_builder(LOADERS[suffix], data_files=str(path), **options)
+    elif path.is_dir():  # `datasets` does not accept `.`
+        cache = str(_directory_cache(path))
+        found = load_dataset_builder(str(path.resolve()), script.dataset_config, cache_dir=cache)
+    else:
+        found = load_dataset_builder(name, script.dataset_config)
+    builder = with_exact_reader(found)
+    if script.dataset_streaming:
+        stream = builder.as_streaming_dataset(split=split)
+        if checks_first_rows and isinstance(builder, JsonRows) and builder.unreadable is not None:
+            raise builder.unreadable
+        return stream
+    builder.download_and_prepare()
+    return builder.as_dataset(split=split)
 
 
 def _directory_cache(directory: Path) -> Path:
@@ -157,7 +169,7 @@ def _directory_cache(directory: Path) -> Path:
 
 def _limited_lines(file: Path) -> Iterator[str]:
     """The lines of a text file, whose size, or that of each line, is limited."""
-    if not _is_document(file):
+    if LOADERS[data_suffix(file)] != "json" or not is_document(file):
         return read_lines(file, MAX_LINE_BYTES)
     if file.stat().st_size > MAX_DOCUMENT_BYTES:
         raise ValueError(
@@ -165,6 +177,14 @@ def _limited_lines(file: Path) -> Iterator[str]:
             "are read line by line."
         )
     return read_lines(file, MAX_DOCUMENT_BYTES)
+
+
+def _as_given(error: Exception, files: Iterable[Path]) -> str:
+    """The message of a reader, with each file's path as the user gave it."""
+    message = str(error)
+    for file in files:
+        message = message.replace(f"`{file.resolve()}`", f"`{file}`")
+    return message
 
 
 def _reason(error: Exception) -> str:
@@ -179,7 +199,7 @@ def _advice(error: Exception, split: str, path: Path) -> str:
     if str(error).startswith(("Unknown split", "Bad split")) and "[" not in split:
         return " To take a part of a split, write a slice, e.g. `train[90%:]`."
     if str(error).startswith("Couldn't infer the same data file format"):
-        suffixes = sorted({file.suffix for file in path.rglob("*")} & {*LOADERS}) if path.is_dir() else []
+        suffixes = sorted({data_suffix(file) for file in local_files(path)}) if path.is_dir() else []
         held = f"; `{path}` has {', '.join(suffixes)}" if suffixes else ""
         return f" The files of one directory must have one format{held}."
     return ""
@@ -197,22 +217,12 @@ def _quiet_loaders() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _refuse_surplus_fields(files: Sequence[Path], first: Mapping[str, Any]) -> None:
-    """Refuse CSV rows with more fields than the header: pandas would take the first fields as an index."""
-    is_csv = bool(files) and all(file.suffix in SEPARATORS for file in files)
-    if is_csv and any(name.startswith("__index_level_") for name in first):
-        raise ValueError(
-            f"The rows of `{files[0]}` have more fields than its header has names. Put a field that contains a "
-            "separator between double quotes, or name every field."
-        )
-
-
 def _raise_for_other_separator(files: Iterable[Path]) -> None:
     """Raise for the first CSV or TSV file whose first line has another separator than the suffix says."""
     for file in files:
-        if file.suffix not in SEPARATORS:
+        own = SEPARATORS.get(data_suffix(file))
+        if own is None:
             continue
-        own = SEPARATORS[file.suffix]
         lines = (line.strip("\r\n") for line in read_lines(file, MAX_LINE_BYTES))
         header = next(filter(None, lines), "")
         other = next((sign for sign in SEPARATOR_NAMES if sign != own and sign in header), None)
@@ -220,50 +230,17 @@ def _raise_for_other_separator(files: Iterable[Path]) -> None:
             continue
         suffix = next((suffix for suffix, sign in SEPARATORS.items() if sign == other), None)
         convert = f"pandas.read_csv(FILE, sep={other!r}, dtype=str, keep_default_na=False).to_csv(NEW, index=False)"
-        remedy = f"rename it to `{file.stem}{suffix}`" if suffix else f"`{convert}` writes a `.csv`"
+        renamed = file.name.replace(data_suffix(file), suffix or "")
+        remedy = f"rename it to `{renamed}`" if suffix else f"`{convert}` writes a `.csv`"
         raise ValueError(
             f"`{file}` seems to be separated by {SEPARATOR_NAMES[other]}: its first line is {header!r:.60}. The "
-            f"fields of a `{file.suffix}` file are separated by {SEPARATOR_NAMES[own]}; {remedy}."
+            f"fields of a `{data_suffix(file)}` file are separated by {SEPARATOR_NAMES[own]}; {remedy}."
         )
 
 
 def _raise_for_unreadable_line(files: Iterable[Path]) -> None:
-    """Raise for the first line of the text files that is not UTF-8 or not JSON, if any."""
+    """Raise for the first line of the text files that is not UTF-8, if any."""
     for file in files:
-        if file.suffix in TEXT_SUFFIXES:
+        if data_suffix(file) in TEXT_SUFFIXES:
             for _ in read_lines(file):
                 pass
-        if LOADERS[file.suffix] == "json":
-            _check_json(file)
-
-
-def _check_json(file: Path) -> None:
-    """Raise unless each line is a JSON object, or the file is one JSON document."""
-    if _is_document(file):
-        try:
-            json.loads(file.read_text(encoding="utf-8-sig"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`{file}`, line {error.lineno}: not JSON: {error.msg}.") from error
-        return
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"`{file}`, line {number}: not JSON: {error.msg} (column {error.colno}).") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"`{file}`, line {number}: a row must be an object, not {json.dumps(row)[:40]}.")
-
-
-def _is_document(file: Path) -> bool:
-    """Whether a file is one JSON document: it ends in `.json`, and its first line is not an object."""
-    if file.suffix != ".json":
-        return False
-    with file.open("rb") as lines:
-        line = lines.readline(MAX_LINE_BYTES)
-    try:
-        return not isinstance(json.loads(line), dict)
-    except ValueError:
-        return True

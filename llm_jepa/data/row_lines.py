@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from datasets import Dataset, ReadInstruction
 
 from llm_jepa.data.columns import DELIMITERS
+from llm_jepa.data.json_lines import is_document
 from llm_jepa.data.rows import AnyDataset, RowError
+from llm_jepa.data.source import data_suffix
 from llm_jepa.files.text_lines import read_lines
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ def line_of_row(file: Path, split: str, row_index: int, dataset: AnyDataset | No
     Example:
         Row 0 of `train[50%:]` of a JSON Lines file with 4 rows and a blank first line is its row 2, on line 4.
     """
-    if not file.is_file() or file.suffix not in (".jsonl", ".txt", *DELIMITERS) or dataset is None:
+    if not file.is_file() or data_suffix(file) not in (".jsonl", ".txt", *DELIMITERS) or dataset is None:
+        return None
+    if data_suffix(file) == ".jsonl" and is_document(file):
         return None
     row = _row_of_file(split, row_index, dataset)
     return next(islice(_first_lines(file), row, None), None)
@@ -65,12 +69,12 @@ def _row_of_file(split: str, row_index: int, dataset: AnyDataset) -> int:
 def _first_lines(file: Path) -> Iterator[int]:
     """The line on which each row begins. Loaders skip blank lines; the first row of a table is its header."""
     lines = read_lines(file)
-    if file.suffix == ".txt":
+    if data_suffix(file) == ".txt":
         yield from (number for number, _ in enumerate(lines, start=1))
-    elif file.suffix == ".jsonl":
+    elif data_suffix(file) == ".jsonl":
         yield from (number for number, line in enumerate(lines, start=1) if line.strip())
     else:
-        reader, begins, is_header = csv.reader(lines, delimiter=DELIMITERS[file.suffix]), 1, True
+        reader, begins, is_header = csv.reader(lines, delimiter=DELIMITERS[data_suffix(file)]), 1, True
         for fields in reader:
             if fields and not is_header:
                 yield begins

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 LOADERS = {
     ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
+    ".arrow": "arrow",
 }  # fmt: skip
 """File name suffix -> loader of `datasets`. A local file is one split, `train`. Each line of a `.txt` is a row."""
+TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
+PACKED_SUFFIXES = (".gz", ".zst")
+"""What the name of a JSON, CSV or TSV file may end in further."""
+SAVED_DATASET, SAVED_DATASET_DICT = "state.json", "dataset_dict.json"
+"""The files by which a directory that `save_to_disk` wrote is known: one data set, or several splits."""
 HUB_TIMEOUT_SECONDS = 5.0
 
 
@@ -30,25 +36,48 @@ if TYPE_CHECKING:
     AnySource: TypeAlias = DataSource | ScriptArguments
 
 
+def data_suffix(file: Path) -> str:
+    """The suffix that says a file's format: of `rows.jsonl.gz` it is `.jsonl`. Empty if no data file ends so."""
+    stem = Path(file.stem)
+    if file.suffix in PACKED_SUFFIXES and LOADERS.get(stem.suffix) in ("json", "csv"):
+        return stem.suffix
+    return file.suffix if file.suffix in LOADERS else ""
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether `save_to_disk` wrote a directory."""
+    return (path / SAVED_DATASET).is_file() or (path / SAVED_DATASET_DICT).is_file()
+
+
 def local_files(path: Path) -> list[Path]:
-    """The data files of a local data set; an empty list for a Hub id.
+    """The data files of a local data set; an empty list for a Hub id. As for `datasets`, hidden files are none.
 
     Raises:
         ValueError: The path does not exist or has no data files.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
+        if is_saved_dataset(path):
+            return sorted(path.rglob("*.arrow"))
+        files = sorted(file for file in path.rglob("*") if data_suffix(file) and not _is_hidden(file, path))
         if not files:
             raise ValueError(f"The directory `{path}` has no file that ends in {', '.join(LOADERS)}.")
-        return [file for file in files if file.suffix != ".txt"] or files  # a `.txt` beside data files is a note
+        return [file for file in files if data_suffix(file) != ".txt"] or files  # a `.txt` beside data is a note
     if path.is_file():
-        if path.suffix not in LOADERS:
-            raise ValueError(f"`{path}` must end in one of {', '.join(LOADERS)}.")
+        if not data_suffix(path):
+            raise ValueError(
+                f"`{path}` must end in one of {', '.join(LOADERS)}; {' or '.join(PACKED_SUFFIXES)} may follow that of "
+                "JSON, CSV or TSV."
+            )
         return [path]
-    looks_like_a_path = path.suffix in LOADERS or path.is_absolute() or len(path.parts) > 2
+    looks_like_a_path = data_suffix(path) != "" or path.is_absolute() or len(path.parts) > 2
     if looks_like_a_path:
         raise ValueError(f"There is no file or directory `{path}` (looked in {Path.cwd()}).")
     return []
+
+
+def _is_hidden(file: Path, directory: Path) -> bool:
+    *folders, name = file.relative_to(directory).parts
+    return name.startswith(".") or any(folder.startswith((".", "__")) for folder in folders)
 
 
 def check_local_data(name: str) -> list[Path]:

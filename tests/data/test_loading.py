@@ -247,6 +247,7 @@ def test_rows_are_read_whole_once_and_not_at_each_start(tmp_path, validations):
 
 
 def test_changed_rows_are_read_again_and_what_is_not_utf8_is_refused_each_time(tmp_path, validations):
+    """The reader of JSON refuses such a line, before there are rows to validate."""
     file = tmp_path / "pairs.jsonl"
     file.write_text(GOOD)
     load(file)
@@ -254,7 +255,7 @@ def test_changed_rows_are_read_again_and_what_is_not_utf8_is_refused_each_time(t
     for _ in range(2):
         with pytest.raises(ValueError, match=r"line 6: .* not UTF-8"):
             load(file)
-    assert validations == [5, 6, 6]
+    assert validations == [5]
 
 
 def test_an_arrow_file_that_was_changed_is_validated_again(tmp_path, validations):
