@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import DistributedType
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_pt_utils import AcceleratorConfig
@@ -22,6 +23,7 @@ from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import config_of, drop_idle_sampling, on_one_device
 from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.source import check_architecture
+from llm_jepa.models.stop_tokens import keep_answer_end, stop_token_ids
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
 from llm_jepa.objectives.base import LossInputs, Objective
 from llm_jepa.objectives.collator import TENSOR_COLUMNS, JEPACollator
@@ -42,6 +44,7 @@ from llm_jepa.training.refusals import (
     refuse_trained_output_tokens,
 )
 from llm_jepa.training.resumable import ResumableTrainer
+from llm_jepa.training.row_ends import warn_of_ends_that_do_not_stop
 from llm_jepa.training.step_metrics import StepMetrics
 from llm_jepa.training.throughput import Throughput, device_peak_flops_per_second
 
@@ -114,6 +117,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             keep_fp32_master_weights(self.model)
         keep_4_bit_weights_unpacked(self.model)
         drop_idle_sampling(self.base_causal_lm)
+        self._keep_stop_tokens()
         self.predictor = None
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
@@ -154,6 +158,16 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             }
         elif self.eval_dataset is not None:
             self.eval_dataset = check_rows_of_model(self.eval_dataset, model, k, "eval")
+
+    def _keep_stop_tokens(self) -> None:
+        """Save the token that ends an answer as a stop token, and warn of rows that end with another."""
+        generation_config = self.base_causal_lm.generation_config
+        if generation_config is not None and self.train_dataset is not None:
+            keep_answer_end(
+                generation_config, self._tokenizer, isinstance(self.accelerator.unwrap_model(self.model), PeftModel)
+            )
+            stop_ids = stop_token_ids(generation_config, self._tokenizer)
+            self.train_dataset = warn_of_ends_that_do_not_stop(self.train_dataset, self._tokenizer, stop_ids, "train")
 
     def _prepare_dataset(self, dataset, processing_class, args, packing, formatting_func, dataset_name):
         def tokenise(rows: AnyDataset) -> AnyDataset:

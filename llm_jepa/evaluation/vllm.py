@@ -13,6 +13,7 @@ from llm_jepa.evaluation.generation import Engine, GenerateBatch
 from llm_jepa.models.base_and_tuned import weights_dtype
 from llm_jepa.models.checkpoint_choice import Checkpoint, is_adapter
 from llm_jepa.models.known_models import resolve_model
+from llm_jepa.models.stop_tokens import generation_config_of
 from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.recipe import Recipe
 
@@ -110,11 +111,4 @@ def _load(
         location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
     )
     max_positions = llm.llm_engine.model_config.max_model_len
-    return VLLMEngine(llm, _generation_config(location, revision, config), max_positions)
-
-
-def _generation_config(location: str, revision: str | None, config: Any) -> GenerationConfig:
-    try:
-        return GenerationConfig.from_pretrained(location, revision=revision or "main")
-    except OSError:  # without that file, transformers also derives it from the config
-        return GenerationConfig.from_model_config(config)
+    return VLLMEngine(llm, generation_config_of(location, revision, config), max_positions)

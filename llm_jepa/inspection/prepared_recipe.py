@@ -20,6 +20,7 @@ from llm_jepa.data.views import longest_sequence_tokens
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_tokenizer, meta_model, model_config
+from llm_jepa.models.stop_tokens import generation_config_of
 from llm_jepa.objectives.collator import JEPACollator
 from llm_jepa.objectives.registry import new_objective
 from llm_jepa.recipe import Recipe
@@ -81,7 +82,7 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     renumbers = is_partial or ColumnMapping.from_args(args).makes_several_rows
     loaded = {} if renumbers else {"train": (recipe.script.dataset_train_split, whole)}
     with row_errors_located(recipe.script, loaded):
-        trainer = _stand_in_trainer(recipe, dataset, tokenizer, config.get_text_config())
+        trainer = _stand_in_trainer(recipe, dataset, tokenizer, config, model_path)
     prepared = trainer.train_dataset
     assert isinstance(prepared, Dataset)
     lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
@@ -117,9 +118,13 @@ def _sample(dataset: AnyDataset, max_rows: int | None, seed: int) -> tuple[Datas
 
 
 def _stand_in_trainer(
-    recipe: Recipe, dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, text_config: PretrainedConfig
+    recipe: Recipe,
+    dataset: AnyDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    model_config: PretrainedConfig,
+    model_path: str,
 ) -> JEPATrainer:
-    """A trainer of a tiny model with the tokens of the recipe's."""
+    """A trainer of a tiny model with the tokens and the stop tokens of the recipe's."""
     args = copy.copy(recipe.training)
     args.max_length, args.long_rows = None, "drop"  # keep long rows, to report them
     args.shuffle_pairs = False  # partners are drawn from the rows that are left
@@ -127,7 +132,7 @@ def _stand_in_trainer(
     args.jepa_layout = "rows"  # the recipe's layout depends on the real model
     args._n_gpu = min(args.n_gpu, 1)  # rows are prepared on any machine; training refuses several GPUs
     config = LlamaConfig(
-        vocab_size=text_config.vocab_size,
+        vocab_size=model_config.get_text_config().vocab_size,
         max_position_embeddings=2**31,  # the caller compares the positions
         hidden_size=8,
         intermediate_size=8,
@@ -135,6 +140,7 @@ def _stand_in_trainer(
         num_attention_heads=1,
     )
     stand_in = LlamaForCausalLM(config)
+    stand_in.generation_config = generation_config_of(model_path, recipe.model.model_revision, model_config)
     with tempfile.TemporaryDirectory() as directory:
         args.output_dir = directory  # the trainer creates it
         return JEPATrainer(stand_in, args, train_dataset=dataset, processing_class=tokenizer)

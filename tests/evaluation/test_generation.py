@@ -75,8 +75,9 @@ def test_a_stop_token_that_the_tokenizer_appends_is_no_part_of_the_prompt(model)
         def __getattr__(self, name):
             return getattr(self.tokenizer, name)
 
-        def __call__(self, text):
-            return {"input_ids": [*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id]}
+        def __call__(self, text, add_special_tokens=True):
+            stop = [self.tokenizer.eos_token_id] if add_special_tokens else []
+            return {"input_ids": [*self.tokenizer(text)["input_ids"], *stop]}
 
     prompts = [pair["source"] for pair in PAIRS[:2]]
     completions = generate_completions(model, AppendsStop(tiny_tokenizer()), prompts, LIMIT, 2)
