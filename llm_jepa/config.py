@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import torch
 from trl import SFTConfig
 
+from llm_jepa.scoring.extraction import Extract
 from llm_jepa.scoring.tasks import Task
 from llm_jepa.settings.checks import check_options
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, ObjectiveName, objective_traits
@@ -208,6 +209,14 @@ class JEPAConfig(SFTConfig):
             "help": "How `llm-jepa eval` and `compare` score what the model writes: by its text alone, as a regex "
             "(language equality), as a problem's final number (`math`), as a short answer (`qa`), as SQL (execution), "
             "or by the likelihood of each `choice`."
+        },
+    )
+    extract: Extract = field(
+        default="none",
+        metadata={
+            "help": "What the task's own scores take from the text that the model writes: all of it, or the body of "
+            "its first fenced block (`fence`), such as a query in Markdown. `strict` is of the whole text always, and "
+            "`strict_extracted` of what is taken."
         },
     )
     database_path: str | None = field(

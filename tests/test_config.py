@@ -93,6 +93,11 @@ OUT_OF_RANGE = [
     ({"long_rows": "cut"}, "`long_rows` is 'cut'; allowed are 'drop', 'error'"),
     ({"task": "regexp"}, "`task` is 'regexp'; allowed are 'text', 'regex', 'math', 'qa', 'sql'"),
     ({"task": "sql"}, "`database_path` None: it is needed for `task: sql`"),
+    (
+        {"task": "choice", "choices_column": "c", "extract": "fence"},
+        "`extract: fence` has no effect on `task: choice`",
+    ),
+    ({"extract": "json"}, "`extract` is 'json'; allowed are 'none', 'fence'"),
     ({"task": "choice"}, "`choices_column` None: it is needed for `task: choice`"),
     ({"choices_column": "choices"}, "`choices_column` 'choices': it is needed for `task: choice`, and has no effect"),
     ({"database_path": "x.sqlite"}, "and has no effect otherwise"),

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
                 write_predictions(result.predictions, directory / f"predictions-{result.checkpoint}.jsonl")
                 write_scores(result, recipe, args.max_new_tokens, args.backend, directory)
                 discard_log(directory, result.checkpoint)
-    console.print(_table(results, score_names(recipe.training.task)))
+    console.print(_table(results, score_names(recipe.training.task, recipe.training.extract)))
     for result in results:
         console.print(f"{result.checkpoint}: {result.location}", soft_wrap=True)
         for reason, count in result.left_out.items():

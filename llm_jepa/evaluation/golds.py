@@ -4,8 +4,10 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
+from llm_jepa.scoring.extraction import Extract, extracted
 from llm_jepa.scoring.gold import GoldError, GoldProblem
 from llm_jepa.scoring.sql_execution import GOLDS_PER_PROCESS, gold_query_problems
 from llm_jepa.scoring.tasks import TASK_SCORES, Task, check_gold
@@ -16,12 +18,15 @@ MAX_CHECK_SECONDS = 120.0
 logger = logging.getLogger(__name__)
 
 
-def check_golds(task: Task, rows: Sequence[HeldOutRow]) -> list[GoldProblem | None]:
+def check_golds(task: Task, rows: Sequence[HeldOutRow], extract: Extract = "none") -> list[GoldProblem | None]:
     """What is wrong with the gold of each row; None if the task's own scores can score by it. Logs a summary.
+
+    Golds are read as scoring reads them, with `extract`.
 
     Raises:
         ValueError: There is something wrong with every gold: the data or the settings are wrong, not a row.
     """
+    rows = [replace(row, gold=extracted(row.gold, extract)) for row in rows]
     problems = _query_problems(rows) if task == "sql" else [_problem_of(task, row) for row in rows]
     refuse_if_none_is_left(task, rows, problems)
     found = [(row, problem) for row, problem in zip(rows, problems, strict=True) if problem is not None]

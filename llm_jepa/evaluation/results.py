@@ -69,6 +69,7 @@ def write_scores(result: CheckpointResult, recipe: Recipe, max_new_tokens: int, 
     content = {
         "checkpoint": result.checkpoint,
         "task": recipe.training.task,
+        "extract": recipe.training.extract,
         "dataset": recipe.script.dataset_name,
         "dataset_config": recipe.script.dataset_config,
         "split": recipe.script.dataset_test_split,

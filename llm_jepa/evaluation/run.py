@@ -20,6 +20,7 @@ from llm_jepa.models.loading import load_tokenizer
 from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import SCORING_KEYS
 from llm_jepa.scoring.choice import ChoiceLikelihoods
+from llm_jepa.scoring.extraction import Extract
 from llm_jepa.scoring.gold import GoldProblem
 from llm_jepa.scoring.tasks import RowScores, Task, rates, score_row
 
@@ -93,8 +94,9 @@ def evaluate(
     if backend == "vllm":
         check_vllm(recipe, checkpoints)
         models = load_vllm_checkpoints(recipe, checkpoints, vllm_options or {})
-    task, limits = recipe.training.task, (max_new_tokens, batch_size, backend, vllm_options)
-    gold_problems = check_golds(task, rows)
+    task, extract = recipe.training.task, recipe.training.extract
+    limits = max_new_tokens, batch_size, backend, vllm_options
+    gold_problems = check_golds(task, rows, extract)
     for checkpoint, location, model in models:
         log = None
         if directory is not None:
@@ -107,7 +109,7 @@ def evaluate(
 
         predictions = predict(task, model, tokenizer, rows, max_new_tokens, batch_size, log, advance)
         del model  # free its memory before the next one is loaded
-        scored = score(task, predictions, rows, gold_problems)
+        scored = score(task, predictions, rows, gold_problems, extract)
         refuse_if_none_is_left(task, rows, [one.gold_problem for one in scored])
         yield CheckpointResult(checkpoint, location, predictions, scored, rates(scored))
 
@@ -143,6 +145,7 @@ def score(
     predictions: Sequence[Prediction],
     rows: Sequence[HeldOutRow],
     gold_problems: Sequence[GoldProblem | None],
+    extract: Extract = "none",
 ) -> list[RowScores]:
     """Score every prediction. Logs those that cannot be scored: they count as wrong, or are left out for their gold.
 
@@ -151,7 +154,7 @@ def score(
     scored = []
     for prediction, row, known in zip(predictions, rows, gold_problems, strict=True):
         written = prediction.prediction, prediction.gold, prediction.stopped
-        scores = score_row(task, *written, row.database, prediction.likelihoods, known)
+        scores = score_row(task, *written, row.database, prediction.likelihoods, known, extract)
         if scores.problem is not None:
             logger.info("Row %d counts as wrong: %s", row.row_index, scores.problem)
         if scores.gold_problem is not None and known is None:

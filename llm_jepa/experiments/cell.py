@@ -50,7 +50,7 @@ def _run(directory: Path, spec: CellSpec) -> None:
     recipe = build_recipe(Path(spec.recipe), spec.settings | {"output_dir": str(run_directory)})
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, spec.max_rows)
-    gold_problems = check_golds(recipe.training.task, rows)
+    gold_problems = check_golds(recipe.training.task, rows, recipe.training.extract)
     curve = []
     if spec.every_steps is not None:
         curve = [LearningCurve(recipe, spec, rows, gold_problems, directory / CURVE_FILE)]

@@ -129,7 +129,7 @@ def check_test_golds(experiment: Experiment) -> None:
     for split in [*splits, {}]:
         recipe = recipe_of(experiment, {**settings, **split})
         rows = load_rows(recipe, load_run_tokenizer(recipe), experiment.evaluation.max_rows)
-        check_golds(recipe.training.task, rows)
+        check_golds(recipe.training.task, rows, recipe.training.extract)
 
 
 def recipe_of(experiment: Experiment, settings: Mapping[str, Any]) -> Recipe:

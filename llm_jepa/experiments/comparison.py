@@ -88,9 +88,12 @@ def chosen_point(experiment: Experiment, common: CommonRows, series: Series) -> 
 def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     """The report of an experiment as JSON: protocol, costs, summaries, verdicts, and the cells that are missing."""
     results, refused = _results(design)
-    task = experiment.resolved(experiment.baseline).get("task", "text")
+    settings = experiment.resolved(experiment.baseline)
+    task = settings.get("task", "text")
     names = [
-        name for name in score_names(task) if any(name in r["scores"] for s in results.values() for r in s.values())
+        name
+        for name in score_names(task, settings.get("extract", "none"))
+        if any(name in r["scores"] for s in results.values() for r in s.values())
     ]
     comparisons, by_threshold = compare_results(
         contrasts_of(design.baselines),

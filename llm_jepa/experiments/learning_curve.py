@@ -62,7 +62,7 @@ class LearningCurve(TrainerCallback):
             limits = self.spec.max_new_tokens, self.spec.eval_batch_size
             predictions = predict(args.task, model, tokenizer, rows, *limits)
         model.train(was_training)
-        found = rates(score(args.task, predictions, rows, self.gold_problems))
+        found = rates(score(args.task, predictions, rows, self.gold_problems, args.extract))
         return {name: rate.fraction for name, rate in found.items() if rate.count}
 
 

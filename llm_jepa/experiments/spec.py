@@ -294,7 +294,7 @@ def _check_arm(experiment: Experiment, arm: str) -> None:
             "trains on the same ones. Set it to false, or name a part of the data."
         )
     task = settings.get("task", known_settings()["task"].default)
-    names = score_names(task)
+    names = score_names(task, settings.get("extract", "none"))
     if experiment.primary_score not in names:
         raise ValueError(
             f"{path}: `primary_score` is {experiment.primary_score!r}; allowed with `task: {task}` are "

@@ -68,7 +68,7 @@ def _eval_results(facts: CardFacts) -> list[EvalResult]:
             metric_name=f"{name}, %",
             metric_value=_percent(rate_of(scores, name)),
         )
-        for name in score_names(scores["task"])
+        for name in score_names(scores["task"], scores.get("extract", "none"))
         if rate_of(scores, name).count
     ]
 

@@ -98,7 +98,7 @@ def _results(facts: CardFacts) -> str:
     tuned = facts.scores
     if tuned is None:
         return ""
-    names = score_names(tuned["task"])
+    names = score_names(tuned["task"], tuned.get("extract", "none"))
     header = [f"| model | {' | '.join(names)} | n |", "|---" * (len(names) + 2) + "|"]
     rows = [
         _score_row(checkpoint, [rate_of(scores, name) for name in names])

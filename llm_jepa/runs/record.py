@@ -58,7 +58,7 @@ KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
 }
 """A run may be resumed with other values of these."""
 
-SCORING_KEYS = frozenset({"task", "database_path", "choices_column"})
+SCORING_KEYS = frozenset({"task", "extract", "database_path", "choices_column"})
 """Settings that only evaluation reads."""
 
 PATH_OR_HUB_ID_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path")

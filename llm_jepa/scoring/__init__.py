@@ -2,6 +2,7 @@
 
 from llm_jepa.scoring.choice import ChoiceLikelihoods, choose, is_chosen
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
+from llm_jepa.scoring.extraction import EXTRACTS, Extract, extracted
 from llm_jepa.scoring.gold import GoldError, GoldProblem
 from llm_jepa.scoring.math_answer import is_flexible_math_match, is_strict_math_match
 from llm_jepa.scoring.qa import normalise_answer, qa_match
@@ -11,8 +12,10 @@ from llm_jepa.scoring.tasks import TASKS, Rate, RowScores, Task, check_gold, lef
 from llm_jepa.scoring.wilson import wilson_interval
 
 __all__ = [
+    "EXTRACTS",
     "TASKS",
     "ChoiceLikelihoods",
+    "Extract",
     "GoldError",
     "GoldProblem",
     "QueryLimits",
@@ -21,6 +24,7 @@ __all__ = [
     "Task",
     "check_gold",
     "choose",
+    "extracted",
     "gold_query_problems",
     "is_chosen",
     "is_contained",

@@ -1,7 +1,8 @@
 """The scores of each task, and how a generated text is scored.
 
 Every task has five scores: `strict`, `prefix`, `contains`, `stopped` (a stop token ended the text) and `capped` (the
-limit of new tokens did). Read them together: a gain in `strict` only is a gain in stopping. The other scores are:
+limit of new tokens did). Read them together: a gain in `strict` only is a gain in stopping. With `extract: fence`
+there is also `strict_extracted`, and the task's own scores are of what is extracted. The task's own scores are:
 
 regex   equivalent (the same language), equivalent_nontrivial (of golds that do not denote the empty language)
 math    math_strict (the number after ####), math_flexible (the last number)
@@ -20,6 +21,7 @@ from typing import Literal, get_args
 
 from llm_jepa.scoring.choice import ChoiceLikelihoods, check_choices, is_chosen
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
+from llm_jepa.scoring.extraction import Extract, extracted
 from llm_jepa.scoring.gold import GoldError, GoldProblem
 from llm_jepa.scoring.math_answer import gold_answer, is_flexible_math_match, is_strict_math_match
 from llm_jepa.scoring.qa import normalise_golds, qa_match
@@ -39,6 +41,7 @@ TASK_SCORES: dict[Task, tuple[str, ...]] = {
     "sql": ("sql_result",),
     "choice": ("acc", "acc_norm"),
 }
+EXTRACTED_SCORES: dict[Extract, tuple[str, ...]] = {"none": (), "fence": ("strict_extracted",)}
 STOP_SCORES = ("stopped", "capped")
 """Scores that need to know whether a stop token ended the text."""
 LOWER_IS_BETTER = frozenset({"capped"})
@@ -78,9 +81,9 @@ class Rate:
         return wilson_interval(self.hits, self.count) if self.count else None
 
 
-def score_names(task: Task) -> tuple[str, ...]:
+def score_names(task: Task, extract: Extract = "none") -> tuple[str, ...]:
     """The scores of a task in display order."""
-    return (*EXACT_SCORES, *TASK_SCORES[task])
+    return (*EXACT_SCORES, *EXTRACTED_SCORES[extract], *TASK_SCORES[task])
 
 
 def score_row(
@@ -91,6 +94,7 @@ def score_row(
     database: Path | None = None,
     likelihoods: ChoiceLikelihoods | None = None,
     gold_problem: GoldProblem | None = None,
+    extract: Extract = "none",
 ) -> RowScores:
     """Score one generated text.
 
@@ -102,6 +106,7 @@ def score_row(
         database: The row's SQLite file, for `sql`.
         likelihoods: The likelihoods of the row's choices, for `choice`.
         gold_problem: Why the task's own scores leave the row out, if that is known.
+        extract: What of prediction and gold the task's own scores compare.
     """
     values: dict[str, bool | None] = {
         "strict": is_strict_match(prediction, gold),
@@ -110,6 +115,8 @@ def score_row(
         "stopped": stopped,
         "capped": not stopped,
     }
+    prediction, gold = extracted(prediction, extract), extracted(gold, extract)
+    values |= dict.fromkeys(EXTRACTED_SCORES[extract], is_strict_match(prediction, gold))
     own: dict[str, bool | None] = dict.fromkeys(TASK_SCORES[task])
     problem = None
     if gold_problem is None:

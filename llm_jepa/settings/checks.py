@@ -131,6 +131,11 @@ def _check_ranges(options: Any) -> None:
                 f"`task` is {options.task!r} and `{name}` {getattr(options, name)!r}: it is needed for `task: "
                 f"{task}`, and has no effect otherwise."
             )
+    if options.task == "choice" and options.extract != "none":
+        raise ValueError(
+            f"`extract: {options.extract}` has no effect on `task: choice`, whose scores are of likelihoods. Leave it "
+            "out."
+        )
 
 
 def _check_mapping(options: Any) -> None:

@@ -33,6 +33,11 @@ def reasons(problems) -> list[str | None]:
     return [None if one is None else one.reason for one in problems]
 
 
+def test_golds_are_read_as_scoring_reads_them():
+    fenced = rows_of(["```\na\n```", "```\na(\n```", "b"])
+    assert reasons(check_golds("regex", fenced, "fence")) == [None, "the gold regex cannot be read", None]
+
+
 def test_a_bad_gold_is_left_out_and_told(caplog):
     with caplog.at_level(logging.INFO, logger="llm_jepa.evaluation.golds"):
         found = check_golds("regex", rows_of(["a", "a(", "b"]))

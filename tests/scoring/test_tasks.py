@@ -47,6 +47,17 @@ def test_the_scores_of_a_row(task, prediction, gold, own):
     assert scores.problem is None
 
 
+def test_the_strict_score_of_what_is_extracted_stands_beside_that_of_the_whole_text():
+    prediction = "Here:\n```\n[0-9]\n```"
+    scores = score_row("regex", prediction, "[0-9]", True, extract="fence").values
+    assert tuple(scores) == score_names("regex", "fence")
+    assert "strict_extracted" not in score_names("regex")
+    right = {name for name, value in scores.items() if value}
+    assert right == {"contains", "stopped", "strict_extracted", "equivalent", "equivalent_nontrivial"}
+    as_it_is = score_row("regex", prediction, "[0-9]", True).values
+    assert {name for name, value in as_it_is.items() if value} == {"contains", "stopped"}
+
+
 def test_sql_is_executed_on_the_rows_database(tmp_path):
     path = tmp_path / "pets.sqlite"
     with sqlite3.connect(path) as database:
@@ -54,6 +65,11 @@ def test_sql_is_executed_on_the_rows_database(tmp_path):
         database.execute("INSERT INTO pet VALUES ('Rex')")
     right = score_row("sql", "SELECT name AS n FROM pet", "SELECT name FROM pet", True, path)
     assert right.values["sql_result"] is True
+    fenced = "Here:\n```sql\nSELECT name AS n FROM pet\n```"
+    assert score_row("sql", fenced, "SELECT name FROM pet", True, path).values["sql_result"] is False
+    for gold in ("SELECT name FROM pet", "```sql\nSELECT name FROM pet\n```"):
+        found = score_row("sql", fenced, gold, True, path, extract="fence").values
+        assert (found["sql_result"], found["strict"], found["strict_extracted"]) == (True, False, False)
     failed = score_row("sql", "SELECT nothing FROM pet", "SELECT name FROM pet", True, path)
     assert failed.values["sql_result"] is False
     assert failed.problem.startswith("error: ")
