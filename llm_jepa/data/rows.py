@@ -39,6 +39,10 @@ PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
 ORIGINAL_ROW_COLUMN = "view_pair_row"
 """The number of the row that a row was expanded from."""
 
+READ_PREFIX = "read: "
+"""Before the columns that rows are made of: `map` casts a new column to the type of an old one of its name, and would
+make the text '7' of a number `target` a number again."""
+
 CHAT_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 """Columns that TRL passes to the chat template, row by row."""
 
@@ -137,7 +141,20 @@ def to_rows(
     columns = column_names(dataset)
     to_row, read = row_maker(columns, mapping, has_chat_template)
     dataset = dataset.select_columns([name for name in columns if name in (*read, *CHAT_TEMPLATE_COLUMNS)])
+    if isinstance(dataset, Dataset):
+        dataset = dataset.rename_columns({name: f"{READ_PREFIX}{name}" for name in read})
+        read, to_row = [f"{READ_PREFIX}{name}" for name in read], _OfRenamedColumns(to_row)
     return map_rows(dataset, to_row, num_proc, remove_columns=read, row_indices=row_indices)
+
+
+@dataclass(frozen=True)
+class _OfRenamedColumns:
+    """Reads a row of columns that `READ_PREFIX` has renamed."""
+
+    convert: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        return self.convert({name.removeprefix(READ_PREFIX): value for name, value in example.items()})
 
 
 def row_maker(
@@ -330,6 +347,8 @@ def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping:
 def _check_view(text: Any, view: str) -> None:
     if not isinstance(text, str):
         advice = " Join the texts of a content in parts into one string." if isinstance(text, list) else ""
+        if isinstance(text, int | float):
+            advice = f" Write it as a string in the data, such as {str(text)!r}."
         raise ValueError(f"the {view} is {type(text).__name__}, not a string.{advice}")
     if not text.strip():
         raise ValueError(f"the {view} is empty.")

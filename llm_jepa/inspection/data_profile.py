@@ -296,7 +296,7 @@ def _holds_turns(text: str) -> bool:
 
 
 def shorten(value: Any) -> str:
-    """A value as one short line."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    """A value as one short line; a number as a template writes it."""
+    text = str(value) if isinstance(value, str | int | float) else json.dumps(value, default=str, ensure_ascii=False)
     text = " ".join(text[: 4 * VALUE_CHARACTERS].split())
     return text if len(text) <= VALUE_CHARACTERS else f"{text[: VALUE_CHARACTERS - 1]}…"

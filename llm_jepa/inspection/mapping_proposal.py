@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from llm_jepa.data.turns import SYSTEM_COLUMN, turn_column
 from llm_jepa.data.unread_columns import unread_in_words
+from llm_jepa.settings.view_fields import can_be_named
 
 FieldKind = Literal[
     "text",
@@ -78,7 +79,9 @@ def propose_mapping(columns: Sequence[str], kinds: Mapping[str, FieldKind], ends
     if chats and not _named_pairs(texts):
         reason = f"`{chats[0]}` holds turns, which are read from a column called `messages`; rename it"
         return Proposal({}, reason, has_views=False, candidates=chats)
-    proposal = _of_texts(texts, columns)
+    numbers = [path for path, kind in kinds.items() if kind == "number" and _name(path) not in ID_NAMES]
+    numbers = [path for path in numbers if path.split(".")[0] in columns and can_be_named(path.split("."))]
+    proposal = _with_numbers(_of_texts(texts, columns), texts, numbers)
     written = [path for path, kind in kinds.items() if kind == "JSON text of turns"]
     if written and (column in written or not proposal.has_views):
         reason = f"`{written[0]}` is a text that holds turns as JSON; parse it, and name the column `messages`"
@@ -139,6 +142,19 @@ def _of_texts(texts: list[str], columns: Sequence[str]) -> Proposal:
         "`{{ first }} {{ second }}`; or name views of one thing as `view_columns: [first, second, third]`"
     )
     return Proposal({}, reason, has_views=False, candidates=texts)
+
+
+def _with_numbers(proposal: Proposal, texts: list[str], numbers: list[str]) -> Proposal:
+    """The proposal, or one with a number as a view if only that makes a pair. A template writes the number as text."""
+    if proposal.has_views or not texts or not numbers:
+        return proposal
+    templates = {path: f"{{{{ {path} }}}}" for path in numbers}
+    for pair in _named_pairs([*texts, *numbers]):
+        views = [templates.get(path, path) for path in pair]
+        written = " and ".join(f"`{view}`" for view in views if view not in pair)
+        reason = f"common names of sources and targets; {written} writes numbers as the values above show them"
+        return Proposal(_settings(*views), reason, candidates=[*texts, *templates.values()])
+    return replace(proposal, candidates=[*texts, *templates.values()]) if len(texts) == 1 else proposal
 
 
 def _named_pairs(texts: Sequence[str]) -> list[tuple[str, str]]:

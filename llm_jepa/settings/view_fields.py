@@ -6,8 +6,11 @@ list, `answers.text.0`.
 """
 
 import functools
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, Undefined, meta
@@ -54,15 +57,24 @@ class ViewField:
         if value is None:
             raise MissingViewError(f"{kind} {self.expression!r} is null or empty.")
         if not isinstance(value, str):
-            advice = (
-                f" Write `{{{{ {self.expression} }}}}` to convert it to text." if self._suits_template(value) else ""
-            )
-            raise ValueError(f"{kind} {self.expression!r} holds {type(value).__name__}, not a string.{advice}")
+            held = f"{kind} {self.expression!r} holds {type(value).__name__}, not a string."
+            raise ValueError(held + self._template_advice(value))
         return value
 
-    def _suits_template(self, value: Any) -> bool:
-        is_name = all(part.isidentifier() or part.isdecimal() for part in (*self.columns, *self.keys))
-        return isinstance(value, int | float) and is_name
+    def _template_advice(self, value: Any) -> str:
+        """The templates that write a value as text, and the texts that they would write."""
+        if isinstance(value, bool):
+            written = {"": str(value), " | tojson": json.dumps(value)}
+        elif isinstance(value, int | float):
+            written = {"": str(value)}
+        elif isinstance(value, date | time | Decimal):
+            written = {" | string": str(value)}
+        else:
+            return ""
+        if not can_be_named(self.columns + self.keys):
+            return ""
+        ways = (f"`{{{{ {self.expression}{end} }}}}` to train on it as {text!r}" for end, text in written.items())
+        return f" Write {' or '.join(ways)}."
 
     def _item(self, value: Any, key: str, path: str) -> Any:
         if isinstance(value, Mapping) and key in value:
@@ -72,6 +84,11 @@ class ViewField:
         has = f"the fields {list(value)}" if isinstance(value, Mapping) else f"no fields: {value!r:.40}"
         has = f"{len(value)} items" if isinstance(value, list) else has
         raise MissingViewError(f"there is no field {self.expression!r}: {path!r} has {has}.")
+
+
+def can_be_named(path: Sequence[str]) -> bool:
+    """Whether a template can name a field: `answers`, `0` it can, `an answer` it cannot."""
+    return path[0].isidentifier() and all(part.isidentifier() or part.isdecimal() for part in path)
 
 
 def find_fields(expressions: Sequence[str], columns: Sequence[str]) -> list[ViewField]:

@@ -237,7 +237,7 @@ def test_an_empty_view_names_its_row(bad, message, has_chat_template):
 
 def test_a_column_of_another_type_is_refused():
     assert error_of([{"question": "digits", "answer": 7}], PAIR) == (
-        "Row 0: column 'answer' holds int, not a string. Write `{{ answer }}` to convert it to text."
+        "Row 0: column 'answer' holds int, not a string. Write `{{ answer }}` to train on it as '7'."
     )
     assert error_of([{"question": "digits", "an answer": 7}], ColumnMapping("question", "an answer")) == (
         "Row 0: column 'an answer' holds int, not a string."
