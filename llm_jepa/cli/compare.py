@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         cells = [cell for series in design.cells.values() for cell in series.values()]
         cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
         failures = _run(experiment, common, cells, num_jobs, bar, "cells")
-    _write(experiment, design)
+    _write(experiment, design, args.report_only)
     if failures:
         raise CellError(" ".join(failures))
     return 0
@@ -100,10 +100,12 @@ def _say(console: Console, experiment: Experiment, common: CommonRows) -> None:
     for shared in common.shared:
         console.print(f"Overlap: {shared.sentence}", markup=False)
     if seeds < MIN_SEEDS:
-        console.print(f"There will be no verdict: {seeds} seeds are fewer than {MIN_SEEDS}.", markup=False)
+        console.print(
+            f"There will be no verdict: `seeds` has {seeds} of the {MIN_SEEDS} that one needs.", markup=False
+        )
 
 
-def _write(experiment: Experiment, design: ExperimentDesign) -> None:
+def _write(experiment: Experiment, design: ExperimentDesign, only_reports: bool) -> None:
     report = compare(experiment, design)
     directory = experiment.output_dir
     directory.mkdir(parents=True, exist_ok=True)
@@ -121,4 +123,6 @@ def _write(experiment: Experiment, design: ExperimentDesign) -> None:
         for verdict in report["by_threshold"]:
             budget = verdict["budget"].replace("_", " ")
             console.print(f"  {budget}, {verdict['measure']}: {verdict['sentence']}", markup=False)
+    for reason in report["refused"] if only_reports else ():
+        console.print(f"refused: {reason}", markup=False)
     console.print(f"report: {directory / REPORT}.md, .json, .html", markup=False)

@@ -12,6 +12,7 @@ from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, SCORING_KEYS
 SPEC_FILE = "cell.json"
 RESULT_FILE = "result.json"
 LOCK_FILE = "cell.lock"
+CURVE_FILE = "curve.jsonl"
 RUN_DIRECTORY = "run"
 NOT_TRAINED = KEYS_WITHOUT_EFFECT_ON_RESULT | SCORING_KEYS | {"dataset_test_split", "excluded_rows"}
 
@@ -45,13 +46,15 @@ class CellSpec:
     version: str = importlib.metadata.version("llm-jepa")
 
     def training(self) -> dict[str, Any]:
-        """What decides the trained model."""
+        """What decides the trained model, and its scores along the training."""
         settings = {key: value for key, value in self.settings.items() if key not in NOT_TRAINED}
+        along_training = {} if self.every_steps is None else self.evaluation()
         return settings | {
             "the rows trained on": self.train_rows,
             "the objective's file": self.objective_file,
             "the package's version": self.version,
             "evaluation.every_steps": self.every_steps,
+            **along_training,
         }
 
     def evaluation(self) -> dict[str, Any]:

@@ -6,10 +6,11 @@ a comparison, a row that one arm would drop is dropped for all.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_jepa.data.preparation import read_excluded_rows
 from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.run import load_run_tokenizer
@@ -32,11 +33,11 @@ class CommonRows:
     """The rows that every arm, at every point of its grid, can train on.
 
     Attributes:
-        num_rows: Rows before any is dropped.
+        num_rows: Rows before an arm drops any, without those that the recipe excludes.
         excluded: Indices of the rows that some arm drops, in ascending order.
         dropped: Arm -> how many rows it would drop by itself, at most over its grid.
         shared: Rows that two splits share.
-        test_fingerprints: Split -> fingerprint of its rows.
+        test_fingerprints: Split -> fingerprint of all that its rows are scored by.
     """
 
     experiment: Experiment
@@ -55,9 +56,11 @@ class CommonRows:
         return self.experiment.output_dir / EXCLUDED_ROWS_FILE
 
     def write(self) -> None:
-        """Write the indices of the excluded rows for the cells."""
+        """Write the indices of the excluded rows for the cells, with those that the recipe excludes."""
+        own = self.experiment.base.get("excluded_rows")
+        excluded = {*self.excluded, *(read_excluded_rows(Path(own)) if own is not None else ())}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json.dumps(self.excluded) + "\n", self.path)
+        write_atomically(json.dumps(sorted(excluded)) + "\n", self.path)
 
     def cost(self, settings: Mapping[str, Any]) -> ArmCost:
         """What training with these settings costs on the common rows."""
@@ -104,11 +107,7 @@ def find_common_rows(experiment: Experiment) -> CommonRows:
             excluded.update(dropped)
             common.dropped[arm] = max(common.dropped.get(arm, 0), len(dropped))
             numbers[arm] = len(prepared.rows) + len(dropped)
-    if len({*numbers.values()}) > 1:
-        raise ValueError(
-            f"{experiment.path}: the arms read different numbers of rows ({_listed(numbers)}), so they cannot train "
-            "on the same ones. Give all arms the same data and the same views."
-        )
+    assert len({*numbers.values()}) == 1, "no arm sets a key that decides the rows"
     common.num_rows, common.excluded = next(iter(numbers.values())), sorted(excluded)
     if len(common.excluded) == common.num_rows:
         raise ValueError(
@@ -156,7 +155,12 @@ def _compare_splits(common: CommonRows) -> None:
             "on proves nothing. Remove them from the data, name splits that do not overlap, or set `overlap: count` "
             "to have them counted in the report."
         )
-    common.test_fingerprints = {name: fingerprint(keys[name]) for name in names[1:]}
+    common.test_fingerprints = {name: _test_fingerprint(experiment, name) for name in names[1:]}
+
+
+def _test_fingerprint(experiment: Experiment, split: str) -> str:
+    recipe = recipe_of(experiment, experiment.resolved(experiment.baseline, {"dataset_test_split": split}))
+    return fingerprint(digest(asdict(row)) for row in load_rows(recipe, load_run_tokenizer(recipe)))
 
 
 def _rows_key(settings: Mapping[str, Any]) -> str:

@@ -89,12 +89,9 @@ def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     """The report of an experiment as JSON: protocol, costs, summaries, verdicts, and the cells that are missing."""
     results, refused = _results(design)
     settings = experiment.resolved(experiment.baseline)
-    task = settings.get("task", "text")
-    names = [
-        name
-        for name in score_names(task, settings.get("extract", "none"))
-        if any(name in r["scores"] for s in results.values() for r in s.values())
-    ]
+    found = {experiment.primary_score, *(name for s in results.values() for r in s.values() for name in r["scores"])}
+    possible = score_names(settings.get("task", "text"), settings.get("extract", "none"))
+    names = [name for name in possible if name in found]
     comparisons, by_threshold = compare_results(
         contrasts_of(design.baselines),
         results,

@@ -16,8 +16,6 @@ from llm_jepa.recipe import Recipe
 from llm_jepa.scoring.gold import GoldProblem
 from llm_jepa.scoring.tasks import rates
 
-CURVE_FILE = "curve.jsonl"
-
 
 class LearningCurve(TrainerCallback):
     """Generates for the test rows every few steps, and appends step and scores to a file.

@@ -1,6 +1,7 @@
 """Runs the cells of an experiment, each in a process of its own, on one device each."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +11,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from llm_jepa.experiments.cell_spec import (
+    CURVE_FILE,
+    LOCK_FILE,
     RESULT_FILE,
     RUN_DIRECTORY,
     SPEC_FILE,
@@ -38,6 +43,8 @@ def read_result(cell: Cell, spec: CellSpec) -> dict[str, Any] | None:
     Raises:
         CellError: The directory holds a cell that was trained otherwise, or evaluated otherwise without its model.
     """
+    if not _holds_work(cell.directory):
+        return None
     written = cell.directory / SPEC_FILE
     before = read_spec(written)
     if before is None and written.is_file():
@@ -56,6 +63,12 @@ def read_result(cell: Cell, spec: CellSpec) -> dict[str, Any] | None:
 
 
 _REMEDY = "Give the experiment another `output_dir`, remove the directory to run the cell anew, or undo the change."
+
+
+def _holds_work(directory: Path) -> bool:
+    """Whether a cell left anything that a run can go on from. A cell that failed at its start left nothing."""
+    run = directory / RUN_DIRECTORY
+    return (directory / RESULT_FILE).is_file() or any(run.glob("checkpoint-*")) or holds_complete_run(run)
 
 
 def usable_jobs(jobs: int | None) -> int:
@@ -141,7 +154,7 @@ def _run_process(
     lock: threading.Lock,
 ) -> None:
     cell.directory.mkdir(parents=True, exist_ok=True)
-    write_json(spec_json(spec), cell.directory / SPEC_FILE)
+    _write_spec(cell, spec)
     with (cell.directory / LOG_FILE).open("a", encoding="utf-8") as log:
         command = [sys.executable, "-m", "llm_jepa.experiments.cell", str(cell.directory)]
         with lock:
@@ -154,3 +167,25 @@ def _run_process(
         raise CellError(
             f"Cell {cell.series}, seed {cell.seed}, failed (status {status}); see {cell.directory / LOG_FILE}."
         )
+
+
+def _write_spec(cell: Cell, spec: CellSpec) -> None:
+    """Write a cell's specification; what an attempt with other settings left is deleted.
+
+    Raises:
+        CellError: A process that a killed comparison left trains the cell with other settings, or has just done so.
+    """
+    directory, path = cell.directory, cell.directory / SPEC_FILE
+    before = read_spec(path)
+    if path.is_file() and (before is None or before.training() != spec.training()):
+        try:
+            with FileLock(directory / LOCK_FILE, timeout=0):
+                read_result(cell, spec)
+                shutil.rmtree(directory / RUN_DIRECTORY, ignore_errors=True)
+                (directory / CURVE_FILE).unlink(missing_ok=True)
+        except Timeout as error:
+            raise CellError(
+                f"{directory} is being trained with other settings, by a process that a killed comparison left. Wait "
+                "until it ends, or end it."
+            ) from error
+    write_json(spec_json(spec), path)

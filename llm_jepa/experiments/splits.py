@@ -41,7 +41,7 @@ class SharedRows:
 
 
 def row_keys(recipe: Recipe, split: str) -> list[Key]:
-    """The digest of each row's source and target, without space around them."""
+    """The digest of each row's source and target; how words are spaced makes no other row."""
     dataset = load_split(recipe.script, split)
     return [digest(content) for content in _contents(dataset, recipe)]
 
@@ -52,14 +52,19 @@ def _contents(dataset: AnyDataset, recipe: Recipe) -> Iterable[Any]:
         return (row["input_ids"] for row in dataset)
     if not has_pairs(dataset, mapping):
         column = recipe.training.dataset_text_field
-        return (str(row.get(column)).strip() for row in dataset)
+        return (_words(str(row.get(column))) for row in dataset)
     rows = to_rows(expand_rows(dataset, mapping), mapping, has_chat_template=True)
-    return ([row["source"].strip(), row["target"].strip()] for row in rows)
+    return ([_words(row["source"]), _words(row["target"])] for row in rows)
+
+
+def _words(text: str) -> str:
+    """`" a  b\\n"` -> `"a b"`."""
+    return " ".join(text.split())
 
 
 def digest(content: Any) -> Key:
-    """A digest of content that JSON can hold."""
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
+    """A digest of content that JSON can hold, and of paths."""
+    return hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=16).digest()
 
 
 def fingerprint(keys: Iterable[Key]) -> str:

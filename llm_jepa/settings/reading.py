@@ -53,8 +53,10 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         ValueError: The file is missing or no flat YAML mapping, a key is unknown, without effect or given twice, a
             value is of the wrong type, or one holds a secret.
     """
-    entries = [*read_yaml_mapping(path, "recipe").entries(), *_command_line_entries(overrides)]
-    return typed_settings(entries)
+    recipe = read_yaml_mapping(path, "recipe")
+    if {"recipe", "arms"} <= {*recipe.keys()}:
+        raise ValueError(f"{path} is an experiment, no recipe. Run it by `llm-jepa compare {path}`.")
+    return typed_settings([*recipe.entries(), *_command_line_entries(overrides)])
 
 
 def typed_settings(entries: Iterable[Entry]) -> dict[str, Any]:

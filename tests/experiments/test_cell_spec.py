@@ -1,5 +1,7 @@
 """What makes a finished cell another cell."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,3 +69,11 @@ def test_the_file_of_an_own_objective_is_part_of_a_cell(written, tmp_path):
     file.write_text(file.read_text() + "# another\n")
     now = spec_of(experiment, common, cell)
     assert "`the objective's file` was" in differences(before.training(), now.training())
+
+
+@pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"max_rows": 2}, {"test_rows": "other"}])
+def test_limits_of_evaluation_are_part_of_a_training_that_is_evaluated_on_its_way(change):
+    """Points of a curve with other limits would be of another score than the last one."""
+    watched = CellSpec(**SPEC | {"every_steps": 1})
+    assert differences(watched.training(), replace(watched, **change).training()) != ""
+    assert differences(watched.training(), replace(watched, eval_batch_size=1).training()) == ""

@@ -1,5 +1,7 @@
 """All arms train on the rows that every arm keeps, and the splits share no row."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from llm_jepa.experiments.common_rows import find_common_rows
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.experiments.splits import SharedRows, shared_rows
-from tests.experiments.conftest import ARMS
+from tests.experiments.conftest import SPLITS
 from tests.tiny import PAIRS
 
 SHORT = {"target_column": "{{ target[:1] }}", "max_length": 59}
@@ -53,10 +55,38 @@ def test_no_overlap_means_disjoint(train, test):
     assert (shared_rows({"train": train, "test": test}) == []) == set(train).isdisjoint(test)
 
 
-def test_arms_with_other_rows_are_refused(written):
-    """`view_columns` of three views makes two rows of each."""
-    arms = ARMS | {
-        "views": {"source_column": None, "target_column": None, "view_columns": ["source", "target", "source"]}
-    }
-    with pytest.raises(ValueError, match="views"):
-        find_common_rows(read_experiment(written("views", arms=arms)))
+def test_rows_that_the_recipe_excludes_stay_excluded_beside_those_that_an_arm_drops(written, tmp_path):
+    own = tmp_path / "own.json"
+    own.write_text("[0, 1]")
+    arms = {"lm_only": {"jepa_weight": 0}, "k16": {"num_predictor_tokens": 16}}
+    path = written("own-excluded", arms=arms, settings=SHORT | {"excluded_rows": str(own)})
+    common = find_common_rows(read_experiment(path))
+    common.write()
+    assert common.num_rows == len(PAIRS) - 2
+    assert common.excluded
+    assert json.loads(common.path.read_text()) == sorted({0, 1, *common.excluded})
+
+
+def _write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_copies_that_are_spaced_otherwise_are_shared_rows(written, tmp_path):
+    copies = [{"source": f" {pair['source'].replace(' ', '  ')}", "target": f"{pair['target']}\n"} for pair in PAIRS]
+    _write_rows(tmp_path / "train.jsonl", PAIRS)
+    _write_rows(tmp_path / "test.jsonl", reversed(copies))
+    with pytest.raises(ValueError, match="8 of the 8 rows of `test` are in `train` too"):
+        find_common_rows(read_experiment(written("spaced", settings={"dataset_name": str(tmp_path)})))
+
+
+def test_test_rows_with_other_choices_are_other_rows(written, tmp_path):
+    """The sources and targets are the same."""
+    settings = {"dataset_name": str(tmp_path), "task": "choice", "choices_column": "choices"}
+    experiment = read_experiment(written("choices", settings=settings))
+    _write_rows(tmp_path / "train.jsonl", [pair | {"choices": ["a"]} for pair in PAIRS])
+    fingerprints = []
+    for other in ("a", "b"):
+        rows = [pair | {"choices": [pair["target"], other]} for pair in SPLITS["test"]]
+        _write_rows(tmp_path / "test.jsonl", rows)
+        fingerprints.append(find_common_rows(experiment).test_fingerprints["test"])
+    assert len(set(fingerprints)) == 2

@@ -138,7 +138,7 @@ def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(writte
 
 @pytest.mark.usefixtures("_quick_cells")
 def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
-    """The optimizer of one arm is not installed."""
+    """The optimizer of one arm is not installed. With another one the cell runs anew: the failure left nothing."""
     arms = {"broken": {"optim": "lomo"}, "lm_only": {"jepa_weight": 0}}
     path = written("failing", arms=arms, seeds=[1], equal_flops=False)
     with pytest.raises(SystemExit):
@@ -146,6 +146,9 @@ def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
     captured = capsys.readouterr()
     assert "Cell broken, seed 1, failed" in captured.err
     assert report_of(path)["missing"] == [["broken", 1]]
+    written("failing", arms=arms | {"broken": {"optim": "sgd"}}, seeds=[1], equal_flops=False)
+    assert main(["compare", str(path)]) == 0
+    assert report_of(path)["missing"] == []
 
 
 @pytest.mark.usefixtures("_quick_cells")
@@ -179,7 +182,11 @@ def test_every_arm_searches_its_own_grid_on_the_dev_split_and_so_does_the_longer
 
 
 def test_a_report_alone_runs_nothing(written, capsys):
-    """An unfinished search gives no report."""
+    """Without a finished cell, a verdict names what is missing. An unfinished search gives no report."""
+    path = written("unstarted", seeds=[1], equal_flops=False)
+    assert main(["compare", str(path), "--report_only"]) == 0
+    assert "jepa: incomplete. Missing: lm_only seed 1, jepa seed 1." in capsys.readouterr().out
+    assert not (read_experiment(path).output_dir / "cells").exists()
     search = {"split": "validation", "grid": {"learning_rate": [0.5]}}
     path = written("unsearched", search=search, seeds=[1])
     with pytest.raises(SystemExit):
@@ -197,6 +204,7 @@ def test_results_are_not_taken_after_the_base_recipe_or_its_rows_have_changed(fi
     path = copied(finished, written("fewer", recipe_settings={"dataset_train_split": "train[:6]"}, **WHOLE))
     assert main(["compare", str(path), "--report_only"]) == 0
     report = report_of(path)
+    assert "refused: " in capsys.readouterr().out
     assert len(report["missing"]) == len(report["refused"]) > 0
     assert "`the rows trained on` was" in report["refused"][0]
 

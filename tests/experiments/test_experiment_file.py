@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.settings.reading import read_settings
 
 RATES = {"learning_rate": [1e-3, 1e-2]}
 
@@ -27,6 +28,17 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"arms": {"lm_only": {}, "a": {"dataset_train_split": "test"}}}, "all arms train and test on the same rows"),
         ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "each cell would overwrite the one published before"),
         ({"arms": {"lm_only": {}, "a": {"logging_steps": 1}}}, "`lm_only` and `a` have the same settings"),
+        (
+            {"arms": {"lm_only": {}, "a": {"target_column": "source"}}},
+            "sets `target_column`; all arms train and test on",
+        ),
+        ({"arms": {"lm_only": {}, "a": {"view_columns": ["source", "target"]}}}, "sets `view_columns`; all arms"),
+        ({"arms": {"lm_only": {}, "../a": {}}}, "the arm '../a' cannot name a directory"),
+        ({"arms": {"lm_only": {}, "a|b": {}}}, r"the arm 'a\|b' cannot name a directory"),
+        ({"arms": {"lm_only": {}, "lm_only-12-steps": {}}}, "has the name of a longer baseline"),
+        ({"arms": {"lm_only": {}, "LM_only": {}}}, "differs from another in upper and lower case alone"),
+        ({"settings": {"seed": 7}}, "`settings` has `seed`, which the experiment sets for each cell"),
+        ({"settings": {"resume_from_checkpoint": "x"}}, "Cells train from the start, and resume by themselves"),
         ({"settings": {"dataset_streaming": True}}, "must know all rows"),
         ({"settings": "max_steps"}, "`settings` is 'max_steps'.*it must be a mapping"),
         ({"primary_score": "accuracy"}, "allowed with `task: text` are strict, prefix, contains, stopped, capped"),
@@ -62,6 +74,14 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
 def test_bad_experiments_are_refused_before_anything_runs(content, message, written):
     with pytest.raises(ValueError, match=message):
         read_experiment(written("bad", **content))
+
+
+def test_a_recipe_and_an_experiment_are_not_taken_for_each_other(written):
+    path = written("experiment")
+    with pytest.raises(ValueError, match=r"recipe.yaml is a recipe.*Train it by `llm-jepa train .*recipe.yaml`"):
+        read_experiment(path.with_name("recipe.yaml"))
+    with pytest.raises(ValueError, match=r"is an experiment, no recipe. Run it by `llm-jepa compare"):
+        read_settings(path)
 
 
 def test_a_duplicate_arm_is_refused(written):

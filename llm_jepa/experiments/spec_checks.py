@@ -1,0 +1,167 @@
+"""Checks an experiment: its arms, their settings and the grids of its search. Imports no torch."""
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from llm_jepa.runs.record import SCORING_KEYS
+from llm_jepa.scoring.tasks import score_names
+from llm_jepa.settings.checks import check_settings
+from llm_jepa.settings.schema import known_settings
+
+if TYPE_CHECKING:
+    from llm_jepa.experiments.spec import Experiment
+
+SET_BY_EXPERIMENT = frozenset({"seed", "output_dir", "max_steps", "excluded_rows", "resume_from_checkpoint"})
+"""Keys that an experiment sets for each cell."""
+SAME_FOR_ALL = frozenset(
+    {
+        *("dataset_name", "dataset_config", "dataset_train_split", "dataset_test_split", "dataset_streaming"),
+        *("source_column", "target_column", "target_turn", "view_columns", "view_pairs", "missing_views"),
+        *SCORING_KEYS,
+    }
+)
+"""Keys that no arm may set by itself, since all train and test on the same rows."""
+STEP_KEYS = frozenset({"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"})
+"""Keys that change the number of steps or their rows, which a search must leave alone."""
+ARM_NAME = re.compile(r"\w[\w .,+=()-]{0,79}")
+"""A name that is also a directory's, and text of a table and a figure."""
+
+
+def check_experiment(experiment: "Experiment") -> None:
+    """Check the settings of every arm, at every point of its grid.
+
+    Raises:
+        ValueError: They are refused; the message says what to change.
+    """
+    path = experiment.path
+    if not experiment.compared_arms:
+        raise ValueError(f"{path}: there is no arm beside the baseline. Add at least one.")
+    seeds = experiment.seeds
+    if not seeds or len({*seeds}) < len(seeds) or min(seeds) < 0:
+        raise ValueError(f"{path}: `seeds` are {seeds}; give whole numbers from 0, each once.")
+    if experiment.threshold is not None and not 0 < experiment.threshold <= 1:
+        raise ValueError(f"{path}: `threshold` is {experiment.threshold}; give a share of rows above 0, at most 1.")
+    if experiment.threshold is not None and experiment.evaluation.every_steps is None:
+        raise ValueError(
+            f"{path}: `threshold` asks when a run reaches a score. Set `every_steps` under `evaluation`, the steps "
+            "between two evaluations along the training."
+        )
+    _check_arm_names(experiment)
+    _check_shared_settings(experiment)
+    _check_search(experiment)
+    _refuse_equal_arms(experiment)
+    for arm in experiment.arms:
+        _check_arm(experiment, arm)
+        for settings in experiment.variants(arm):
+            check_settings(f"{path}: arm `{arm}`", settings | {"output_dir": str(experiment.output_dir)})
+
+
+def _check_arm_names(experiment: "Experiment") -> None:
+    path, names = experiment.path, [*experiment.arms]
+    longer = re.compile(rf"{re.escape(experiment.baseline)}-\d+-steps")
+    for place, name in enumerate(names):
+        if not ARM_NAME.fullmatch(name):
+            raise ValueError(
+                f"{path}: the arm {name!r} cannot name a directory. Use at most 80 letters, digits, spaces and "
+                "_ . , + = ( ) -, a letter or digit first."
+            )
+        if longer.fullmatch(name):
+            raise ValueError(f"{path}: the arm `{name}` has the name of a longer baseline. Give it another one.")
+        if name.lower() in [other.lower() for other in names[:place]]:
+            raise ValueError(
+                f"{path}: the arm `{name}` differs from another in upper and lower case alone. Rename one."
+            )
+
+
+def _check_shared_settings(experiment: "Experiment") -> None:
+    path = experiment.path
+    taken = {"seed", "output_dir"} & {*experiment.settings}
+    if taken:
+        raise ValueError(
+            f"{path}: `settings` has `{'`, `'.join(sorted(taken))}`, which the experiment sets for each cell. Remove "
+            "it, and use `seeds` and `output_dir` of the experiment."
+        )
+    if experiment.base.get("resume_from_checkpoint"):
+        raise ValueError(
+            f"{path}: `resume_from_checkpoint` is set. Cells train from the start, and resume by themselves after a "
+            "kill. Remove it."
+        )
+
+
+def _refuse_equal_arms(experiment: "Experiment") -> None:
+    for one, other in itertools.combinations(experiment.arms, 2):
+        if experiment.variants(one) == experiment.variants(other):
+            raise ValueError(
+                f"{experiment.path}: the arms `{one}` and `{other}` have the same settings. Remove one, or change "
+                "what they should differ in."
+            )
+
+
+def _check_arm(experiment: "Experiment", arm: str) -> None:
+    settings, path = experiment.resolved(arm), experiment.path
+    taken = SET_BY_EXPERIMENT & {*experiment.arms[arm]}
+    if taken:
+        raise ValueError(
+            f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(taken))}`, which the experiment sets for each cell. "
+            "Remove it."
+        )
+    shared = SAME_FOR_ALL & {*experiment.arms[arm]}
+    if shared:
+        raise ValueError(
+            f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(shared))}`; all arms train and test on the same rows. Put "
+            "it under `settings`."
+        )
+    if settings.get("push_to_hub"):
+        raise ValueError(
+            f"{path}: arm `{arm}` has `push_to_hub: true`, so that each cell would overwrite the one published "
+            "before. Remove it, and publish one cell: llm-jepa push DIRECTORY --repo_id USER/NAME."
+        )
+    if settings.get("dataset_streaming"):
+        raise ValueError(
+            f"{path}: arm `{arm}` has `dataset_streaming: true`. A comparison must know all rows, so that every arm "
+            "trains on the same ones. Set it to false, or name a part of the data."
+        )
+    task = settings.get("task", known_settings()["task"].default)
+    names = score_names(task, settings.get("extract", "none"))
+    if experiment.primary_score not in names:
+        raise ValueError(
+            f"{path}: `primary_score` is {experiment.primary_score!r}; allowed with `task: {task}` are "
+            f"{', '.join(names)}."
+        )
+    if experiment.search and experiment.search.split == experiment.test_split():
+        raise ValueError(
+            f"{path}: `search.split` is the test split `{experiment.search.split}`, which must not choose settings. "
+            "Name a part of the training data that the recipe leaves out."
+        )
+
+
+def _check_search(experiment: "Experiment") -> None:
+    search, path = experiment.search, experiment.path
+    if search is None:
+        return
+    for arm, grid in experiment.arms.items():
+        both = [key for key in search.grids[arm] if key in grid]
+        if both:
+            raise ValueError(
+                f"{path}: arm `{arm}` sets `{'`, `'.join(both)}`, which its grid would override. Remove it from the "
+                "arm, or give each arm a grid of its own under `search.grids`."
+            )
+        if "learning_rate" not in search.grids[arm]:
+            raise ValueError(
+                f"{path}: the grid of arm `{arm}` lacks `learning_rate`. The best rate differs between arms; search "
+                "it for every arm."
+            )
+        taken = (SET_BY_EXPERIMENT | SAME_FOR_ALL | STEP_KEYS) & {*search.grids[arm]}
+        if taken:
+            raise ValueError(
+                f"{path}: the grid of arm `{arm}` has `{'`, `'.join(sorted(taken))}`. All points train on the same "
+                "rows in the same number of steps; put it under `settings`."
+            )
+    numbers = {arm: len(search.points(arm)) for arm in experiment.arms}
+    if len({*numbers.values()}) > 1:
+        shown = ", ".join(f"{arm} {number}" for arm, number in numbers.items())
+        raise ValueError(
+            f"{path}: the grids have different numbers of points ({shown}), which favours the arm with more. Give "
+            "every arm the same number, e.g. more rates to an arm that has nothing else to search."
+        )
