@@ -81,7 +81,7 @@ def clone(tmp_path_factory):
     shortened = "seeds: [82]\nequal_flops: false"  # tests/experiments/ run the rest
     experiment.write_text(re.sub(r"^seeds: .*$", shortened, experiment.read_text(), flags=re.MULTILINE))
     (directory / "docs-experiment.yaml").write_text(
-        next(block.text for block in BLOCKS if block.page == "compare.md" and block.title == "experiment.yaml")
+        next(block.text for block in BLOCKS if block.page == "compare.md" and block.title == "compare.yaml")
     )
     return directory
 
