@@ -78,7 +78,9 @@ class Verdict:
             shown_p = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
             text += f", {shown_p} after Holm over {self.n_comparisons} comparison{'s' * (self.n_comparisons != 1)}"
         text += f": {self.outcome}."
-        if self.detectable_difference is not None:
+        if self.detectable_difference is not None and self.detectable_difference > 1:
+            text += " These seeds and rows are too few to find any difference with 80 % probability."
+        elif self.detectable_difference is not None:
             detectable = f"{100 * self.detectable_difference:.1f} points"
             text += f" These seeds and rows would find a true difference of {detectable} with 80 % probability."
         return text

@@ -66,6 +66,14 @@ def test_the_sentence_has_all_figures():
     )
 
 
+def test_a_difference_of_more_than_all_rows_is_not_stated():
+    """Two seeds, of which one gains all rows and one none."""
+    rows = {"arm": {1: [1] * 4, 2: [0] * 4}, "base": {1: [0] * 4, 2: [0] * 4}}
+    (found,) = verdicts([Contrast("arm", "base", "equal_steps")], rows, [1, 2])
+    assert (found.detectable_difference or 0.0) > 1
+    assert found.sentence.endswith("These seeds and rows are too few to find any difference with 80 % probability.")
+
+
 def test_better_worse_and_a_score_where_less_is_better():
     assert one_verdict().outcome == "better"
     assert one_verdict(BASELINE, ARM).outcome == "worse"
