@@ -14,10 +14,11 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
 
-from llm_jepa.data.prompts import prompt_ids, template_kwargs_of
+from llm_jepa.data.prompts import Prompt, prompt_ids, template_kwargs_of
 from llm_jepa.data.rows import AnyDataset, column_names
 
-FINDING_COLUMNS = ("lost_prompt_end", "is_target_learned")
+FINDING_COLUMNS = ("lost_prompt_end", "is_target_learned", "unwritten_role")
+KNOWN_ROLES = ("system", "user", "assistant", "tool")
 TRL_LOGGER, TRL_WARNING = "trl.trainer.sft_trainer", "The tokenized prompt is not a prefix"
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ def find_in_row(
 
     `is_target_learned` is whether the labels hold the text of the target.
 
+    `unwritten_role` is a role of a turn that the chat template leaves out, since it does not know the role; else "".
+
     Args:
         input_ids: The tokens of prompt and completion.
         learned_ids: The labels among them; None for those after the prompt.
@@ -47,7 +50,18 @@ def find_in_row(
     return {
         "lost_prompt_end": _decoded(tokenizer, given_ids[num_common:]),
         "is_target_learned": _holds(tokenizer, _decoded(tokenizer, learned_ids), row["target"].strip()),
+        "unwritten_role": _unwritten_role(tokenizer, row["prompt"], input_ids),
     }
+
+
+def _unwritten_role(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, input_ids: Sequence[int]) -> str:
+    """The first role whose turn the conversation lacks; what a template makes of known roles is its own affair."""
+    turns = [] if isinstance(prompt, str) else prompt
+    texts = {turn["role"]: turn["content"] for turn in turns if turn["role"] not in KNOWN_ROLES}
+    for role, text in texts.items():
+        if isinstance(text, str) and not _holds(tokenizer, _decoded(tokenizer, input_ids), text.strip()):
+            return role
+    return ""
 
 
 def _holds(tokenizer: PreTrainedTokenizerBase, learned: str, target: str) -> bool:
@@ -93,7 +107,8 @@ def _found_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The rows of a data set in which something was found."""
     columns = dataset.select_columns([*FINDING_COLUMNS, "row_index"])
     for batch in columns.with_format("arrow").iter(batch_size=10_000):
-        is_found = pc.or_(pc.not_equal(batch["lost_prompt_end"], ""), pc.invert(batch["is_target_learned"]))
+        is_found = pc.or_(pc.not_equal(batch["lost_prompt_end"], ""), pc.not_equal(batch["unwritten_role"], ""))
+        is_found = pc.or_(is_found, pc.invert(batch["is_target_learned"]))
         yield from batch.filter(is_found).to_pylist()
 
 
@@ -112,7 +127,7 @@ class _FirstFindings:
 
 
 def _kinds(row: dict[str, Any]) -> set[str]:
-    kinds = {"lost_prompt_end"} if row["lost_prompt_end"] else set()
+    kinds = {kind for kind in ("lost_prompt_end", "unwritten_role") if row[kind]}
     return kinds if row["is_target_learned"] else kinds | {"target_not_learned"}
 
 
@@ -125,6 +140,11 @@ def _message(kind: str, row: dict[str, Any], those: str) -> str:
             "training has not seen. Tokens merge over the prompt's end, or the chat template writes a prompt in "
             "another way. Let the completion begin with the space that the prompt ends with, or use another "
             "`chat_template_path`."
+        )
+    if kind == "unwritten_role":
+        return (
+            f"In {those}, the chat template leaves out a turn of the role {row['unwritten_role']!r} (first in row "
+            f"{row['row_index']}). Give it one of {', '.join(KNOWN_ROLES)}, or use another `chat_template_path`."
         )
     return (
         f"In {those}, the labels do not hold the target's text (first in row {row['row_index']}): the chat template "

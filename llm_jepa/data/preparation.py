@@ -32,6 +32,7 @@ from llm_jepa.data.rows import (
     to_rows,
 )
 from llm_jepa.data.spans import SpanMaker, spans_of_text
+from llm_jepa.data.turns import refuse_unlearned
 from llm_jepa.data.unread_columns import warn_of_unread_columns
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, is_prefix, longest_sequence_tokens
@@ -152,8 +153,11 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
         remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
         make = SpanMaker(tokenizer, remedy, args.source_turn)
     own_views = () if args.source_view_column is None else OWN_VIEW_COLUMNS
+    learns_prompt = not args.completion_only_loss
 
     def add(row: dict[str, Any]) -> dict[str, Any]:
+        if learns_prompt and not isinstance(row["prompt"], str):
+            refuse_unlearned(row["prompt"], "Leave out `completion_only_loss: false`, which learns every turn.")
         learned_ids = [label for label in row["labels"] if label != IGNORED_LABEL]
         return make(row) | find_in_row(tokenizer, row, row["input_ids"], learned_ids)
 

@@ -299,7 +299,9 @@ def _row_from_prompt_completion(
         }
     _require_chat_template(has_chat_template)
     prompt, completion = to_messages(prompt, "prompt"), to_messages(completion, "completion")
-    refuse_unlearned(completion)
+    refuse_unlearned(
+        completion, "Set `target_turn: all` to learn the other answers of `messages`, or leave the row out."
+    )
     return {
         "prompt": with_system_prompt(prompt, mapping.system_prompt),
         "completion": completion,

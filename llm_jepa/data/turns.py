@@ -107,15 +107,12 @@ def target_turn_indices(messages: Messages) -> list[int]:
     return learned
 
 
-def refuse_unlearned(completion: Messages) -> None:
+def refuse_unlearned(turns: Messages, remedy: str) -> None:
     """Raise ValueError if a mark says that an answer of the turns to learn is not learned."""
-    marks = [unlearned_by(message) for message in completion if message["role"] == "assistant"]
+    marks = [unlearned_by(message) for message in turns if message["role"] == "assistant"]
     mark = next(filter(None, marks), None)
     if mark is not None:
-        raise ValueError(
-            f"the turn to learn has `{mark}`, which says that it is not learned. Set `target_turn: all` to learn the "
-            "other answers of `messages`, or leave the row out."
-        )
+        raise ValueError(f"a turn to learn has `{mark}`, which says that it is not learned. {remedy}")
 
 
 def with_system_prompt(messages: Messages, system_prompt: str | None) -> Messages:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from tokenizers.normalizers import Lowercase
 
 from llm_jepa.data.findings import find_in_row
 from llm_jepa.evaluation.held_out_rows import load_rows
@@ -35,7 +36,7 @@ def test_the_end_of_a_prompt_is_lost_where_its_last_token_merges_with_the_comple
     for row, lost in zip(MERGED, (" ", ""), strict=True):
         ids = tokenizer(row["prompt"] + row["completion"])["input_ids"]
         found = find_in_row(tokenizer, row | {"target": row["completion"]}, ids)
-        assert found == {"lost_prompt_end": lost, "is_target_learned": True}
+        assert found == {"lost_prompt_end": lost, "is_target_learned": True, "unwritten_role": ""}
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -83,6 +84,24 @@ def test_plain_answers_are_found_in_the_labels(tokenizer, template):
     for pair in PAIRS:
         row = chat_row(tokenizer, pair["source"], f" {pair['target']}\n")
         assert find_in_row(tokenizer, row, row["input_ids"])["is_target_learned"]
+
+
+def test_an_answer_is_found_though_the_tokenizer_normalises_it():
+    tokenizer = with_template(CHATML)
+    tokenizer.backend_tokenizer.normalizer = Lowercase()
+    row = chat_row(tokenizer, "Which?", "The [A-Z] one")
+    assert "The [A-Z]" not in tokenizer.decode(row["input_ids"])
+    assert find_in_row(tokenizer, row, row["input_ids"])["is_target_learned"]
+
+
+def test_a_turn_that_the_template_leaves_out_for_its_role_is_said(prepare, caplog):
+    """Qwen3 writes turns of the roles it knows; ChatML writes any."""
+    turns = [("user", "2+2?"), ("observation", "a calculator"), ("assistant", "4")]
+    rows = [{"messages": [{"role": role, "content": content} for role, content in turns]}]
+    assert prepare(rows, with_template(SHIPPED["qwen3"]))["unwritten_role"] == ["observation"]
+    told = "In 1 of 1 rows of the train data, the chat template leaves out a turn of the role 'observation'"
+    assert told in caplog.text
+    assert prepare(rows, with_template(CHATML))["unwritten_role"] == [""]
 
 
 def test_evaluation_says_both_of_its_rows(tmp_path, caplog):

@@ -88,6 +88,13 @@ def test_a_system_column_reaches_the_model_and_columns_that_are_not_read_are_nam
     assert "Of the train data, `system` is not read" in caplog.text
 
 
+def test_turns_that_are_not_to_be_learned_are_refused_where_every_turn_is(prepare):
+    chat = [CHAT[0], {**CHAT[1], "weight": 0}, *CHAT[2:]]
+    assert learned(prepare([{"messages": chat}])[0]) == "[0-9]<|im_end|>\n"
+    with pytest.raises(ValueError, match=r"Row 0: a turn to learn has `weight: 0`.* Leave out `completion_only_loss"):
+        prepare([{"messages": chat}], completion_only_loss=False)
+
+
 # --- rows in, rows out
 
 

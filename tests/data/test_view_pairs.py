@@ -182,7 +182,7 @@ def test_turns_that_a_mark_excludes_are_no_targets(mark, unlearned, learned, for
         assert pairs([{form: chat}], **options) == [("c", "good")]
     swapped = [chat[0], chat[3], chat[2], chat[1]]
     assert pairs([{form: swapped}], target_turn="all") == [("a", "good")]
-    with pytest.raises(ValueError, match=f"the turn to learn has `{mark}: .* Set `target_turn: all`"):
+    with pytest.raises(ValueError, match=f"a turn to learn has `{mark}: .* Set `target_turn: all`"):
         pairs([{form: swapped}])
     with pytest.raises(ValueError, match=f"no assistant turn is learned: all have a mark such as `{mark}"):
         pairs([{form: chat[:2]}], target_turn="all")
@@ -199,7 +199,7 @@ def test_a_mark_of_a_part_is_refused_and_marks_of_a_question_count_nothing():
 
 def test_a_completion_of_several_answers_is_learned_whole_or_refused():
     completion = [{"role": "assistant", "content": "b", "weight": 0}, CHAT[2] | {"weight": 1}]
-    with pytest.raises(ValueError, match="the turn to learn has `weight: 0`"):
+    with pytest.raises(ValueError, match="a turn to learn has `weight: 0`"):
         pairs([{"prompt": CHAT[1:2], "completion": completion}])
 
 
