@@ -13,6 +13,7 @@ from llm_jepa.experiments.significance import (
     summarise,
     verdicts,
 )
+from llm_jepa.experiments.significance.crossed import effective_clusters
 from llm_jepa.experiments.significance.verdicts import Reaches
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 from llm_jepa.scoring.wilson import wilson_interval
@@ -129,14 +130,16 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
     return asdict(verdict) | {"sentence": verdict.sentence}
 
 
-def summary_json(found: Mapping[int, Mapping[str, Any]], name: str, n_clusters: int | None = None) -> dict[str, Any]:
+def summary_json(found: Mapping[int, Mapping[str, Any]], name: str) -> dict[str, Any]:
     """One score of a series over its finished seeds, at least one.
 
-    `interval` is Wilson's for the mean score as a share of the test rows (or of their clusters). The seeds share the
-    rows, so their number does not narrow it.
+    `interval` is Wilson's for the mean score as a share of the test rows, or of their effective number if they come in
+    clusters. The seeds share the rows, so their number does not narrow it.
     """
     by_seed = {seed: result["scores"][name] for seed, result in found.items()}
     summary = summarise(by_seed)
-    rows = next(iter(found.values()))["rows"][name]
-    count = n_clusters or sum(value is not None for value in rows)
+    result = next(iter(found.values()))
+    values = zip(result["clusters"], result["rows"][name], strict=True)
+    clusters = [cluster for cluster, value in values if value is not None]
+    count = effective_clusters(clusters, len(clusters))
     return {"by_seed": by_seed, **asdict(summary), "interval": wilson_interval(summary.mean * count, count)}

@@ -4,10 +4,10 @@ from math import sqrt
 from statistics import NormalDist
 
 
-def wilson_interval(hits: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(hits: float, count: float, confidence: float = 0.95) -> tuple[float, float]:
     """Lower and upper bound of the share that `hits` out of `count` independent rows estimate.
 
-    Hits may be a fraction, such as the mean over several runs on the same rows.
+    Hits may be a fraction, such as the mean over several runs on the same rows; so may the count, an effective number.
 
     With p = hits / count and z the normal quantile of (1 + confidence) / 2, the bounds are
 

@@ -7,6 +7,7 @@ import pytest
 
 from llm_jepa.experiments.claims import compare_results, contrasts_of, summary_json
 from llm_jepa.experiments.significance import Reach
+from llm_jepa.scoring.wilson import wilson_interval
 
 SEEDS = [1, 2, 3, 4, 5]
 BASELINES = {"equal_steps": {"jepa": "lm_only"}, "equal_flops": {"jepa": "lm_only-20-steps"}}
@@ -18,6 +19,7 @@ def result(share: float, seed: int) -> dict:
     return {
         "scores": {"strict": sum(strict) / 100, "stopped": 1.0},
         "rows": {"strict": strict, "stopped": [True] * 100},
+        "clusters": list(range(100)),
     }
 
 
@@ -69,4 +71,5 @@ def test_none_right_is_not_shown_as_certain(results):
     summary = summary_json(results["lm_only-20-steps"], "strict")
     assert (summary["mean"], summary["standard_deviation"]) == (0, 0)
     assert summary["interval"] == pytest.approx((0, 0.036994), abs=1e-6)
-    assert summary_json(results["lm_only-20-steps"], "strict", n_clusters=20)["interval"][1] > 0.15
+    in_clusters = {1: results["lm_only-20-steps"][1] | {"clusters": [row // 5 for row in range(100)]}}
+    assert summary_json(in_clusters, "strict")["interval"] == pytest.approx(wilson_interval(0, 20))
