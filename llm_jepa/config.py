@@ -15,6 +15,7 @@ from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, ObjectiveName, obje
 from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
+DEFAULT_REGULARISER_WEIGHT = 0.05
 
 
 @dataclass
@@ -91,6 +92,21 @@ class JEPAConfig(SFTConfig):
     )
     info_nce_temperature: float | None = field(
         default=None, metadata={"help": "Temperature of InfoNCE, above 0; 0.07 when not given."}
+    )
+    jepa_regulariser: Literal["none", "sigreg", "vicreg"] = field(
+        default="none",
+        metadata={
+            "help": "A term that keeps the embeddings of both views from collapsing, over the rows of the micro-batch "
+            "of all processes: they should be a standard Gaussian sample (`sigreg`, LeJEPA, arXiv 2511.08544), or "
+            "spread and decorrelated in every dimension (`vicreg`, arXiv 2105.04906)."
+        },
+    )
+    regulariser_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of `jepa_regulariser` beside `jepa_loss`, at least 0; 0.05 when not given. With 0 it is "
+            "logged and trains nothing."
+        },
     )
     jepa_direction: Literal["source_to_target", "target_to_source"] = field(
         default="source_to_target", metadata={"help": "Which view predicts which."}
@@ -302,6 +318,8 @@ class JEPAConfig(SFTConfig):
             self.span_sampler = samplers[0]
         if self.jepa_loss in CONTRASTIVE_LOSSES and self.info_nce_temperature is None:
             self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
+        if self.jepa_regulariser != "none" and self.regulariser_weight is None:
+            self.regulariser_weight = DEFAULT_REGULARISER_WEIGHT
 
     def _check_choices(self):
         for name, annotation in JEPAConfig.__annotations__.items():

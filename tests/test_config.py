@@ -48,6 +48,12 @@ def test_info_nce_temperature_is_the_papers_when_not_given():
     assert config(jepa_loss="info_nce", info_nce_temperature=0.5).info_nce_temperature == 0.5
 
 
+def test_the_regulariser_has_a_weight_when_none_is_given():
+    assert config().regulariser_weight is None
+    assert config(jepa_regulariser="sigreg").regulariser_weight == 0.05
+    assert config(jepa_regulariser="vicreg", regulariser_weight=0.0).regulariser_weight == 0.0
+
+
 def test_span_sampler_is_the_objectives_own_when_not_given():
     assert config().span_sampler is None
     assert config(jepa_objective="tube").span_sampler == "ends"
@@ -76,6 +82,9 @@ OUT_OF_RANGE = [
     ({"num_predictor_tokens": 1.5}, r"`num_predictor_tokens` is 1\.5; allowed are 0 to 16"),
     ({"jepa_loss": "info_nce", "info_nce_temperature": 0.0}, "`info_nce_temperature` is 0.0; it must be a finite"),
     ({"jepa_loss": "info_nce", "info_nce_temperature": NAN}, "`info_nce_temperature` is nan"),
+    ({"jepa_regulariser": "vicreg", "regulariser_weight": -0.1}, "`regulariser_weight` is -0.1; it must be a finite"),
+    ({"jepa_regulariser": "sigreg", "regulariser_weight": NAN}, "`regulariser_weight` is nan"),
+    ({"jepa_regulariser": "sig"}, "`jepa_regulariser` is 'sig'; allowed are 'none', 'sigreg', 'vicreg'"),
     ({"predictor_position": "middle"}, "`predictor_position` is 'middle'; allowed are 'append', 'prepend'"),
     (
         {"jepa_loss": "cosin"},
@@ -140,6 +149,15 @@ WITHOUT_EFFECT = [
     (
         {"jepa_loss": "info_nce", "per_device_train_batch_size": 1},
         "`per_device_train_batch_size` must be at least 2; it is 1",
+    ),
+    (
+        {"jepa_regulariser": "sigreg", "per_device_train_batch_size": 1},
+        "`jepa_regulariser: sigreg` compares the rows .* must be at least 2; it is 1",
+    ),
+    ({"regulariser_weight": 0.1}, "`regulariser_weight` has no effect without `jepa_regulariser: sigreg`"),
+    (
+        {"jepa_objective": "tube", "jepa_regulariser": "vicreg", "regulariser_weight": 0.1},
+        "`jepa_regulariser: vicreg`, `regulariser_weight: 0.1` would have no effect.*--jepa_regulariser none",
     ),
     (
         OWN_VIEWS | {"jepa_objective": "tube"},
@@ -213,6 +231,8 @@ def test_the_argument_parsers_of_transformers_and_trl_read_every_option(parser):
         "predictor_position": "prepend",
         "jepa_loss": "info_nce",
         "info_nce_temperature": 0.1,
+        "jepa_regulariser": "vicreg",
+        "regulariser_weight": 0.2,
         "jepa_direction": "target_to_source",
         "jepa_source_view": "prefix",
         "jepa_target": "stop_gradient",

@@ -166,7 +166,9 @@ def test_lm_weight_alone_scales_the_lm_only_arm(tmp_path):
     assert step_losses(double)[0] == pytest.approx(2 * step_losses(single)[0], rel=1e-6)
 
 
-def test_info_nce_refuses_a_last_micro_batch_of_one_row(tmp_path):
+def test_a_loss_that_compares_rows_refuses_a_last_micro_batch_of_one_row(tmp_path):
+    with pytest.raises(ValueError, match=r"single row, and `jepa_regulariser: sigreg` compares rows"):
+        jepa_trainer(tmp_path, jepa_regulariser="sigreg", per_device_train_batch_size=7)
     with pytest.raises(ValueError, match=r"per_device_train_batch_size.*single row"):
         jepa_trainer(tmp_path, jepa_loss="info_nce", per_device_train_batch_size=7)
     with pytest.raises(ValueError, match=r"per_device_eval_batch_size.*single row"):

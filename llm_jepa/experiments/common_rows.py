@@ -23,7 +23,16 @@ from llm_jepa.recipe import Recipe, build_recipe
 
 EXCLUDED_ROWS_FILE = "excluded_rows.json"
 KEYS_WITHOUT_EFFECT_ON_ROWS = frozenset(
-    {"learning_rate", "lm_weight", "weight_decay", "warmup_steps", "lr_scheduler_type", "info_nce_temperature", "seed"}
+    {
+        "learning_rate",
+        "lm_weight",
+        "weight_decay",
+        "warmup_steps",
+        "lr_scheduler_type",
+        "info_nce_temperature",
+        "regulariser_weight",
+        "seed",
+    }
 )
 """Arms that differ in these alone share their prepared rows. Any other key may stand here only if it cannot matter."""
 

@@ -102,8 +102,8 @@ def collapse_warning(unpaired: float, rank: float) -> str | None:
     return (
         f"The embeddings have collapsed: the mean cosine of unpaired views is {unpaired:.4f} (alarm from "
         f"{COLLAPSED_COSINE}) and the effective rank {rank:.2f} (alarm up to {COLLAPSED_RANK}). The JEPA loss can be "
-        "low although nothing was learned. Lower `jepa_weight`, or try `jepa_target: stop_gradient` or "
-        "`jepa_loss: info_nce`."
+        "low although nothing was learned. Lower `jepa_weight`, or try `jepa_target: stop_gradient`, "
+        "`jepa_loss: info_nce` or `jepa_regulariser: sigreg`."
     )
 
 

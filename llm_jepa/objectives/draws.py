@@ -1,18 +1,29 @@
 """Random draws as a function of seed, step and row: no state to save, the same on every rank and after a resume.
 
-Legend: N rows, C draws of a row.
+Legend: N rows, C draws of a row, S directions, D their width.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-_DROPOUT_STREAM = -1  # stands in for a row index, which is 0 or more
+# These stand in for a row index, which is 0 or more.
+_DROPOUT_STREAM = -1
+_FIRST_DIRECTION_STREAM = -2  # the next direction has -3, and so on
 _BITS = 53  # a float64 holds so many bits exactly
 
 
 def is_dropped(seed: int, step: int, probability: float) -> bool:
     """Whether an optimizer step drops the JEPA term, with `probability`. Depends only on seed and step (from 0)."""
     return probability > 0 and uniform_draws(seed, step, torch.tensor([_DROPOUT_STREAM]), 1).item() < probability
+
+
+def unit_directions(seed: int, step: int, num_directions: int, width: int, device: torch.device) -> Tensor:
+    """Random unit vectors, uniform on the sphere, float64: direction_SD. They depend only on seed, step and width."""
+    stream_S = _FIRST_DIRECTION_STREAM - torch.arange(num_directions, device=device)
+    draw_SD = uniform_draws(seed, step, stream_S, width)
+    half_a_step = 0.5 / 2**_BITS  # a draw can be 0, whose quantile is infinite
+    return F.normalize(torch.special.ndtri(draw_SD + half_a_step), dim=1)
 
 
 def uniform_draws(seed: int, step: int, row_index_N: Tensor, num_draws: int) -> Tensor:

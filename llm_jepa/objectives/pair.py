@@ -1,6 +1,6 @@
 """`pair`: the embedding of one view predicts that of the other (LLM-JEPA, arXiv 2509.14252, section 3).
 
-    loss = d(prediction, target),  d by `jepa_loss`
+    loss = d(prediction, target) + regulariser_weight * regulariser,  d by `jepa_loss`
 
 The prediction is the hidden state of the predicting view's last [PRED] token, the target that of the predicted view's
 last token. Legend: N rows, D the model's width.
@@ -27,7 +27,8 @@ from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.losses import OtherRows, pair_loss
 from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds
+from llm_jepa.objectives.regulariser import regulariser_loss
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds, row_comparing_option
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,12 @@ class PairObjective(Objective):
         self.num_predictor_tokens = args.num_predictor_tokens
         self.stops_gradient = args.jepa_target == "stop_gradient"
         self.is_contrastive = args.jepa_loss in CONTRASTIVE_LOSSES
+        self._compares_rows = row_comparing_option(args) is not None
 
     def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
-        """Refuse micro-batches without negatives for a contrastive loss."""
-        if self.is_contrastive:
-            refuse_batches_without_negatives(self.args, train_dataset, eval_dataset)
+        """Refuse micro-batches of a single row where the loss compares rows."""
+        if self._compares_rows:
+            refuse_batches_of_one_row(self.args, train_dataset, eval_dataset)
 
     def choose_layout(
         self, model: PreTrainedModel, pad_token_id: int, pad_to_multiple_of: int | None = None
@@ -83,13 +85,13 @@ class PairObjective(Objective):
         return {"laid_out": LaidOut(layout.lay_out(examples), detached), "target_key": target_key_N}
 
     def loss(self, inputs: LossInputs) -> ObjectiveLoss:
-        """The distance of each pair, the mean cosine and, with InfoNCE, the rows without negatives."""
+        """The distance of each pair with the regulariser; logs the cosine and the rows without negatives."""
         prediction_ND, target_ND = inputs.outputs.prediction_ND, inputs.outputs.target_ND
         assert prediction_ND is not None
         assert target_ND is not None
         target_key_N = inputs.extras["target_key"]
         others: OtherRows | None = None
-        if self.is_contrastive:
+        if self._compares_rows:
             process = inputs.max_rows, inputs.rank, inputs.num_processes
             others = gather_other_rows(prediction_ND, target_ND, target_key_N, *process)
         temperature = self.args.info_nce_temperature
@@ -98,6 +100,12 @@ class PairObjective(Objective):
         sums: dict[str, Tensor] = {"jepa_cosine": cosine * len(loss_N)}
         if self.is_contrastive:
             sums["jepa_without_negatives"] = rows_without_negatives(target_key_N, others)
+        if self.args.jepa_regulariser != "none":
+            kind, weight = self.args.jepa_regulariser, self.args.regulariser_weight
+            assert weight is not None, "JEPAConfig resolves the weight"
+            regulariser = regulariser_loss(kind, prediction_ND, target_ND, others, self.args.seed, inputs.step)
+            loss_N = loss_N + weight * regulariser
+            sums["jepa_regulariser"] = regulariser.detach() * len(loss_N)
         return ObjectiveLoss(loss_N, sums, (prediction_ND, target_ND, target_key_N))
 
     def _view_names(self) -> tuple[str, str]:
@@ -118,17 +126,17 @@ def token_key(token_ids: Sequence[int]) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def refuse_batches_without_negatives(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
-    """Refuse micro-batches of a single row, which have no negatives for InfoNCE, before an epoch ends in one.
+def refuse_batches_of_one_row(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
+    """Refuse micro-batches of a single row, which no other is compared with, before an epoch ends in one.
 
     Raises:
         ValueError: There is such a micro-batch, or a stream may end in one.
     """
+    option = row_comparing_option(args)
     for dataset, name, size in _with_batch_sizes(args, train_dataset, eval_dataset):
         if size < 2:
             raise ValueError(
-                f"`{name}` is {size}; `jepa_loss: {args.jepa_loss}` needs at least 2 rows, each a negative of the "
-                "other."
+                f"`{name}` is {size}; `{option}` compares the rows of a micro-batch, so it needs at least 2."
             )
         if args.dataloader_drop_last:
             continue
@@ -137,7 +145,7 @@ def refuse_batches_without_negatives(args: JEPAConfig, train_dataset: Any, eval_
             rows = "a stream" if is_stream else f"{len(dataset)} rows"
             raise ValueError(
                 f"With {rows} and `{name}: {size}` the last micro-batch {'may have' if is_stream else 'has'} a single "
-                f"row, which has no negatives for `jepa_loss: {args.jepa_loss}`. Set `dataloader_drop_last: true`"
+                f"row, and `{option}` compares rows. Set `dataloader_drop_last: true`"
                 f"{'' if is_stream else ' or another batch size'}."
             )
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, PAIR_OPTIONS, needs_views, objective_traits
+from llm_jepa.settings.objectives import (
+    CONTRASTIVE_LOSSES,
+    PAIR_OPTIONS,
+    needs_views,
+    objective_traits,
+    row_comparing_option,
+)
 from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings
@@ -125,6 +131,8 @@ def _check_ranges(options: Any) -> None:
         )
     if options.info_nce_temperature is not None and not 0 < options.info_nce_temperature < float("inf"):
         raise ValueError(f"`info_nce_temperature` is {options.info_nce_temperature}; it must be a finite number > 0.")
+    if options.regulariser_weight is not None and not 0 <= options.regulariser_weight < float("inf"):
+        raise ValueError(f"`regulariser_weight` is {options.regulariser_weight}; it must be a finite number >= 0.")
     for task, name in (("sql", "database_path"), ("choice", "choices_column")):
         if (options.task == task) != (getattr(options, name) is not None):
             raise ValueError(
@@ -235,16 +243,18 @@ def _check_pair_options(options: Any) -> None:
             "`jepa_source_view: prefix` takes the source from the conversation, and `source_view_column` names one "
             "that is no part of it. Set `jepa_source_view: alone`, or leave both `_view_column` out."
         )
-    is_contrastive = options.jepa_loss in CONTRASTIVE_LOSSES
-    if not is_contrastive and options.info_nce_temperature is not None:
+    if options.jepa_loss not in CONTRASTIVE_LOSSES and options.info_nce_temperature is not None:
         raise ValueError(
             f"`info_nce_temperature` has no effect with `jepa_loss: {options.jepa_loss}`; only with "
             f"{' and '.join(f'`{name}`' for name in CONTRASTIVE_LOSSES)}."
         )
-    if is_contrastive and options.per_device_train_batch_size < 2:
+    if options.jepa_regulariser == "none" and options.regulariser_weight is not None:
+        raise ValueError("`regulariser_weight` has no effect without `jepa_regulariser: sigreg` or `vicreg`.")
+    comparing = row_comparing_option(options)
+    if comparing is not None and options.per_device_train_batch_size < 2:
         raise ValueError(
-            f"`jepa_loss: {options.jepa_loss}` takes its negatives from the micro-batch, so "
-            f"`per_device_train_batch_size` must be at least 2; it is {options.per_device_train_batch_size}."
+            f"`{comparing}` compares the rows of the micro-batch, so `per_device_train_batch_size` must be at least "
+            f"2; it is {options.per_device_train_batch_size}."
         )
 
 

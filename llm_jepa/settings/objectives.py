@@ -24,6 +24,8 @@ PAIR_OPTIONS = (
     "predictor_position",
     "jepa_loss",
     "info_nce_temperature",
+    "jepa_regulariser",
+    "regulariser_weight",
     "jepa_direction",
     "jepa_source_view",
     "jepa_target",
@@ -70,6 +72,13 @@ def objective_traits(objective: str) -> ObjectiveTraits:
 def needs_views(objective: str) -> bool:
     """Whether an objective needs two views of a row. Raises as `objective_traits` does."""
     return objective_traits(objective).row_needs == "views"
+
+
+def row_comparing_option(options: Any) -> str | None:
+    """The option by which `pair` compares the rows of a micro-batch, which then needs two; None without one."""
+    if options.jepa_loss in CONTRASTIVE_LOSSES:
+        return f"jepa_loss: {options.jepa_loss}"
+    return None if options.jepa_regulariser == "none" else f"jepa_regulariser: {options.jepa_regulariser}"
 
 
 def own_objective_file(objective: str) -> Path | None:

@@ -3,7 +3,7 @@
 import torch
 from scipy import stats
 
-from llm_jepa.objectives.draws import is_dropped, uniform_draws
+from llm_jepa.objectives.draws import is_dropped, uniform_draws, unit_directions
 
 MASK = (1 << 64) - 1
 
@@ -58,3 +58,15 @@ def test_a_dropout_of_zero_drops_nothing_and_a_larger_one_drops_what_a_smaller_o
     for step in range(200):
         assert not is_dropped(1, step, 0.0)
         assert is_dropped(1, step, 0.25) <= is_dropped(1, step, 0.75)
+
+
+def test_directions_are_uniform_on_the_sphere_and_drawn_by_seed_and_step():
+    """Unit length; a coordinate's square is Beta(1/2, (D - 1)/2); another step or seed gives others."""
+    direction_SD = unit_directions(3, 7, 512, 6, torch.device("cpu"))
+    torch.testing.assert_close(direction_SD.norm(dim=1), torch.ones(512, dtype=torch.float64))
+    for coordinate_S in direction_SD.T:
+        assert stats.kstest(coordinate_S.square().numpy(), stats.beta(0.5, 2.5).cdf).pvalue > 0.001
+        assert abs(coordinate_S.sign().mean()) < 4 / 512**0.5
+    for seed, step in ((3, 8), (4, 7)):
+        assert (unit_directions(seed, step, 512, 6, torch.device("cpu")) != direction_SD).all()
+    assert torch.equal(unit_directions(3, 7, 512, 6, torch.device("cpu")), direction_SD)

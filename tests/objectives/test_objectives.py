@@ -280,6 +280,8 @@ class HostReads(TorchDispatchMode):
         {},
         {"jepa_target": "stop_gradient", "jepa_source_view": "prefix"},
         {"jepa_loss": "info_nce_symmetric"},
+        {"jepa_regulariser": "sigreg"},
+        {"jepa_regulariser": "vicreg"},
         {"jepa_objective": "tube"},
         {"jepa_dropout": 0.99},
     ],

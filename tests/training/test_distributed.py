@@ -86,6 +86,17 @@ def test_info_nce_takes_its_negatives_from_all_processes(rows, options, tmp_path
     assert [entry["jepa_loss"] == 0 for entry in two["log"]] == [bool(without)] * 3
 
 
+@pytest.mark.parametrize("target", ["online", "stop_gradient"])
+@pytest.mark.parametrize("regulariser", ["sigreg", "vicreg"])
+def test_a_regulariser_is_that_of_the_rows_of_all_processes(regulariser, target, tmp_path):
+    """Two processes of four rows compute what one of eight does; a regulariser of four rows is another number."""
+    options = {"jepa_regulariser": regulariser, "regulariser_weight": 0.5, "jepa_target": target}
+    two = run(2, tmp_path / "two", per_device_train_batch_size=4, **options)
+    one = run(1, tmp_path / "one", per_device_train_batch_size=8, **options)
+    assert_same_log(two, one, ("loss", "lm_loss", "jepa_loss", "jepa_regulariser", "grad_norm"))
+    assert_same_weights(tmp_path, "model.safetensors")
+
+
 def assert_same_log(two: dict, one: dict, names: tuple[str, ...]) -> None:
     for name in names:
         expected = [entry.get(name, 0.0) for entry in one["log"]]

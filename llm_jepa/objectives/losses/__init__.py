@@ -1,4 +1,4 @@
-"""Pure loss functions: tensors in, one loss per row out."""
+"""Pure loss functions: tensors in, one loss per row out; or one number for the batch (SIGReg, VICReg)."""
 
 from typing import Literal
 
@@ -12,6 +12,7 @@ from llm_jepa.objectives.losses.info_nce import (
 )
 from llm_jepa.objectives.losses.pairwise import cosine_loss, l2_loss, mse_loss
 from llm_jepa.objectives.losses.semantic_tube import content_tokens, patch_loss, tube_loss
+from llm_jepa.objectives.losses.sigreg import sigreg_loss
 from llm_jepa.objectives.losses.span_sampling import (
     MIN_PATCH_TOKENS,
     MIN_TUBE_TOKENS,
@@ -19,6 +20,7 @@ from llm_jepa.objectives.losses.span_sampling import (
     sample_patch,
     sample_tube,
 )
+from llm_jepa.objectives.losses.vicreg import vicreg_loss
 
 __all__ = [
     "MIN_PATCH_TOKENS",
@@ -36,8 +38,10 @@ __all__ = [
     "patch_loss",
     "sample_patch",
     "sample_tube",
+    "sigreg_loss",
     "symmetric_info_nce_loss",
     "tube_loss",
+    "vicreg_loss",
 ]
 
 PairLoss = Literal["cosine", "l2", "mse", "info_nce", "info_nce_symmetric"]
