@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import DistributedType
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_pt_utils import AcceleratorConfig
@@ -163,9 +162,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         """Save the token that ends an answer as a stop token, and warn of rows that end with another."""
         generation_config = self.base_causal_lm.generation_config
         if generation_config is not None and self.train_dataset is not None:
-            keep_answer_end(
-                generation_config, self._tokenizer, isinstance(self.accelerator.unwrap_model(self.model), PeftModel)
-            )
+            keep_answer_end(generation_config, self._tokenizer)
             stop_ids = stop_token_ids(generation_config, self._tokenizer)
             self.train_dataset = warn_of_ends_that_do_not_stop(self.train_dataset, self._tokenizer, stop_ids, "train")
 

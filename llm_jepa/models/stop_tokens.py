@@ -38,7 +38,7 @@ def answer_end_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return ids[-1] if ids and ids[-1] in added and added[ids[-1]].special else None
 
 
-def keep_answer_end(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase, is_adapter: bool) -> None:
+def keep_answer_end(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Make the end of an answer a stop token of a model that is saved, and log it, if it is none.
 
     Base models often have a chat template with one end of turn, and another token as EOS.
@@ -48,13 +48,10 @@ def keep_answer_end(generation_config: GenerationConfig, tokenizer: PreTrainedTo
         return
     generation_config.eos_token_id = [*(configured or [tokenizer.eos_token_id]), end]
     name = tokenizer.convert_ids_to_tokens(end)
-    place = (
-        "`llm-jepa eval` and `merge` take it as one; to serve the adapter itself, give it as a stop token, or train "
-        f"with `eos_token: {name}`."
-        if is_adapter
-        else "It is saved as one in `generation_config.json`."
-    )
-    logger.info("Answers end with %r, which is no stop token of the model. %s", name, place)
+    logger.info(
+        "Answers end with %r, which is no stop token of the model. A saved model has it as one, and so have `eval` "
+        "and `merge`. To serve an adapter itself, give it as a stop token, or train with `eos_token: %s`.", name, name,
+    )  # fmt: skip
 
 
 def generation_config_of(location: str, revision: str | None, config: PretrainedConfig) -> GenerationConfig:

@@ -51,16 +51,16 @@ def test_an_answer_may_have_no_special_end(template):
 @pytest.mark.parametrize(("given", "expected"), [(EOS, [EOS, END]), ([5, EOS], [5, EOS, END]), (None, [EOS, END])])
 def test_the_end_of_an_answer_is_added_to_the_stop_tokens(given, expected):
     config = GenerationConfig(eos_token_id=given)
-    keep_answer_end(config, base_tokenizer(), is_adapter=False)
+    keep_answer_end(config, base_tokenizer())
     assert config.eos_token_id == expected
 
 
 def test_stop_tokens_that_hold_the_end_of_an_answer_stay_as_they_are():
     config = GenerationConfig(eos_token_id=[END, 5])
-    keep_answer_end(config, base_tokenizer(), is_adapter=False)
+    keep_answer_end(config, base_tokenizer())
     assert config.eos_token_id == [END, 5]
     config = GenerationConfig(eos_token_id=EOS)
-    keep_answer_end(config, tiny_tokenizer(), is_adapter=False)  # its EOS is the end of an answer
+    keep_answer_end(config, tiny_tokenizer())  # its EOS is the end of an answer
     assert config.eos_token_id == EOS
 
 
@@ -79,13 +79,18 @@ def test_the_saved_model_stops_where_its_rows_end(jepa_weight, tmp_path, caplog)
     trainer.save_model()
     saved = json.loads((tmp_path / "generation_config.json").read_text())
     assert saved["eos_token_id"] == [EOS, END]
-    assert "Answers end with '<|im_end|>', which is no stop token of the model. It is saved as one" in caplog.text
+    assert (
+        "Answers end with '<|im_end|>', which is no stop token of the model. A saved model has it as one"
+        in caplog.text
+    )
     assert "rows of the train data end with" not in caplog.text
 
 
 def test_an_adapter_says_how_it_is_served(caplog):
+    peft_config = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
     with caplog.at_level(logging.INFO, logger="llm_jepa"):
-        new_trainer(base_tokenizer(), peft_config=LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
+        trainer = new_trainer(base_tokenizer(), peft_config=peft_config)
+    assert trainer.base_causal_lm.generation_config.eos_token_id == [EOS, END]
     assert "or train with `eos_token: <|im_end|>`" in caplog.text
 
 
