@@ -14,7 +14,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import (
+    is_deepspeed_zero3_enabled,
+    set_hf_deepspeed_config,
+    unset_hf_deepspeed_config,
+)
 
+from llm_jepa.config import JEPAConfig
 from llm_jepa.models.known_models import KNOWN_MODELS, resolve_model
 from llm_jepa.recipe import Recipe
 
@@ -99,10 +105,25 @@ def model_config(recipe: Recipe, model_path: str) -> PretrainedConfig:
     return AutoConfig.from_pretrained(model_path, trust_remote_code=recipe.training.trust_remote_code, **settings)
 
 
+@contextmanager
+def _unpartitioned(args: JEPAConfig) -> Iterator[None]:
+    """Build models whole meanwhile: ZeRO-3 partitions their data, and a model on the meta device has none."""
+    if not is_deepspeed_zero3_enabled():
+        yield
+        return
+    plugin_config = getattr(args.deepspeed_plugin, "dschf", None)  # of a launcher; else of the recipe's `deepspeed`
+    config = args.hf_deepspeed_config if plugin_config is None else plugin_config
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        set_hf_deepspeed_config(config)
+
+
 def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
     """The recipe's model on the meta device, built from its config: names and shapes, no weights."""
     config, attention = model_config(recipe, model_path), model_init_kwargs(recipe)["attn_implementation"]
-    with torch.device("meta"):
+    with _unpartitioned(recipe.training), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.training.trust_remote_code)
     if attention is not None:
         model.config._attn_implementation = attention  # set directly: its kernels need not be installed here
