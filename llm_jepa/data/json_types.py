@@ -19,6 +19,8 @@ MIXED: Literal["mixed"] = "mixed"
 MAX_FIELDS = 256
 """Objects with more names are held as JSON: such names are data."""
 INTEGER_BITS = 63
+EXACT_COLUMNS = ("tools", "chat_template_kwargs")
+"""Columns whose objects a chat template writes: those of one row must not get the fields of another's as nulls."""
 
 ColumnType: TypeAlias = "str | list[ColumnType] | dict[str, ColumnType] | None"
 """None if all are null; a name of Arrow's or `MIXED`; `[type]` of lists; the fields of objects, each of which may lack
@@ -48,7 +50,7 @@ with warnings.catch_warnings(action="ignore"):  # that registering is experiment
 def widen_types(types: dict[str, ColumnType], row: dict[str, Any]) -> None:
     """Widen the types of columns so that they hold a row's values too."""
     for name, value in row.items():
-        known = types.get(name)
+        known = MIXED if name in EXACT_COLUMNS and isinstance(value, dict | list) else types.get(name)
         if not (known == "string" and type(value) is str):
             types[name] = _widened(known, value)
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from datasets import Dataset, IterableDataset
 
 from llm_jepa.data.cache_key import PREPARATION_VERSION
+from llm_jepa.data.read_names import with_read_names
 from llm_jepa.data.spans import source_turn_index
+from llm_jepa.data.tools import checked_tools
 from llm_jepa.data.turns import (
     SYSTEM_COLUMN,
     Messages,
@@ -38,10 +40,6 @@ PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
 """The source and target of a row that `view_columns` has expanded into several pairs."""
 ORIGINAL_ROW_COLUMN = "view_pair_row"
 """The number of the row that a row was expanded from."""
-
-READ_PREFIX = "read: "
-"""Before the columns that rows are made of: `map` casts a new column to the type of an old one of its name, and would
-make the text '7' of a number `target` a number again."""
 
 CHAT_TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 """Columns that TRL passes to the chat template, row by row."""
@@ -142,19 +140,8 @@ def to_rows(
     to_row, read = row_maker(columns, mapping, has_chat_template)
     dataset = dataset.select_columns([name for name in columns if name in (*read, *CHAT_TEMPLATE_COLUMNS)])
     if isinstance(dataset, Dataset):
-        dataset = dataset.rename_columns({name: f"{READ_PREFIX}{name}" for name in read})
-        read, to_row = [f"{READ_PREFIX}{name}" for name in read], _OfRenamedColumns(to_row)
+        dataset, to_row, read = with_read_names(dataset, to_row, read)
     return map_rows(dataset, to_row, num_proc, remove_columns=read, row_indices=row_indices)
-
-
-@dataclass(frozen=True)
-class _OfRenamedColumns:
-    """Reads a row of columns that `READ_PREFIX` has renamed."""
-
-    convert: Callable[[dict[str, Any]], dict[str, Any]]
-
-    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        return self.convert({name.removeprefix(READ_PREFIX): value for name, value in example.items()})
 
 
 def row_maker(
@@ -170,6 +157,8 @@ def row_maker(
         row |= {view: field.text(example) for view, field in own_views.items()}
         for view in ("source", "target", *own_views):
             _check_view(row[view], view.replace("_", " "))
+        if "tools" in example:
+            row["tools"] = checked_tools(example["tools"], is_named=mapping.pair is not None)
         return row if mapping.chat_template_kwargs is None else _with_template_kwargs(row, example, mapping)
 
     return to_row, read
