@@ -1,13 +1,12 @@
 """What a cell is: the settings and rows that it trains on, and apart from them how it is evaluated."""
 
 import importlib.metadata
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, SCORING_KEYS
+from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, SCORING_KEYS, read_json
 
 SPEC_FILE = "cell.json"
 RESULT_FILE = "result.json"
@@ -68,10 +67,12 @@ class CellSpec:
 
 
 def read_spec(path: Path) -> CellSpec | None:
-    """The specification in a file; None if there is no such file, or an earlier version of the package wrote it."""
-    if not path.is_file():
-        return None
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """The specification in a file; None if there is no such file, or an earlier version of the package wrote it.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
+    content = read_json(path)
     return CellSpec(**content) if content.keys() == CellSpec.__dataclass_fields__.keys() else None
 
 

@@ -155,7 +155,9 @@ def _run_process(
 ) -> None:
     cell.directory.mkdir(parents=True, exist_ok=True)
     _write_spec(cell, spec)
-    with (cell.directory / LOG_FILE).open("a", encoding="utf-8") as log:
+    path = cell.directory / LOG_FILE
+    with path.open("a", encoding="utf-8") as log:
+        start = os.fstat(log.fileno()).st_size
         command = [sys.executable, "-m", "llm_jepa.experiments.cell", str(cell.directory)]
         with lock:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -165,8 +167,14 @@ def _run_process(
             running.discard(process)
     if status != 0 or read_result(cell, spec) is None:
         raise CellError(
-            f"Cell {cell.series}, seed {cell.seed}, failed (status {status}); see {cell.directory / LOG_FILE}."
+            f"Cell {cell.series}, seed {cell.seed}, failed (status {status}); see {path}.{_logged_error(path, start)}"
         )
+
+
+def _logged_error(path: Path, start: int) -> str:
+    """The error in one line that a process has logged from this byte on, if it did."""
+    lines = path.read_bytes()[start:].decode(errors="replace").split("\n")
+    return next((f" {line}" for line in reversed(lines) if line.startswith("error: ")), "")
 
 
 def _write_spec(cell: Cell, spec: CellSpec) -> None:

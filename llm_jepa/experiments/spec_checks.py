@@ -4,6 +4,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
+from llm_jepa.runs.output_directory import check_place
 from llm_jepa.runs.record import SCORING_KEYS
 from llm_jepa.scoring.tasks import score_names
 from llm_jepa.settings.checks import check_settings
@@ -35,11 +36,12 @@ def check_experiment(experiment: "Experiment") -> None:
         ValueError: They are refused; the message says what to change.
     """
     path = experiment.path
+    check_place(experiment.output_dir)
     if not experiment.compared_arms:
         raise ValueError(f"{path}: there is no arm beside the baseline. Add at least one.")
     seeds = experiment.seeds
-    if not seeds or len({*seeds}) < len(seeds) or min(seeds) < 0:
-        raise ValueError(f"{path}: `seeds` are {seeds}; give whole numbers from 0, each once.")
+    if not seeds or len({*seeds}) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise ValueError(f"{path}: `seeds` are {seeds}; give whole numbers from 0 and below 2^32, each once.")
     if experiment.threshold is not None and not 0 < experiment.threshold <= 1:
         raise ValueError(f"{path}: `threshold` is {experiment.threshold}; give a share of rows above 0, at most 1.")
     if experiment.threshold is not None and experiment.evaluation.every_steps is None:

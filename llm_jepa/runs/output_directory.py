@@ -29,11 +29,9 @@ def check_output_directory(directory: Path, settings: Mapping[str, Any]) -> None
     Raises:
         ValueError: It holds anything else; the message lists the settings that differ.
     """
+    check_place(directory)
     if not directory.exists():
-        _check_parents(directory)
         return
-    if not directory.is_dir():
-        raise ValueError(f"`output_dir: {directory}` is a file. Name a directory.")
     if {path.name for path in directory.iterdir()} <= LEFT_BY_AN_EARLY_KILL:
         return
     advice = "Nothing was overwritten. Name another `output_dir`, or move this one away."
@@ -44,8 +42,16 @@ def check_output_directory(directory: Path, settings: Mapping[str, Any]) -> None
         raise ValueError(f"`output_dir: {directory}` holds a run with other settings: {differences}. {advice}")
 
 
-def _check_parents(directory: Path) -> None:
-    """Refuse a place under a file, or one where nothing may be written."""
+def check_place(directory: Path) -> None:
+    """Check that a directory exists, or can be made.
+
+    Raises:
+        ValueError: It is a file, lies under one, or nothing may be written there.
+    """
+    if directory.is_dir():
+        return
+    if directory.exists():
+        raise ValueError(f"`output_dir: {directory}` is a file. Name a directory.")
     parent = next(parent for parent in directory.absolute().parents if parent.exists())
     if not parent.is_dir():
         raise ValueError(f"`output_dir: {directory}` lies under `{parent}`, which is a file. Name another directory.")

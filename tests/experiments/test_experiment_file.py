@@ -15,7 +15,10 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
     ("content", "message"),
     [
         ({"baseline": "sft"}, "`baseline: sft` is not one of the arms lm_only, jepa"),
-        ({"seeds": [1, 1]}, r"`seeds` are \[1, 1\]; give whole numbers from 0, each once"),
+        ({"seeds": [1, 1]}, r"`seeds` are \[1, 1\]; give whole numbers from 0 and below 2\^32, each once"),
+        ({"seeds": [2**32]}, r"`seeds` are \[4294967296\]"),
+        ({"output_dir": __file__}, "`output_dir: .*` is a file. Name a directory"),
+        ({"output_dir": f"{__file__}/below"}, "which is a file. Name another directory"),
         ({"seeds": []}, r"`seeds` is \[\]; it must be a list"),
         ({"seeds": 82.5}, "`seeds` is '82.5'; it must be a list"),
         ({"seeds": ["a"]}, r"`seeds` is \['a'\]; it must be a list"),
