@@ -304,6 +304,13 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
     def _mode(self) -> str:
         return "train" if self.model.training else "eval"
 
+    def predict(self, test_dataset: AnyDataset, *args: Any, **kwargs: Any):
+        """Predict on rows of any form that training takes, prepared as `evaluate` prepares them."""
+        rows = self._prepare_dataset(
+            test_dataset, self.processing_class, self.args, self.args.packing, self._formatting_func, "test"
+        )
+        return super().predict(rows, *args, **kwargs)
+
     def evaluation_loop(self, *args: Any, **kwargs: Any):
         """Evaluate as `SFTTrainer` does, without the values of a prediction, which is never logged."""
         self.step_metrics.begin_evaluation()

@@ -333,6 +333,17 @@ def test_each_evaluation_set_is_logged_under_its_own_name_and_a_prediction_is_pa
         assert after[name] == pytest.approx(expected[name], rel=1e-6)
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_predict_takes_the_rows_that_evaluate_takes(tmp_path, weight):
+    """Raw ones, and ones that are prepared already."""
+    trainer = jepa_trainer(tmp_path, jepa_weight=weight, prediction_loss_only=True)
+    expected = trainer.evaluate(Dataset.from_list(PAIRS))["eval_loss"]
+    for rows in (Dataset.from_list(PAIRS), trainer.train_dataset):
+        assert trainer.predict(rows).metrics["test_loss"] == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match=r"Row 0: the target is empty"):
+        trainer.predict(Dataset.from_list([{"source": "a", "target": ""}]))
+
+
 def test_eval_loss_is_the_lm_loss_of_the_same_weights(tmp_path):
     rows = Dataset.from_list(PAIRS[:4])
     arms = [jepa_trainer(tmp_path, eval_dataset=rows, jepa_weight=weight) for weight in (0.0, 1.0)]
