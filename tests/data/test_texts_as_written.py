@@ -268,3 +268,24 @@ def test_hidden_files_are_no_data(streaming):
     Path("d/.hidden/train.csv").touch()
     assert list(load("d", streaming)) == [{"q": "a"}]
     assert list(stream_rows(DataSource("d"), "train")) == [{"q": "a"}]
+
+
+# --- the Hub
+
+
+@STREAMING
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".jsonl.gz"])
+def test_files_on_the_hub_are_read_as_local_ones(suffix, streaming, hub, monkeypatch):
+    """Once they are prepared, also without the Hub."""
+    rows = [{"q": f"q{i}", "a": text} for i, text in enumerate(("02100", "0.50", "true", "2024-01-05"))]
+    content = "q,a\n" + "".join(f"{row['q']},{row['a']}\n" for row in rows) if suffix == ".csv" else ""
+    content = content or "".join(json.dumps(row) + "\n" for row in rows)
+    packed = gzip.compress(content.encode()) if suffix.endswith(".gz") else content.encode()
+    hub.add("team/pairs", {f"data/train{suffix}": packed}, kind="datasets")
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    assert list(load("team/pairs", streaming)) == rows
+    if not streaming:
+        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        assert list(load("team/pairs")) == rows
