@@ -224,7 +224,8 @@ class JEPAConfig(SFTConfig):
         metadata={
             "help": "How `llm-jepa eval` and `compare` score what the model writes: by its text alone, as a regex "
             "(language equality), as a problem's final number (`math`), as a short answer (`qa`), as SQL (execution), "
-            "or by the likelihood of each `choice`."
+            "by the likelihood of each `choice`, or as a solution of what the source asks (a `path` in a graph, "
+            "`countdown`, a `maze`)."
         },
     )
     extract: Extract = field(

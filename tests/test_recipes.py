@@ -4,6 +4,7 @@ The rows have the schema of its data set. What a conversation must look like is 
 """
 
 import json
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -17,21 +18,25 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from llm_jepa.data.views import IGNORED_LABEL
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.run import load_run_tokenizer
+from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.layouts import PackedLayout
 from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.recipe import Recipe, parse_recipe
+from llm_jepa.scoring.tasks import score_names
 from llm_jepa.train import train
 from llm_jepa.trainer import JEPATrainer
 from tests.paper_models import FAMILIES, Family, family_of, save_family
+from tests.preparers.prepared_sets import prepare, read
+from tests.preparers.scripts import load_script
 from tests.tiny import PAIRS
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("nl_rx", "gsm8k", "spider")
 RECIPES = sorted(path for folder in FOLDERS for path in (ROOT / "recipes" / folder).glob("*.yaml"))
+PLANNING = sorted((ROOT / "recipes" / "planning").glob("*.yaml"))
 EXPERIMENTS = sorted((ROOT / "recipes" / "experiments").glob("*.yaml"))
-every_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+every_recipe = pytest.mark.parametrize("path", RECIPES + PLANNING, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 ROWS = {
     "nl_rx": PAIRS[:4],
@@ -239,6 +244,36 @@ def test_what_trains_has_changed_and_nothing_else_is_saved(run):
             assert torch.equal(weights[name], before[name].to(weights[name].dtype)), name
 
 
+@pytest.mark.parametrize("path", PLANNING, ids=lambda path: path.stem)
+def test_a_recipe_from_scratch_trains_on_what_its_script_generates(path, tmp_path, monkeypatch):
+    """By the words of its data alone: source, target and `<eos>`, of which target and `<eos>` are learnt."""
+    (tmp_path / "outputs" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    data, _ = prepare(path.stem, tmp_path)
+    load_script(path.parent / "word_model.py").main(
+        ["--data_dir", str(data), "--output_dir", f"outputs/models/{path.stem}"]
+    )
+    overrides = [f"--dataset_name={data}", "--max_steps=2", "--logging_steps=1", "--warmup_steps=0"]
+    recipe = parse_recipe([str(path), *overrides, "--per_device_train_batch_size=32", "--disable_tqdm=true"])
+    trainer = train(recipe)
+    assert trainer is not None
+    rows, tokenizer = read(data, "train"), trainer.processing_class
+    for prepared in trainer.train_dataset:
+        row = rows[prepared["row_index"]]
+        learnt = [label for label in prepared["labels"] if label != IGNORED_LABEL]
+        assert tokenizer.decode(prepared["input_ids"]) == f"{row['source']} {row['target']} <eos>"
+        assert tokenizer.decode(learnt) == f"{row['target']} <eos>"
+        assert len(learnt) <= len(prepared["input_ids"]) <= recipe.training.max_length
+    config = trainer.model.config
+    assert (config.num_hidden_layers, config.hidden_size, config.vocab_size) == (4, 128, len(tokenizer))
+    first, last = trainer.state.log_history[:2]
+    assert first["lm_loss"] == pytest.approx(math.log(len(tokenizer)), rel=0.1), "every word is as likely at first"
+    assert last["lm_loss"] < first["lm_loss"]
+    held_out = load_rows(recipe, tokenizer, max_rows=2)
+    (result,) = evaluate(recipe, ["tuned"], load_run_tokenizer(recipe), held_out, 8, 2)
+    assert {*score_names(recipe.training.task)} == {*result.scores}
+
+
 @every_recipe
 def test_a_recipe_can_be_launched_as_a_program(path):
     assert os.access(path, os.X_OK)
@@ -257,7 +292,8 @@ def test_a_recipe_is_in_the_table_with_its_figures(path):
     assert k.strip() == ("-" if args.jepa_objective != "pair" else str(args.num_predictor_tokens))
     assert float(rate) == args.learning_rate
     assert recipe.output_dir == Path("outputs") / path.parent.name / path.stem
-    assert recipe.settings["dataset_name"] == f"data/{path.parent.name}"
+    data = path.stem if path in PLANNING else path.parent.name
+    assert recipe.settings["dataset_name"] == f"data/{data}"
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -59,7 +59,7 @@ def _names(task: Task) -> str:
 
 def _problem_of(task: Task, row: HeldOutRow) -> GoldProblem | None:
     try:
-        check_gold(task, row.gold, row.choices)
+        check_gold(task, row.gold, row.choices, row.source)
     except GoldError as error:
         return error.problem
     return None

@@ -154,7 +154,7 @@ def score(
     scored = []
     for prediction, row, known in zip(predictions, rows, gold_problems, strict=True):
         written = prediction.prediction, prediction.gold, prediction.stopped
-        scores = score_row(task, *written, row.database, prediction.likelihoods, known, extract)
+        scores = score_row(task, *written, row.database, prediction.likelihoods, known, extract, row.source)
         if scores.problem is not None:
             logger.info("Row %d counts as wrong: %s", row.row_index, scores.problem)
         if scores.gold_problem is not None and known is None:

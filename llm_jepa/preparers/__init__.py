@@ -1,1 +1,1 @@
-"""Shared by the scripts of `data/`: published files -> JSON Lines with a dataset card. Imports `files` and `entry`."""
+"""Shared by the scripts of `data/`: published files, or generated rows -> JSON Lines with a dataset card."""

@@ -53,7 +53,9 @@ def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
         inputs = _find_inputs(data_set, options)
         if inputs and all(one.location is None for one in inputs.values()):
             data_set = describe_own_files(data_set)
-        writer = SplitWriter(staging, data_set.overlap, data_set.keep_duplicates, options.skip_incomplete)
+        writer = SplitWriter(
+            staging, data_set.overlap, data_set.keep_duplicates, getattr(options, "skip_incomplete", False)
+        )
         splits = data_set.make_splits(inputs, options)
         counts = {
             split: writer.write(split, rows(), is_last=number == len(splits))
@@ -81,9 +83,10 @@ def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:
 def _parser(data_set: DataSet) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"{data_set.name}.py", description=f"Prepares {data_set.title}.")
     parser.add_argument("--output_dir", type=Path, required=True, help="a new or empty directory")
-    parser.add_argument(
-        "--skip_incomplete", action="store_true", help="leave out rows that lack a view, and count them"
-    )
+    if data_set.files or data_set.find_own_inputs is not None:
+        parser.add_argument(
+            "--skip_incomplete", action="store_true", help="leave out rows that lack a view, and count them"
+        )
     if data_set.files:
         names = ", ".join(file.name for file in data_set.files.values())
         parser.add_argument("--input_dir", type=Path, help=f"the directory of {names}; without it they are fetched")

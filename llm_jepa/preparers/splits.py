@@ -84,11 +84,12 @@ def rows_of_split(
         if isinstance(row, LeftOut):
             if split == "train":
                 yield replace(row, is_before_split=any(shares.values()))
-        elif _split_of(key(row), shares) == split:
+        elif split_of(key(row), shares) == split:
             yield row
 
 
-def _split_of(key: Any, shares: Mapping[str, float]) -> str:
+def split_of(key: Any, shares: Mapping[str, float]) -> str:
+    """The split that a hash of a key decides; `shares` as in `rows_of_split`."""
     position = digest(["split", key]) / 2**DIGEST_BITS
     for split, share in shares.items():
         if position < share:

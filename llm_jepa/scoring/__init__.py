@@ -1,10 +1,13 @@
 """Scorers: pure functions of texts, and `score_row`, which applies those of a task. Imports nothing of the package."""
 
 from llm_jepa.scoring.choice import ChoiceLikelihoods, choose, is_chosen
+from llm_jepa.scoring.countdown import is_countdown_solution
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
 from llm_jepa.scoring.extraction import EXTRACTS, Extract, extracted
 from llm_jepa.scoring.gold import GoldError, GoldProblem
 from llm_jepa.scoring.math_answer import is_flexible_math_match, is_strict_math_match
+from llm_jepa.scoring.maze import is_maze_path
+from llm_jepa.scoring.path import is_path
 from llm_jepa.scoring.qa import normalise_answer, qa_match
 from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
 from llm_jepa.scoring.sql_execution import QueryLimits, gold_query_problems, same_result
@@ -28,7 +31,10 @@ __all__ = [
     "gold_query_problems",
     "is_chosen",
     "is_contained",
+    "is_countdown_solution",
     "is_flexible_math_match",
+    "is_maze_path",
+    "is_path",
     "is_prefix_match",
     "is_strict_match",
     "is_strict_math_match",

@@ -8,29 +8,33 @@ regex   equivalent (the same language), equivalent_nontrivial (of golds that do 
 math    math_strict (the number after ####), math_flexible (the last number)
 qa      qa_match (normalised; golds are separated by `; `)
 sql     sql_result (the same result on the row's database)
+path, countdown, maze  solved (the answer solves what the row's source asks; other answers than the gold may)
 choice  acc, acc_norm (the gold is the most likely of the row's choices; per character)
 
 A fault of the prediction counts as wrong. A fault of the gold (`GoldError`) leaves the row out of the task's scores.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from llm_jepa.scoring.choice import ChoiceLikelihoods, check_choices, is_chosen
+from llm_jepa.scoring.countdown import is_countdown_solution
 from llm_jepa.scoring.exact import is_contained, is_prefix_match, is_strict_match
 from llm_jepa.scoring.extraction import Extract, extracted
 from llm_jepa.scoring.gold import GoldError, GoldProblem
 from llm_jepa.scoring.math_answer import gold_answer, is_flexible_math_match, is_strict_math_match
+from llm_jepa.scoring.maze import is_maze_path
+from llm_jepa.scoring.path import is_path
 from llm_jepa.scoring.qa import normalise_golds, qa_match
 from llm_jepa.scoring.regex_language import language_kind, regex_equivalent
 from llm_jepa.scoring.regex_syntax import read_regex
 from llm_jepa.scoring.sql_execution import same_result
 from llm_jepa.scoring.wilson import wilson_interval
 
-Task = Literal["text", "regex", "math", "qa", "sql", "choice"]
+Task = Literal["text", "regex", "math", "qa", "sql", "choice", "path", "countdown", "maze"]
 TASKS: tuple[Task, ...] = get_args(Task)
 EXACT_SCORES = ("strict", "prefix", "contains", "stopped", "capped")
 TASK_SCORES: dict[Task, tuple[str, ...]] = {
@@ -40,8 +44,17 @@ TASK_SCORES: dict[Task, tuple[str, ...]] = {
     "qa": ("qa_match",),
     "sql": ("sql_result",),
     "choice": ("acc", "acc_norm"),
+    "path": ("solved",),
+    "countdown": ("solved",),
+    "maze": ("solved",),
 }
 EXTRACTED_SCORES: dict[Extract, tuple[str, ...]] = {"none": (), "fence": ("strict_extracted",)}
+SOLVES: dict[Task, Callable[[str, str], bool]] = {
+    "path": is_path,
+    "countdown": is_countdown_solution,
+    "maze": is_maze_path,
+}
+"""Task -> whether a prediction solves what a source asks."""
 STOP_SCORES = ("stopped", "capped")
 """Scores that need to know whether a stop token ended the text."""
 LOWER_IS_BETTER = frozenset({"capped"})
@@ -95,6 +108,7 @@ def score_row(
     likelihoods: ChoiceLikelihoods | None = None,
     gold_problem: GoldProblem | None = None,
     extract: Extract = "none",
+    source: str = "",
 ) -> RowScores:
     """Score one generated text.
 
@@ -107,6 +121,7 @@ def score_row(
         likelihoods: The likelihoods of the row's choices, for `choice`.
         gold_problem: Why the task's own scores leave the row out, if that is known.
         extract: What of prediction and gold the task's own scores compare.
+        source: The row's source, for `path`, `countdown` and `maze`.
     """
     values: dict[str, bool | None] = {
         "strict": is_strict_match(prediction, gold),
@@ -121,7 +136,7 @@ def score_row(
     problem = None
     if gold_problem is None:
         try:
-            own, problem = _task_scores(task, prediction, gold, database, likelihoods)
+            own, problem = _task_scores(task, prediction, gold, database, likelihoods, source)
         except GoldError as error:
             gold_problem = error.problem
         except ValueError as error:
@@ -129,7 +144,7 @@ def score_row(
     return RowScores({**values, **own}, problem, gold_problem)
 
 
-def check_gold(task: Task, gold: str, choices: Sequence[str] = ()) -> None:
+def check_gold(task: Task, gold: str, choices: Sequence[str] = (), source: str = "") -> None:
     """Raise GoldError if the task's own scores cannot score by a gold. `gold_query_problems` checks those of `sql`."""
     if task == "regex":
         _check_regex(gold.strip())
@@ -139,6 +154,10 @@ def check_gold(task: Task, gold: str, choices: Sequence[str] = ()) -> None:
         normalise_golds(gold.split(GOLD_SEPARATOR))
     elif task == "choice":
         check_choices(gold, choices)
+    elif task in SOLVES and not SOLVES[task](gold, source):
+        raise GoldError(
+            "the gold is no solution", f"the gold {gold[:80]!r} does not solve what the source asks: {source[-80:]!r}."
+        )
 
 
 def left_out(rows: Sequence[RowScores]) -> dict[str, int]:
@@ -159,7 +178,12 @@ def rates(rows: Sequence[RowScores]) -> dict[str, Rate]:
 
 
 def _task_scores(
-    task: Task, prediction: str, gold: str, database: Path | None, likelihoods: ChoiceLikelihoods | None
+    task: Task,
+    prediction: str,
+    gold: str,
+    database: Path | None,
+    likelihoods: ChoiceLikelihoods | None,
+    source: str,
 ) -> tuple[dict[str, bool | None], str | None]:
     """The task's own scores, and the reason if they could not be decided."""
     if task == "regex":
@@ -181,6 +205,9 @@ def _task_scores(
         assert likelihoods is not None
         values = is_chosen(gold, likelihoods, "none"), is_chosen(gold, likelihoods, "characters")
         return dict(zip(TASK_SCORES["choice"], values, strict=True)), None
+    if task in SOLVES:
+        check_gold(task, gold, source=source)
+        return {"solved": SOLVES[task](prediction, source)}, None
     return {}, None
 
 

@@ -208,6 +208,11 @@ def test_the_metric_of_evaluate_asks_the_databases(tmp_path):
     assert metric.compute(**queries, databases=[str(tmp_path / "t.sqlite")] * 2)["sql_result"] == 0.5
 
 
+def test_the_metric_of_evaluate_reads_the_sources():
+    puzzles = {"predictions": ["a b c", "a c"], "references": ["a b c"] * 2, "sources": ["a b | b c | a c ="] * 2}
+    assert hf_evaluate.load(METRIC, "path").compute(**puzzles)["solved"] == 0.5
+
+
 def test_a_query_that_is_generated_is_run_on_the_rows_database(tmp_path):
     """As lm-eval calls it."""
     with sqlite3.connect(tmp_path / "t.sqlite") as database:
@@ -219,7 +224,7 @@ def test_a_query_that_is_generated_is_run_on_the_rows_database(tmp_path):
 
 
 def test_the_metric_of_evaluate_names_its_tasks():
-    with pytest.raises(ValueError, match=r"allowed are text, regex, math, qa, sql"):
+    with pytest.raises(ValueError, match=r"allowed are text, regex, math, qa, sql, path, countdown, maze"):
         hf_evaluate.load(METRIC, "sentiment")
 
 

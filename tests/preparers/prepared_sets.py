@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 from llm_jepa.preparers.program import run
+from tests.preparers.generated_sets import GENERATED
 from tests.preparers.scripts import load_script
 from tests.preparers.upstream_files import WRITERS
 
 DATA = Path(__file__).parents[2] / "data"
-SCRIPTS = {name: load_script(DATA / f"{name}.py") for name in WRITERS}
+SETS = WRITERS | GENERATED
+SCRIPTS = {name: load_script(DATA / f"{name}.py") for name in SETS}
 SPLITS = ("train", "validation", "test")
 
 
@@ -16,7 +18,7 @@ def prepare(name: str, directory: Path, *options: str) -> tuple[Path, str]:
     """Write the inputs of a set and run its preparer on them: where it wrote, and what it said."""
     inputs, output = directory / "in", directory / "out"
     inputs.mkdir(exist_ok=True)
-    own = WRITERS[name](inputs)
+    own = SETS[name](inputs)
     if not own:
         own = ["--input_dir", str(inputs), "--unchecked"]
     return output, "\n".join(run(SCRIPTS[name].DATA_SET, ["--output_dir", str(output), *own, *options]))

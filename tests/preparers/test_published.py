@@ -15,10 +15,10 @@ from llm_jepa.preparers.program import run
 from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.sql_execution import same_result
 from llm_jepa.scoring.tasks import score_row
-from tests.preparers.prepared_sets import DATA, SCRIPTS, SPLITS, prepare, read
+from tests.preparers.generated_sets import TASKS
+from tests.preparers.prepared_sets import DATA, SCRIPTS, SETS, SPLITS, prepare, read
 from tests.preparers.upstream_files import (
     SENTENCES,
-    WRITERS,
     sample,
     sample_lines,
     write_jsonl,
@@ -34,6 +34,7 @@ TASK_SETTINGS = {
     "hellaswag": {"task": "choice", "choices_column": "choices"},
     "rotten_tomatoes": {"task": "choice", "choices_column": "choices"},
     "yelp": {"task": "choice", "choices_column": "choices"},
+    **{name: {"task": task} for name, task in TASKS.items()},
 }
 
 
@@ -51,7 +52,7 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", SETS)
 def test_a_prepared_set_is_trained_on_and_scored_as_it_is(name, tmp_path, model, prepared):
     """Loaded by its card, through the trainer's data path and that of `llm-jepa eval`."""
     output, _ = prepared(name)
@@ -83,7 +84,7 @@ def test_a_prepared_set_is_trained_on_and_scored_as_it_is(name, tmp_path, model,
     assert [row.gold for row in held_out] == [row["target"] for row in read(output, "test")]
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", SETS)
 def test_no_two_splits_share_what_the_card_names(name, prepared):
     output, _ = prepared(name)
     overlap = SCRIPTS[name].DATA_SET.overlap
@@ -93,7 +94,7 @@ def test_no_two_splits_share_what_the_card_names(name, prepared):
     assert not keys[1] & keys[2]
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", SETS)
 def test_the_card_names_source_licence_counts_and_checksums(name, prepared):
     output, _ = prepared(name)
     card = (output / "README.md").read_text(encoding="utf-8")
@@ -233,14 +234,14 @@ def test_every_task_of_lm_eval_reads_what_a_script_writes():
     read_by_tasks = set(
         re.findall(r"data/(\w+)/test.jsonl", "".join(path.read_text() for path in tasks.glob("*.yaml")))
     )
-    assert read_by_tasks == set(TASK_SETTINGS) - {"nl_rx_turk", "yelp"} | {"nl_rx"}
+    assert read_by_tasks == set(TASK_SETTINGS) - {"nl_rx_turk", "yelp", *TASKS} | {"nl_rx"}
 
 
 def test_the_table_of_the_readme_has_every_script():
     table = (DATA / "README.md").read_text(encoding="utf-8")
     scripts = {path.name for path in DATA.glob("*.py")}
     assert set(re.findall(r"^\| `(\w+\.py)` \|", table, flags=re.MULTILINE)) == scripts
-    assert {f"{name}.py" for name in WRITERS} | {"nl_rx.py"} == scripts
+    assert {f"{name}.py" for name in SETS} | {"nl_rx.py"} == scripts
     for name, script in SCRIPTS.items():
         for file in script.DATA_SET.files.values():
             assert f"`{file.name}`" in table

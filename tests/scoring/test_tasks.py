@@ -132,6 +132,24 @@ def test_a_gold_whose_problem_is_known_is_not_tried_again():
 
 
 @pytest.mark.parametrize(
+    ("task", "source", "gold", "reason"),
+    [
+        ("path", "", "a b", "the graph cannot be read"),
+        ("path", "a b | b a", "a b", "the gold is no solution"),
+        ("countdown", "what?", "1", "the numbers cannot be read"),
+        ("countdown", "1 2 | 4", "1 + 2", "the gold is no solution"),
+        ("maze", "S . /", "R", "the maze cannot be read"),
+        ("maze", "S G", "L", "the gold is no solution"),
+    ],
+)
+def test_a_puzzle_that_its_gold_does_not_solve_is_left_out(task, source, gold, reason):
+    scores = score_row(task, gold, gold, True, source=source)
+    assert (scores.values["solved"], scores.gold_problem.reason) == (None, reason)
+    with pytest.raises(GoldError, match=re.escape(scores.gold_problem.detail)):
+        check_gold(task, gold, source=source)
+
+
+@pytest.mark.parametrize(
     ("task", "gold", "choices"),
     [("text", "", ()), ("regex", " a|b\n", ()), ("math", "1 + 1 = 2\n#### 2", ()), ("math", "$1,000.", ()),
      ("qa", "the; beatles", ()), ("choice", "a", ("a", "b"))],

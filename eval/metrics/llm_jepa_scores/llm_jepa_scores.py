@@ -20,6 +20,7 @@ Args:
     references: The texts wanted.
     stopped: For each text whether a stop token ended it; with it come `stopped` and `capped`.
     databases: For `sql`, the SQLite file of each row.
+    sources: For `path`, `countdown` and `maze`, the source of each row.
 
 Returns: Score -> fraction of the rows that it counts; a score that counts none is left out. `left_out` is there if
     some golds cannot be scored by: reason -> number of rows, which the task's own scores do not count.
@@ -46,11 +47,16 @@ class LLMJEPAScores(evaluate.Metric):
         references: list[str],
         stopped: list[bool] | None = None,
         databases: list[str] | None = None,
+        sources: list[str] | None = None,
     ) -> dict[str, Any]:
         task: Task = self.config_name
         paths = [Path(database) for database in databases] if databases is not None else [None] * len(references)
         flags = [True] * len(references) if stopped is None else stopped
-        rows = [score_row(task, *row) for row in zip(predictions, references, flags, paths, strict=True)]
+        asked = [""] * len(references) if sources is None else sources
+        rows = [
+            score_row(task, *row, source=source)
+            for *row, source in zip(predictions, references, flags, paths, asked, strict=True)
+        ]
         hidden = STOP_SCORES if stopped is None else ()
         found = {name: rate.fraction for name, rate in rates(rows).items() if rate.count and name not in hidden}
         reasons = left_out(rows)
