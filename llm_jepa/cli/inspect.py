@@ -14,8 +14,6 @@ def run(args: argparse.Namespace) -> int:
 
         show_data(console, args)
         return 0
-    if args.max_rows is not None:
-        raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
     from llm_jepa.cli.inspect_recipe import show_recipe  # imports torch
 
     show_recipe(console, args)

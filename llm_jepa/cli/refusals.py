@@ -42,6 +42,8 @@ def _check_recipe(args: argparse.Namespace) -> None:
         if args.command == "inspect":
             check_data_set(args.recipe)
         return
+    if args.command == "inspect" and args.max_rows is not None:
+        raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
     required = REQUIRED_TO_LOOK if args.command == "inspect" else REQUIRED
     settings = check_recipe(Path(args.recipe), args.overrides, required)
     if args.command == "train":
