@@ -125,6 +125,14 @@ class JEPAConfig(SFTConfig):
             "forward without gradient (`stop_gradient`)."
         },
     )
+    jepa_readout: Literal["last", "mean"] = field(
+        default="last",
+        metadata={
+            "help": "What is read of a view without [PRED] vectors, which the predicted view always is: the hidden "
+            "state at its last token, or the mean over the tokens of its content. A predicting view with [PRED] "
+            "vectors is read at its last token."
+        },
+    )
     shuffle_pairs: bool = field(
         default=False,
         metadata={

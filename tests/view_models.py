@@ -40,6 +40,7 @@ class Setting:
     predictor_position: str = "append"
     target: str = "online"
     direction: str = "source_to_target"
+    readout: str = "last"
 
     def config(self) -> JEPAConfig:
         return JEPAConfig(
@@ -49,6 +50,7 @@ class Setting:
             jepa_source_view=self.source_view,
             jepa_target=self.target,
             jepa_direction=self.direction,
+            jepa_readout=self.readout,
         )
 
 
@@ -61,6 +63,15 @@ SETTINGS = [
 SETTINGS += [
     Setting(view, target=target, direction="target_to_source")
     for view, target in itertools.product(("alone", "prefix"), ("online", "stop_gradient"))
+]
+
+
+MEANS = [
+    Setting("alone", 0, readout="mean"),
+    Setting("prefix", 0, target="stop_gradient", readout="mean"),
+    Setting("prefix", 2, direction="target_to_source", readout="mean"),
+    Setting("prefix", 2, target="stop_gradient", direction="target_to_source", readout="mean"),
+    Setting("alone", 2, "prepend", "stop_gradient", readout="mean"),
 ]
 
 
@@ -130,9 +141,12 @@ def plain_computation(
     def ids(values: list) -> Tensor:
         return torch.tensor(values, device=model.device)
 
-    def encode(inputs_embeds_LD: Tensor) -> Tensor:
+    def encode(inputs_embeds_LD: Tensor, first_read: int) -> Tensor:
         output = model(inputs_embeds=inputs_embeds_LD[None], output_hidden_states=True, use_cache=False)
-        return output.hidden_states[-1][0, -1]
+        return output.hidden_states[-1][0, first_read:].mean(dim=0)
+
+    def first_read(row: dict, view: str) -> int:
+        return row[f"{view}_start"] if setting.readout == "mean" else -1
 
     names = ("source", "target") if setting.direction == "source_to_target" else ("target", "source")
     predictions, targets, log_prob_sum = [], [], torch.zeros(())
@@ -142,9 +156,9 @@ def plain_computation(
             at = len(tokens_LD) if setting.predictor_position == "append" else row[f"{names[0]}_start"]
             vectors_KD = predictor.vectors_KD.to(tokens_LD.dtype)
             tokens_LD = torch.cat([tokens_LD[:at], vectors_KD, tokens_LD[at:]])
-        predictions.append(encode(tokens_LD))
+        predictions.append(encode(tokens_LD, -1 if predictor is not None else first_read(row, names[0])))
         with torch.set_grad_enabled(setting.target == "online"):
-            targets.append(encode(embed(ids(row[f"{names[1]}_ids"]))))
+            targets.append(encode(embed(ids(row[f"{names[1]}_ids"])), first_read(row, names[1])))
         if with_lm:
             labels = ids([row["labels"]])
             output = model(input_ids=ids([row["input_ids"]]), labels=labels, use_cache=False)

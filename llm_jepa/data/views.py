@@ -24,10 +24,14 @@ _MARKERS = ("FIRSTVIEWMARKER", "SECONDVIEWMARKER", "THIRDVIEWMARKER", "FOURTHVIE
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """Token ids in order; `slots[i]` is 0 for a vocabulary token, j for the j-th predictor token (from 1)."""
+    """Token ids in order; `slots[i]` is 0 for a vocabulary token, j for the j-th predictor token (from 1).
+
+    The sequence is read out at its last token or, given `mean_start`, as the mean from that token to the last.
+    """
 
     token_ids: tuple[int, ...]
     slots: tuple[int, ...]
+    mean_start: int | None = None
 
     def __len__(self) -> int:
         return len(self.token_ids)

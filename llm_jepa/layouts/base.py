@@ -1,7 +1,8 @@
 """The base class of layouts, which turn the sequences of examples into one batch of stored rows.
 
 Legend: N examples, R stored rows, L tokens of the longest stored row, M labelled positions, C conversation tokens,
-S bounds of consecutive sequences: 0, then the end of each. P flat positions: row * L + index.
+S bounds of consecutive sequences: 0, then the end of each. P flat positions: row * L + index. Q sequences of an
+example, T tokens of the longest mean.
 """
 
 from abc import ABC, abstractmethod
@@ -57,7 +58,9 @@ class Batch:
     """The tensors of one micro-batch that the forward needs.
 
     `view_readouts_VN[v, n]` is the flat position of the readout of view v of example n. `conversation_ends_N[n]` is
-    that of the last token of its conversation. `num_tokens` counts the tokens that reach the model without padding.
+    that of the last token of its conversation. `mean_positions_QNT` has the flat positions of the tokens whose mean is
+    the embedding of a sequence, the conversation's first, and -1 for padding; None if every sequence is read at its
+    last token. `num_tokens` counts the tokens that reach the model without padding.
     `cumulative_lengths_S` and `longest_tokens` are the bounds and the longest length of sequences that share a row
     (`flat`), for variable-length attention. They are computed on the host, since otherwise every layer would wait for
     the device.
@@ -73,6 +76,7 @@ class Batch:
     conversation_ends_N: Tensor
     view_readouts_VN: Tensor
     num_tokens: int
+    mean_positions_QNT: Tensor | None = None
     cumulative_lengths_S: Tensor | None = None
     longest_tokens: int | None = None
 
@@ -172,6 +176,7 @@ class Layout(ABC):
         conversation_positions: list[int] = []
         conversation_ends = []
         readouts = []
+        read: list[list[list[int]]] = []
         first_row = 0
         for example, one in zip(examples, stored, strict=True):
             offset = first_row * length
@@ -184,6 +189,10 @@ class Layout(ABC):
             conversation_end, *view_ends = [(first_row + row) * length + index for row, index in one.ends]
             conversation_ends.append(conversation_end)
             readouts.append(view_ends)
+            read.append([])
+            for sequence, (row, index) in zip((example.conversation, *example.views), one.ends, strict=True):
+                start = (first_row + row) * length
+                read[-1].append([start + i for i in _indices_read(one.rows[row], index, sequence.mean_start)])
             first_row += len(one.rows)
         return Batch(
             input_ids_RL=_padded([row.token_ids for row in rows], length, self.pad_token_id),
@@ -196,18 +205,43 @@ class Layout(ABC):
             conversation_ends_N=torch.tensor(conversation_ends, dtype=torch.long),
             view_readouts_VN=torch.tensor(readouts, dtype=torch.long).T.contiguous(),
             num_tokens=sum(len(row.token_ids) for row in rows),
+            mean_positions_QNT=_padded_positions(read),
         )
 
 
-def plain_sequence(token_ids: Sequence[int]) -> TokenSequence:
+def plain_sequence(token_ids: Sequence[int], mean_start: int | None = None) -> TokenSequence:
     """A sequence without predictor tokens."""
-    return TokenSequence(tuple(token_ids), (0,) * len(token_ids))
+    return TokenSequence(tuple(token_ids), (0,) * len(token_ids), mean_start)
 
 
 def lay_out_conversations(rows: Sequence[Mapping[str, Any]], layout: "Layout") -> LaidOut:
     """The conversations of prepared rows without views."""
     examples = [Example(plain_sequence(row["input_ids"]), row["labels"], ()) for row in rows]
     return LaidOut(layout.unshared.lay_out(examples))
+
+
+def _indices_read(row: StoredRow, end: int, mean_start: int | None) -> list[int]:
+    """The indices of a stored row at which a sequence is read out that ends at one of them.
+
+    A sequence is what its last token may attend to. Worked example, the target view "a d" of the module `packed`: it
+    ends at index 5, and of the subtree ends 6 5 4 4 5 6 those of the indices 0 (a) and 5 (d) are above 5. With
+    `mean_start=1` it is read out at 5 alone.
+    """
+    if mean_start is None:
+        return [end]
+    return [i for i in range(end + 1) if row.subtree_ends[i] > end and row.position_ids[i] >= mean_start]
+
+
+def _padded_positions(read: list[list[list[int]]]) -> Tensor | None:
+    """Positions by example, sequence and token -> a tensor by sequence, example and token, padded with -1.
+
+    None if all are single tokens.
+    """
+    length = max(len(positions) for sequences in read for positions in sequences)
+    if length == 1:
+        return None
+    padded = [[positions + [-1] * (length - len(positions)) for positions in sequences] for sequences in read]
+    return torch.tensor(padded).transpose(0, 1).contiguous()
 
 
 def _padded(rows: Sequence[Sequence[int]], length: int, value: int | None) -> Tensor:

@@ -43,6 +43,10 @@ class FlatLayout(RowsLayout):
             tokens_T = values_RL.flatten()[is_token_P]
             return torch.nn.functional.pad(tokens_T, (0, num_padding), value=padding)[None]
 
+        mean_positions_QNT = rows.mean_positions_QNT
+        if mean_positions_QNT is not None:
+            is_padding_QNT = mean_positions_QNT < 0
+            mean_positions_QNT = moved_P[mean_positions_QNT].masked_fill(is_padding_QNT, -1)
         ends = list(accumulate(lengths))
         return replace(
             rows,
@@ -54,6 +58,7 @@ class FlatLayout(RowsLayout):
             conversation_positions_C=moved_P[rows.conversation_positions_C],
             conversation_ends_N=moved_P[rows.conversation_ends_N],
             view_readouts_VN=moved_P[rows.view_readouts_VN],
+            mean_positions_QNT=mean_positions_QNT,
             cumulative_lengths_S=torch.tensor([0, *ends], dtype=torch.int32),
             longest_tokens=max(lengths),
         )

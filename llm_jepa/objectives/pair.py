@@ -2,8 +2,9 @@
 
     loss = d(prediction, target) + regulariser_weight * regulariser,  d by `jepa_loss`
 
-The prediction is the hidden state of the predicting view's last [PRED] token, the target that of the predicted view's
-last token. Legend: N rows, D the model's width.
+The prediction is the hidden state at the last token of the predicting view, a [PRED] token if they are appended. The
+target is that at the last token of the predicted view, or the mean over its content (`jepa_readout`).
+Legend: N rows, D the model's width.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.data.views import with_predictor_tokens
+from llm_jepa.data.views import TokenSequence, with_predictor_tokens
 from llm_jepa.layouts import Example, LaidOut, Layout, PackedLayout, RowsLayout
 from llm_jepa.layouts.base import plain_sequence
 from llm_jepa.layouts.choice import choose_layout
@@ -68,14 +69,11 @@ class PairObjective(Objective):
     def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
         """The conversations with their views; `target_key_N` is equal where the predicted views are equal."""
         predicting, predicted = self._view_names()
-        k, position = self.num_predictor_tokens, self.args.predictor_position
-        targets = [plain_sequence(row[f"{predicted}_ids"]) for row in rows]
+        targets = [self._content(row, predicted) for row in rows]
         is_detached = self._targets_are_detached(layout)
         examples = []
         for row, target in zip(rows, targets, strict=True):
-            prediction = with_predictor_tokens(
-                row[f"{predicting}_ids"], row[f"{predicting}_start"], k, position, layout.pad_token_id
-            )
+            prediction = self._predicting_view(row, predicting, layout.pad_token_id)
             views = (prediction,) if is_detached else (prediction, target)
             examples.append(Example(plain_sequence(row["input_ids"]), row["labels"], views))
         detached = None
@@ -111,6 +109,18 @@ class PairObjective(Objective):
     def _view_names(self) -> tuple[str, str]:
         """Column stems of the predicting view and the predicted one."""
         return ("source", "target") if self.args.jepa_direction == "source_to_target" else ("target", "source")
+
+    def _content(self, row: dict[str, Any], view: str) -> TokenSequence:
+        """A view without [PRED] vectors, read out as `jepa_readout` says."""
+        mean_start = row[f"{view}_start"] if self.args.jepa_readout == "mean" else None
+        return plain_sequence(row[f"{view}_ids"], mean_start)
+
+    def _predicting_view(self, row: dict[str, Any], view: str, placeholder_id: int) -> TokenSequence:
+        """The predicting view; with [PRED] vectors it is read out at its last token."""
+        k, position = self.num_predictor_tokens, self.args.predictor_position
+        if k == 0:
+            return self._content(row, view)
+        return with_predictor_tokens(row[f"{view}_ids"], row[f"{view}_start"], k, position, placeholder_id)
 
     def _targets_are_detached(self, layout: Layout) -> bool:
         """Whether targets have a forward of their own: without gradient, and not stored with the conversation."""

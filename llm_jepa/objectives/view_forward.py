@@ -7,7 +7,8 @@ TRL's fused LM head calls the backbone, then scores hidden states. Three hooks c
 - after the embedding layer: the predictor's vectors are inserted. The backbone still gets token ids, which some models
   use for more than the embedding (Gemma 3n and 4 in every layer).
 
-Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, M labelled positions, D width, E experts.
+Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, T tokens of the longest mean, M labelled
+positions, D width, E experts.
 """
 
 import functools
@@ -111,11 +112,14 @@ class ViewForward:
         if not has_views:
             hidden_RLD = hidden_PD.unflatten(0, batch.input_ids_RL.shape) if self.gives_hidden_states else None
             return ViewOutput(**outputs, hidden_RLD=hidden_RLD)
-        view_ND = [hidden_PD.index_select(0, readouts_N) for readouts_N in batch.view_readouts_VN]
-        target_ND = view_ND[1] if laid_out.detached is None else _encode(model.base_model, laid_out.detached)
+        prediction_ND = embeddings(hidden_PD, batch, 1)
+        if laid_out.detached is None:
+            target_ND = embeddings(hidden_PD, batch, 2)
+        else:
+            target_ND = _encode(model.base_model, laid_out.detached)
         if self.stops_gradient:
             target_ND = target_ND.detach()
-        return ViewOutput(**outputs, prediction_ND=view_ND[0], target_ND=target_ND)
+        return ViewOutput(**outputs, prediction_ND=prediction_ND, target_ND=target_ND)
 
     def _replace_inputs(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
         if self._pass is None:
@@ -156,8 +160,23 @@ class ForwardRecorder:
         return outputs
 
 
+def embeddings(hidden_PD: Tensor, batch: Batch, sequence: int) -> Tensor:
+    """The embedding of a sequence of each example, 0 the conversation, then the views: embedding_ND.
+
+    It is the hidden state at the last token, or the mean over some tokens, summed in float32 at least.
+    """
+    if batch.mean_positions_QNT is None:
+        last_N = batch.conversation_ends_N if sequence == 0 else batch.view_readouts_VN[sequence - 1]
+        return hidden_PD.index_select(0, last_N)
+    position_NT = batch.mean_positions_QNT[sequence]
+    is_token_NT1 = (position_NT >= 0)[..., None]
+    hidden_NTD = hidden_PD.index_select(0, position_NT.clamp(min=0).flatten()).unflatten(0, position_NT.shape)
+    sum_ND = (hidden_NTD.to(torch.promote_types(hidden_PD.dtype, torch.float32)) * is_token_NT1).sum(dim=1)
+    return (sum_ND / is_token_NT1.sum(dim=1)).to(hidden_PD.dtype)
+
+
 @torch.no_grad()
 def _encode(backbone: nn.Module, batch: Batch) -> Tensor:
-    """Embeddings of sequences laid out as rows or flat: the hidden state at each one's last token, embedding_ND."""
+    """Embeddings of sequences laid out as conversations, in rows or flat: embedding_ND."""
     output = backbone(**batch.backbone_inputs(batch.unshared_form), use_cache=False)
-    return output.last_hidden_state.flatten(0, 1).index_select(0, batch.conversation_ends_N)
+    return embeddings(output.last_hidden_state.flatten(0, 1), batch, 0)

@@ -29,6 +29,7 @@ PAIR_OPTIONS = (
     "jepa_direction",
     "jepa_source_view",
     "jepa_target",
+    "jepa_readout",
     "jepa_layout",
     "shuffle_pairs",
     "source_view_column",

@@ -14,6 +14,7 @@ from tests.architectures import tiny_model
 from tests.devices import on_device
 from tests.view_models import (
     IGNORED,
+    MEANS,
     SETTINGS,
     Prepared,
     Setting,
@@ -84,6 +85,16 @@ def test_flat_layout_equals_separate_forwards(name: str):
     """Under the reference for variable-length flash attention, which sees bounds of sequences and no mask."""
     model = tiny_model(name)
     for setting in SETTINGS:
+        run = flat(model, setting)
+        assert_agree(run.compute(), plain_computation(model, run.predictor, setting), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
+def test_the_mean_over_a_views_content_is_the_same_in_all_layouts(name: str):
+    """Shared tokens count in each view that has them, headers and predictor tokens in none."""
+    check_layouts(name, torch.float32, tolerance=1e-4, settings=MEANS)
+    model = tiny_model(name)
+    for setting in MEANS:
         run = flat(model, setting)
         assert_agree(run.compute(), plain_computation(model, run.predictor, setting), tolerance=1e-4)
 

@@ -1,5 +1,7 @@
 """The layout of plain rows, and what all layouts have in common: how stored rows become one batch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -110,6 +112,42 @@ def test_batch_holds_every_sequence_and_every_label(layout: Layout, examples: li
         for position, label in zip(batch.label_positions_M.tolist(), batch.label_ids_M.tolist(), strict=True)
     ]
     assert scored == labelled
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@given(examples=batches_of_examples(), data=st.data())
+def test_a_mean_is_over_the_tokens_of_its_sequence_from_its_start_on(
+    layout: Layout, examples: list[Example], data: st.DataObject
+):
+    """In order, wherever they are stored. Without a start it is the last token."""
+
+    def started(sequence: TokenSequence) -> TokenSequence:
+        return replace(sequence, mean_start=data.draw(st.none() | st.integers(0, len(sequence) - 1)))
+
+    examples = [
+        replace(one, conversation=started(one.conversation), views=tuple(map(started, one.views))) for one in examples
+    ]
+    batch = layout.lay_out(examples)
+    positions_QNT = batch.mean_positions_QNT
+    expected = [
+        [
+            [(sequence.token_ids[i], sequence.slots[i], i) for i in range(len(sequence))][_start(sequence) :]
+            for sequence in (one.conversation, *one.views)
+        ]
+        for one in examples
+    ]
+    if positions_QNT is None:
+        assert all(len(tokens) == 1 for one in expected for tokens in one)
+        return
+    columns = (batch.input_ids_RL, batch.slots_RL, batch.position_ids_RL)
+    for n, one in enumerate(expected):
+        for q, tokens in enumerate(one):
+            found_T = positions_QNT[q, n][positions_QNT[q, n] >= 0]
+            assert list(zip(*(column_RL.flatten()[found_T].tolist() for column_RL in columns), strict=True)) == tokens
+
+
+def _start(sequence: TokenSequence) -> int:
+    return len(sequence) - 1 if sequence.mean_start is None else sequence.mean_start
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2], ids=lambda layout: layout.name)
