@@ -96,17 +96,13 @@ class JEPAConfig(SFTConfig):
     jepa_regulariser: Literal["none", "sigreg", "vicreg"] = field(
         default="none",
         metadata={
-            "help": "A term that keeps the embeddings of both views from collapsing, over the rows of the micro-batch "
-            "of all processes: they should be a standard Gaussian sample (`sigreg`, LeJEPA, arXiv 2511.08544), or "
-            "spread and decorrelated in every dimension (`vicreg`, arXiv 2105.04906)."
+            "help": "A term against collapse, of both views' embeddings in the micro-batch of all processes: they "
+            "become a standard Gaussian sample (`sigreg`, LeJEPA) or spread and decorrelated (`vicreg`)."
         },
     )
     regulariser_weight: float | None = field(
         default=None,
-        metadata={
-            "help": "Weight of `jepa_regulariser` beside `jepa_loss`, at least 0; 0.05 when not given. With 0 it is "
-            "logged and trains nothing."
-        },
+        metadata={"help": "Weight of `jepa_regulariser`, at least 0, which only logs it; 0.05 when not given."},
     )
     jepa_direction: Literal["source_to_target", "target_to_source"] = field(
         default="source_to_target", metadata={"help": "Which view predicts which."}
@@ -128,9 +124,14 @@ class JEPAConfig(SFTConfig):
     jepa_readout: Literal["last", "mean"] = field(
         default="last",
         metadata={
-            "help": "What is read of a view without [PRED] vectors, which the predicted view always is: the hidden "
-            "state at its last token, or the mean over the tokens of its content. A predicting view with [PRED] "
-            "vectors is read at its last token."
+            "help": "What is read of a view: the hidden state at its last token, or the mean over the tokens of its "
+            "content. A predicting view with [PRED] vectors is always read at its last token."
+        },
+    )
+    target_layer: float = field(
+        default=1.0,
+        metadata={
+            "help": "Depth at which the target is read, above 0 to 1: after the nearest layer; 1.0 is the last."
         },
     )
     shuffle_pairs: bool = field(

@@ -85,6 +85,9 @@ OUT_OF_RANGE = [
     ({"jepa_regulariser": "vicreg", "regulariser_weight": -0.1}, "`regulariser_weight` is -0.1; it must be a finite"),
     ({"jepa_regulariser": "sigreg", "regulariser_weight": NAN}, "`regulariser_weight` is nan"),
     ({"jepa_regulariser": "sig"}, "`jepa_regulariser` is 'sig'; allowed are 'none', 'sigreg', 'vicreg'"),
+    ({"jepa_readout": "first"}, "`jepa_readout` is 'first'; allowed are 'last', 'mean'"),
+    ({"target_layer": 0.0}, "`target_layer` is 0.0; it must be above 0 and at most 1"),
+    ({"target_layer": 1.5}, "`target_layer` is 1.5"),
     ({"predictor_position": "middle"}, "`predictor_position` is 'middle'; allowed are 'append', 'prepend'"),
     (
         {"jepa_loss": "cosin"},
@@ -153,6 +156,10 @@ WITHOUT_EFFECT = [
     (
         {"jepa_regulariser": "sigreg", "per_device_train_batch_size": 1},
         "`jepa_regulariser: sigreg` compares the rows .* must be at least 2; it is 1",
+    ),
+    (
+        {"jepa_objective": "tube", "jepa_readout": "mean", "target_layer": 0.5},
+        "`jepa_readout: mean`, `target_layer: 0.5` would have no effect.*--jepa_readout last --target_layer 1.0",
     ),
     ({"regulariser_weight": 0.1}, "`regulariser_weight` has no effect without `jepa_regulariser: sigreg`"),
     (

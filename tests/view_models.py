@@ -23,7 +23,8 @@ from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.layouts.varlen_reference import FLASH_REFERENCE
 from llm_jepa.objectives.collator import JEPACollator
 from llm_jepa.objectives.predictor import PredictorTokens, new_predictor
-from llm_jepa.objectives.view_forward import ViewForward, ViewOutput
+from llm_jepa.objectives.registry import new_objective
+from llm_jepa.objectives.view_forward import ViewOutput
 from tests.architectures import VOCABULARY_TOKENS
 from tests.devices import on_device
 
@@ -41,6 +42,7 @@ class Setting:
     target: str = "online"
     direction: str = "source_to_target"
     readout: str = "last"
+    target_layer: float = 1.0
 
     def config(self) -> JEPAConfig:
         return JEPAConfig(
@@ -51,6 +53,7 @@ class Setting:
             jepa_target=self.target,
             jepa_direction=self.direction,
             jepa_readout=self.readout,
+            target_layer=self.target_layer,
         )
 
 
@@ -72,6 +75,13 @@ MEANS = [
     Setting("prefix", 2, direction="target_to_source", readout="mean"),
     Setting("prefix", 2, target="stop_gradient", direction="target_to_source", readout="mean"),
     Setting("alone", 2, "prepend", "stop_gradient", readout="mean"),
+]
+
+EARLIER_LAYERS = [
+    Setting("alone", 1, target_layer=0.5),
+    Setting("prefix", 1, target="stop_gradient", target_layer=0.5),
+    Setting("prefix", 1, direction="target_to_source", readout="mean", target_layer=0.5),
+    Setting("prefix", 0, target="stop_gradient", direction="target_to_source", target_layer=0.5),
 ]
 
 
@@ -141,9 +151,10 @@ def plain_computation(
     def ids(values: list) -> Tensor:
         return torch.tensor(values, device=model.device)
 
-    def encode(inputs_embeds_LD: Tensor, first_read: int) -> Tensor:
+    def encode(inputs_embeds_LD: Tensor, first_read: int, depth: float = 1.0) -> Tensor:
         output = model(inputs_embeds=inputs_embeds_LD[None], output_hidden_states=True, use_cache=False)
-        return output.hidden_states[-1][0, first_read:].mean(dim=0)
+        layer = int(depth * model.config.get_text_config().num_hidden_layers)
+        return output.hidden_states[layer][0, first_read:].mean(dim=0)
 
     def first_read(row: dict, view: str) -> int:
         return row[f"{view}_start"] if setting.readout == "mean" else -1
@@ -158,7 +169,7 @@ def plain_computation(
             tokens_LD = torch.cat([tokens_LD[:at], vectors_KD, tokens_LD[at:]])
         predictions.append(encode(tokens_LD, -1 if predictor is not None else first_read(row, names[0])))
         with torch.set_grad_enabled(setting.target == "online"):
-            targets.append(encode(embed(ids(row[f"{names[1]}_ids"])), first_read(row, names[1])))
+            targets.append(encode(embed(ids(row[f"{names[1]}_ids"])), first_read(row, names[1]), setting.target_layer))
         if with_lm:
             labels = ids([row["labels"]])
             output = model(input_ids=ids([row["input_ids"]]), labels=labels, use_cache=False)
@@ -207,7 +218,7 @@ def taught(model: PreTrainedModel, layout: Layout, form: MaskForm, setting: Sett
     predictor = None
     if setting.num_predictor_tokens:
         predictor = new_predictor(model, setting.num_predictor_tokens, seed=0).to(model.device, model.dtype)
-    ViewForward(model, predictor, form, stops_gradient=setting.target == "stop_gradient")
+    new_objective(setting.config()).attach(model, predictor, form)
     return Prepared(model, predictor, layout, setting)
 
 

@@ -3,7 +3,8 @@
     loss = d(prediction, target) + regulariser_weight * regulariser,  d by `jepa_loss`
 
 The prediction is the hidden state at the last token of the predicting view, a [PRED] token if they are appended. The
-target is that at the last token of the predicted view, or the mean over its content (`jepa_readout`).
+target is that at the last token of the predicted view, or the mean over its content (`jepa_readout`), after the last
+layer or an earlier one (`target_layer`).
 Legend: N rows, D the model's width.
 """
 
@@ -28,7 +29,9 @@ from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.losses import OtherRows, pair_loss
 from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
+from llm_jepa.objectives.predictor import PredictorTokens
 from llm_jepa.objectives.regulariser import regulariser_loss
+from llm_jepa.objectives.view_forward import ViewForward
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds, row_comparing_option
 
 logger = logging.getLogger(__name__)
@@ -82,6 +85,12 @@ class PairObjective(Objective):
         target_key_N = torch.tensor([token_key(row[f"{predicted}_ids"]) for row in rows])
         return {"laid_out": LaidOut(layout.lay_out(examples), detached), "target_key": target_key_N}
 
+    def attach(self, model: PreTrainedModel, predictor: PredictorTokens | None, mask_form: MaskForm) -> None:
+        """Give a model the forward over laid-out batches, with the target read at `target_layer`."""
+        num_layers = model.config.get_text_config().num_hidden_layers
+        layer = target_layer_index(self.args.target_layer, num_layers)
+        ViewForward(model, predictor, mask_form, self.stops_gradient, layer)
+
     def loss(self, inputs: LossInputs) -> ObjectiveLoss:
         """The distance of each pair with the regulariser; logs the cosine and the rows without negatives."""
         prediction_ND, target_ND = inputs.outputs.prediction_ND, inputs.outputs.target_ND
@@ -128,6 +137,15 @@ class PairObjective(Objective):
             return False
         is_stored = self.args.jepa_source_view == "prefix" and self._view_names()[1] == "source"
         return not (is_stored and not isinstance(layout, RowsLayout))
+
+
+def target_layer_index(depth: float, num_layers: int) -> int | None:
+    """The number of layers nearest to a depth in (0, 1], at least one; None for all of them.
+
+    Example: depth 2/3 of 30 layers is 20.
+    """
+    layer = max(1, round(depth * num_layers))
+    return None if layer == num_layers else layer
 
 
 def token_key(token_ids: Sequence[int]) -> int:

@@ -46,6 +46,7 @@ class _Pass:
     inputs: dict[str, Any]
     batch: Batch
     hidden_PD: Tensor | None = None
+    target_hidden_PD: Tensor | None = None
 
 
 class ViewForward:
@@ -56,6 +57,7 @@ class ViewForward:
         predictor: The predictor tokens, or None for k = 0.
         mask_form: The form in which the model takes the layout's mask.
         stops_gradient: Whether the target is detached, so that no gradient flows through it.
+        target_layer: The number of layers after which the target is read; None for all, and the final norm.
         gives_hidden_states: Whether the output of a batch without views has the hidden states of its stored rows.
     """
 
@@ -65,8 +67,10 @@ class ViewForward:
         predictor: PredictorTokens | None,
         mask_form: MaskForm,
         stops_gradient: bool,
+        target_layer: int | None = None,
         gives_hidden_states: bool = False,
     ):
+        self.target_layer = target_layer
         self.gives_hidden_states = gives_hidden_states
         self.predictor = predictor
         self.mask_form = mask_form
@@ -101,11 +105,14 @@ class ViewForward:
         batch = laid_out.batch
         has_views = len(batch.view_readouts_VN) > 0
         form = self.mask_form if has_views else batch.unshared_form
-        self._pass = _Pass(batch.backbone_inputs(form), batch)
+        inputs = batch.backbone_inputs(form)
+        if has_views and laid_out.detached is None:
+            inputs |= self._layer_request()
+        self._pass = _Pass(inputs, batch)
         try:
             router = {"output_router_logits": True} if output_router_logits else {}
             outputs = self._fused_forward(fused_lm_head=True, shift_labels=batch.label_ids_M[None], **router)
-            hidden_PD = self._pass.hidden_PD
+            hidden_PD, target_hidden_PD = self._pass.hidden_PD, self._pass.target_hidden_PD
         finally:
             self._pass = None
         assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
@@ -114,12 +121,26 @@ class ViewForward:
             return ViewOutput(**outputs, hidden_RLD=hidden_RLD)
         prediction_ND = embeddings(hidden_PD, batch, 1)
         if laid_out.detached is None:
-            target_ND = embeddings(hidden_PD, batch, 2)
+            target_ND = embeddings(hidden_PD if target_hidden_PD is None else target_hidden_PD, batch, 2)
         else:
-            target_ND = _encode(model.base_model, laid_out.detached)
+            target_ND = self._detached_targets(model.base_model, laid_out.detached)
         if self.stops_gradient:
             target_ND = target_ND.detach()
         return ViewOutput(**outputs, prediction_ND=prediction_ND, target_ND=target_ND)
+
+    @torch.no_grad()
+    def _detached_targets(self, backbone: nn.Module, batch: Batch) -> Tensor:
+        """Embeddings of targets laid out as conversations, in rows or flat: embedding_ND."""
+        inputs = batch.backbone_inputs(batch.unshared_form) | self._layer_request()
+        output = backbone(**inputs, use_cache=False)
+        return embeddings(self._target_hidden_states(output).flatten(0, 1), batch, 0)
+
+    def _layer_request(self) -> dict[str, Any]:
+        """The argument by which the backbone keeps the hidden state that the target is read from."""
+        return {} if self.target_layer is None else {"output_hidden_states": [self.target_layer]}
+
+    def _target_hidden_states(self, output: Any) -> Tensor:
+        return output.last_hidden_state if self.target_layer is None else output.hidden_states[self.target_layer]
 
     def _replace_inputs(self, backbone: nn.Module, args: tuple, kwargs: dict[str, Any]):
         if self._pass is None:
@@ -138,6 +159,9 @@ class ViewForward:
         batch = self._pass.batch
         hidden_PD = output.last_hidden_state.flatten(0, 1)
         self._pass.hidden_PD = hidden_PD
+        if "output_hidden_states" in self._pass.inputs:
+            self._pass.target_hidden_PD = self._target_hidden_states(output).flatten(0, 1)
+            output.hidden_states = None
         output.last_hidden_state = hidden_PD.index_select(0, batch.label_positions_M)[None]
         if getattr(output, "router_logits", None) is not None:
             output.router_logits = tuple(
@@ -173,10 +197,3 @@ def embeddings(hidden_PD: Tensor, batch: Batch, sequence: int) -> Tensor:
     hidden_NTD = hidden_PD.index_select(0, position_NT.clamp(min=0).flatten()).unflatten(0, position_NT.shape)
     sum_ND = (hidden_NTD.to(torch.promote_types(hidden_PD.dtype, torch.float32)) * is_token_NT1).sum(dim=1)
     return (sum_ND / is_token_NT1.sum(dim=1)).to(hidden_PD.dtype)
-
-
-@torch.no_grad()
-def _encode(backbone: nn.Module, batch: Batch) -> Tensor:
-    """Embeddings of sequences laid out as conversations, in rows or flat: embedding_ND."""
-    output = backbone(**batch.backbone_inputs(batch.unshared_form), use_cache=False)
-    return embeddings(output.last_hidden_state.flatten(0, 1), batch, 0)

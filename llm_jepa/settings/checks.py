@@ -133,6 +133,10 @@ def _check_ranges(options: Any) -> None:
         raise ValueError(f"`info_nce_temperature` is {options.info_nce_temperature}; it must be a finite number > 0.")
     if options.regulariser_weight is not None and not 0 <= options.regulariser_weight < float("inf"):
         raise ValueError(f"`regulariser_weight` is {options.regulariser_weight}; it must be a finite number >= 0.")
+    if not 0 < options.target_layer <= 1:
+        raise ValueError(
+            f"`target_layer` is {options.target_layer}; it must be above 0 and at most 1, the last layer."
+        )
     for task, name in (("sql", "database_path"), ("choice", "choices_column")):
         if (options.task == task) != (getattr(options, name) is not None):
             raise ValueError(

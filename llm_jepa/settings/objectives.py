@@ -30,6 +30,7 @@ PAIR_OPTIONS = (
     "jepa_source_view",
     "jepa_target",
     "jepa_readout",
+    "target_layer",
     "jepa_layout",
     "shuffle_pairs",
     "source_view_column",

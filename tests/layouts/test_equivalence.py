@@ -13,6 +13,7 @@ from llm_jepa.layouts.mask_probe import probe_mask_form
 from tests.architectures import tiny_model
 from tests.devices import on_device
 from tests.view_models import (
+    EARLIER_LAYERS,
     IGNORED,
     MEANS,
     SETTINGS,
@@ -92,9 +93,20 @@ def test_flat_layout_equals_separate_forwards(name: str):
 @pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
 def test_the_mean_over_a_views_content_is_the_same_in_all_layouts(name: str):
     """Shared tokens count in each view that has them, headers and predictor tokens in none."""
-    check_layouts(name, torch.float32, tolerance=1e-4, settings=MEANS)
+    check_all_layouts(name, MEANS)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
+def test_a_target_of_an_earlier_layer_is_the_same_in_all_layouts(name: str):
+    """After one of two layers; online, layers above it get no gradient from it."""
+    check_all_layouts(name, EARLIER_LAYERS)
+
+
+def check_all_layouts(name: str, settings: Sequence[Setting]) -> None:
+    """Rows, both forms of packed, and flat against the plain computation."""
+    check_layouts(name, torch.float32, tolerance=1e-4, settings=settings)
     model = tiny_model(name)
-    for setting in MEANS:
+    for setting in settings:
         run = flat(model, setting)
         assert_agree(run.compute(), plain_computation(model, run.predictor, setting), tolerance=1e-4)
 

@@ -280,6 +280,7 @@ class HostReads(TorchDispatchMode):
         {},
         {"jepa_target": "stop_gradient", "jepa_source_view": "prefix"},
         {"jepa_loss": "info_nce_symmetric"},
+        {"jepa_readout": "mean", "target_layer": 0.5},
         {"jepa_regulariser": "sigreg"},
         {"jepa_regulariser": "vicreg"},
         {"jepa_objective": "tube"},

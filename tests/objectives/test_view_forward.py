@@ -198,7 +198,8 @@ def gradients_by_backward(run: Prepared) -> dict[str, Tensor]:
     """Of every parameter, in training mode."""
     run.model.train()
     output = run.forward()
-    (output.log_probs.sum() + output.prediction_ND.sum()).backward()
+    total = output.log_probs.sum() + output.prediction_ND.sum()
+    (total + output.target_ND.square().sum() if output.target_ND.requires_grad else total).backward()
     return {name: parameter.grad for name, parameter in run.model.named_parameters()} | {
         "vectors": run.predictor.vectors_KD.grad
     }
@@ -206,9 +207,14 @@ def gradients_by_backward(run: Prepared) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 @pytest.mark.parametrize("use_reentrant", [False, True])
-def test_gradient_checkpointing_changes_nothing(name: str, use_reentrant: bool):
+@pytest.mark.parametrize(
+    "setting",
+    [Setting("prefix", target="stop_gradient"), Setting("prefix", target_layer=0.5)],
+    ids=["detached", "online, earlier layer"],
+)
+def test_gradient_checkpointing_changes_nothing(name: str, setting: Setting, use_reentrant: bool):
     """Layers are run again in the backward, when the batch is no longer at hand; TRL turns this on by default."""
-    model, setting = tiny_model(name), Setting("prefix", target="stop_gradient")
+    model = tiny_model(name)
     expected = gradients_by_backward(packed(model, setting))
     run = packed(model, setting)
     run.model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})

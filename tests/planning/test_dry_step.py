@@ -55,7 +55,7 @@ def event_flops(event) -> float:
         {"jepa_weight": 0.0},
         {},
         {**PRICE_OF_SFT, "gradient_checkpointing": True, "num_predictor_tokens": 3},
-        {**PRICE_OF_SFT, **LORA},
+        {**PRICE_OF_SFT, **LORA, "jepa_readout": "mean", "target_layer": 0.5},
         {**LORA, "gradient_checkpointing": True},
         {"jepa_layout": "rows", "bf16": False},
         {"jepa_objective": "tube"},
