@@ -67,7 +67,7 @@ def _show_rows_found(console: Console, profile: DataProfile) -> None:
     for what, counter in (("rows", profile.duplicate_rows), ("pairs of views", profile.duplicate_pairs)):
         if what == "rows" or profile.proposal.has_views:
             about = "about " if counter.is_estimate else ""
-            console.print(f"{what} that were there before: {about}{counter.num_duplicates}")
+            console.print(f"duplicate {what}: {about}{counter.num_duplicates}")
     if profile.proposal.has_views:
         console.print(f"rows that training would refuse: {profile.num_refused}")
     for index, reason in profile.refusals:
