@@ -1,6 +1,7 @@
 """`JEPAConfig`: TRL's `SFTConfig` and every option of the toolkit."""
 
 import copy
+import inspect
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
@@ -8,10 +9,12 @@ from typing import Any, Literal, get_args, get_origin
 import torch
 from trl import SFTConfig
 
-from llm_jepa.scoring.extraction import Extract
-from llm_jepa.scoring.tasks import Task
+from llm_jepa.options.data import DataOptions
+from llm_jepa.options.evaluation import EvaluationOptions
+from llm_jepa.options.objective import ObjectiveOptions
+from llm_jepa.options.pair import PairOptions
 from llm_jepa.settings.checks import check_options
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, ObjectiveName, objective_traits
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, objective_traits
 from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
@@ -19,7 +22,7 @@ DEFAULT_REGULARISER_WEIGHT = 0.05
 
 
 @dataclass
-class JEPAConfig(SFTConfig):
+class JEPAConfig(EvaluationOptions, DataOptions, PairOptions, ObjectiveOptions, SFTConfig):
     """TRL's `SFTConfig` with the options of the LLM-JEPA objective (arXiv 2509.14252).
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss
@@ -37,224 +40,6 @@ class JEPAConfig(SFTConfig):
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]  # noqa: RUF012 (as transformers does)
 
-    jepa_weight: float = field(
-        default=1.0, metadata={"help": "Weight of the JEPA term (lambda), at least 0; 0 is plain SFT."}
-    )
-    lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma), at least 0."})
-    jepa_objective: ObjectiveName = field(
-        default="pair",
-        metadata={
-            "help": "`pair`: one view predicts the other (LLM-JEPA). `tube` (the paper's) and `patch` (its reference "
-            "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
-            "need no pairs and no token more than SFT, and the options of a pair have no effect with them. "
-            "`FILE.py:CLASS` is one of your own."
-        },
-    )
-    span_sampler: Literal["ends", "start_first", "uniform"] | None = field(
-        default=None,
-        metadata={
-            "help": "Which content tokens `tube` and `patch` look at, drawn from seed, step and row. `tube`: `ends` "
-            "(from the source's start to the target's end, one random token between; its default) or `uniform` (all "
-            "three random). `patch`: `start_first` (start, then end; its default) or `uniform` (every span alike)."
-        },
-    )
-    jepa_dropout: float = field(
-        default=0.0,
-        metadata={
-            "help": "Probability that an optimizer step drops the JEPA term, at least 0 and below 1; such a step "
-            "computes no view tokens."
-        },
-    )
-    jepa_dropout_rescale: bool = field(
-        default=False,
-        metadata={
-            "help": "Divide `jepa_weight` by 1 - `jepa_dropout` in the steps that keep the term, so that its expected "
-            "weight stays the same."
-        },
-    )
-    num_predictor_tokens: int = field(
-        default=1,
-        metadata={
-            "help": "k, the number of learned [PRED] vectors of the predicting view, 0 to 16. They are trained with "
-            "the model and absent from what is published. With 0 the last content token predicts."
-        },
-    )
-    predictor_position: Literal["append", "prepend"] = field(
-        default="append", metadata={"help": "Whether the [PRED] vectors stand after the content or before it."}
-    )
-    jepa_loss: Literal["cosine", "l2", "mse", "info_nce", "info_nce_symmetric"] = field(
-        default="cosine",
-        metadata={
-            "help": "Distance between prediction and target: 1 - cosine, L2, mean squared error, or InfoNCE with the "
-            "other rows of the micro-batch (of all processes) as negatives, except those with the same target. "
-            "`info_nce_symmetric` also picks the prediction by the target, and takes the mean of both."
-        },
-    )
-    info_nce_temperature: float | None = field(
-        default=None, metadata={"help": "Temperature of InfoNCE, above 0; 0.07 when not given."}
-    )
-    jepa_regulariser: Literal["none", "sigreg", "vicreg"] = field(
-        default="none",
-        metadata={
-            "help": "A term against collapse, of both views' embeddings in the micro-batch of all processes: they "
-            "become a standard Gaussian sample (`sigreg`, LeJEPA) or spread and decorrelated (`vicreg`)."
-        },
-    )
-    regulariser_weight: float | None = field(
-        default=None,
-        metadata={"help": "Weight of `jepa_regulariser`, at least 0, which only logs it; 0.05 when not given."},
-    )
-    jepa_direction: Literal["source_to_target", "target_to_source"] = field(
-        default="source_to_target", metadata={"help": "Which view predicts which."}
-    )
-    jepa_source_view: Literal["alone", "prefix"] = field(
-        default="alone",
-        metadata={
-            "help": "The source is encoded by itself (`alone`, the paper), or it is the conversation's own prefix up "
-            "to the end of the source (`prefix`), which costs nothing beyond its predictor tokens when packed."
-        },
-    )
-    jepa_target: Literal["online", "stop_gradient"] = field(
-        default="online",
-        metadata={
-            "help": "Gradients flow through the predicted view (`online`, the paper), or that view is encoded in a "
-            "forward without gradient (`stop_gradient`)."
-        },
-    )
-    jepa_readout: Literal["last", "mean"] = field(
-        default="last",
-        metadata={
-            "help": "What is read of a view: the hidden state at its last token, or the mean over the tokens of its "
-            "content. A predicting view with [PRED] vectors is always read at its last token."
-        },
-    )
-    target_layer: float = field(
-        default=1.0,
-        metadata={
-            "help": "Depth at which the target is read, above 0 to 1: after the nearest layer; 1.0 is the last."
-        },
-    )
-    shuffle_pairs: bool = field(
-        default=False,
-        metadata={
-            "help": "A control: each row gets the target view of another row, drawn once by `seed` from the rows that "
-            "are kept. Labels, tokens and cost stay the same; what helps with it is not owed to the pairs."
-        },
-    )
-    jepa_layout: Literal["auto", "packed", "flat", "rows"] = field(
-        default="auto",
-        metadata={
-            "help": "How the sequences of a row are computed, always with the same result: each in a row of its own "
-            "(`rows`), all in one row (`packed`; sdpa, eager, FlexAttention), or those of a micro-batch end to end "
-            "without padding (`flat`; flash attention). `auto` takes `flat` or `packed` where the model computes "
-            "it exactly, else `rows`."
-        },
-    )
-    long_rows: Literal["drop", "error"] = field(
-        default="drop",
-        metadata={
-            "help": "Rows with a sequence longer than `max_length` are dropped and counted, or an error. They are "
-            "never cut."
-        },
-    )
-    excluded_rows: str | None = field(
-        default=None,
-        metadata={
-            "help": "A JSON file with a list of row indices, from 0, that training leaves out. `llm-jepa compare` "
-            "writes one, so that all arms train on the same rows."
-        },
-    )
-    source_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "Where the source is, unless the data have `messages` or `prompt`/`completion`: the exact name of "
-            "a column, the path of a nested field (`example.question.text`), or a Jinja template of columns "
-            "(`{{ question }} Schema: {{ schema }}`)."
-        },
-    )
-    target_column: str | None = field(
-        default=None, metadata={"help": "Where the target is, written as for `source_column`."}
-    )
-    source_view_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "Where the source view is, written as for `source_column`, if it is no part of the conversation. "
-            "Given with `target_view_column`, for `jepa_objective: pair` and `jepa_source_view: alone`."
-        },
-    )
-    target_view_column: str | None = field(
-        default=None, metadata={"help": "Where the target view is, if it is no part of the conversation."}
-    )
-    view_columns: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "In place of `source_column` and `target_column`: where each of two or more views is. A row "
-            "becomes one row for each pair of views, the earlier view its source."
-        },
-    )
-    view_pairs: Literal["chain", "all"] | None = field(
-        default=None,
-        metadata={
-            "help": "Which pairs of `view_columns`: each view with the next (`chain`, the default), or with every "
-            "later one (`all`)."
-        },
-    )
-    missing_views: Literal["error", "skip"] = field(
-        default="error",
-        metadata={
-            "help": "A view of `view_columns` that is null or blank is an error, or its pairs are skipped and counted."
-        },
-    )
-    source_turn: Literal["last", "first"] = field(
-        default="last",
-        metadata={"help": "Which user turn before the target is the source, in data with `messages` or the like."},
-    )
-    target_turn: Literal["last", "first", "all"] = field(
-        default="last",
-        metadata={
-            "help": "Which assistant turn of `messages` is the target: the one that ends them, the first after a user "
-            "turn, or every one after a user turn, each in a row of its own that ends with it. That turn alone has "
-            "labels."
-        },
-    )
-    system_prompt: str | None = field(
-        default=None,
-        metadata={"help": "System turn before every conversation; views are encoded without it."},
-    )
-    chat_template_kwargs: dict[str, Any] | None = field(
-        default=None,
-        metadata={
-            "help": "What the chat template gets beside the turns, in training as in evaluation, e.g. "
-            "`{enable_thinking: false}` for Qwen3. A column of this name in the data goes before."
-        },
-    )
-    task: Task = field(
-        default="text",
-        metadata={
-            "help": "How `llm-jepa eval` and `compare` score what the model writes: by its text alone, as a regex "
-            "(language equality), as a problem's final number (`math`), as a short answer (`qa`), as SQL (execution), "
-            "by the likelihood of each `choice`, or as a solution of what the source asks (a `path` in a graph, "
-            "`countdown`, a `maze`)."
-        },
-    )
-    extract: Extract = field(
-        default="none",
-        metadata={
-            "help": "What the task's own scores take from the text that the model writes: all of it, or the body of "
-            "its first fenced block (`fence`), such as a query in Markdown. `strict` is of the whole text always, and "
-            "`strict_extracted` of what is taken."
-        },
-    )
-    database_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "For `task: sql`, the SQLite file of a row, with columns in braces: `databases/{db_id}.sqlite`."
-        },
-    )
-    choices_column: str | None = field(
-        default=None,
-        metadata={"help": "For `task: choice`, the column with a row's list of choices, one of which is the target."},
-    )
     from_scratch: bool = field(
         default=False, metadata={"help": "Start from random weights of the model's config (pretraining)."}
     )
@@ -332,7 +117,7 @@ class JEPAConfig(SFTConfig):
             self.regulariser_weight = DEFAULT_REGULARISER_WEIGHT
 
     def _check_choices(self):
-        for name, annotation in JEPAConfig.__annotations__.items():
+        for name, annotation in own_fields().items():
             hints = (annotation, *get_args(annotation))  # a Literal, or one of several types
             choices = next((get_args(hint) for hint in hints if get_origin(hint) is Literal), None)
             value = getattr(self, name)
@@ -340,6 +125,15 @@ class JEPAConfig(SFTConfig):
                 value = getattr(value, "value", value)  # of an Enum
                 reason = f" {self.__dataclass_fields__[name].metadata['help']}" if len(choices) == 1 else ""
                 raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.{reason}")
+
+
+def own_fields() -> dict[str, Any]:
+    """Name -> type of each option that `SFTConfig` lacks or that is defined anew here, in the order of definition.
+
+    The types are those written: `HfArgumentParser` overwrites `Field.type`.
+    """
+    own = [kind for kind in reversed(JEPAConfig.__mro__) if kind not in SFTConfig.__mro__]
+    return {name: hint for kind in own for name, hint in inspect.get_annotations(kind).items()}
 
 
 def _is_plain_cpu_run() -> bool:

@@ -8,7 +8,7 @@ import typing
 from enum import Enum
 from typing import Any, Literal, Union
 
-from llm_jepa.config import JEPAConfig
+from llm_jepa.config import own_fields
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import CONFIGURATIONS
 from llm_jepa.settings.objectives import OWN_OBJECTIVE, ObjectiveName
@@ -28,12 +28,13 @@ JSON_TYPES: dict[Any, str] = {
 
 def recipe_schema() -> dict[str, Any]:
     """The schema: a property for each key that has an effect, the toolkit's own first."""
-    properties: dict[str, Any] = dict.fromkeys(JEPAConfig.__annotations__)
+    own = own_fields()
+    properties: dict[str, Any] = dict.fromkeys(own)
     for configuration in CONFIGURATIONS:
         hints = typing.get_type_hints(configuration)
         for field in dataclasses.fields(configuration):
             if field.init and field.name not in IDLE:
-                owner = "llm_jepa" if field.name in JEPAConfig.__annotations__ else "trl"
+                owner = "llm_jepa" if field.name in own else "trl"
                 properties[field.name] = {**_property(field, hints[field.name]), DEFINED_BY: owner}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

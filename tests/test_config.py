@@ -229,6 +229,12 @@ def test_a_config_made_of_its_own_dict_is_the_same(weight, count, loss, position
     assert again.completion_only_loss == args.completion_only_loss
 
 
+def test_a_parser_before_leaves_what_is_allowed():
+    """`HfArgumentParser` overwrites the types of dataclass fields."""
+    HfArgumentParser(JEPAConfig)
+    assert config().span_sampler is None
+
+
 @pytest.mark.parametrize("parser", [HfArgumentParser, TrlParser])
 def test_the_argument_parsers_of_transformers_and_trl_read_every_option(parser):
     given_options = {

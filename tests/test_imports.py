@@ -25,6 +25,7 @@ ORDER = [
     "recipe_schema",
     "recipe",
     "config",
+    "options",
     "preparers",
     "entry",
     "files",

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from llm_jepa.config import JEPAConfig
+from llm_jepa.config import own_fields
 from llm_jepa.recipe import CONFIGURATIONS, build_recipe
 from llm_jepa.recipe_schema import schema_text
 from llm_jepa.settings.reading import IDLE
@@ -24,7 +24,7 @@ def test_every_key_is_in_the_schema_or_has_no_effect():
 
 def test_the_options_of_the_toolkit_are_ours_and_each_says_what_it_means():
     ours = {key: setting for key, setting in known_settings().items() if setting.owner == "llm_jepa"}
-    assert ours.keys() == {name for name in JEPAConfig.__annotations__ if not name.startswith("_")}
+    assert ours.keys() == own_fields().keys()
     assert all(setting.help.endswith(".") for setting in ours.values())
 
 

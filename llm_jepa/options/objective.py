@@ -1,0 +1,47 @@
+"""The terms of the loss and their weights."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llm_jepa.settings.objectives import ObjectiveName
+
+
+@dataclass
+class ObjectiveOptions:
+    """What is added to the next-token loss, and how much."""
+
+    jepa_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the JEPA term (lambda), at least 0; 0 is plain SFT."}
+    )
+    lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma), at least 0."})
+    jepa_objective: ObjectiveName = field(
+        default="pair",
+        metadata={
+            "help": "`pair`: one view predicts the other (LLM-JEPA). `tube` (the paper's) and `patch` (its reference "
+            "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
+            "need no pairs and no token more than SFT, and the options of a pair have no effect with them. "
+            "`FILE.py:CLASS` is one of your own."
+        },
+    )
+    span_sampler: Literal["ends", "start_first", "uniform"] | None = field(
+        default=None,
+        metadata={
+            "help": "Which content tokens `tube` and `patch` look at, drawn from seed, step and row. `tube`: `ends` "
+            "(from the source's start to the target's end, one random token between; its default) or `uniform` (all "
+            "three random). `patch`: `start_first` (start, then end; its default) or `uniform` (every span alike)."
+        },
+    )
+    jepa_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "Probability that an optimizer step drops the JEPA term, at least 0 and below 1; such a step "
+            "computes no view tokens."
+        },
+    )
+    jepa_dropout_rescale: bool = field(
+        default=False,
+        metadata={
+            "help": "Divide `jepa_weight` by 1 - `jepa_dropout` in the steps that keep the term, so that its expected "
+            "weight stays the same."
+        },
+    )
