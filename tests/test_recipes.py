@@ -18,9 +18,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from llm_jepa.data.views import IGNORED_LABEL
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
+from llm_jepa.evaluation.run import evaluate
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.layouts import PackedLayout
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.scoring.tasks import score_names

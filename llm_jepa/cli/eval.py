@@ -14,9 +14,10 @@ from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
 from llm_jepa.evaluation.results import CheckpointResult, earlier_scores, write_predictions, write_scores
-from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
-from llm_jepa.evaluation.subject import read_subject
+from llm_jepa.evaluation.run import evaluate
 from llm_jepa.models.checkpoint_choice import Checkpoint
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
+from llm_jepa.models.subject import read_subject
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from rich.table import Table
 from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.embedding_figures import draw_maps
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
-from llm_jepa.evaluation.run import load_run_tokenizer
-from llm_jepa.evaluation.subject import read_subject
 from llm_jepa.models.checkpoint_choice import Checkpoint
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
+from llm_jepa.models.subject import read_subject
 
 
 def run(args: argparse.Namespace) -> int:

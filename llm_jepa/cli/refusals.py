@@ -6,10 +6,10 @@ from pathlib import Path
 from llm_jepa.cli.arguments import REQUIRED_TO_LOOK, names_a_recipe
 from llm_jepa.compute.devices import find_gpu
 from llm_jepa.data.source import check_data_set
-from llm_jepa.evaluation.subject_checks import check_subject
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.models.local_files import check_merge
+from llm_jepa.models.subject_checks import check_subject
 from llm_jepa.preflight import check_files, check_inputs
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides

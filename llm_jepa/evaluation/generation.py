@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import Prompt, prompt_ids
+from llm_jepa.models.loading import position_limit
 from llm_jepa.models.stop_tokens import stop_token_ids
 
 GenerateBatch = Callable[[list[list[int]]], list[list[int]]]
@@ -124,11 +125,6 @@ def generate_completions(
             if progress is not None:
                 progress(written)
     return [completions[i] for i in range(len(prompts))]
-
-
-def position_limit(model: PreTrainedModel | PeftModel) -> int | None:
-    """Longest sequence of a model in tokens; None if its config sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -> None:

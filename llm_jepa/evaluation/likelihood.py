@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import Prompt, chat_ids, prompt_text, text_ids
-from llm_jepa.evaluation.generation import position_limit
+from llm_jepa.models.loading import position_limit
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 
 

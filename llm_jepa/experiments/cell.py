@@ -19,7 +19,7 @@ from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
 from llm_jepa.evaluation.results import write_predictions
-from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
+from llm_jepa.evaluation.run import evaluate
 from llm_jepa.experiments.cell_spec import (
     CURVE_FILE,
     LOCK_FILE,
@@ -31,6 +31,7 @@ from llm_jepa.experiments.cell_spec import (
 )
 from llm_jepa.experiments.learning_curve import LearningCurve, read_curve
 from llm_jepa.files.atomic import write_json
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import build_recipe
 from llm_jepa.runs.record import STATE_FILE, read_json
 from llm_jepa.train import train

@@ -13,12 +13,12 @@ from typing import Any
 from llm_jepa.data.preparation import read_excluded_rows
 from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.run import load_run_tokenizer
 from llm_jepa.experiments.arm_cost import ArmCost, count_arm
 from llm_jepa.experiments.spec import Experiment
 from llm_jepa.experiments.splits import SharedRows, digest, fingerprint, row_keys, shared_rows
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.inspection.prepared_recipe import PreparedRecipe, prepare_recipe
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import Recipe, build_recipe
 
 EXCLUDED_ROWS_FILE = "excluded_rows.json"

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HTTPError
+from peft import PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -103,6 +104,11 @@ def model_config(recipe: Recipe, model_path: str) -> PretrainedConfig:
     settings = model_init_kwargs(recipe)
     del settings["attn_implementation"]  # its kernels need not be installed here
     return AutoConfig.from_pretrained(model_path, trust_remote_code=recipe.training.trust_remote_code, **settings)
+
+
+def position_limit(model: PreTrainedModel | PeftModel) -> int | None:
+    """Longest sequence of a model in tokens; None if its config sets no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from transformers import GenerationConfig
 
 from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
+from llm_jepa.evaluation.run import evaluate
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import build_recipe
 from llm_jepa.scoring.tasks import EXACT_SCORES, STOP_SCORES, TASK_SCORES, score_names
 from tests.preparers.scripts import load_script

@@ -17,10 +17,11 @@ from llm_jepa.evaluation import likelihood, run
 from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.evaluation.held_out_rows import HeldOutRow, load_rows
 from llm_jepa.evaluation.results import Prediction, write_predictions
-from llm_jepa.evaluation.run import evaluate, load_run_tokenizer, score
+from llm_jepa.evaluation.run import evaluate, score
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.checkpoint_choice import choose_checkpoints
 from llm_jepa.models.merging import merge
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.scoring.tasks import Rate
 from llm_jepa.train import train

@@ -9,7 +9,8 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
+from llm_jepa.evaluation.run import evaluate
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import build_recipe
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama
 

@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 
 from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.run import evaluate, load_run_tokenizer
+from llm_jepa.evaluation.run import evaluate
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.learning_curve import LearningCurve, read_curve
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import build_recipe
 from llm_jepa.train import train
 

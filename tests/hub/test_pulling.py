@@ -10,8 +10,8 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from llm_jepa.cli import main
-from llm_jepa.evaluation.subject import read_subject
 from llm_jepa.models.adapters import find_adapter
+from llm_jepa.models.subject import read_subject
 from tests.hub.hub_server import BASE, Fault, HubServer
 from tests.models.test_merging import refusal, save_adapter
 from tests.tiny import PAIRS, save_tiny_model

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from llm_jepa.evaluation.subject_checks import recipe_of
 from llm_jepa.models.adapters import find_adapter
 from llm_jepa.models.checkpoint_choice import Checkpoint, choose_checkpoints
+from llm_jepa.models.subject_checks import recipe_of
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe
 from llm_jepa.settings.reading import read_overrides
 
