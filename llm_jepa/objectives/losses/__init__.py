@@ -10,6 +10,8 @@ from llm_jepa.objectives.losses.info_nce import (
     negatives_mask,
     symmetric_info_nce_loss,
 )
+from llm_jepa.objectives.losses.lm_head import CHUNK_TOKENS, LMHead
+from llm_jepa.objectives.losses.next_latent import Dynamics, kl_rows, latent_kl, roll_out, smooth_l1_rows
 from llm_jepa.objectives.losses.pairwise import cosine_loss, l2_loss, mse_loss
 from llm_jepa.objectives.losses.semantic_tube import content_tokens, patch_loss, tube_loss
 from llm_jepa.objectives.losses.sigreg import sigreg_loss
@@ -23,22 +25,29 @@ from llm_jepa.objectives.losses.span_sampling import (
 from llm_jepa.objectives.losses.vicreg import vicreg_loss
 
 __all__ = [
+    "CHUNK_TOKENS",
     "MIN_PATCH_TOKENS",
     "MIN_TUBE_TOKENS",
     "NUM_SPAN_DRAWS",
+    "Dynamics",
+    "LMHead",
     "OtherRows",
     "PairLoss",
     "content_tokens",
     "cosine_loss",
     "info_nce_loss",
+    "kl_rows",
     "l2_loss",
+    "latent_kl",
     "mse_loss",
     "negatives_mask",
     "pair_loss",
     "patch_loss",
+    "roll_out",
     "sample_patch",
     "sample_tube",
     "sigreg_loss",
+    "smooth_l1_rows",
     "symmetric_info_nce_loss",
     "tube_loss",
     "vicreg_loss",

@@ -1,0 +1,41 @@
+"""The logits of a language model's head. Legend: V tokens of the vocabulary, D the model's width, C positions."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK_TOKENS = 256
+"""Positions whose logits stand in memory at once."""
+
+
+class LMHead(NamedTuple):
+    """What turns hidden states into logits: `softcap * tanh(logit_scale * (W h + b) / softcap)`.
+
+    Without `softcap` they are `logit_scale * (W h + b)`.
+    """
+
+    weight_VD: Tensor
+    bias_V: Tensor | None = None
+    logit_scale: float = 1.0
+    softcap: float | None = None
+
+    def as_computed(self) -> "LMHead":
+        """Weight and bias in the type of autocast where it is on, and without gradient."""
+        device_type = self.weight_VD.device.type
+        dtype = self.weight_VD.dtype
+        if torch.is_autocast_enabled(device_type):
+            dtype = torch.get_autocast_dtype(device_type)
+        bias_V = None if self.bias_V is None else self.bias_V.detach().to(dtype)
+        return self._replace(weight_VD=self.weight_VD.detach().to(dtype), bias_V=bias_V)
+
+
+def logits(hidden_CD: Tensor, head: LMHead) -> Tensor:
+    """logits_CV, by a product in the weight's type, then in float32 at least."""
+    dtype = head.weight_VD.dtype
+    logits_CV = F.linear(hidden_CD.to(dtype), head.weight_VD, head.bias_V)
+    logits_CV = logits_CV.to(torch.promote_types(dtype, torch.float32)) * head.logit_scale
+    if head.softcap is None:
+        return logits_CV
+    return head.softcap * torch.tanh(logits_CV / head.softcap)
