@@ -14,6 +14,7 @@ ORDER = [
     "preflight",
     "inspection",
     "evaluation",
+    "inference",
     "trainer",
     "hub",
     "models",

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from llm_jepa.models.adapters import find_adapter
+from llm_jepa.models.adapters import base_settings_of, find_adapter
 from llm_jepa.models.checkpoint_choice import Checkpoint, choose_checkpoints
+from llm_jepa.models.local_files import artifact_kind
 from llm_jepa.models.subject_checks import recipe_of
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe
+from llm_jepa.runs.record import RECIPE_FILE
 from llm_jepa.settings.reading import read_overrides
 
 
@@ -33,3 +35,19 @@ def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> t
     settings = {**adapter.base_settings, **read_overrides(overrides), "output_dir": str(adapter.directory)}
     recipe = build_recipe(path, settings)
     return recipe, choose_checkpoints(recipe.path, recipe.settings, wanted)
+
+
+def read_tuned(directory: Path) -> tuple[Recipe, Checkpoint]:
+    """The recipe by which a run, an adapter or a merged model is loaded, and which of its checkpoints it is.
+
+    Raises:
+        ValueError: The directory holds neither model nor adapter, or its run has not finished.
+    """
+    required, kind = ("model_name_or_path",), artifact_kind(directory)
+    if (directory / RECIPE_FILE).is_file():
+        recipe = parse_recipe([str(directory / RECIPE_FILE), f"--output_dir={directory}"], required)
+        choose_checkpoints(recipe.path, recipe.settings, ["tuned"])
+        return recipe, "tuned"
+    settings = base_settings_of(directory) if kind == "adapter" else {"model_name_or_path": str(directory)}
+    recipe = build_recipe(directory, {**settings, "output_dir": str(directory)}, required)
+    return recipe, "tuned" if kind == "adapter" else "base"

@@ -20,7 +20,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.data.views import TokenSequence, with_predictor_tokens
 from llm_jepa.layouts import Example, LaidOut, Layout, PackedLayout, RowsLayout
 from llm_jepa.layouts.base import plain_sequence
 from llm_jepa.layouts.choice import choose_layout
@@ -32,6 +31,7 @@ from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negati
 from llm_jepa.objectives.predictor import PredictorTokens
 from llm_jepa.objectives.regulariser import regulariser_loss
 from llm_jepa.objectives.view_forward import ViewForward
+from llm_jepa.objectives.view_sequences import content_sequence, predicting_sequence, view_names
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds, row_comparing_option
 
 logger = logging.getLogger(__name__)
@@ -71,12 +71,12 @@ class PairObjective(Objective):
 
     def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
         """The conversations with their views; `target_key_N` is equal where the predicted views are equal."""
-        predicting, predicted = self._view_names()
-        targets = [self._content(row, predicted) for row in rows]
+        predicting, predicted = view_names(self.args.jepa_direction)
+        targets = [content_sequence(row, predicted, self.args) for row in rows]
         is_detached = self._targets_are_detached(layout)
         examples = []
         for row, target in zip(rows, targets, strict=True):
-            prediction = self._predicting_view(row, predicting, layout.pad_token_id)
+            prediction = predicting_sequence(row, predicting, self.args, layout.pad_token_id)
             views = (prediction,) if is_detached else (prediction, target)
             examples.append(Example(plain_sequence(row["input_ids"]), row["labels"], views))
         detached = None
@@ -115,27 +115,11 @@ class PairObjective(Objective):
             sums["jepa_regulariser"] = regulariser.detach() * len(loss_N)
         return ObjectiveLoss(loss_N, sums, (prediction_ND, target_ND, target_key_N))
 
-    def _view_names(self) -> tuple[str, str]:
-        """Column stems of the predicting view and the predicted one."""
-        return ("source", "target") if self.args.jepa_direction == "source_to_target" else ("target", "source")
-
-    def _content(self, row: dict[str, Any], view: str) -> TokenSequence:
-        """A view without [PRED] vectors, read out as `jepa_readout` says."""
-        mean_start = row[f"{view}_start"] if self.args.jepa_readout == "mean" else None
-        return plain_sequence(row[f"{view}_ids"], mean_start)
-
-    def _predicting_view(self, row: dict[str, Any], view: str, placeholder_id: int) -> TokenSequence:
-        """The predicting view; with [PRED] vectors it is read out at its last token."""
-        k, position = self.num_predictor_tokens, self.args.predictor_position
-        if k == 0:
-            return self._content(row, view)
-        return with_predictor_tokens(row[f"{view}_ids"], row[f"{view}_start"], k, position, placeholder_id)
-
     def _targets_are_detached(self, layout: Layout) -> bool:
         """Whether targets have a forward of their own: without gradient, and not stored with the conversation."""
         if not self.stops_gradient:
             return False
-        is_stored = self.args.jepa_source_view == "prefix" and self._view_names()[1] == "source"
+        is_stored = self.args.jepa_source_view == "prefix" and view_names(self.args.jepa_direction)[1] == "source"
         return not (is_stored and not isinstance(layout, RowsLayout))
 
 

@@ -1,0 +1,181 @@
+"""`LatentEncoder`: a run's model and its latent predictor, which encode texts as the views of training.
+
+Legend: N texts, D the model's width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llm_jepa.data.prompts import conversation_ids
+from llm_jepa.data.rows import ColumnMapping, row_maker
+from llm_jepa.data.views import TokenSequence, ViewMaker
+from llm_jepa.inference.embedding import embed
+from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.latent_predictor import (
+    VIEW_OPTIONS,
+    PredictorFacts,
+    check_fits,
+    predictor_digest,
+    read_facts,
+    read_weights,
+)
+from llm_jepa.models.loading import position_limit
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
+from llm_jepa.models.subject import read_tuned
+from llm_jepa.models.weights_digest import weights_digest
+from llm_jepa.objectives.pair import target_layer_index
+from llm_jepa.objectives.predictor import PredictorTokens
+from llm_jepa.objectives.view_sequences import ViewName, content_sequence, predicting_sequence, view_names
+
+BATCH_SIZE = 16
+OTHER_VIEW = "x"
+"""Stands for the view that is not encoded; attention is causal, so it changes no embedding."""
+
+
+class LatentEncoder:
+    """Encodes texts as sources and as targets; the embeddings are those that training computes.
+
+    Args:
+        model: The tuned model, with its adapter if it has one. It is set to evaluation.
+        tokenizer: That of the run.
+        facts: What the run's latent predictor is.
+        weights: The predictor's weights; none for `num_predictor_tokens: 0`.
+        checkpoint: Digest of the run's weights, by which an index knows the model; empty if unknown.
+        predictor: Digest of the latent predictor.
+
+    Raises:
+        ValueError: The predictor is of an objective without views, or of another model.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        facts: PredictorFacts,
+        weights: Mapping[str, Tensor],
+        checkpoint: str = "",
+        predictor: str = "",
+    ):
+        missing = [name for name in VIEW_OPTIONS if name not in facts.options]
+        if missing:
+            raise ValueError(
+                f"The latent predictor is of {', '.join(facts.objectives)}, which encodes no views. To rank answers, "
+                "train with `jepa_objective: pair`."
+            )
+        inner = model.get_base_model() if isinstance(model, PeftModel) else model
+        assert isinstance(inner, PreTrainedModel)
+        check_fits(facts, inner, tokenizer)
+        self.model, self.tokenizer, self.facts = inner.eval(), tokenizer, facts
+        self.checkpoint, self.predictor = checkpoint, predictor
+        self.options = SimpleNamespace(**facts.options)
+        self.max_positions = position_limit(inner)
+        self._vectors = PredictorTokens(weights["vectors_KD"]).to(inner.device) if weights else None
+        self._make_views = ViewMaker(tokenizer, self.options.jepa_source_view, self.options.source_turn)
+        mapping = ColumnMapping(
+            source_column="source",
+            target_column="target",
+            system_prompt=self.options.system_prompt,
+            chat_template_kwargs=self.options.chat_template_kwargs,
+        )
+        self._to_row, _ = row_maker(["source", "target"], mapping, tokenizer.chat_template is not None)
+
+    @classmethod
+    def from_run(cls, directory: str | Path) -> "LatentEncoder":
+        """Load the model and the latent predictor of a run's output directory, or of what was merged or pulled.
+
+        Device and precision are those of `llm-jepa eval`.
+
+        Raises:
+            ValueError: There is no model or no latent predictor, or they do not fit each other.
+        """
+        directory = Path(directory)
+        facts, weights = read_facts(directory), read_weights(directory)
+        recipe, checkpoint = read_tuned(directory)
+        tokenizer = load_run_tokenizer(recipe)
+        ((_, _, model),) = load_checkpoints(recipe, [checkpoint], len(tokenizer))
+        return cls(model, tokenizer, facts, weights, weights_digest(directory), predictor_digest(directory))
+
+    @property
+    def width(self) -> int:
+        """The dimension of an embedding."""
+        return self.facts.width
+
+    def encode_sources(self, texts: Sequence[str], batch_size: int = BATCH_SIZE) -> Tensor:
+        """Encode texts as source views: embedding_ND, float32 on the CPU. Longest first, so that batches are even.
+
+        Raises:
+            ValueError: A text is empty, or longer than the model; the message has its number, from 0.
+        """
+        return self.embed_rows(self._rows(texts, "source"), "source", batch_size)
+
+    def encode_targets(self, texts: Sequence[str], batch_size: int = BATCH_SIZE) -> Tensor:
+        """Encode texts as target views, otherwise as `encode_sources`."""
+        return self.embed_rows(self._rows(texts, "target"), "target", batch_size)
+
+    def view_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The token ids of both views of a row of `llm_jepa.data.rows.to_rows`."""
+        return self._make_views({**row, "input_ids": conversation_ids(self.tokenizer, row)})
+
+    def embed_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        view: ViewName,
+        batch_size: int = BATCH_SIZE,
+        progress: Callable[[int], None] = lambda number: None,
+    ) -> Tensor:
+        """Embed one view of rows that `view_row` has made: embedding_ND.
+
+        Args:
+            progress: Called after each batch with its number of rows.
+        """
+        predicting = view == view_names(self.options.jepa_direction)[0]
+        make = self._predicting_sequence if predicting else self._predicted_sequence
+        sequences = [make(row, view) for row in rows]
+        self._check_lengths(sequences)
+        layer = None if predicting else self._target_layer()
+        longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+        embedding_ND = torch.empty(len(sequences), self.width)
+        for start in range(0, len(sequences), batch_size):
+            batch = longest_first[start : start + batch_size]
+            vectors = self._vectors if predicting else None
+            pad_token_id = self.tokenizer.pad_token_id
+            embedding_ND[batch] = embed(self.model, [sequences[i] for i in batch], pad_token_id, vectors, layer)
+            progress(len(batch))
+        return embedding_ND
+
+    def _rows(self, texts: Sequence[str], view: ViewName) -> list[dict[str, Any]]:
+        rows = []
+        for number, text in enumerate(texts):
+            if not text.strip():
+                raise ValueError(f"Text {number} is empty. Leave it out.")
+            other = {"source": OTHER_VIEW, "target": OTHER_VIEW}
+            try:
+                rows.append(self.view_row(self._to_row(other | {view: text})))
+            except ValueError as error:
+                raise ValueError(f"Text {number}: {error}") from error
+        return rows
+
+    def _predicting_sequence(self, row: Mapping[str, Any], view: ViewName) -> TokenSequence:
+        return predicting_sequence(row, view, self.options, self.tokenizer.pad_token_id)
+
+    def _predicted_sequence(self, row: Mapping[str, Any], view: ViewName) -> TokenSequence:
+        return content_sequence(row, view, self.options)
+
+    def _target_layer(self) -> int | None:
+        num_layers = self.model.config.get_text_config().num_hidden_layers
+        return target_layer_index(self.options.target_layer, num_layers)
+
+    def _check_lengths(self, sequences: Sequence[TokenSequence]) -> None:
+        for number, sequence in enumerate(sequences):
+            if self.max_positions is not None and len(sequence) > self.max_positions:
+                raise ValueError(
+                    f"Text {number} has {len(sequence)} tokens, more than the {self.max_positions} positions of the "
+                    "model. Shorten it."
+                )
