@@ -14,8 +14,10 @@ from packaging.version import Version
 from transformers import PreTrainedModel, Trainer
 from trl import SFTConfig, SFTTrainer
 from trl.data_utils import common_prefix_length
-from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
+from trl.kernels import ChunkedLogProbFunction
+from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, add_fused_lm_head
 
+from llm_jepa.objectives.losses.lm_head import VOCABULARY_CHUNK
 from tests.architectures import tiny_model
 from tests.tiny import tiny_llama, tiny_tokenizer
 
@@ -97,6 +99,15 @@ def test_the_fused_head_calls_the_base_model_and_scores_its_hidden_states_agains
     with torch.no_grad():
         log_probs = plain(input_ids).logits.log_softmax(-1)[:, 3:7].gather(-1, labels[..., None])[..., 0]
     torch.testing.assert_close(fused.log_probs, log_probs)
+
+
+def test_the_kernel_of_the_fused_head_keeps_its_arguments_and_its_tiles():
+    """`token_log_probs` calls it as the head does; its values and gradients are held by the tests of the losses."""
+    assert parameters(ChunkedLogProbFunction.forward) == [
+        "ctx", "hidden", "weight", "bias", "targets", "temperature", "chunk_size", "final_logit_softcapping",
+        "logit_scale", "outputs",
+    ]  # fmt: skip
+    assert VOCABULARY_CHUNK == _CHUNKED_LOGPROB_CHUNK_SIZE
 
 
 def test_the_helpers_that_are_used_mean_what_they_did():

@@ -11,6 +11,7 @@ from llm_jepa.objectives.losses.info_nce import (
     symmetric_info_nce_loss,
 )
 from llm_jepa.objectives.losses.lm_head import CHUNK_TOKENS, LMHead
+from llm_jepa.objectives.losses.multi_token import multi_token_rows
 from llm_jepa.objectives.losses.next_latent import Dynamics, kl_rows, latent_kl, roll_out, smooth_l1_rows
 from llm_jepa.objectives.losses.pairwise import cosine_loss, l2_loss, mse_loss
 from llm_jepa.objectives.losses.semantic_tube import content_tokens, patch_loss, tube_loss
@@ -40,6 +41,7 @@ __all__ = [
     "l2_loss",
     "latent_kl",
     "mse_loss",
+    "multi_token_rows",
     "negatives_mask",
     "pair_loss",
     "patch_loss",

@@ -1,13 +1,19 @@
-"""The logits of a language model's head. Legend: V tokens of the vocabulary, D the model's width, C positions."""
+"""The logits of a language model's head, and the log-probabilities of tokens without them.
+
+Legend: V tokens of the vocabulary, D the model's width, C positions of a chunk, M positions.
+"""
 
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from trl.kernels import ChunkedLogProbFunction
 
 CHUNK_TOKENS = 256
 """Positions whose logits stand in memory at once."""
+VOCABULARY_CHUNK = 32768
+"""Tokens of the vocabulary whose logits TRL's head computes at once; `llm-jepa plan` counts its products by it."""
 
 
 class LMHead(NamedTuple):
@@ -39,3 +45,17 @@ def logits(hidden_CD: Tensor, head: LMHead) -> Tensor:
     if head.softcap is None:
         return logits_CV
     return head.softcap * torch.tanh(logits_CV / head.softcap)
+
+
+def token_log_probs(hidden_MD: Tensor, token_M: Tensor, head: LMHead) -> Tensor:
+    """`log softmax(logits)` of a token at each position, with gradient to the hidden states and to the head.
+
+    Computed as TRL's head scores labels: in tiles, which the backward computes again. There ZeRO-3 gathers the
+    weight once more, so `head` must hold the parameter itself.
+
+    Returns:
+        log_prob_M, in float32.
+    """
+    return ChunkedLogProbFunction.apply(
+        hidden_MD, head.weight_VD, head.bias_V, token_M, 1.0, VOCABULARY_CHUNK, head.softcap, head.logit_scale, ()
+    )[0]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from llm_jepa.objectives.losses.lm_head import CHUNK_TOKENS, LMHead, logits
+from llm_jepa.objectives.losses.row_means import mean_of_row_means
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 """g: hidden states and the embeddings of the tokens that follow them, both (..., D) -> the next hidden states."""
@@ -152,17 +153,10 @@ def _times_jacobian(grad_CV: Tensor, logits_CV: Tensor, head: LMHead) -> Tensor:
 def _mean_over_steps(
     term: Callable[[Tensor, Tensor], Tensor], predicted: Sequence[Tensor], target_NSD: Tensor, is_chosen_NS: Tensor
 ) -> Tensor:
-    """Mean over the steps of the mean of `term` over the row's chosen positions t + i, without the steps that have
-    none: loss_N.
-
-    Only chosen positions are computed.
-    """
-    means, has_position = [], []
-    for step, predicted_NTD in enumerate(predicted, start=1):
-        is_chosen_NT = is_chosen_NS[:, step:]
-        term_M = term(predicted_NTD[is_chosen_NT], target_NSD.detach()[:, step:][is_chosen_NT])
-        term_NT = term_M.new_zeros(is_chosen_NT.shape).masked_scatter(is_chosen_NT, term_M)
-        num_chosen_N = is_chosen_NT.sum(dim=1)
-        means.append(term_NT.sum(dim=1) / num_chosen_N.clamp(min=1))
-        has_position.append(num_chosen_N > 0)
-    return torch.stack(means).sum(dim=0) / torch.stack(has_position).sum(dim=0).clamp(min=1)
+    """Mean over the steps i of the mean of `term` over the row's chosen positions t + i, which are all it computes."""
+    chosen = [is_chosen_NS[:, step:] for step in range(1, len(predicted) + 1)]
+    terms = [
+        term(predicted_NTD[is_chosen_NT], target_NSD.detach()[:, step:][is_chosen_NT])
+        for step, (predicted_NTD, is_chosen_NT) in enumerate(zip(predicted, chosen, strict=True), start=1)
+    ]
+    return mean_of_row_means(terms, chosen)

@@ -11,26 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from llm_jepa.objectives.losses import LMHead, kl_rows, latent_kl, roll_out, smooth_l1_rows
-
-HEADS = {"plain": {}, "scale": {"logit_scale": 0.25}, "softcap": {"softcap": 1.5}, "bias": {"bias_V": True}}
-HEADS["all"] = HEADS["scale"] | HEADS["softcap"] | HEADS["bias"]
-
-
-def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def new_head(kind: str, vocabulary: int = 11, width: int = 4, dtype: torch.dtype = torch.float64) -> LMHead:
-    head = LMHead(normal(0, vocabulary, width, dtype=dtype), **HEADS[kind])
-    return head._replace(bias_V=normal(1, vocabulary, dtype=dtype)) if head.bias_V is not None else head
-
-
-def plain_logits(hidden_MD: Tensor, head: LMHead) -> Tensor:
-    logits_MV = hidden_MD @ head.weight_VD.T
-    if head.bias_V is not None:
-        logits_MV = logits_MV + head.bias_V
-    logits_MV = head.logit_scale * logits_MV
-    return logits_MV if head.softcap is None else head.softcap * torch.tanh(logits_MV / head.softcap)
+from tests.objectives.losses.heads import HEADS, is_token, new_head, normal, plain_logits
 
 
 def plain_kl(predicted_MD: Tensor, target_MD: Tensor, head: LMHead) -> Tensor:
@@ -43,10 +24,6 @@ def padded_rows(draw):
     """Lengths of rows, the longest whole, and a number of steps."""
     lengths = draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
     return lengths, draw(st.integers(1, 4)), draw(st.integers(0, 99))
-
-
-def is_token(lengths: list[int]) -> Tensor:
-    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
 def nonlinear(hidden: Tensor, embedding: Tensor) -> Tensor:
