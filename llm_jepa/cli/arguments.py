@@ -169,6 +169,7 @@ def merge(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run code that comes with the base, whatever the recipe says",
     )
+    _without_predictor(parser)
 
 
 def push(parser: argparse.ArgumentParser) -> None:
@@ -183,6 +184,16 @@ def push(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset_id", "--dataset-id", metavar="HUB_ID", help="of data that were a file: where others find them"
+    )
+    _without_predictor(parser)
+
+
+def _without_predictor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--without_predictor",
+        "--without-predictor",
+        action="store_true",
+        help="leave out latent_predictor/, which ranking answers needs",
     )
 
 

@@ -37,6 +37,7 @@ class CardFacts:
         has_recipe: Whether `record.settings` is a recipe, published as `recipe.yaml`.
         vllm_rank: The `max_lora_rank` that vLLM needs for the adapter, or the reason why vLLM cannot serve it.
         version: Version of the toolkit that publishes.
+        has_predictor: Whether `latent_predictor/` is published.
     """
 
     repo_id: str
@@ -46,6 +47,7 @@ class CardFacts:
     sources: Sources
     vllm_rank: int | str | None
     version: str
+    has_predictor: bool = False
 
     @property
     def name(self) -> str:

@@ -20,8 +20,7 @@ LOSS = "`loss = lm_weight * lm_loss + jepa_weight * jepa_loss`"
 SFT_TEXT = "Next-token prediction alone (`jepa_weight: 0`)."
 PAIR_TEXT = (
     f"{LOSS}: next-token prediction, and one view of a row predicts the embedding of the other (LLM-JEPA, "
-    "[arXiv 2509.14252](https://arxiv.org/abs/2509.14252)). The predictor tokens served training only; they are not "
-    "published."
+    "[arXiv 2509.14252](https://arxiv.org/abs/2509.14252))."
 )
 OWN_TEXT = f"{LOSS}: next-token prediction and a term of the authors' own, named below."
 CONTROL_TEXT = " This is a control on wrong pairs: each row had the target view of another row (`shuffle_pairs`)."
@@ -35,8 +34,8 @@ COMPARED_KEYS = ("task", "dataset", "dataset_config", "split", "rows", "rows_dig
 
 def card_section(facts: CardFacts) -> str:
     """The section as Markdown; parts without facts are left out."""
-    parts = [_summary(facts), _data(facts), _objective(facts), _results(facts), _cost(facts), _loading(facts)]
-    return "\n\n".join(part for part in parts if part)
+    parts = (_summary, _data, _objective, _results, _cost, _loading, _latent)
+    return "\n\n".join(text for part in parts if (text := part(facts)))
 
 
 def _summary(facts: CardFacts) -> str:
@@ -181,6 +180,18 @@ def _serving(facts: CardFacts) -> str:
     return (
         f"```bash\nvllm serve {facts.sources.base.id}{revision} --enable-lora --max-lora-rank {facts.vllm_rank} "
         f"--lora-modules {facts.name}={facts.repo_id}\n```"
+    )
+
+
+def _latent(facts: CardFacts) -> str:
+    if not facts.has_predictor:
+        return ""
+    return (
+        "## Latent predictor\n\n`latent_predictor/` is what the objective trained beside the model. With the LLM-JEPA "
+        "toolkit it ranks answers by their embeddings, one forward for a query; transformers, PEFT and vLLM ignore "
+        "it.\n\n```bash\n"
+        f"hf download {facts.repo_id} --local-dir {facts.name}\n"
+        f'llm-jepa answer {facts.name} --index answers --answers answers.txt --query "..."\n```'
     )
 
 

@@ -12,6 +12,7 @@ from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.models.known_models import fetched_model, find_known_model
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES, has_latent_predictor
 from llm_jepa.models.local_files import TOKENIZER_FILES, ArtifactKind, artifact_kind
 from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
 from llm_jepa.settings.reading import recipe_text
@@ -71,15 +72,24 @@ def hub_id(name: str, is_local: bool | None = None) -> str | None:
 def is_written_by_push(name: str, kind: ArtifactKind) -> bool:
     """Whether a push writes files of this name. Those that it no longer writes are outdated."""
     written = (*WEIGHT_FILES[kind], *TOKENIZER_FILES, RECIPE_FILE)
-    return name == RESULTS_FILE or ("/" not in name and any(fnmatch(name, pattern) for pattern in written))
+    is_at_root = "/" not in name
+    return name in (RESULTS_FILE, *PREDICTOR_FILES) or (is_at_root and any(fnmatch(name, one) for one in written))
 
 
-def gather_files(directory: Path, settings: Mapping[str, Any], public_values: Mapping[str, str | None]) -> Publication:
-    """The weights, tokenizer and recipe of a directory, without checkpoints, predictions and optimizer states.
+def gather_files(
+    directory: Path,
+    settings: Mapping[str, Any],
+    public_values: Mapping[str, str | None],
+    without_predictor: bool = False,
+) -> Publication:
+    """The weights, tokenizer, latent predictor and recipe of a directory.
+
+    Checkpoints, predictions and optimizer states are left out.
 
     Args:
         settings: The run's recipe; empty without one.
         public_values: Recipe key -> its public value, None to leave it out: base, revision, data, output directory.
+        without_predictor: Whether to leave out the latent predictor.
 
     Raises:
         ValueError: The directory holds neither adapter nor model, or no weights, or a file that cannot be read.
@@ -90,6 +100,8 @@ def gather_files(directory: Path, settings: Mapping[str, Any], public_values: Ma
     }
     if not any(name.endswith(".safetensors") for name in found):
         raise ValueError(f"`{directory}` holds no weights (*.safetensors). Save the model as safetensors.")
+    if has_latent_predictor(directory) and not without_predictor:
+        found |= {name: directory / name for name in PREDICTOR_FILES}
     files: dict[str, Content] = dict(found)
     for name, path in found.items():
         if path.suffix == ".json" and name not in VOCABULARY_FILES:

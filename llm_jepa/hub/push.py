@@ -28,6 +28,7 @@ from llm_jepa.hub.publication import (
 from llm_jepa.hub.push_list import LIST_FILE, Changes, find_changes, list_text, read_list
 from llm_jepa.hub.sources import find_sources
 from llm_jepa.models.adapters import base_settings_of
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES
 from llm_jepa.models.local_files import ArtifactKind, artifact_kind
 from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.runs.record import RunRecord, read_run
@@ -59,6 +60,7 @@ def push(
     dataset_id: str | None = None,
     settings: Mapping[str, Any] | None = None,
     commit_message: str = COMMIT_MESSAGE,
+    without_predictor: bool = False,
 ) -> PushResult:
     """Publish the adapter or model of a directory with tokenizer, recipe, card and results, in one commit.
 
@@ -73,6 +75,7 @@ def push(
         token: A Hub token; None for that of the logged-in user.
         base_model, dataset_id: Hub ids that replace directories and files of this machine.
         settings: Training settings for the card, if the directory has no recipe.
+        without_predictor: Whether to leave out the latent predictor.
 
     Raises:
         ValueError: There is nothing to publish, nobody else could load it, a text names this machine, the repository
@@ -86,10 +89,11 @@ def push(
     repo_id = check_write_access(api, repo_id)
     sources = find_sources(api, kind, record, private, base_model, dataset_id)
     public_values = sources.public_values() | {"output_dir": f"outputs/{repo_id.split('/')[-1]}"}
-    publication = gather_files(directory, record.settings if has_recipe else {}, public_values)
+    publication = gather_files(directory, record.settings if has_recipe else {}, public_values, without_predictor)
     vllm_rank = _vllm_rank(directory) if kind == "adapter" else None
     version = importlib.metadata.version("llm-jepa")
-    facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version)
+    has_predictor = PREDICTOR_FILES[0] in publication.files
+    facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version, has_predictor)
     refuse_leaks(publication.files | {CARD_FILE: write_card(facts, None).encode()}, directory, token or get_token())
     repository = find_repository(api, repo_id, kind, private) or _make_repository(api, repo_id, private)
     results = results_yaml(facts)

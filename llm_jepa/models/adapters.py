@@ -18,6 +18,7 @@ from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.models.known_models import HUB_TIMEOUT_SECONDS, find_known_model
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES
 from llm_jepa.models.local_files import TOKENIZER_FILES
 from llm_jepa.runs.record import ENVIRONMENT_FILE, RECIPE_FILE, SCORES_FILES, STATE_FILE, read_json, read_run
 
@@ -90,8 +91,8 @@ def _files_on_hub(name: str) -> set[str]:
 def _needed_files(files: Collection[str]) -> list[str]:
     """Those of an adapter's files that are used: not its checkpoints, other formats and copies of its weights."""
     weights = [file for file in ADAPTER_WEIGHTS if file in files]
-    at_root = [file for file in files if "/" not in file]
-    return weights[:1] + [file for file in at_root if any(fnmatch(file, pattern) for pattern in NEEDED_FILES)]
+    at_root = [file for file in files if "/" not in file and any(fnmatch(file, pattern) for pattern in NEEDED_FILES)]
+    return weights[:1] + at_root + [file for file in PREDICTOR_FILES if file in files]
 
 
 def base_settings_of(directory: Path) -> dict[str, Any]:

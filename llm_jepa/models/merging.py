@@ -16,6 +16,7 @@ from trl import ModelConfig, get_quantization_config
 from llm_jepa.files.staged import staged_directory
 from llm_jepa.models.adapters import Adapter, find_adapter, load_adapter, read_adapter_config, resize_embeddings
 from llm_jepa.models.known_models import resolve_model
+from llm_jepa.models.latent_predictor import copy_latent_predictor
 from llm_jepa.models.loading import drop_idle_sampling, load_errors_explained, load_tokenizer
 from llm_jepa.models.local_files import check_merge, not_an_adapter
 from llm_jepa.models.stop_tokens import stop_token_ids
@@ -25,18 +26,25 @@ from llm_jepa.runs.record import copy_run
 logger = logging.getLogger(__name__)
 
 
-def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_code: bool = False) -> None:
+def merge(
+    name: str,
+    output_dir: Path,
+    dtype: str | None = None,
+    trust_remote_code: bool = False,
+    without_predictor: bool = False,
+) -> None:
     """Merge an adapter into its base and write the model, its tokenizer and its stop tokens to `output_dir`.
 
     W' = W + scale * B A, on the CPU, in the precision of the recipe's `dtype` (TRL's default is float32). A base that
     was quantised in training is quantised in the same way and then dequantised: the adapter was trained on these
-    weights. The record of a run is copied to the folder `run`, for the model's card.
+    weights. The record of a run is copied to the folder `run`, for the model's card, and so is `latent_predictor/`.
 
     Args:
         name: A run's output directory, an adapter's directory, or its Hub id.
         output_dir: A new or empty directory. It is written completely or not at all.
         dtype: `float32`, `bfloat16` or `float16`, in place of the recipe's. 16 bits round the sums; float32 does not.
         trust_remote_code: Whether code of the base or the tokenizer may run; a recipe cannot set it.
+        without_predictor: Whether to leave out the run's latent predictor.
 
     Raises:
         ValueError: There is no adapter that can be merged, `output_dir` is not empty, or the base cannot be loaded.
@@ -59,6 +67,8 @@ def merge(name: str, output_dir: Path, dtype: str | None = None, trust_remote_co
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         copy_run(adapter.directory, staging)
+        if not without_predictor:
+            copy_latent_predictor(adapter.directory, staging)
         for path in staging.glob("*.safetensors"):
             path.chmod(0o644)  # safetensors makes its files readable for their owner only
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from llm_jepa.cli import main
 from llm_jepa.models.adapters import find_adapter
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES
 from llm_jepa.models.subject import read_subject
 from tests.hub.hub_server import BASE, Fault, HubServer
 from tests.models.test_merging import refusal, save_adapter
@@ -112,7 +113,8 @@ def test_of_a_repository_only_what_is_used_is_downloaded(full_hub, published, tm
     """No checkpoints, no other formats and no copies of the weights, neither of the adapter nor of its base."""
     of_adapter = ["adapter_model.bin", "adapter.gguf", "checkpoint-7/adapter_model.safetensors", "run/tokenizer.json"]
     of_base = ["pytorch_model.bin", "model.gguf", "original/consolidated.00.pth", "checkpoint-7/model.safetensors"]
-    full_hub.add(ADAPTER, published["adapter"] | dict.fromkeys(of_adapter, b"-"))
+    predictor = {name: name.encode() for name in PREDICTOR_FILES}
+    full_hub.add(ADAPTER, published["adapter"] | predictor | dict.fromkeys(of_adapter, b"-"))
     full_hub.add(BASE, published["base"] | dict.fromkeys(of_base, b"-"))
     (tmp_path / "test.jsonl").write_text(json.dumps(PAIRS[0]) + "\n")
     options = {
@@ -123,7 +125,7 @@ def test_of_a_repository_only_what_is_used_is_downloaded(full_hub, published, tm
         ],
     }  # fmt: skip
     assert main([command, ADAPTER, *options[command]]) == 0
-    assert fetched(full_hub, ADAPTER) == published["adapter"].keys() - NEEDLESS
+    assert fetched(full_hub, ADAPTER) == (published["adapter"] | predictor).keys() - NEEDLESS
     assert {"config.json", "model.safetensors"} <= fetched(full_hub, BASE) <= published["base"].keys()
 
 

@@ -1,5 +1,6 @@
 """What `llm-jepa push` publishes, through the real huggingface_hub client, on a Hub on loopback."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ from huggingface_hub import parse_eval_result_entries as parse_entries
 
 from llm_jepa.hub.card_editing import SECTION_BEGIN, SECTION_END
 from llm_jepa.hub.push import push
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES, predictor_digest, write_latent_predictor
 from llm_jepa.recipe import parse_recipe
 from tests.hub.hub_run import PUSHED, REPO, card, make_run, refusal
 from tests.hub.hub_server import BASE, DATA, TOKEN
+from tests.models.test_latent_predictor import facts as tiny_facts
 from tests.models.test_merging import save_adapter
 from tests.tiny import save_tiny_model
 
@@ -47,6 +50,23 @@ def test_what_is_pulled_is_what_was_pushed(hub, run, tmp_path):
     assert {path.name: path.read_bytes() for path in pulled.iterdir()} == hub.model(REPO).files
     again = parse_recipe([str(pulled / "recipe.yaml")])
     assert again.training.jepa_weight == 0.5
+
+
+def test_a_latent_predictor_is_published_and_explained_unless_it_is_left_out(hub, run, original, tmp_path):
+    """Without the directory that the base was loaded from."""
+    base = str(original.parent / "model")
+    write_latent_predictor(run, dataclasses.replace(tiny_facts(), base_name_or_path=base), {})
+    push(run, REPO, base_model=BASE)
+    assert set(hub.model(REPO).files) == PUSHED | {*PREDICTOR_FILES}
+    assert json.loads(hub.model(REPO).files[PREDICTOR_FILES[0]])["base_name_or_path"] == "model"
+    assert "it ranks answers by their embeddings" in card(hub.model(REPO)).text
+    for name, content in hub.model(REPO).files.items():
+        (tmp_path / "pulled" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pulled" / name).write_bytes(content)
+    assert predictor_digest(tmp_path / "pulled") == predictor_digest(run)
+    push(run, REPO, base_model=BASE, without_predictor=True)
+    assert set(hub.model(REPO).files) == PUSHED
+    assert "Latent predictor" not in card(hub.model(REPO)).text
 
 
 def test_nothing_of_the_machine_is_published(hub, original, run):

@@ -13,12 +13,19 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationCon
 from llm_jepa.cli import main
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.latent_predictor import (
+    has_latent_predictor,
+    read_facts,
+    read_weights,
+    write_latent_predictor,
+)
 from llm_jepa.models.merging import merge
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.runs.record import read_run
 from llm_jepa.train import train
 from tests.evaluation.test_run import save_recipe
+from tests.models.test_latent_predictor import facts as tiny_facts
 from tests.tiny import PAIRS, save_tiny_model, tiny_tokenizer
 
 IDS_BT = torch.arange(3, 43)[None]
@@ -177,6 +184,18 @@ def test_tokenizer_and_stop_tokens_come_along(tmp_path):
     assert saved.temperature in (None, 1.0)
     assert sorted(saved.eos_token_id) == [tiny_tokenizer().eos_token_id, 5]
     assert (tmp_path / "merged" / "chat_template.jinja").read_text() == tiny_tokenizer().chat_template
+
+
+@pytest.mark.parametrize("flags", [[], ["--without_predictor"]])
+def test_a_latent_predictor_comes_along_unless_it_is_left_out(tmp_path, flags):
+    adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "base"))
+    write_latent_predictor(adapter, tiny_facts(), {"vectors_KD": torch.ones(1, 32)})
+    assert main(["merge", str(adapter), "--output_dir", str(tmp_path / "merged"), *flags]) == 0
+    assert has_latent_predictor(tmp_path / "merged") == (not flags)
+    if not flags:
+        assert read_facts(tmp_path / "merged") == tiny_facts()
+        assert torch.equal(read_weights(tmp_path / "merged")["vectors_KD"], torch.ones(1, 32))
+        AutoModelForCausalLM.from_pretrained(tmp_path / "merged")  # which ignores it
 
 
 def with_code_of_its_own(directory: Path, trace: Path) -> Path:
