@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from llm_jepa.objectives.losses.answer_code import code_regression_rows, reconstruction_rows
 from llm_jepa.objectives.losses.info_nce import (
     OtherRows,
     info_nce_loss,
@@ -34,6 +35,7 @@ __all__ = [
     "LMHead",
     "OtherRows",
     "PairLoss",
+    "code_regression_rows",
     "content_tokens",
     "cosine_loss",
     "info_nce_loss",
@@ -45,6 +47,7 @@ __all__ = [
     "negatives_mask",
     "pair_loss",
     "patch_loss",
+    "reconstruction_rows",
     "roll_out",
     "sample_patch",
     "sample_tube",
