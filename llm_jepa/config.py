@@ -14,7 +14,7 @@ from llm_jepa.options.evaluation import EvaluationOptions
 from llm_jepa.options.objective import ObjectiveOptions
 from llm_jepa.options.pair import PairOptions
 from llm_jepa.settings.checks import check_options
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, objective_traits
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES
 from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
@@ -26,6 +26,7 @@ class JEPAConfig(EvaluationOptions, DataOptions, PairOptions, ObjectiveOptions, 
     """TRL's `SFTConfig` with the options of the LLM-JEPA objective (arXiv 2509.14252).
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss
+        jepa_loss = sum_i objective_weights[i] * loss_i, or the loss of one objective
 
     The defaults are the paper's. With `jepa_weight=0` the trainer is exactly TRL's `SFTTrainer` on the same rows, with
     its trained weights in float32, and every other JEPA option stands idle, so that two arms of a comparison differ in
@@ -108,9 +109,6 @@ class JEPAConfig(EvaluationOptions, DataOptions, PairOptions, ObjectiveOptions, 
             self.view_pairs = "chain"
         if self.jepa_weight == 0:
             return
-        samplers = objective_traits(self.jepa_objective).span_samplers
-        if samplers and self.span_sampler is None:
-            self.span_sampler = samplers[0]
         if self.jepa_loss in CONTRASTIVE_LOSSES and self.info_nce_temperature is None:
             self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
         if self.jepa_regulariser != "none" and self.regulariser_weight is None:
@@ -121,7 +119,7 @@ class JEPAConfig(EvaluationOptions, DataOptions, PairOptions, ObjectiveOptions, 
             hints = (annotation, *get_args(annotation))  # a Literal, or one of several types
             choices = next((get_args(hint) for hint in hints if get_origin(hint) is Literal), None)
             value = getattr(self, name)
-            if choices and value not in choices and type(value) not in hints:
+            if choices and value not in choices and type(value) not in [get_origin(hint) or hint for hint in hints]:
                 value = getattr(value, "value", value)  # of an Enum
                 reason = f" {self.__dataclass_fields__[name].metadata['help']}" if len(choices) == 1 else ""
                 raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.{reason}")

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union
 from llm_jepa.config import own_fields
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import CONFIGURATIONS
-from llm_jepa.settings.objectives import OWN_OBJECTIVE, ObjectiveName
+from llm_jepa.settings.objectives import OWN_OBJECTIVE, ObjectiveName, ObjectiveNames
 from llm_jepa.settings.reading import IDLE
 from llm_jepa.settings.schema import DEFINED_BY, PATH_OR_MAPPING, SCHEMA_FILE
 
@@ -71,9 +71,12 @@ def _allowed(hint: Any, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a type hint, e.g. `str | list[str] | None`, allows. An Enum or Literal closes the set of texts, unless
     `ObjectiveName` says that a file may be named too.
     """
-    if hint is ObjectiveName:
+    if hint == ObjectiveName:
         names = typing.get_args(typing.get_args(hint)[0])
         return {"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": OWN_OBJECTIVE}]}
+    if hint == ObjectiveNames:
+        one = _allowed(ObjectiveName)
+        return {"anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}]}
     members = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds: list[str] = []
     content: dict[str, Any] = {}

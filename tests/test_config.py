@@ -54,11 +54,20 @@ def test_the_regulariser_has_a_weight_when_none_is_given():
     assert config(jepa_regulariser="vicreg", regulariser_weight=0.0).regulariser_weight == 0.0
 
 
-def test_span_sampler_is_the_objectives_own_when_not_given():
-    assert config().span_sampler is None
-    assert config(jepa_objective="tube").span_sampler == "ends"
-    assert config(jepa_objective="patch").span_sampler == "start_first"
-    assert config(jepa_objective="tube", span_sampler="uniform").span_sampler == "uniform"
+def test_several_objectives_have_the_options_of_each():
+    """Those of views through `pair`, and one sampler for both of the others."""
+    args = config(
+        jepa_objective=["pair", "tube", "patch"],
+        objective_weights=[1, 0.5, 2],
+        num_predictor_tokens=2,
+        jepa_source_view="prefix",
+        span_sampler="uniform",
+        predictor_learning_rate=1e-3,
+    )
+    assert args.jepa_objective == ["pair", "tube", "patch"]
+    assert JEPAConfig(**args.to_dict()).objective_weights == args.objective_weights == [1, 0.5, 2]
+    assert config(jepa_objective=["tube", "patch"]).span_sampler is None
+    assert config(jepa_objective=["tube"]).objective_weights is None
 
 
 def test_rescaling_keeps_the_expected_weight():
@@ -98,6 +107,21 @@ OUT_OF_RANGE = [
     ({"jepa_target": "ema"}, "`jepa_target` is 'ema'; allowed are 'online', 'stop_gradient'"),
     ({"jepa_layout": "dense"}, "`jepa_layout` is 'dense'; allowed are 'auto', 'packed', 'flat', 'rows'"),
     ({"jepa_objective": "stp"}, "`jepa_objective` is 'stp'; allowed are pair, tube, patch, and FILE.py:CLASS"),
+    ({"jepa_objective": ["pair", "stp"]}, "`jepa_objective` is 'stp'; allowed are pair, tube, patch, and"),
+    ({"jepa_objective": []}, "`jepa_objective` is an empty list. Name an objective"),
+    ({"jepa_objective": ["tube", "pair", "tube"]}, r"`jepa_objective: \[tube, pair, tube\]` names tube twice"),
+    (
+        {"jepa_objective": ["pair", "tube"], "objective_weights": [1.0]},
+        r"`objective_weights` are \[1.0\]; `jepa_objective: \[pair, tube\]` needs 2, one for each",
+    ),
+    (
+        {"jepa_objective": ["pair", "tube"], "objective_weights": [1.0, 0.0]},
+        r"`objective_weights` are \[1.0, 0.0\]; each must be a finite number > 0",
+    ),
+    ({"jepa_objective": ["pair", "tube"], "objective_weights": [1.0, NAN]}, "each must be a finite number > 0"),
+    ({"jepa_objective": ["pair", "tube"], "objective_weights": [INFINITY, 1.0]}, "each must be a finite number > 0"),
+    ({"predictor_learning_rate": 0.0}, "`predictor_learning_rate` is 0.0; it must be a finite number > 0"),
+    ({"predictor_learning_rate": NAN}, "`predictor_learning_rate` is nan"),
     ({"span_sampler": "random"}, "`span_sampler` is 'random'; allowed are 'ends', 'start_first', 'uniform'"),
     ({"jepa_dropout": 1.0}, "`jepa_dropout` is 1.0; it must be at least 0 and below 1. .* `jepa_weight: 0`"),
     ({"jepa_dropout": -0.1}, "`jepa_dropout` is -0.1; it must be at least 0"),
@@ -148,6 +172,21 @@ WITHOUT_EFFECT = [
     ({"jepa_objective": "patch", "shuffle_pairs": True}, "no pair of views, and `shuffle_pairs: True` would have no"),
     ({"jepa_objective": "tube", "span_sampler": "start_first"}, "allowed with `jepa_objective: tube` are 'ends'"),
     ({"jepa_objective": "patch", "span_sampler": "ends"}, "allowed .* are 'start_first', 'uniform'"),
+    (
+        {"jepa_objective": ["tube", "patch"], "span_sampler": "ends"},
+        r"with `jepa_objective: \[tube, patch\]` are 'unif",
+    ),
+    (
+        {"jepa_objective": ["tube", "patch"], "num_predictor_tokens": 2},
+        r"With `jepa_objective: \[tube, patch\]` there is no pair of views, and `num_predictor_tokens: 2` would",
+    ),
+    ({"objective_weights": [1.0]}, "`objective_weights` has no effect with `jepa_objective: pair`.*_weights null"),
+    ({"jepa_objective": ["tube"], "objective_weights": [2.0]}, r"has no effect with `jepa_objective: \[tube\]`"),
+    (
+        {"num_predictor_tokens": 0, "predictor_learning_rate": 1e-3},
+        "`predictor_learning_rate` has no effect: with these options `jepa_objective: pair` has no parameters of",
+    ),
+    ({"jepa_objective": "tube", "predictor_learning_rate": 1e-3}, "`jepa_objective: tube` has no parameters of its"),
     ({"info_nce_temperature": 0.1}, "`info_nce_temperature` has no effect with `jepa_loss: cosine`"),
     (
         {"jepa_loss": "info_nce", "per_device_train_batch_size": 1},
@@ -255,6 +294,7 @@ def test_the_argument_parsers_of_transformers_and_trl_read_every_option(parser):
         "target_column": "answer",
         "system_prompt": "Be brief.",
         "from_scratch": True,
+        "predictor_learning_rate": 1e-3,
     }
     argv = [word for name, value in given_options.items() for word in (f"--{name}", str(value))]
     (args,) = parser(JEPAConfig).parse_args_into_dataclasses(["--output_dir", "out", "--report_to", "none", *argv])
@@ -265,6 +305,16 @@ def test_the_argument_parser_refuses_a_choice_that_is_not_there(capsys):
     with pytest.raises(SystemExit):
         HfArgumentParser(JEPAConfig).parse_args_into_dataclasses(["--output_dir", "out", "--jepa_loss", "cosin"])
     assert "invalid choice: 'cosin'" in capsys.readouterr().err
+
+
+def test_two_objectives_of_views_are_refused(tmp_path):
+    (tmp_path / "own.py").write_text("class Mine:\n    row_needs = 'views'\n")
+    own = f"{tmp_path / 'own.py'}:Mine"
+    with pytest.raises(ValueError, match=f"pair and {own} both lay out views; name one"):
+        config(jepa_objective=["pair", "tube", own])
+    with pytest.raises(ValueError, match="names Mine twice"):
+        config(jepa_objective=[own, f"{tmp_path}/./own.py:Mine"])
+    assert config(jepa_objective=["tube", own], jepa_loss="l2").jepa_loss == "l2"
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="a plain CPU run needs a machine without accelerator")

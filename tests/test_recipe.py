@@ -69,6 +69,10 @@ def test_settings_are_exactly_the_keys_given(written):
         ("report_to: [tensorboard, trackio]", ["tensorboard", "trackio"]),
         ("lora_target_modules: [q_proj, v_proj]", ["q_proj", "v_proj"]),
         ("pad_to_multiple_of: 8", 8),
+        ("jepa_objective: [pair, tube]", ["pair", "tube"]),
+        ("jepa_objective: [pair, my/own.py:Mine]", ["pair", "my/own.py:Mine"]),
+        ("jepa_objective: tube", "tube"),
+        ("objective_weights: [1, 1e-1]", [1.0, 0.1]),
         ("trackio_static_space_id: false", False),
         ("include_num_input_tokens_seen: all", "all"),
         ("model_init_kwargs: {rate: 1e-3, name: '1e-3', on: [1, {two: 2}]}", None),
@@ -101,6 +105,11 @@ def test_yaml_values_take_the_type_of_their_key(written, line, value):
         (["--view_columns=[english, '{{ no }}', \"a, b\"]"], "view_columns", ["english", "{{ no }}", "a, b"]),
         (["--view_columns", "[english", "french]"], "view_columns", ["[english", "french]"]),
         (["--report_to", "[trackio, tensorboard]"], "report_to", ["trackio", "tensorboard"]),
+        (["--jepa_objective", "pair", "tube"], "jepa_objective", ["pair", "tube"]),
+        (["--jepa_objective", "[pair, tube]"], "jepa_objective", ["pair", "tube"]),
+        (["--jepa_objective", "tube"], "jepa_objective", "tube"),
+        (["--objective_weights", "1", "0.5"], "objective_weights", [1.0, 0.5]),
+        (["--objective_weights", "null"], "objective_weights", None),
         (["--system_prompt", "[be, brief]"], "system_prompt", "[be, brief]"),
         (["--lr_scheduler_kwargs", '{"min_lr": 1e-5}'], "lr_scheduler_kwargs", {"min_lr": 1e-5}),
         (["--seed", "1", "--seed", "2"], "seed", 2),
@@ -129,6 +138,11 @@ def test_command_line_overrides(written, argv, key, value):
         ("eval_strategy: never", "one of no, steps, epoch"),
         ("lora_target_modules: [[q_proj]]", "it must be a list or null"),
         ("lora_target_modules: []", "it must be a list or null"),
+        ("jepa_objective: []", r"`jepa_objective` is \[\]; it must be one of pair, tube, patch or text or a list"),
+        ("jepa_objective: [pair, [tube]]", "it must be one of pair, tube, patch or text or a list"),
+        ("jepa_objective: [pair, tub]", "`jepa_objective` is 'tub'; allowed are pair, tube, patch, and FILE.py:CLASS"),
+        ("jepa_objective: [tube, tube]", r"recipe.yaml: `jepa_objective: \[tube, tube\]` names tube twice"),
+        ("jepa_objective: [pair, tube]\nobjective_weights: [1, x]", "`objective_weights` is .*; it must be a list"),
         ("model_init_kwargs: fast", "it must be a mapping"),
         ("seed: 1\nseed: 2", "line 6: `seed` was given before, on line 5"),
         ("model_init_kwargs: {a: 1, a: 2}", "`a` was given before"),
@@ -168,6 +182,12 @@ def test_bad_recipes_are_refused_by_name(written, line, message):
 def test_bad_overrides_are_refused_by_name(written, argv, message):
     with pytest.raises(ValueError, match=message):
         parse_recipe([written(), *argv])
+
+
+def test_several_objectives_may_stand_idle(written):
+    lines = "jepa_objective: [pair, tube]\nobjective_weights: [1, 2]\njepa_weight: 0\n"
+    idle = parse_recipe([written(lines), "--jepa_objective", "pair"]).training
+    assert (idle.jepa_objective, idle.objective_weights) == ("pair", [1.0, 2.0])
 
 
 def test_the_lm_only_arm_may_name_a_column_of_text(written):

@@ -6,7 +6,7 @@ import pytest
 
 from llm_jepa.config import own_fields
 from llm_jepa.recipe import CONFIGURATIONS, build_recipe
-from llm_jepa.recipe_schema import schema_text
+from llm_jepa.recipe_schema import recipe_schema, schema_text
 from llm_jepa.settings.reading import IDLE
 from llm_jepa.settings.schema import SCHEMA_FILE, known_settings
 
@@ -14,6 +14,18 @@ from llm_jepa.settings.schema import SCHEMA_FILE, known_settings
 def test_the_schema_is_that_of_the_dataclasses():
     """If this fails, an option or TRL's version has changed: run `make schema`."""
     assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text()
+
+
+def test_an_objective_is_a_name_or_a_file_or_a_list_of_them():
+    named, free, several = recipe_schema()["properties"]["jepa_objective"]["anyOf"]
+    assert named == {"enum": ["pair", "tube", "patch"]}
+    assert free["type"] == "string"
+    assert (several["type"], several["items"]) == ("array", {"anyOf": [named, free]})
+    assert (several["minItems"], several["uniqueItems"]) == (1, True)
+    setting = known_settings()["jepa_objective"]
+    assert (setting.types, setting.choices) == (("string", "array"), ("pair", "tube", "patch"))
+    assert setting.item is not None
+    assert (setting.item.types, setting.item.choices) == (("string",), ("pair", "tube", "patch"))
 
 
 def test_every_key_is_in_the_schema_or_has_no_effect():

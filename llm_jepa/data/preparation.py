@@ -18,9 +18,6 @@ from llm_jepa.data.partners import PARTNER_COLUMN, with_shuffled_partners
 from llm_jepa.data.rows import (
     OWN_VIEW_COLUMNS,
     ROW_COLUMNS,
-    SPAN_COLUMNS,
-    TOKENISED_COLUMNS,
-    VIEW_TOKEN_COLUMNS,
     AnyDataset,
     ColumnMapping,
     RowError,
@@ -32,11 +29,12 @@ from llm_jepa.data.rows import (
     to_rows,
 )
 from llm_jepa.data.spans import SpanMaker, spans_of_text
+from llm_jepa.data.tokenised_rows import check_tokenised
 from llm_jepa.data.turns import refuse_unlearned
 from llm_jepa.data.unread_columns import warn_of_unread_columns
 from llm_jepa.data.view_pairs import expand_rows
-from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, is_prefix, longest_sequence_tokens
-from llm_jepa.settings.objectives import needs_views
+from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, longest_sequence_tokens
+from llm_jepa.settings.objectives import needs_spans, needs_views
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +46,11 @@ def prepare_dataset(
     tokenise: Callable[[AnyDataset], AnyDataset],
     name: str,
 ) -> AnyDataset:
-    """Prepare rows with `input_ids`, `labels`, `row_index` and the columns of the objective.
+    """Prepare rows with `input_ids`, `labels`, `row_index` and the columns of the objectives.
 
-    Those are `source_ids`, `source_start`, `target_ids` and `target_start` for `jepa_objective: pair`, and
-    `source_span` and `target_span` for `tube` and `patch`. With `shuffle_pairs` the target's are another row's, and
-    `partner_index` says which.
+    Those are `source_ids`, `source_start`, `target_ids` and `target_start` for one of views, `source_span` and
+    `target_span` for one of spans, and none for one of conversations. With `shuffle_pairs` the target's are another
+    row's, and `partner_index` says which.
 
     Args:
         dataset: Rows of any form that `llm_jepa.data.rows` supports, or pre-tokenised rows.
@@ -71,7 +69,7 @@ def prepare_dataset(
     if is_tokenised(dataset):
         _check_text_field(args)
         with global_then_local_main_first():
-            dataset = _check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
+            dataset = check_tokenised(dataset, args, mapping, frozenset(tokenizer.all_special_ids))
         dataset = tokenise(dataset)
     elif not has_pairs(dataset, mapping) and (args.jepa_weight == 0 or not needs_views(args.jepa_objective)):
         for option in mapping.given_options():
@@ -79,7 +77,7 @@ def prepare_dataset(
         with global_then_local_main_first():
             dataset = _check_text(dataset, args)
         dataset = tokenise(dataset)
-        if not needs_views(args.jepa_objective):
+        if needs_spans(args.jepa_objective):
             with global_then_local_main_first():
                 dataset = _add_spans_of_text(dataset, tokenizer, args)
     else:
@@ -145,13 +143,13 @@ def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDat
 
 
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
-    """Add to rows that TRL has tokenised and maybe shuffled their views, or spans, and what is found in them."""
-    make: Callable[[dict[str, Any]], dict[str, Any]]
+    """Add to rows that TRL has tokenised and maybe shuffled their views and spans, and what is found in them."""
+    makers: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
     if needs_views(args.jepa_objective):
-        make = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
-    else:
+        makers.append(ViewMaker(tokenizer, args.jepa_source_view, args.source_turn))
+    if needs_spans(args.jepa_objective):
         remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
-        make = SpanMaker(tokenizer, remedy, args.source_turn)
+        makers.append(SpanMaker(tokenizer, remedy, args.source_turn))
     own_views = () if args.source_view_column is None else OWN_VIEW_COLUMNS
     learns_prompt = not args.completion_only_loss
 
@@ -159,7 +157,8 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
         if learns_prompt and not isinstance(row["prompt"], str):
             refuse_unlearned(row["prompt"], "Leave out `completion_only_loss: false`, which learns every turn.")
         learned_ids = [label for label in row["labels"] if label != IGNORED_LABEL]
-        return make(row) | find_in_row(tokenizer, row, row["input_ids"], learned_ids)
+        found = find_in_row(tokenizer, row, row["input_ids"], learned_ids)
+        return {name: value for make in makers for name, value in make(row).items()} | found
 
     return map_rows(dataset, add, args.dataset_num_proc, remove_columns=(*ROW_COLUMNS, *own_views), is_numbered=True)
 
@@ -248,78 +247,3 @@ class _LoggingFilter:
                 row["row_index"], self.name, longest_sequence_tokens(row, self.num_predictor_tokens), self.limit,
             )  # fmt: skip
         return is_kept
-
-
-def _check_tokenised(
-    dataset: AnyDataset, args: JEPAConfig, mapping: ColumnMapping, special_ids: frozenset[int]
-) -> AnyDataset:
-    """Check that pre-tokenised rows have all columns, and check each row."""
-    columns = column_names(dataset)
-    needed = _needed_columns(args, columns)
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise ValueError(f"Pre-tokenised rows need the columns {list(needed)}; {missing} are missing among {columns}.")
-    if mapping.given_options():
-        raise ValueError(
-            f"`{'`, `'.join(mapping.given_options())}` would have no effect on pre-tokenised rows. Leave it out."
-        )
-
-    reads_views = needs_views(args.jepa_objective)
-    has_views = reads_views and {*VIEW_TOKEN_COLUMNS} <= {*columns}
-    has_spans = not reads_views and {*SPAN_COLUMNS} <= {*columns}
-    is_prefix_view = args.jepa_source_view == "prefix"
-
-    def check(row: dict[str, Any]) -> dict[str, Any]:
-        _check_labels(row)
-        if has_views:
-            return _checked_views(row, is_prefix_view)
-        if has_spans:
-            return _checked_spans(row)
-        return {} if reads_views else spans_of_text(row["input_ids"], special_ids)
-
-    return map_rows(dataset, check, args.dataset_num_proc)
-
-
-def _needed_columns(args: JEPAConfig, columns: list[str]) -> tuple[str, ...]:
-    """The columns that pre-tokenised rows must have. Rows with pairs need spans; a plain text is one span."""
-    if args.jepa_weight == 0:
-        return TOKENISED_COLUMNS
-    if needs_views(args.jepa_objective):
-        return (*TOKENISED_COLUMNS, *VIEW_TOKEN_COLUMNS)
-    has_pairs = {*VIEW_TOKEN_COLUMNS, *SPAN_COLUMNS} & {*columns}
-    return (*TOKENISED_COLUMNS, *SPAN_COLUMNS) if has_pairs else TOKENISED_COLUMNS
-
-
-def _check_labels(row: dict[str, Any]) -> None:
-    input_ids, labels = row["input_ids"] or [], row["labels"] or []
-    if len(input_ids) != len(labels):
-        raise ValueError(
-            f"there are {len(input_ids)} `input_ids` and {len(labels)} `labels`; both must have one length."
-        )
-    if all(label == IGNORED_LABEL for label in labels[1:]):
-        raise ValueError(f"the row has nothing to learn: all `labels` after the first are {IGNORED_LABEL}.")
-
-
-def _checked_views(row: dict[str, Any], is_prefix_view: bool) -> dict[str, Any]:
-    views: dict[str, Any] = {}
-    for name in ("source", "target"):
-        token_ids, start = row[f"{name}_ids"], row.get(f"{name}_start", 0)
-        if not token_ids:
-            raise ValueError(f"`{name}_ids` is empty.")
-        if not 0 <= start < len(token_ids):
-            raise ValueError(f"`{name}_start` is {start}; allowed are 0 to {len(token_ids) - 1}.")
-        views |= {f"{name}_ids": token_ids, f"{name}_start": start}
-    if is_prefix_view and not is_prefix(row["source_ids"], row["input_ids"]):
-        raise ValueError("with `jepa_source_view: prefix`, `source_ids` must be the first tokens of `input_ids`.")
-    return views
-
-
-def _checked_spans(row: dict[str, Any]) -> dict[str, Any]:
-    source, target, length = list(row["source_span"]), list(row["target_span"]), len(row["input_ids"])
-    bounds = [1, *source, *target, length]
-    if not len(source) == len(target) == 2 or bounds != sorted(bounds):
-        raise ValueError(
-            f"`source_span` is {source} and `target_span` {target}; both must be [start, end) with 1 <= source's "
-            f"start <= its end <= target's start <= its end <= {length}, the row's tokens."
-        )
-    return {"source_span": source, "target_span": target}

@@ -22,7 +22,7 @@ from llm_jepa.data.turns import (
     with_system_column,
     with_system_prompt,
 )
-from llm_jepa.settings.objectives import needs_views
+from llm_jepa.settings.objectives import needs_spans, needs_views
 from llm_jepa.settings.view_fields import ViewField, find_fields
 
 if TYPE_CHECKING:
@@ -217,10 +217,11 @@ def is_tokenised(dataset: AnyDataset) -> bool:
     return "input_ids" in column_names(dataset)
 
 
-def is_prepared(dataset: AnyDataset, objective: str) -> bool:
-    """Whether the rows have all columns of an objective: TRL's `evaluate` passes prepared data a second time."""
-    needed = (*VIEW_TOKEN_COLUMNS, "source_start", "target_start") if needs_views(objective) else SPAN_COLUMNS
-    return {*TOKENISED_COLUMNS, *needed, "row_index"} <= {*column_names(dataset)}
+def is_prepared(dataset: AnyDataset, objectives: str | Sequence[str]) -> bool:
+    """Whether the rows have all columns of the objectives: TRL's `evaluate` passes prepared data a second time."""
+    views = (*VIEW_TOKEN_COLUMNS, "source_start", "target_start") if needs_views(objectives) else ()
+    spans = SPAN_COLUMNS if needs_spans(objectives) else ()
+    return {*TOKENISED_COLUMNS, *views, *spans, "row_index"} <= {*column_names(dataset)}
 
 
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:

@@ -25,7 +25,7 @@ class CellSpec:
         settings: All settings of the training and of its scores.
         train_rows: Fingerprint of the tokens that are trained on.
         test_rows: Fingerprint of the rows of the split that is scored.
-        objective_file: Digest of the file of a user's own objective; None without one.
+        objective_file: Digest of the files of a user's own objectives; None without one.
         every_steps: Steps between two evaluations along the training; None for none.
         max_rows, max_new_tokens, eval_batch_size: As in `Evaluation`.
         keep_model: Whether the trained model stays.

@@ -15,7 +15,7 @@ from llm_jepa.experiments.arm_cost import ArmCost
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.spec import Experiment, Settings
-from llm_jepa.settings.objectives import own_objective_file
+from llm_jepa.settings.objectives import objective_names, own_objective_file
 
 Budget = Literal["equal_steps", "equal_flops"]
 """What is equal in the comparison of an arm with the baseline."""
@@ -112,7 +112,7 @@ def spec_of(experiment: Experiment, common: CommonRows, cell: Cell) -> CellSpec:
         settings=settings,
         train_rows=common.fingerprint(cell.settings),
         test_rows=common.test_fingerprints[settings.get("dataset_test_split", experiment.test_split())],
-        objective_file=_digest_of_objective(settings),
+        objective_file=_digest_of_objectives(settings),
         every_steps=evaluation.every_steps,
         max_rows=evaluation.max_rows,
         max_new_tokens=evaluation.max_new_tokens,
@@ -121,6 +121,7 @@ def spec_of(experiment: Experiment, common: CommonRows, cell: Cell) -> CellSpec:
     )
 
 
-def _digest_of_objective(settings: Mapping[str, Any]) -> str | None:
-    file = own_objective_file(settings.get("jepa_objective", "pair"))
-    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+def _digest_of_objectives(settings: Mapping[str, Any]) -> str | None:
+    files = map(own_objective_file, objective_names(settings.get("jepa_objective", "pair")))
+    own = [file.read_bytes() for file in files if file is not None]
+    return hashlib.sha256(b"".join(own)).hexdigest() if own else None

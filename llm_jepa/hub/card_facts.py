@@ -9,10 +9,10 @@ from llm_jepa.runs.record import RunRecord
 from llm_jepa.scoring.tasks import Rate
 
 JEPA_OPTIONS = (
-    "jepa_objective", "jepa_weight", "lm_weight", "jepa_loss", "info_nce_temperature", "jepa_regulariser",
-    "regulariser_weight", "jepa_direction", "jepa_source_view", "jepa_target", "jepa_readout", "target_layer",
-    "shuffle_pairs", "num_predictor_tokens", "predictor_position", "span_sampler", "jepa_dropout",
-    "jepa_dropout_rescale",
+    "jepa_objective", "objective_weights", "jepa_weight", "lm_weight", "jepa_loss", "info_nce_temperature",
+    "jepa_regulariser", "regulariser_weight", "jepa_direction", "jepa_source_view", "jepa_target", "jepa_readout",
+    "target_layer", "shuffle_pairs", "num_predictor_tokens", "predictor_position", "span_sampler", "jepa_dropout",
+    "jepa_dropout_rescale", "predictor_learning_rate",
 )  # fmt: skip
 TRAINING_OPTIONS = (
     "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",

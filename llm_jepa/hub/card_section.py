@@ -14,20 +14,21 @@ from llm_jepa.hub.card_facts import (
     rate_of,
 )
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
-from llm_jepa.settings.objectives import OBJECTIVES, PAIR_OPTIONS, needs_views
+from llm_jepa.settings.objectives import OBJECTIVES, PAIR_OPTIONS, needs_views, objective_names
 
 LOSS = "`loss = lm_weight * lm_loss + jepa_weight * jepa_loss`"
 SFT_TEXT = "Next-token prediction alone (`jepa_weight: 0`)."
-PAIR_TEXT = (
-    f"{LOSS}: next-token prediction, and one view of a row predicts the embedding of the other (LLM-JEPA, "
-    "[arXiv 2509.14252](https://arxiv.org/abs/2509.14252))."
-)
-OWN_TEXT = f"{LOSS}: next-token prediction and a term of the authors' own, named below."
+TUBE_TEXT = "Semantic Tube Prediction ([arXiv 2602.22617](https://arxiv.org/abs/2602.22617))"
+OBJECTIVE_TEXTS = {
+    "pair": "one view of a row predicts the embedding of the other (LLM-JEPA, [arXiv 2509.14252]"
+    "(https://arxiv.org/abs/2509.14252))",
+    "tube": TUBE_TEXT,
+    "patch": f"{TUBE_TEXT} in the form of its reference code",
+}
+"""Name of an objective -> what the loss has beside next-token prediction."""
+OWN_TEXT = "a term of the authors' own, named below"
+SEVERAL_TEXT = " `jepa_loss` is their sum, each times its weight of `objective_weights` (1 where none is shown)."
 CONTROL_TEXT = " This is a control on wrong pairs: each row had the target view of another row (`shuffle_pairs`)."
-TUBE_TEXT = (
-    f"{LOSS}: next-token prediction and Semantic Tube Prediction "
-    "([arXiv 2602.22617](https://arxiv.org/abs/2602.22617))."
-)
 COMPARED_KEYS = ("task", "dataset", "dataset_config", "split", "rows", "rows_digest", "max_new_tokens", "backend")
 """Keys of a scores file that two checkpoints must share to stand in one table."""
 
@@ -73,24 +74,27 @@ def _objective(facts: CardFacts) -> str:
     if not settings:
         return ""
     options = {name: settings.get(name, JEPAConfig.__dataclass_fields__[name].default) for name in JEPA_OPTIONS}
-    objective = options["jepa_objective"]
-    is_own = objective not in OBJECTIVES
-    is_pair = is_own or needs_views(objective)
+    names = objective_names(options["jepa_objective"])
+    has_views = any(name not in OBJECTIVES or needs_views(name) for name in names)
     if options["jepa_weight"] == 0:
         text, shown = SFT_TEXT, {}
     else:
-        text = OWN_TEXT if is_own else PAIR_TEXT if is_pair else TUBE_TEXT
+        text = _loss_text(names)
         text += CONTROL_TEXT if options["shuffle_pairs"] else ""
         shown = {
             name: value
             for name, value in options.items()
-            if value is not None and (is_pair or name not in PAIR_OPTIONS)
+            if value is not None and (has_views or name not in PAIR_OPTIONS)
         }
-    if is_own and shown:
-        shown["jepa_objective"] = Path(objective).name
+        shown["jepa_objective"] = [name if name in OBJECTIVES else Path(name).name for name in names]
     shown |= {name: settings[name] for name in TRAINING_OPTIONS if name in settings}
     rows = [f"| `{name}` | {_cell(value)} |" for name, value in shown.items()]
     return "\n".join(["## Objective and settings", "", text, "", "| setting | |", "|---|---|", *rows])
+
+
+def _loss_text(objectives: Sequence[str]) -> str:
+    terms = "; ".join(OBJECTIVE_TEXTS.get(name, OWN_TEXT) for name in objectives)
+    return f"{LOSS}: next-token prediction, and {terms}." + (SEVERAL_TEXT if len(objectives) > 1 else "")
 
 
 def _results(facts: CardFacts) -> str:

@@ -128,10 +128,8 @@ def _inspect_row(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokeniz
 
 def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase) -> Iterator[InspectedView]:
     config = collator.config
-    if not _has_views(row):
-        return
-    if not needs_views(config.jepa_objective):
-        for name in ("source", "target"):
+    if not (needs_views(config.jepa_objective) and "source_ids" in row):
+        for name in ("source", "target") if "source_span" in row else ():
             start, end = row[f"{name}_span"]
             yield InspectedView(name, "content", _pieces(row["input_ids"][start:end], tokenizer))
         return
@@ -171,17 +169,11 @@ def _counts(rows: Dataset, collator: JEPACollator) -> dict[str, list[int]]:
     return counts
 
 
-def _has_views(row: dict) -> bool:
-    """Whether the row has views or spans. With `jepa_weight: 0`, texts and pre-tokenised rows have none."""
-    return "source_ids" in row or "source_span" in row
-
-
 def _view_tokens(row: dict, name: str) -> int:
-    if not _has_views(row):
-        return 0
+    """Tokens of a view, or of its span. Rows of objectives that need neither have none."""
     if f"{name}_ids" in row:
         return len(row[f"{name}_ids"])
-    start, end = row[f"{name}_span"]
+    start, end = row.get(f"{name}_span", (0, 0))
     return end - start
 
 

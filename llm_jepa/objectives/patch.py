@@ -4,6 +4,7 @@ from torch import Tensor
 
 from llm_jepa.objectives.losses import MIN_PATCH_TOKENS, content_tokens, patch_loss, sample_patch
 from llm_jepa.objectives.span_objective import SpanObjective
+from llm_jepa.settings.objectives import sampler_of
 
 
 class PatchObjective(SpanObjective):
@@ -11,7 +12,6 @@ class PatchObjective(SpanObjective):
 
     def span_loss(self, hidden_NSD: Tensor, draw_NC: Tensor, source_span_N2: Tensor, target_span_N2: Tensor) -> Tensor:
         """`patch_loss` on one span; 0 for a row with too few tokens."""
-        assert self.args.span_sampler is not None, "JEPAConfig resolves the sampler"
         tokens_N = content_tokens(source_span_N2, target_span_N2)
-        patch_N2 = sample_patch(draw_NC, tokens_N, self.args.span_sampler)
+        patch_N2 = sample_patch(draw_NC, tokens_N, sampler_of("patch", self.args.span_sampler))
         return patch_loss(hidden_NSD, source_span_N2, target_span_N2, patch_N2) * (tokens_N >= MIN_PATCH_TOKENS)

@@ -5,7 +5,7 @@ from llm_jepa.objectives.base import Objective
 from llm_jepa.objectives.pair import PairObjective
 from llm_jepa.objectives.patch import PatchObjective
 from llm_jepa.objectives.tube import TubeObjective
-from llm_jepa.settings.objectives import load_own_objective
+from llm_jepa.settings.objectives import load_own_objective, objective_names
 
 CLASSES: dict[str, type[Objective]] = {"pair": PairObjective, "tube": TubeObjective, "patch": PatchObjective}
 
@@ -18,7 +18,7 @@ def new_objective(args: JEPAConfig) -> Objective | None:
     """
     if args.jepa_weight == 0:
         return None
-    name = args.jepa_objective
+    (name,) = objective_names(args.jepa_objective)
     found = CLASSES[name] if name in CLASSES else load_own_objective(name)
     if not issubclass(found, Objective):
         raise ValueError(

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from llm_jepa.objectives.losses import MIN_TUBE_TOKENS, content_tokens, sample_tube, tube_loss
 from llm_jepa.objectives.span_objective import SpanObjective
+from llm_jepa.settings.objectives import sampler_of
 
 
 class TubeObjective(SpanObjective):
@@ -11,7 +12,6 @@ class TubeObjective(SpanObjective):
 
     def span_loss(self, hidden_NSD: Tensor, draw_NC: Tensor, source_span_N2: Tensor, target_span_N2: Tensor) -> Tensor:
         """`tube_loss` at three tokens; 0 for a row with fewer."""
-        assert self.args.span_sampler is not None, "JEPAConfig resolves the sampler"
         tokens_N = content_tokens(source_span_N2, target_span_N2)
-        tube_N3 = sample_tube(draw_NC, tokens_N, self.args.span_sampler)
+        tube_N3 = sample_tube(draw_NC, tokens_N, sampler_of("tube", self.args.span_sampler))
         return tube_loss(hidden_NSD, source_span_N2, target_span_N2, tube_N3) * (tokens_N >= MIN_TUBE_TOKENS)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llm_jepa.settings.objectives import ObjectiveName
+from llm_jepa.settings.objectives import ObjectiveNames
 
 
 @dataclass
@@ -14,13 +14,21 @@ class ObjectiveOptions:
         default=1.0, metadata={"help": "Weight of the JEPA term (lambda), at least 0; 0 is plain SFT."}
     )
     lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma), at least 0."})
-    jepa_objective: ObjectiveName = field(
+    jepa_objective: ObjectiveNames = field(
         default="pair",
         metadata={
             "help": "`pair`: one view predicts the other (LLM-JEPA). `tube` (the paper's) and `patch` (its reference "
             "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
             "need no pairs and no token more than SFT, and the options of a pair have no effect with them. "
-            "`FILE.py:CLASS` is one of your own."
+            "`FILE.py:CLASS` is one of your own. A list of names trains on all of them at once; at most one may need "
+            "views."
+        },
+    )
+    objective_weights: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "A weight for each objective of a list, above 0; 1 each when not given. Their weighted sum is the "
+            "term of the loss that `jepa_weight` weighs."
         },
     )
     span_sampler: Literal["ends", "start_first", "uniform"] | None = field(
@@ -43,5 +51,12 @@ class ObjectiveOptions:
         metadata={
             "help": "Divide `jepa_weight` by 1 - `jepa_dropout` in the steps that keep the term, so that its expected "
             "weight stays the same."
+        },
+    )
+    predictor_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of an objective's own parameters, such as the [PRED] vectors, above 0; "
+            "`learning_rate` when not given."
         },
     )

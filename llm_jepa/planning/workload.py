@@ -30,6 +30,8 @@ ARMS: dict[str, dict[str, Any]] = {
 
 REPLACED_OPTIONS = (
     "jepa_objective",
+    "objective_weights",
+    "predictor_learning_rate",
     "span_sampler",
     "jepa_source_view",
     "jepa_target",

@@ -8,13 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from llm_jepa.settings.objectives import (
-    CONTRASTIVE_LOSSES,
-    PAIR_OPTIONS,
-    needs_views,
-    objective_traits,
-    row_comparing_option,
-)
+from llm_jepa.settings.objective_checks import WITHOUT_VIEWS, check_effect_of_objective_options, check_objectives
+from llm_jepa.settings.objectives import needs_views
 from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings
@@ -68,16 +63,13 @@ def check_options(options: Any) -> None:
     Raises:
         ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
     """
+    check_objectives(options)
     _check_ranges(options)
     check_training_ranges(options)
     _check_mapping(options)
     _check_trl_options(options)
     if options.jepa_weight > 0:
-        _check_jepa_options(options)
-        if needs_views(options.jepa_objective):
-            _check_pair_options(options)
-        else:
-            _check_span_options(options)
+        check_effect_of_objective_options(options)
 
 
 def _check_text_field(settings: Mapping[str, Any]) -> None:
@@ -87,8 +79,8 @@ def _check_text_field(settings: Mapping[str, Any]) -> None:
     makes_views = needs_views(objective) and weight > 0
     if makes_views or settings.get("source_column") is not None or settings.get("view_columns") is not None:
         raise ValueError(
-            "`dataset_text_field` has no effect: it names a column of plain text, which only `jepa_objective: tube` "
-            "or `patch` and `jepa_weight: 0`, without named columns, train on. Leave it out."
+            "`dataset_text_field` has no effect: it names a column of plain text, on which only `jepa_weight: 0` and "
+            f"objectives without views ({WITHOUT_VIEWS}), without named columns, train. Leave it out."
         )
 
 
@@ -113,7 +105,6 @@ def _check_model_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _check_ranges(options: Any) -> None:
-    objective_traits(options.jepa_objective)  # refuses a name of nothing
     for name in ("jepa_weight", "lm_weight"):
         value = getattr(options, name)
         if not 0 <= value < float("inf"):
@@ -129,8 +120,10 @@ def _check_ranges(options: Any) -> None:
         raise ValueError(
             f"`num_predictor_tokens` is {options.num_predictor_tokens}; allowed are 0 to {MAX_PREDICTOR_TOKENS}."
         )
-    if options.info_nce_temperature is not None and not 0 < options.info_nce_temperature < float("inf"):
-        raise ValueError(f"`info_nce_temperature` is {options.info_nce_temperature}; it must be a finite number > 0.")
+    for name in ("info_nce_temperature", "predictor_learning_rate"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"`{name}` is {value}; it must be a finite number > 0.")
     if options.regulariser_weight is not None and not 0 <= options.regulariser_weight < float("inf"):
         raise ValueError(f"`regulariser_weight` is {options.regulariser_weight}; it must be a finite number >= 0.")
     if not 0 < options.target_layer <= 1:
@@ -231,74 +224,4 @@ def _check_trl_options(options: Any) -> None:
         raise ValueError(
             "`skip_prepare_dataset` would skip the making of views. Give pre-tokenised rows instead: columns "
             "`input_ids`, `labels`, `source_ids`, `target_ids`."
-        )
-
-
-def _check_pair_options(options: Any) -> None:
-    if options.span_sampler is not None:
-        raise ValueError(
-            f"`span_sampler` has no effect with `jepa_objective: {options.jepa_objective}`; only with `tube` or "
-            "`patch`."
-        )
-    if options.num_predictor_tokens == 0 and options.predictor_position == "prepend":
-        raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
-    if options.source_view_column is not None and options.jepa_source_view == "prefix":
-        raise ValueError(
-            "`jepa_source_view: prefix` takes the source from the conversation, and `source_view_column` names one "
-            "that is no part of it. Set `jepa_source_view: alone`, or leave both `_view_column` out."
-        )
-    if options.jepa_loss not in CONTRASTIVE_LOSSES and options.info_nce_temperature is not None:
-        raise ValueError(
-            f"`info_nce_temperature` has no effect with `jepa_loss: {options.jepa_loss}`; only with "
-            f"{' and '.join(f'`{name}`' for name in CONTRASTIVE_LOSSES)}."
-        )
-    if options.jepa_regulariser == "none" and options.regulariser_weight is not None:
-        raise ValueError("`regulariser_weight` has no effect without `jepa_regulariser: sigreg` or `vicreg`.")
-    comparing = row_comparing_option(options)
-    if comparing is not None and options.per_device_train_batch_size < 2:
-        raise ValueError(
-            f"`{comparing}` compares the rows of the micro-batch, so `per_device_train_batch_size` must be at least "
-            f"2; it is {options.per_device_train_batch_size}."
-        )
-
-
-def _check_span_options(options: Any) -> None:
-    defaults = {name: known_settings()[name].default for name in PAIR_OPTIONS}
-    idle = [
-        f"`{name}: {getattr(options, name)}`" for name, value in defaults.items() if getattr(options, name) != value
-    ]
-    if idle:
-        at_defaults = " ".join(
-            f"--{name} {'null' if value is None else value}"
-            for name, value in defaults.items()
-            if value is not None or getattr(options, name) is not None
-        )
-        raise ValueError(
-            f"With `jepa_objective: {options.jepa_objective}` there is no pair of views, and {', '.join(idle)} would "
-            f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
-        )
-    samplers = objective_traits(options.jepa_objective).span_samplers
-    if options.span_sampler is not None and not samplers:
-        raise ValueError(
-            f"`span_sampler` has no effect with `jepa_objective: {options.jepa_objective}`. Leave it out."
-        )
-    if options.span_sampler is not None and options.span_sampler not in samplers:
-        raise ValueError(
-            f"`span_sampler` is {options.span_sampler!r}; allowed with `jepa_objective: {options.jepa_objective}` are "
-            f"{', '.join(map(repr, samplers))}."
-        )
-
-
-def _check_jepa_options(options: Any) -> None:
-    if options.jepa_dropout_rescale and options.jepa_dropout == 0:
-        raise ValueError("`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`.")
-    if options.label_smoothing_factor > 0:
-        raise ValueError(
-            "`label_smoothing_factor` makes TRL run a second forward with full logits, which knows no views. "
-            "Set it to 0."
-        )
-    if not options.average_tokens_across_devices:
-        raise ValueError(
-            "`average_tokens_across_devices: false` normalises each process on its own; the losses are "
-            "normalised over the whole step. Leave it on."
         )

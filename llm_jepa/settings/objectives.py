@@ -7,16 +7,19 @@ import functools
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 ObjectiveName: TypeAlias = Literal["pair", "tube", "patch"] | str
+ObjectiveNames: TypeAlias = ObjectiveName | list[ObjectiveName]
+"""One objective, or several at once."""
 OWN_OBJECTIVE = r"\.py:[^:]+$"
 """What the name of a user's own objective matches."""
 
-RowNeeds = Literal["views", "spans"]
-"""Two views, each a sequence of its own; or the spans of source and target in the conversation."""
+RowNeeds = Literal["views", "spans", "conversation"]
+"""Two views, each a sequence of its own; the spans of source and target in the conversation; or the conversation."""
 SpanSampler = Literal["ends", "start_first", "uniform"]
 
 PAIR_OPTIONS = (
@@ -47,17 +50,34 @@ class ObjectiveTraits:
     Attributes:
         row_needs: What it needs of a row. Plain text without pairs has spans, and no views.
         span_samplers: How it may choose content tokens, its default first; none if it looks at no span.
+        has_parameters: Options -> whether it has parameters of its own with them.
     """
 
     row_needs: RowNeeds
     span_samplers: tuple[SpanSampler, ...] = ()
+    has_parameters: Callable[[Any], bool] = lambda options: False
 
 
 OBJECTIVES: dict[str, ObjectiveTraits] = {
-    "pair": ObjectiveTraits("views"),
+    "pair": ObjectiveTraits("views", has_parameters=lambda options: options.num_predictor_tokens > 0),
     "tube": ObjectiveTraits("spans", ("ends", "uniform")),
     "patch": ObjectiveTraits("spans", ("start_first", "uniform")),
 }
+
+
+def objective_names(objectives: str | Sequence[str]) -> tuple[str, ...]:
+    """The names in a value of `jepa_objective`."""
+    return (objectives,) if isinstance(objectives, str) else tuple(objectives)
+
+
+def short_name(objective: str) -> str:
+    """The name of an objective in logs: `own.py:Mine` -> `Mine`."""
+    return objective.rpartition(":")[2]
+
+
+def as_written(objectives: str | Sequence[str]) -> str:
+    """A value of `jepa_objective` as a recipe has it: `pair`, or `[pair, tube]`."""
+    return objectives if isinstance(objectives, str) else f"[{', '.join(objectives)}]"
 
 
 def objective_traits(objective: str) -> ObjectiveTraits:
@@ -68,12 +88,36 @@ def objective_traits(objective: str) -> ObjectiveTraits:
     """
     if objective in OBJECTIVES:
         return OBJECTIVES[objective]
-    return ObjectiveTraits(load_own_objective(objective).row_needs)
+    return ObjectiveTraits(load_own_objective(objective).row_needs, has_parameters=lambda options: True)
 
 
-def needs_views(objective: str) -> bool:
-    """Whether an objective needs two views of a row. Raises as `objective_traits` does."""
-    return objective_traits(objective).row_needs == "views"
+def needs_views(objectives: str | Sequence[str]) -> bool:
+    """Whether one of the objectives needs two views of a row. Raises as `objective_traits` does."""
+    return any(objective_traits(name).row_needs == "views" for name in objective_names(objectives))
+
+
+def needs_spans(objectives: str | Sequence[str]) -> bool:
+    """Whether one of the objectives needs the spans of a row. Raises as `objective_traits` does."""
+    return any(objective_traits(name).row_needs == "spans" for name in objective_names(objectives))
+
+
+def common_samplers(objectives: str | Sequence[str]) -> tuple[SpanSampler, ...] | None:
+    """The samplers that each objective with samplers allows; None if none of them has any."""
+    traits = map(objective_traits, objective_names(objectives))
+    allowed = [each.span_samplers for each in traits if each.span_samplers]
+    if not allowed:
+        return None
+    return tuple(sampler for sampler in allowed[0] if all(sampler in samplers for samplers in allowed))
+
+
+def sampler_of(objective: str, given: SpanSampler | None) -> SpanSampler:
+    """The sampler of an objective: the given one, or its default."""
+    return given or objective_traits(objective).span_samplers[0]
+
+
+def has_parameters(options: Any) -> bool:
+    """Whether one of the objectives has parameters of its own. A user's own objective may have some."""
+    return any(objective_traits(name).has_parameters(options) for name in objective_names(options.jepa_objective))
 
 
 def row_comparing_option(options: Any) -> str | None:
@@ -105,11 +149,11 @@ def load_own_objective(name: str) -> Any:
     if not path.is_file():
         raise ValueError(f"`jepa_objective: {name}`: there is no file `{path}` (looked in {Path.cwd()}).")
     found = getattr(_module(path), class_name, None)
-    if not inspect.isclass(found) or getattr(found, "row_needs", None) not in ("views", "spans"):
+    if not inspect.isclass(found) or getattr(found, "row_needs", None) not in get_args(RowNeeds):
         raise ValueError(
             f"`jepa_objective: {name}`: `{class_name}` is no objective in `{path}`. Give a subclass of "
-            "`llm_jepa.objectives.base.Objective`, or of an objective beside it, whose `row_needs` is 'views' or "
-            "'spans'."
+            "`llm_jepa.objectives.base.Objective`, or of an objective beside it, whose `row_needs` is one of "
+            f"{', '.join(map(repr, get_args(RowNeeds)))}."
         )
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if missing:

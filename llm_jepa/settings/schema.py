@@ -65,16 +65,17 @@ def known_settings() -> dict[str, Setting]:
 
 
 def _setting(content: dict[str, Any]) -> Setting:
-    if "anyOf" in content:  # one of some texts, or a text of a pattern
-        named, free = content["anyOf"]
-        content = {**content, **named, **free}
-    types = content.get("type", [])
-    types = (types,) if isinstance(types, str) else tuple(types)
-    texts = content.get("enum", [])
+    members = content.get("anyOf", [content])  # e.g. one of some texts, a text of a pattern, or a list
+    types = [member.get("type", []) for member in members]
+    texts = [text for member in members for text in member.get("enum", [])]
+    item = next((member["items"] for member in members if "items" in member), None)
     return Setting(
-        types=types + (("null",) if None in texts else ()),
+        types=(
+            *(kind for kinds in types for kind in ([kinds] if isinstance(kinds, str) else kinds)),
+            *(("null",) if None in texts else ()),
+        ),
         choices=tuple(text for text in texts if text is not None),
-        item=_setting(content["items"]) if "items" in content else None,
+        item=None if item is None else _setting(item),
         default=content.get("default"),
         help=content.get("description", ""),
         owner=content.get(DEFINED_BY, "trl"),

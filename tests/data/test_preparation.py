@@ -138,6 +138,39 @@ def test_a_row_keeps_its_number_when_trl_shuffles(options, streaming, prepare):
     assert [row["target_ids"] for row in shuffled] == [expected[index] for index in order]
 
 
+CONVERSATION = "class Mine:\n    row_needs = 'conversation'\n"
+
+
+@pytest.mark.parametrize("source_view", ["alone", "prefix"])
+@pytest.mark.parametrize("rows", [PAIRS, MESSAGES_ROWS, PLAIN_ROWS], ids=["pairs", "messages", "plain"])
+def test_several_objectives_get_the_columns_of_each(rows, source_view, prepare):
+    pair = prepare(rows, jepa_source_view=source_view)
+    tube = prepare(rows, jepa_objective="tube")
+    both = prepare(rows, jepa_objective=["tube", "pair"], jepa_source_view=source_view)
+    assert {*both.column_names} == {*pair.column_names} | {*tube.column_names}
+    assert both.select_columns(pair.column_names).to_list() == pair.to_list()
+    assert both.select_columns(tube.column_names).to_list() == tube.to_list()
+    assert prepare(both, jepa_objective=["tube", "pair"]).to_list() == both.to_list()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [PAIRS, MESSAGES_ROWS, PLAIN_ROWS, [{"text": "digits"}, {"text": "a"}]],
+    ids=["pairs", "messages", "plain", "text"],
+)
+def test_an_objective_of_conversations_has_the_rows_of_sft(rows, prepare, tmp_path):
+    (tmp_path / "own.py").write_text(CONVERSATION)
+    objective = f"{tmp_path / 'own.py'}:Mine"
+    prepared = prepare(rows, jepa_objective=objective)
+    assert {*prepared.column_names}.isdisjoint({"source_ids", "target_ids", "source_span", "target_span"})
+    expected = prepare(rows, jepa_weight=0.0).select_columns(prepared.column_names)
+    assert prepared.to_list() == expected.to_list()
+    assert prepare(prepared, jepa_objective=objective).to_list() == prepared.to_list()
+    if "text" in rows[0]:
+        spans = prepare(rows, jepa_objective=[objective, "tube"])
+        assert spans.to_list() == prepare(rows, jepa_objective="tube").to_list()
+
+
 FORMS = {"pairs": (PAIRS, {}), "tokenised": ([TOKENISED] * 4, {}), "text": ([{"text": "a"}] * 4, {"jepa_weight": 0.0})}
 
 

@@ -32,6 +32,26 @@ def test_the_lm_only_arm_needs_no_views_of_pre_tokenised_rows(source_view, prepa
         prepare([{"input_ids": [5, 6, 7]}], jepa_weight=0.0)
 
 
+SPANS = {"source_span": [1, 2], "target_span": [2, 4]}
+
+
+def test_pre_tokenised_rows_of_several_objectives_need_the_columns_of_each(prepare):
+    (row,) = prepare([TOKENISED | SPANS], jepa_objective=["pair", "tube"])
+    assert row == TOKENISED | SPANS | {"source_start": 0, "target_start": 0, "row_index": 0}
+    with pytest.raises(ValueError, match=r"\['source_span', 'target_span'\] are missing among"):
+        prepare([TOKENISED], jepa_objective=["pair", "tube"])
+    bad = {"target_span": [1, 4]}
+    with pytest.raises(ValueError, match="Row 1: `source_span` is "):
+        prepare([TOKENISED | SPANS, TOKENISED | SPANS | bad], jepa_objective=["pair", "tube"])
+
+
+def test_pre_tokenised_rows_of_a_conversation_objective_need_tokens_and_labels_alone(prepare, tmp_path):
+    (tmp_path / "own.py").write_text("class Mine:\n    row_needs = 'conversation'\n")
+    rows = [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}]
+    (row,) = prepare(rows, jepa_objective=f"{tmp_path / 'own.py'}:Mine")
+    assert row == rows[0] | {"row_index": 0}
+
+
 BAD_TOKENS = [
     ({"source_ids": []}, {}, "`source_ids` is empty"),
     ({"target_ids": []}, {}, "`target_ids` is empty"),

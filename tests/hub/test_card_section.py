@@ -25,6 +25,20 @@ def test_a_model_trained_on_wrong_pairs_says_so(settings, is_control):
     assert ("| `shuffle_pairs` | `true` |" in card_of(**settings)) == is_control
 
 
+def test_several_objectives_are_all_named_with_their_weights():
+    own = "/home/mira/secret-project/margin.py:MarginObjective"
+    card = card_of(jepa_objective=["tube", own], objective_weights=[1.0, 0.5], jepa_loss="l2")
+    assert "next-token prediction, and Semantic Tube Prediction ([arXiv" in card
+    assert "; a term of the authors' own, named below. `jepa_loss` is their sum, each times its weight" in card
+    assert "| `jepa_objective` | `tube`, `margin.py:MarginObjective` |" in card
+    assert "| `objective_weights` | `1.0`, `0.5` |" in card
+    assert "| `jepa_loss` | `l2` |" in card
+    assert "mira" not in card
+    plain = card_of(jepa_objective=["tube", "patch"])
+    assert "`jepa_target`" not in plain
+    assert "`jepa_target` | `online`" in card_of(jepa_objective=["tube", "pair"])
+
+
 def test_an_objective_of_ones_own_is_named_without_its_folder():
     """Its file need not be where the card is made."""
     card = card_of(jepa_objective="/home/mira/secret-project/margin.py:MarginObjective")

@@ -15,7 +15,7 @@ from llm_jepa.planning.changes import changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.planning.plan import RESERVED_BYTES, make_plan, plan_memory, verdict
-from llm_jepa.planning.workload import draw_workload
+from llm_jepa.planning.workload import ARMS, arm_recipes, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.train import build_trainer
 from tests.architectures import tiny_model
@@ -107,6 +107,14 @@ def test_a_text_recipe_has_no_arms_of_pairs(settings, tmp_path):
     given = {key: value for key, value in settings.items() if key not in ("source_column", "target_column")}
     recipe = recipe_of(given, dataset_name=str(texts), jepa_objective="tube")
     assert list(make_plan(recipe).arms) == ["SFT", "tube", "this recipe"]
+
+
+def test_a_recipe_of_several_objectives_has_arms_of_one(settings):
+    """Their weights and the learning rate of their parameters would be refused there."""
+    several = {"jepa_objective": ["pair", "tube"], "objective_weights": [1.0, 0.5], "predictor_learning_rate": 1e-3}
+    arms = arm_recipes(recipe_of(settings, **several), is_tokenised=False)
+    assert list(arms) == list(ARMS)
+    assert {arm.training.jepa_objective for arm in arms.values()} == {"pair", "tube"}
 
 
 def test_a_step_that_an_epochs_end_cuts_short_counts_its_own_rows(settings):

@@ -1,0 +1,144 @@
+"""Checks of the options of the objectives: names, weights, and options without effect."""
+
+import math
+from typing import Any
+
+from llm_jepa.settings.objectives import (
+    CONTRASTIVE_LOSSES,
+    OBJECTIVES,
+    PAIR_OPTIONS,
+    as_written,
+    common_samplers,
+    has_parameters,
+    needs_views,
+    objective_names,
+    objective_traits,
+    row_comparing_option,
+    short_name,
+)
+from llm_jepa.settings.schema import known_settings
+
+WITHOUT_VIEWS = " or ".join(f"`{name}`" for name, traits in OBJECTIVES.items() if traits.row_needs != "views")
+WITH_SAMPLERS = " or ".join(f"`{name}`" for name, traits in OBJECTIVES.items() if traits.span_samplers)
+
+
+def check_objectives(options: Any) -> None:
+    """Check the names of the objectives and their weights, whether or not they stand idle.
+
+    Raises:
+        ValueError: A name is of nothing or given twice, or two objectives need views; or a weight is out of range,
+            missing or too many.
+    """
+    names, weights = objective_names(options.jepa_objective), options.objective_weights
+    if not names:
+        raise ValueError("`jepa_objective` is an empty list. Name an objective; `jepa_weight: 0` trains without one.")
+    for name in names:
+        objective_traits(name)  # refuses a name of nothing
+    short = [short_name(name) for name in names]
+    twice = next((name for name in short if short.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"`jepa_objective: {as_written(names)}` names {twice} twice. Name each objective once.")
+    with_views = [name for name in names if needs_views(name)]
+    if len(with_views) > 1:
+        raise ValueError(f"`jepa_objective`: {' and '.join(with_views)} both lay out views; name one.")
+    if weights is None:
+        return
+    if not all(0 < weight < math.inf for weight in weights):
+        raise ValueError(f"`objective_weights` are {weights}; each must be a finite number > 0.")
+    if len(names) > 1 and len(weights) != len(names):
+        raise ValueError(
+            f"`objective_weights` are {weights}; `jepa_objective: {as_written(names)}` needs {len(names)}, one for "
+            "each."
+        )
+
+
+def check_effect_of_objective_options(options: Any) -> None:
+    """Check that every option of the objectives has an effect.
+
+    Raises:
+        ValueError: One has none, or two of them contradict each other.
+    """
+    named = f"`jepa_objective: {as_written(options.jepa_objective)}`"
+    if options.objective_weights is not None and len(objective_names(options.jepa_objective)) == 1:
+        raise ValueError(
+            f"`objective_weights` has no effect with {named}; they weigh several objectives. `jepa_weight` is the "
+            "weight of one. Over a recipe that sets it: `--objective_weights null`."
+        )
+    if options.predictor_learning_rate is not None and not has_parameters(options):
+        raise ValueError(
+            f"`predictor_learning_rate` has no effect: with these options {named} has no parameters of its own. Leave "
+            "it out. Over a recipe that sets it: `--predictor_learning_rate null`."
+        )
+    _check_term_options(options)
+    _check_span_sampler(options, named)
+    if needs_views(options.jepa_objective):
+        _check_pair_options(options)
+    else:
+        _refuse_pair_options(options, named)
+
+
+def _check_term_options(options: Any) -> None:
+    if options.jepa_dropout_rescale and options.jepa_dropout == 0:
+        raise ValueError("`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`.")
+    if options.label_smoothing_factor > 0:
+        raise ValueError(
+            "`label_smoothing_factor` makes TRL run a second forward with full logits, which knows no views. "
+            "Set it to 0."
+        )
+    if not options.average_tokens_across_devices:
+        raise ValueError(
+            "`average_tokens_across_devices: false` normalises each process on its own; the losses are "
+            "normalised over the whole step. Leave it on."
+        )
+
+
+def _check_span_sampler(options: Any, named: str) -> None:
+    if options.span_sampler is None:
+        return
+    samplers = common_samplers(options.jepa_objective)
+    if samplers is None:
+        raise ValueError(f"`span_sampler` has no effect with {named}; only with {WITH_SAMPLERS}. Leave it out.")
+    if options.span_sampler not in samplers:
+        raise ValueError(
+            f"`span_sampler` is {options.span_sampler!r}; allowed with {named} are {', '.join(map(repr, samplers))}."
+        )
+
+
+def _check_pair_options(options: Any) -> None:
+    if options.num_predictor_tokens == 0 and options.predictor_position == "prepend":
+        raise ValueError("`predictor_position: prepend` has no effect with `num_predictor_tokens: 0`.")
+    if options.source_view_column is not None and options.jepa_source_view == "prefix":
+        raise ValueError(
+            "`jepa_source_view: prefix` takes the source from the conversation, and `source_view_column` names one "
+            "that is no part of it. Set `jepa_source_view: alone`, or leave both `_view_column` out."
+        )
+    if options.jepa_loss not in CONTRASTIVE_LOSSES and options.info_nce_temperature is not None:
+        raise ValueError(
+            f"`info_nce_temperature` has no effect with `jepa_loss: {options.jepa_loss}`; only with "
+            f"{' and '.join(f'`{name}`' for name in CONTRASTIVE_LOSSES)}."
+        )
+    if options.jepa_regulariser == "none" and options.regulariser_weight is not None:
+        raise ValueError("`regulariser_weight` has no effect without `jepa_regulariser: sigreg` or `vicreg`.")
+    comparing = row_comparing_option(options)
+    if comparing is not None and options.per_device_train_batch_size < 2:
+        raise ValueError(
+            f"`{comparing}` compares the rows of the micro-batch, so `per_device_train_batch_size` must be at least "
+            f"2; it is {options.per_device_train_batch_size}."
+        )
+
+
+def _refuse_pair_options(options: Any, named: str) -> None:
+    defaults = {name: known_settings()[name].default for name in PAIR_OPTIONS}
+    idle = [
+        f"`{name}: {getattr(options, name)}`" for name, value in defaults.items() if getattr(options, name) != value
+    ]
+    if idle:
+        at_defaults = " ".join(
+            f"--{name} {'null' if value is None else value}"
+            for name, value in defaults.items()
+            if value is not None or getattr(options, name) is not None
+        )
+        raise ValueError(
+            f"With {named} there is no pair of views, and {', '.join(idle)} would "
+            f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
+        )
