@@ -25,6 +25,7 @@ COMMANDS = {
     "eval": "eval",
     "compare": "compare",
     "probe": "probe",
+    "answer": "answer",
     "merge": "merge",
     "push": "push",
     "env": "env",

@@ -157,6 +157,26 @@ def probe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def answer(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa answer RUN --index DIR [--query TEXT | --queries FILE] [options]"
+    parser.add_argument("run", metavar="RUN", type=Path, help="directory of a run, or of what was merged or pulled")
+    parser.add_argument("--index", type=Path, required=True, metavar="DIR", help="where the index of answers is")
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--query", metavar="TEXT", help="what to answer")
+    asked.add_argument("--queries", type=Path, metavar="FILE", help="text file with a query per line")
+    parser.add_argument(
+        "--answers", metavar="FILE", help="builds the index: text file with an answer per line, or data with a column"
+    )
+    parser.add_argument(
+        "--answers_column", "--answers-column", metavar="COLUMN", help="column of --answers, a file or Hub id of data"
+    )
+    parser.add_argument(
+        "--answers_split", "--answers-split", default="train", metavar="SPLIT", help="of these data (default: train)"
+    )
+    parser.add_argument("--top", type=at_least(1), default=5, metavar="K", help="answers per query (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per query")
+
+
 def merge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapter", metavar="RUN|ADAPTER", help="directory of a run or an adapter, or its Hub id")
     parser.add_argument(
@@ -264,6 +284,7 @@ ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "eval": evaluate,
     "compare": compare,
     "probe": probe,
+    "answer": answer,
     "merge": merge,
     "push": push,
     "env": lambda parser: None,

@@ -8,6 +8,7 @@ from llm_jepa.compute.devices import find_gpu
 from llm_jepa.data.source import check_data_set
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
+from llm_jepa.inference.answer_checks import check_index, check_queries
 from llm_jepa.models.local_files import check_merge
 from llm_jepa.models.subject_checks import check_subject
 from llm_jepa.preflight import check_files, check_inputs
@@ -23,6 +24,9 @@ def check_arguments(args: argparse.Namespace) -> None:
     """
     if args.command == "plan":
         _check_plan(args)
+    if args.command == "answer":
+        check_queries(args.query, args.queries, args.answers)
+        check_index(args.run, args.index, args.answers, args.answers_column)
     if args.command == "merge":
         check_merge(args.adapter, args.output_dir)
     if args.command == "push":

@@ -19,9 +19,9 @@ from llm_jepa.data.views import TokenSequence, ViewMaker
 from llm_jepa.inference.embedding import embed
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.latent_predictor import (
-    VIEW_OPTIONS,
     PredictorFacts,
     check_fits,
+    check_has_views,
     predictor_digest,
     read_facts,
     read_weights,
@@ -37,6 +37,11 @@ from llm_jepa.objectives.view_sequences import ViewName, content_sequence, predi
 BATCH_SIZE = 16
 OTHER_VIEW = "x"
 """Stands for the view that is not encoded; attention is causal, so it changes no embedding."""
+Progress = Callable[[int], None]
+
+
+def no_progress(number: int) -> None:
+    """Tells nobody."""
 
 
 class LatentEncoder:
@@ -63,12 +68,7 @@ class LatentEncoder:
         checkpoint: str = "",
         predictor: str = "",
     ):
-        missing = [name for name in VIEW_OPTIONS if name not in facts.options]
-        if missing:
-            raise ValueError(
-                f"The latent predictor is of {', '.join(facts.objectives)}, which encodes no views. To rank answers, "
-                "train with `jepa_objective: pair`."
-            )
+        check_has_views(facts)
         inner = model.get_base_model() if isinstance(model, PeftModel) else model
         assert isinstance(inner, PreTrainedModel)
         check_fits(facts, inner, tokenizer)
@@ -107,17 +107,24 @@ class LatentEncoder:
         """The dimension of an embedding."""
         return self.facts.width
 
-    def encode_sources(self, texts: Sequence[str], batch_size: int = BATCH_SIZE) -> Tensor:
-        """Encode texts as source views: embedding_ND, float32 on the CPU. Longest first, so that batches are even.
+    def encode_sources(
+        self, texts: Sequence[str], batch_size: int = BATCH_SIZE, progress: Progress = no_progress
+    ) -> Tensor:
+        """Encode texts as source views: embedding_ND, float32 on the CPU. Texts of similar length share a batch.
+
+        Args:
+            progress: Called after each batch with its number of texts.
 
         Raises:
             ValueError: A text is empty, or longer than the model; the message has its number, from 0.
         """
-        return self.embed_rows(self._rows(texts, "source"), "source", batch_size)
+        return self.embed_rows(self._rows(texts, "source"), "source", batch_size, progress)
 
-    def encode_targets(self, texts: Sequence[str], batch_size: int = BATCH_SIZE) -> Tensor:
+    def encode_targets(
+        self, texts: Sequence[str], batch_size: int = BATCH_SIZE, progress: Progress = no_progress
+    ) -> Tensor:
         """Encode texts as target views, otherwise as `encode_sources`."""
-        return self.embed_rows(self._rows(texts, "target"), "target", batch_size)
+        return self.embed_rows(self._rows(texts, "target"), "target", batch_size, progress)
 
     def view_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The token ids of both views of a row of `llm_jepa.data.rows.to_rows`."""
@@ -128,13 +135,9 @@ class LatentEncoder:
         rows: Sequence[Mapping[str, Any]],
         view: ViewName,
         batch_size: int = BATCH_SIZE,
-        progress: Callable[[int], None] = lambda number: None,
+        progress: Progress = no_progress,
     ) -> Tensor:
-        """Embed one view of rows that `view_row` has made: embedding_ND.
-
-        Args:
-            progress: Called after each batch with its number of rows.
-        """
+        """Embed one view of rows that `view_row` has made: embedding_ND."""
         predicting = view == view_names(self.options.jepa_direction)[0]
         make = self._predicting_sequence if predicting else self._predicted_sequence
         sequences = [make(row, view) for row in rows]

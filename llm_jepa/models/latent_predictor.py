@@ -158,6 +158,19 @@ def check_fits(facts: PredictorFacts, model: "PreTrainedModel", tokenizer: "PreT
         )
 
 
+def check_has_views(facts: PredictorFacts) -> None:
+    """Check that a predictor was trained on views, so that texts can be encoded as such.
+
+    Raises:
+        ValueError: It was not.
+    """
+    if not {*VIEW_OPTIONS} <= facts.options.keys():
+        raise ValueError(
+            f"The latent predictor is of {', '.join(facts.objectives)}, which encodes no views. To rank answers, "
+            "train with `jepa_objective: pair`."
+        )
+
+
 def copy_latent_predictor(directory: Path, to: Path) -> None:
     """Copy the latent predictor of a run, if there is one, beside a copy of its model."""
     if has_latent_predictor(directory):
