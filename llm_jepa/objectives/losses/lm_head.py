@@ -27,6 +27,11 @@ class LMHead(NamedTuple):
     logit_scale: float = 1.0
     softcap: float | None = None
 
+    @property
+    def logits_dtype(self) -> torch.dtype:
+        """That of the logits: float32 at least."""
+        return torch.promote_types(self.weight_VD.dtype, torch.float32)
+
     def as_computed(self) -> "LMHead":
         """Weight and bias in the type of autocast where it is on, and without gradient."""
         device_type = self.weight_VD.device.type
@@ -39,9 +44,9 @@ class LMHead(NamedTuple):
 
 def logits(hidden_CD: Tensor, head: LMHead) -> Tensor:
     """logits_CV, by a product in the weight's type, then in float32 at least."""
-    dtype = head.weight_VD.dtype
-    logits_CV = F.linear(hidden_CD.to(dtype), head.weight_VD, head.bias_V)
-    logits_CV = logits_CV.to(torch.promote_types(dtype, torch.float32)) * head.logit_scale
+    logits_CV = F.linear(hidden_CD.to(head.weight_VD.dtype), head.weight_VD, head.bias_V).to(head.logits_dtype)
+    if head.logit_scale != 1:
+        logits_CV = logits_CV * head.logit_scale
     if head.softcap is None:
         return logits_CV
     return head.softcap * torch.tanh(logits_CV / head.softcap)

@@ -3,7 +3,7 @@
 A row begins at position 0, and its padding is at the end.
 
 Legend: N rows, S positions of a row, D the model's width, V tokens of the vocabulary, M chosen positions, C positions
-of a chunk, I steps.
+of a chunk, T = S - i positions of step i, I steps.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,12 +51,12 @@ def smooth_l1_rows(predicted: Sequence[Tensor], target_NSD: Tensor, is_token_NS:
     Returns:
         loss_N.
     """
-
-    def distance(predicted_MD: Tensor, target_MD: Tensor) -> Tensor:
-        dtype = torch.promote_types(predicted_MD.dtype, torch.float32)
-        return F.smooth_l1_loss(predicted_MD.to(dtype), target_MD.to(dtype), reduction="none").mean(dim=-1)
-
-    return _mean_over_steps(distance, predicted, target_NSD, is_token_NS)
+    chosen = [is_token_NS[:, step:] for step in range(1, len(predicted) + 1)]
+    terms = [
+        _smooth_l1(predicted_NTD[is_chosen_NT], target_NSD.detach()[:, step:][is_chosen_NT])
+        for step, (predicted_NTD, is_chosen_NT) in enumerate(zip(predicted, chosen, strict=True), start=1)
+    ]
+    return mean_of_row_means(terms, chosen)
 
 
 def kl_rows(
@@ -69,7 +69,7 @@ def kl_rows(
     """Mean over the steps i and over the labelled positions p = t + i of `latent_kl` between h_p and predicted_i,t.
 
     A row without such a position for a step leaves that step out; a row without any has the loss 0. NextLat
-    (arXiv 2511.05963).
+    (arXiv 2511.05963). The logits of a target are computed once for all steps.
 
     Args:
         predicted: What `roll_out` returns.
@@ -78,15 +78,20 @@ def kl_rows(
     Returns:
         loss_N.
     """
-
-    def divergence(predicted_MD: Tensor, target_MD: Tensor) -> Tensor:
-        return latent_kl(predicted_MD, target_MD, *head, chunk_tokens)
-
-    return _mean_over_steps(divergence, predicted, target_NSD, is_labelled_NS)
+    steps = range(1, len(predicted) + 1)
+    # Step i predicts the position p from t = p - i: with i zeros before them, its predictions stand at their targets.
+    # Example, S = 4: those of step 2 from t = 0, 1 stand at p = 2, 3, and zeros at p = 0, 1.
+    at_target = [F.pad(predicted[step - 1], (0, 0, step, 0))[:, : target_NSD.shape[1]] for step in steps]
+    predicted_IMD = torch.stack([one_NSD[is_labelled_NS] for one_NSD in at_target])
+    kl_IM = latent_kl(predicted_IMD, target_NSD[is_labelled_NS], *head, chunk_tokens)
+    position_S = torch.arange(is_labelled_NS.shape[1], device=is_labelled_NS.device)
+    chosen = [is_labelled_NS & (position_S >= step) for step in steps]
+    terms = [kl_M[is_chosen_NS[is_labelled_NS]] for kl_M, is_chosen_NS in zip(kl_IM, chosen, strict=True)]
+    return mean_of_row_means(terms, chosen)
 
 
 def latent_kl(
-    predicted_MD: Tensor,
+    predicted_IMD: Tensor,
     target_MD: Tensor,
     weight_VD: Tensor,
     bias_V: Tensor | None = None,
@@ -94,52 +99,54 @@ def latent_kl(
     softcap: float | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Tensor:
-    """`KL(softmax(logits(target)) || softmax(logits(predicted)))` of each position, with `logits` of the LM head.
+    """`KL(softmax(logits(target)) || softmax(logits(predicted)))` at each position, with `logits` of the LM head.
 
-    NextLat (arXiv 2511.05963). The gradient goes to `predicted_MD` alone. It is computed in the forward, a chunk of
+    NextLat (arXiv 2511.05963). The gradient goes to `predicted_IMD` alone. It is computed in the forward, a chunk of
     positions at a time: no more than (chunk_tokens, V) logits stand in memory, and the backward needs no weight,
     which ZeRO-3 has divided again by then. The products are computed in autocast's type, or without it in the
     weight's; the rest in float32 at least.
 
     Args:
+        predicted_IMD: I predictions of each target.
         weight_VD, bias_V, logit_scale, softcap: Those of `LMHead`.
         chunk_tokens: Positions of a chunk.
 
     Returns:
-        kl_M.
+        kl_IM.
     """
-    needs_gradient = torch.is_grad_enabled() and predicted_MD.requires_grad
+    needs_gradient = torch.is_grad_enabled() and predicted_IMD.requires_grad
     head = LMHead(weight_VD, bias_V, logit_scale, softcap)
-    return _LatentKL.apply(predicted_MD, target_MD.detach(), head.as_computed(), chunk_tokens, needs_gradient)
+    return _LatentKL.apply(predicted_IMD, target_MD.detach(), head.as_computed(), chunk_tokens, needs_gradient)
 
 
 class _LatentKL(torch.autograd.Function):
-    """kl_M, with its gradient computed in the forward."""
+    """kl_IM, with its gradient computed in the forward."""
 
     @staticmethod
-    def forward(ctx, predicted_MD: Tensor, target_MD: Tensor, head: LMHead, chunk_tokens: int, needs_gradient: bool):
-        gradient_MD = torch.empty_like(predicted_MD) if needs_gradient else None
-        kl_chunks = []
-        with torch.autocast(predicted_MD.device.type, enabled=False):
-            for start in range(0, max(len(predicted_MD), 1), chunk_tokens):
+    def forward(ctx, predicted_IMD: Tensor, target_MD: Tensor, head: LMHead, chunk_tokens: int, needs_gradient: bool):
+        kl_IM = predicted_IMD.new_empty(predicted_IMD.shape[:-1], dtype=head.logits_dtype)
+        gradient_IMD = torch.empty_like(predicted_IMD) if needs_gradient else None
+        with torch.autocast(predicted_IMD.device.type, enabled=False):
+            for start in range(0, len(target_MD), chunk_tokens):
                 chunk = slice(start, start + chunk_tokens)
                 log_target_CV = logits(target_MD[chunk], head).log_softmax(dim=-1)
-                predicted_CV = logits(predicted_MD[chunk], head)
-                log_predicted_CV = predicted_CV.log_softmax(dim=-1)
-                kl_CV = F.kl_div(log_predicted_CV, log_target_CV, reduction="none", log_target=True)
-                kl_chunks.append(kl_CV.sum(dim=-1))
-                if gradient_MD is not None:
-                    # d KL / d logits = softmax(predicted) - softmax(target)
-                    difference_CV = log_predicted_CV.exp_().sub_(log_target_CV.exp_())
-                    gradient_MD[chunk] = _times_jacobian(difference_CV, predicted_CV, head)
-        ctx.save_for_backward(gradient_MD)
-        return torch.cat(kl_chunks)
+                target_CV = log_target_CV.exp()
+                for i, predicted_MD in enumerate(predicted_IMD):
+                    logits_CV = logits(predicted_MD[chunk], head)
+                    log_predicted_CV = logits_CV.log_softmax(dim=-1)
+                    kl_IM[i, chunk] = torch.linalg.vecdot(target_CV, log_target_CV - log_predicted_CV)
+                    if gradient_IMD is not None:
+                        # d KL / d logits = softmax(predicted) - softmax(target)
+                        difference_CV = log_predicted_CV.exp_().sub_(target_CV)
+                        gradient_IMD[i, chunk] = _times_jacobian(difference_CV, logits_CV, head)
+        ctx.save_for_backward(gradient_IMD)
+        return kl_IM
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_M: Tensor):
-        (gradient_MD,) = ctx.saved_tensors
-        return grad_M[:, None].to(gradient_MD) * gradient_MD, None, None, None, None
+    def backward(ctx, grad_IM: Tensor):
+        (gradient_IMD,) = ctx.saved_tensors
+        return grad_IM[..., None].to(gradient_IMD) * gradient_IMD, None, None, None, None
 
 
 def _times_jacobian(grad_CV: Tensor, logits_CV: Tensor, head: LMHead) -> Tensor:
@@ -150,13 +157,6 @@ def _times_jacobian(grad_CV: Tensor, logits_CV: Tensor, head: LMHead) -> Tensor:
     return (grad_CV * head.logit_scale).to(head.weight_VD.dtype) @ head.weight_VD
 
 
-def _mean_over_steps(
-    term: Callable[[Tensor, Tensor], Tensor], predicted: Sequence[Tensor], target_NSD: Tensor, is_chosen_NS: Tensor
-) -> Tensor:
-    """Mean over the steps i of the mean of `term` over the row's chosen positions t + i, which are all it computes."""
-    chosen = [is_chosen_NS[:, step:] for step in range(1, len(predicted) + 1)]
-    terms = [
-        term(predicted_NTD[is_chosen_NT], target_NSD.detach()[:, step:][is_chosen_NT])
-        for step, (predicted_NTD, is_chosen_NT) in enumerate(zip(predicted, chosen, strict=True), start=1)
-    ]
-    return mean_of_row_means(terms, chosen)
+def _smooth_l1(predicted_MD: Tensor, target_MD: Tensor) -> Tensor:
+    dtype = torch.promote_types(predicted_MD.dtype, torch.float32)
+    return F.smooth_l1_loss(predicted_MD.to(dtype), target_MD.to(dtype), reduction="none").mean(dim=-1)

@@ -14,9 +14,11 @@ from llm_jepa.objectives.losses import LMHead, kl_rows, latent_kl, roll_out, smo
 from tests.objectives.losses.heads import HEADS, is_token, new_head, normal, plain_logits
 
 
-def plain_kl(predicted_MD: Tensor, target_MD: Tensor, head: LMHead) -> Tensor:
-    predicted_MV, target_MV = (plain_logits(hidden, head).log_softmax(-1) for hidden in (predicted_MD, target_MD))
-    return F.kl_div(predicted_MV, target_MV, reduction="none", log_target=True).sum(-1)
+def plain_kl(predicted: Tensor, target: Tensor, head: LMHead) -> Tensor:
+    """Of one position, or of many: both (..., D)."""
+    log_predicted, log_target = (plain_logits(hidden, head).log_softmax(-1) for hidden in (predicted, target))
+    log_target = log_target.expand_as(log_predicted)
+    return F.kl_div(log_predicted, log_target, reduction="none", log_target=True).sum(-1)
 
 
 @st.composite
@@ -136,16 +138,16 @@ def test_half_precision_is_computed_in_float32():
     assert torch.equal(loss_N, smooth_l1_rows([predicted[0].float()], hidden_NSD.float(), is_token([5])))
 
 
-# --- the KL of one step
+# --- the KL
 
 
 def test_kl_by_hand():
     """Target (3/4, 1/4), prediction (1/2, 1/2): the KL is 3/4 log 3/2 + 1/4 log 1/2, its gradient (-1/4, 1/4)."""
-    predicted_MD = torch.zeros(1, 2, requires_grad=True)
-    kl_M = latent_kl(predicted_MD, torch.tensor([[math.log(3), 0.0]]), torch.eye(2))
-    kl_M.sum().backward()
-    assert kl_M.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
-    torch.testing.assert_close(predicted_MD.grad, torch.tensor([[-0.25, 0.25]]))
+    predicted_IMD = torch.zeros(1, 1, 2, requires_grad=True)
+    kl_IM = latent_kl(predicted_IMD, torch.tensor([[math.log(3), 0.0]]), torch.eye(2))
+    kl_IM.sum().backward()
+    assert kl_IM.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    torch.testing.assert_close(predicted_IMD.grad, torch.tensor([[[-0.25, 0.25]]]))
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -153,47 +155,47 @@ def test_kl_by_hand():
 @pytest.mark.parametrize("chunk_tokens", [1, 3, 7, 100])
 def test_kl_equals_the_plain_formula_in_value_and_gradient(kind: str, dtype: torch.dtype, chunk_tokens: int):
     head = new_head(kind, dtype=dtype)
-    predicted_MD, target_MD = (normal(seed, 7, 4, dtype=dtype).requires_grad_() for seed in (2, 3))
-    weight_M = normal(4, 7, dtype=dtype)
+    predicted_IMD, target_MD = normal(2, 2, 7, 4, dtype=dtype).requires_grad_(), normal(3, 7, 4, dtype=dtype)
+    weight_IM = normal(4, 2, 7, dtype=dtype)
     values = []
-    for kl_M in (latent_kl(predicted_MD, target_MD, *head, chunk_tokens), plain_kl(predicted_MD, target_MD, head)):
-        values.append((kl_M, *torch.autograd.grad((weight_M * kl_M).sum(), predicted_MD)))
+    for kl_IM in (latent_kl(predicted_IMD, target_MD, *head, chunk_tokens), plain_kl(predicted_IMD, target_MD, head)):
+        values.append((kl_IM, *torch.autograd.grad((weight_IM * kl_IM).sum(), predicted_IMD)))
     torch.testing.assert_close(*values)
     assert values[0][0].dtype == dtype
 
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_kl_gradients_are_those_of_finite_differences(kind: str):
-    predicted_MD, target_MD = normal(2, 5, 4).requires_grad_(), normal(3, 5, 4)
-    assert torch.autograd.gradcheck(lambda h: latent_kl(h, target_MD, *new_head(kind), chunk_tokens=2), predicted_MD)
+    predicted_IMD, target_MD = normal(2, 2, 5, 4).requires_grad_(), normal(3, 5, 4)
+    assert torch.autograd.gradcheck(lambda h: latent_kl(h, target_MD, *new_head(kind), chunk_tokens=2), predicted_IMD)
 
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_equal_hidden_states_have_the_kl_zero_and_the_gradient_zero(kind: str):
     target_MD = normal(2, 5, 4, dtype=torch.float32)
-    predicted_MD = target_MD.clone().requires_grad_()
-    kl_M = latent_kl(predicted_MD, target_MD, *new_head(kind, dtype=torch.float32))
-    kl_M.sum().backward()
-    assert (kl_M == 0).all()
-    assert (predicted_MD.grad == 0).all()
+    predicted_IMD = target_MD.repeat(2, 1, 1).requires_grad_()
+    kl_IM = latent_kl(predicted_IMD, target_MD, *new_head(kind, dtype=torch.float32))
+    kl_IM.sum().backward()
+    assert (kl_IM == 0).all()
+    assert (predicted_IMD.grad == 0).all()
 
 
 def test_no_gradient_reaches_the_target_or_the_head():
     head = LMHead(*(normal(seed, *shape).requires_grad_() for seed, shape in ((0, (11, 4)), (1, (11,)))))
-    predicted_MD, target_MD = normal(2, 5, 4).requires_grad_(), normal(3, 5, 4).requires_grad_()
-    latent_kl(predicted_MD, target_MD, *head).sum().backward()
+    predicted_IMD, target_MD = normal(2, 2, 5, 4).requires_grad_(), normal(3, 5, 4).requires_grad_()
+    latent_kl(predicted_IMD, target_MD, *head).sum().backward()
     assert target_MD.grad is head.weight_VD.grad is head.bias_V.grad is None
-    assert predicted_MD.grad.abs().sum() > 0
+    assert predicted_IMD.grad.abs().sum() > 0
 
 
 def test_the_backward_needs_no_weight():
     """ZeRO-3 has divided it again: its storage is empty by then."""
-    weight_VD, predicted_MD, target_MD = normal(0, 11, 4), normal(2, 5, 4).requires_grad_(), normal(3, 5, 4)
-    (expected,) = torch.autograd.grad(latent_kl(predicted_MD, target_MD, weight_VD).sum(), predicted_MD)
-    kl_M = latent_kl(predicted_MD, target_MD, weight_VD)
+    weight_VD, predicted_IMD, target_MD = normal(0, 11, 4), normal(2, 2, 5, 4).requires_grad_(), normal(3, 5, 4)
+    (expected,) = torch.autograd.grad(latent_kl(predicted_IMD, target_MD, weight_VD).sum(), predicted_IMD)
+    kl_IM = latent_kl(predicted_IMD, target_MD, weight_VD)
     weight_VD.untyped_storage().resize_(0)
-    kl_M.sum().backward()
-    assert torch.equal(predicted_MD.grad, expected)
+    kl_IM.sum().backward()
+    assert torch.equal(predicted_IMD.grad, expected)
 
 
 class Watch(TorchDispatchMode):
@@ -213,46 +215,46 @@ class Watch(TorchDispatchMode):
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_no_tensor_is_larger_than_the_logits_of_a_chunk(kind: str):
-    """Of 40 positions and 1,000 tokens, with chunks of 8, forward and backward; the plain formula makes all 40,000."""
+    """Of 40 positions, 2 steps and 1,000 tokens, in chunks of 8, forward and backward."""
     head = new_head(kind, vocabulary=1000)
-    predicted_MD, target_MD = normal(2, 40, 4).requires_grad_(), normal(3, 40, 4)
+    predicted_IMD, target_MD = normal(2, 2, 40, 4).requires_grad_(), normal(3, 40, 4)
     with Watch() as chunked:
-        latent_kl(predicted_MD, target_MD, *head, chunk_tokens=8).sum().backward()
+        latent_kl(predicted_IMD, target_MD, *head, chunk_tokens=8).sum().backward()
     with Watch() as plain:
-        plain_kl(predicted_MD, target_MD, head).sum().backward()
+        plain_kl(predicted_IMD, target_MD, head).sum().backward()
     assert chunked.largest == 8 * 1000
-    assert plain.largest == 40 * 1000
+    assert plain.largest == 2 * 40 * 1000
 
 
 def test_an_evaluation_computes_no_gradient():
-    """Two products a chunk in place of three."""
-    predicted_MD, target_MD = normal(2, 6, 4).requires_grad_(), normal(3, 6, 4)
+    """A product for the targets of a chunk and one for each step; two for each step in training."""
+    predicted_IMD, target_MD = normal(2, 2, 6, 4).requires_grad_(), normal(3, 6, 4)
     with Watch() as training:
-        latent_kl(predicted_MD, target_MD, *new_head("plain"), chunk_tokens=3)
+        latent_kl(predicted_IMD, target_MD, *new_head("plain"), chunk_tokens=3)
     with torch.no_grad(), Watch() as evaluation:
-        latent_kl(predicted_MD, target_MD, *new_head("plain"), chunk_tokens=3)
-    assert (training.products, evaluation.products) == (6, 4)
+        latent_kl(predicted_IMD, target_MD, *new_head("plain"), chunk_tokens=3)
+    assert (training.products, evaluation.products) == (2 * 5, 2 * 3)
 
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_autocast_computes_the_products_in_its_type_and_the_rest_in_float32(kind: str):
     """As float32 hidden states and weights rounded to bfloat16 do; the gradient has the type of the hidden states."""
     head = new_head(kind, vocabulary=64, width=8, dtype=torch.float32)
-    predicted_MD, target_MD = (normal(seed, 5, 8, dtype=torch.float32) for seed in (2, 3))
+    predicted_IMD, target_MD = normal(2, 2, 5, 8, dtype=torch.float32), normal(3, 5, 8, dtype=torch.float32)
     rounded = LMHead(
         head.weight_VD.bfloat16(), head.bias_V if head.bias_V is None else head.bias_V.bfloat16(), *head[2:]
     )
     values = []
     with torch.autocast("cpu", torch.bfloat16):
-        hidden_MD = predicted_MD.clone().requires_grad_()
-        kl_M = latent_kl(hidden_MD, target_MD, *head)
-        values.append((kl_M, *torch.autograd.grad(kl_M.sum(), hidden_MD)))
-    hidden_MD = predicted_MD.bfloat16().requires_grad_()
-    kl_M = latent_kl(hidden_MD, target_MD.bfloat16(), *rounded)
-    values.append((kl_M, torch.autograd.grad(kl_M.sum(), hidden_MD)[0].float()))
+        hidden_IMD = predicted_IMD.clone().requires_grad_()
+        kl_IM = latent_kl(hidden_IMD, target_MD, *head)
+        values.append((kl_IM, *torch.autograd.grad(kl_IM.sum(), hidden_IMD)))
+    hidden_IMD = predicted_IMD.bfloat16().requires_grad_()
+    kl_IM = latent_kl(hidden_IMD, target_MD.bfloat16(), *rounded)
+    values.append((kl_IM, torch.autograd.grad(kl_IM.sum(), hidden_IMD)[0].float()))
     assert all(torch.equal(*pair) for pair in zip(*values, strict=True))
-    exact_M = plain_kl(predicted_MD, target_MD, head)
-    torch.testing.assert_close(kl_M, exact_M, rtol=0.1, atol=0.05)
+    exact_IM = plain_kl(predicted_IMD, target_MD, head)
+    torch.testing.assert_close(kl_IM, exact_IM, rtol=0.1, atol=0.05)
 
 
 # --- the KL of a row
@@ -271,7 +273,7 @@ def test_kl_rows_equal_a_slow_loop_in_value_and_gradient(rows, data):
     embedding_NSD, head = normal(seed + 1, len(lengths), max(lengths), 4), new_head("all")
 
     def slow(*inputs):
-        return slow_mean(lambda p, t: plain_kl(p[None], t[None], head)[0], *inputs)
+        return slow_mean(lambda p, t: plain_kl(p, t, head), *inputs)
 
     values = []
     for mean in (lambda *inputs: kl_rows(*inputs, head, chunk_tokens=2), slow):
@@ -282,7 +284,7 @@ def test_kl_rows_equal_a_slow_loop_in_value_and_gradient(rows, data):
 
 
 def test_only_labelled_positions_meet_the_vocabulary():
-    """Two of six positions are labelled; step 1 scores both, step 2 the one with two tokens before it."""
+    """Two of six positions are labelled."""
     hidden_NSD, head = normal(0, 1, 6, 4), new_head("plain", vocabulary=1000)
     is_labelled_NS = torch.tensor([[False, True, False, True, False, False]])
     with Watch() as watch:
