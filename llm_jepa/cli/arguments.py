@@ -4,13 +4,14 @@ Choices that belong to a module which needs torch are written out here; a test h
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_jepa.cli.argument_types import at_least, checkpoints, json_object
+from llm_jepa.cli.inference_arguments import add_decodings, answer
 from llm_jepa.compute.devices import GPUS
-from llm_jepa.models.checkpoint_choice import CHECKPOINTS, check_names
+from llm_jepa.models.checkpoint_choice import CHECKPOINTS
 from llm_jepa.models.source import KNOWN_MODEL_IDS
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.settings.checks import REQUIRED
@@ -120,6 +121,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to write predictions-*.jsonl and scores-*.json (default: output_dir, if it is here)",
     )
+    add_decodings(parser)
 
 
 def compare(parser: argparse.ArgumentParser) -> None:
@@ -155,26 +157,6 @@ def probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="where to write probe.json and probe.svg (default: output_dir)"
     )
-
-
-def answer(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa answer RUN --index DIR [--query TEXT | --queries FILE] [options]"
-    parser.add_argument("run", metavar="RUN", type=Path, help="directory of a run, or of what was merged or pulled")
-    parser.add_argument("--index", type=Path, required=True, metavar="DIR", help="where the index of answers is")
-    asked = parser.add_mutually_exclusive_group()
-    asked.add_argument("--query", metavar="TEXT", help="what to answer")
-    asked.add_argument("--queries", type=Path, metavar="FILE", help="text file with a query per line")
-    parser.add_argument(
-        "--answers", metavar="FILE", help="builds the index: text file with an answer per line, or data with a column"
-    )
-    parser.add_argument(
-        "--answers_column", "--answers-column", metavar="COLUMN", help="column of --answers, a file or Hub id of data"
-    )
-    parser.add_argument(
-        "--answers_split", "--answers-split", default="train", metavar="SPLIT", help="of these data (default: train)"
-    )
-    parser.add_argument("--top", type=at_least(1), default=5, metavar="K", help="answers per query (default: 5)")
-    parser.add_argument("--json", action="store_true", help="print a JSON object per query")
 
 
 def merge(parser: argparse.ArgumentParser) -> None:
@@ -234,27 +216,6 @@ class _HelpAll(argparse.Action):
         parser.exit()
 
 
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Reads a whole number that is not below a minimum."""
-
-    def read(text: str) -> int:
-        if not text.removeprefix("-").isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {minimum}")
-        return int(text)
-
-    return read
-
-
-def checkpoints(text: str) -> list[str]:
-    """Names of checkpoints with commas between them."""
-    names = text.split(",")
-    try:
-        check_names(names)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return names
-
-
 class Version(argparse.Action):
     """Prints the version; reading it takes a while."""
 
@@ -266,14 +227,6 @@ class Version(argparse.Action):
 
         print(f"llm-jepa {importlib.metadata.version('llm-jepa')}")
         parser.exit()
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """A JSON object; argparse names this function where the text is none."""
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError(text)
-    return content
 
 
 ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from llm_jepa.cli.arguments import REQUIRED_TO_LOOK, names_a_recipe
 from llm_jepa.compute.devices import find_gpu
 from llm_jepa.data.source import check_data_set
+from llm_jepa.evaluation.decoding_checks import DecodingRequest, check_decoding
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.inference.answer_checks import check_index, check_queries
@@ -40,6 +41,8 @@ def check_arguments(args: argparse.Namespace) -> None:
 def _check_recipe(args: argparse.Namespace) -> None:
     if args.command in ("eval", "probe"):
         check_subject(args.recipe, args.overrides, args.checkpoints)
+        if args.command == "eval":
+            _check_decoding(args)
         return
     if not names_a_recipe(args):
         read_overrides(args.overrides)
@@ -54,6 +57,22 @@ def _check_recipe(args: argparse.Namespace) -> None:
         check_files(settings)
     else:
         check_inputs(settings)
+
+
+def _check_decoding(args: argparse.Namespace) -> None:
+    """Check what `eval` is asked to choose from candidates, and keep it as `args.decoding_request`."""
+    args.decoding_request = None
+    idle = ("labels", "fallback_margin", "dev_split") if args.decoding is None else ("checkpoints", "vllm_options")
+    for name in idle:
+        if getattr(args, name) is not None:
+            has = "no effect without" if args.decoding is None else "no effect with"
+            raise ValueError(f"`--{name}` has {has} `--decoding`. Leave it out.")
+    if args.decoding is not None:
+        if args.backend != "transformers":
+            raise ValueError(f"`--decoding` computes with transformers; `--backend {args.backend}` has no effect.")
+        request = DecodingRequest(args.decoding, args.labels, args.fallback_margin, args.dev_split)
+        check_decoding(request, args.recipe, args.overrides)
+        args.decoding_request = request
 
 
 def _check_plan(args: argparse.Namespace) -> None:

@@ -44,8 +44,8 @@ def choice_likelihoods(
         template_kwargs = [{}] * len(prompts)
     sequences: list[tuple[list[int], int]] = []
     for prompt, texts, kwargs in zip(prompts, choices, template_kwargs, strict=True):
-        sequences += [_tokenise(tokenizer, prompt, text, kwargs) for text in texts]
-    _check_lengths(sequences, position_limit(model))
+        sequences += [tokenise(tokenizer, prompt, text, kwargs) for text in texts]
+    check_lengths(sequences, position_limit(model))
     log_probs = dict(finished or {})
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
     training = model.training
@@ -70,7 +70,7 @@ def choice_likelihoods(
     return likelihoods
 
 
-def _tokenise(
+def tokenise(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, choice: str, template_kwargs: Mapping[str, Any]
 ) -> tuple[list[int], int]:
     """Token ids of prompt and choice, and how many of the last ones are scored."""
@@ -85,7 +85,7 @@ def _tokenise(
     return ids, num_scored
 
 
-def _check_lengths(sequences: Sequence[tuple[list[int], int]], max_positions: int | None) -> None:
+def check_lengths(sequences: Sequence[tuple[list[int], int]], max_positions: int | None) -> None:
     longest = max((len(ids) for ids, _ in sequences), default=0)
     if max_positions is not None and longest > max_positions:
         raise ValueError(

@@ -1,0 +1,61 @@
+"""What reads the value of an argument. Imports nothing heavy."""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+from llm_jepa.models.checkpoint_choice import check_names
+
+DECODINGS = ("latent", "likelihood", "generate")
+"""Those of `llm_jepa.evaluation.decodings`; a test holds them equal."""
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Reads a whole number that is not below a minimum."""
+
+    def read(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {minimum}")
+        return int(text)
+
+    return read
+
+
+def checkpoints(text: str) -> list[str]:
+    """Names of checkpoints with commas between them."""
+    names = text.split(",")
+    try:
+        check_names(names)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return names
+
+
+def decodings(text: str) -> list[str]:
+    """Names of decodings with commas between them."""
+    names = text.split(",")
+    if not {*names} <= {*DECODINGS} or len({*names}) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed are {', '.join(DECODINGS)}, each once")
+    return names
+
+
+def margin(text: str) -> float | str:
+    """A margin of at least 0, or `auto`."""
+    if text == "auto":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of at least 0 nor auto")
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object; argparse names this function where the text is none."""
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(text)
+    return content

@@ -1,0 +1,163 @@
+"""`llm-jepa eval --decoding`: answers chosen from candidates by embedding, by likelihood and by generating."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from llm_jepa.cli.progress import bars
+from llm_jepa.config import DEFAULT_INFO_NCE_TEMPERATURE
+from llm_jepa.evaluation.candidate_task import CandidateTask, choice_task, label_task, retrieval_task
+from llm_jepa.evaluation.decoding_checks import FROM_DEV, DecodingRequest
+from llm_jepa.evaluation.decoding_figures import draw_fallback
+from llm_jepa.evaluation.decoding_results import RECALLS, DecodingResult, measure
+from llm_jepa.evaluation.decodings import Decoding, GenerateDecoding, LatentDecoding, LikelihoodDecoding
+from llm_jepa.evaluation.fallback import FallbackPoint, best_margin, fallback_curve, fallback_point, margins_of
+from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.files.atomic import write_json
+from llm_jepa.inference.candidates import read_answers
+from llm_jepa.inference.encoder import LatentEncoder
+from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.latent_predictor import read_facts, read_weights
+from llm_jepa.models.run_tokenizer import load_run_tokenizer
+from llm_jepa.models.subject import read_subject
+from llm_jepa.recipe import Recipe
+
+REPORT_FILE, FIGURE_FILE = "decodings.json", "fallback.svg"
+
+
+def run(args: argparse.Namespace) -> int:
+    request: DecodingRequest = args.decoding_request
+    recipe, checkpoints = read_subject(args.recipe, args.overrides, None)
+    tokenizer = load_run_tokenizer(recipe)
+    task = _task(recipe, request, load_rows(recipe, tokenizer, args.max_rows))
+    dev = _dev_task(args, request, tokenizer)
+    ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
+    make = _Maker(recipe, model, tokenizer, args)
+    console = Console()
+    results = _measured([make(name, task) for name in request.decodings])
+    console.print(_table(results))
+    count = "its own" if task.own is not None else f"{len(task.candidates):,}"
+    console.print(f"{len(task.rows):,} rows, each with {count} candidates; ties count as misses", soft_wrap=True)
+    console.print(f"{checkpoints[-1]}: {location}", soft_wrap=True)
+    report: dict[str, Any] = {
+        "rows": len(task.rows),
+        "candidates": len(task.candidates),
+        "split": recipe.script.dataset_test_split,
+        "decodings": {name: result.report() for name, result in results.items()},
+    }
+    directory = args.predictions or (recipe.output_dir if recipe.output_dir.is_dir() else None)
+    if request.fallback_margin is not None:
+        margin = request.fallback_margin
+        if dev is not None:
+            on_dev = _measured([make(name, dev) for name in ("latent", "generate")], timed_rows=3)
+            margin = best_margin(fallback_curve(*_fallback_inputs(on_dev)))
+        assert isinstance(margin, float)
+        report["fallback"] = _fallback(results, margin, request, console, directory)
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(report, directory / REPORT_FILE)
+        console.print(f"figures: {directory / REPORT_FILE}", soft_wrap=True, markup=False)
+    return 0
+
+
+class _Maker:
+    """Makes a decoding by its name, of one loaded model."""
+
+    def __init__(self, recipe: Recipe, model: Any, tokenizer: Any, args: argparse.Namespace):
+        self.recipe, self.tokenizer, self.args = recipe, tokenizer, args
+        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.model.eval()
+
+    def __call__(self, name: str, task: CandidateTask) -> Decoding:
+        size = self.args.eval_batch_size
+        if name == "likelihood":
+            return LikelihoodDecoding(task, size, self.model, self.tokenizer)
+        if name == "generate":
+            return GenerateDecoding(task, size, self.model, self.tokenizer, self.args.max_new_tokens)
+        directory = self.recipe.output_dir
+        encoder = LatentEncoder(self.model, self.tokenizer, read_facts(directory), read_weights(directory))
+        temperature = self.recipe.training.info_nce_temperature or DEFAULT_INFO_NCE_TEMPERATURE
+        return LatentDecoding(task, size, encoder, temperature)
+
+
+def _task(recipe: Recipe, request: DecodingRequest, rows: Sequence[Any]) -> CandidateTask:
+    if request.labels is not None:
+        return label_task(rows, read_answers(request.labels))
+    return choice_task(rows) if recipe.training.task == "choice" else retrieval_task(rows)
+
+
+def _dev_task(args: argparse.Namespace, request: DecodingRequest, tokenizer: Any) -> CandidateTask | None:
+    if request.fallback_margin != FROM_DEV:
+        return None
+    recipe, _ = read_subject(args.recipe, [*args.overrides, f"--dataset_test_split={request.dev_split}"], None)
+    return _task(recipe, request, load_rows(recipe, tokenizer, args.max_rows))
+
+
+def _measured(decodings: Sequence[Decoding], **options: Any) -> dict[str, DecodingResult]:
+    with bars([one.name for one in decodings], len(decodings[0].task.rows)) as advance:
+        return {one.name: measure(one, partial(advance, one.name), **options) for one in decodings}
+
+
+def _fallback_inputs(results: dict[str, DecodingResult]) -> tuple[Any, ...]:
+    latent, generate = results["latent"], results["generate"]
+    hits = [np.array([rank == 1 for rank in result.ranks]) for result in (latent, generate)]
+    seconds = [float(np.mean(result.latency_seconds)) for result in (latent, generate)]
+    return margins_of(latent.scores), *hits, *seconds
+
+
+def _fallback(
+    results: dict[str, DecodingResult],
+    margin: float,
+    request: DecodingRequest,
+    console: Console,
+    directory: Path | None,
+) -> dict[str, Any]:
+    inputs = _fallback_inputs(results)
+    chosen, curve = fallback_point(margin, *inputs), fallback_curve(*inputs)
+    console.print(_fallback_line(chosen), soft_wrap=True)
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        alone = {
+            name: (float(np.mean(result.latency_seconds)), result.accuracy.fraction)
+            for name, result in results.items()
+        }
+        draw_fallback(curve, chosen, alone, directory / FIGURE_FILE)
+        console.print(f"figure: {directory / FIGURE_FILE}", soft_wrap=True, markup=False)
+    return {"dev_split": request.dev_split, **asdict(chosen), "curve": [asdict(point) for point in curve]}
+
+
+def _fallback_line(point: FallbackPoint) -> str:
+    return (
+        f"latent, generated below a margin of {point.margin:.4g}: accuracy {100 * point.accuracy:.1f} %, "
+        f"{100 * point.share_generated:.1f} % generated, {1000 * point.seconds:.1f} ms a request"
+    )
+
+
+def _table(results: dict[str, DecodingResult]) -> Table:
+    reports = {name: result.report() for name, result in results.items()}
+    table = Table()
+    table.add_column("")
+    for name in results:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("accuracy", *(_percent(result.accuracy.fraction) for result in results.values()))
+    table.add_row("mean reciprocal rank", *(f"{one['mean_reciprocal_rank']:.3f}" for one in reports.values()))
+    for k in RECALLS:
+        table.add_row(f"recall at {k}", *(_percent(one["recall"][str(k)]) for one in reports.values()))
+    errors = [one["calibration_error"] for one in reports.values()]
+    table.add_row("calibration error", *("-" if error is None else f"{error:.3f}" for error in errors))
+    for name in ("p50", "p95"):
+        seconds = [one[f"latency_{name}_seconds"] for one in reports.values()]
+        table.add_row(f"latency {name}, ms", *(f"{1000 * value:.1f}" for value in seconds))
+    table.add_row("requests per second", *(f"{one['requests_per_second']:.1f}" for one in reports.values()))
+    return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

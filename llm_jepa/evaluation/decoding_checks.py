@@ -1,0 +1,64 @@
+"""What `llm-jepa eval --decoding` refuses by looking at its arguments and files. Imports no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_jepa.inference.candidates import read_answers
+from llm_jepa.models.latent_predictor import check_has_views, read_facts
+from llm_jepa.models.subject_checks import recipe_of
+from llm_jepa.settings.reading import read_settings
+
+FROM_DEV = "auto"
+"""The value of `--fallback_margin` that has it chosen on the rows of `--dev_split`."""
+
+
+@dataclass(frozen=True)
+class DecodingRequest:
+    """What `llm-jepa eval --decoding` is asked for.
+
+    Attributes:
+        decodings: Names of decodings, each once.
+        labels: A file with a label per line.
+        fallback_margin: A margin, `auto`, or None for no fallback.
+        dev_split: The split on which `auto` chooses.
+    """
+
+    decodings: Sequence[str]
+    labels: Path | None = None
+    fallback_margin: str | float | None = None
+    dev_split: str | None = None
+
+
+def check_decoding(request: DecodingRequest, subject: str, overrides: list[str]) -> None:
+    """Check a request against its subject.
+
+    Raises:
+        ValueError: An option is without effect or missing, the file of labels is wrong, or the run has no latent
+            predictor of views.
+    """
+    found = recipe_of(subject, overrides)
+    settings = {} if found is None else read_settings(*found)
+    if request.labels is not None:
+        if settings.get("task") == "choice":
+            raise ValueError("`--labels` has no effect with `task: choice`, whose rows have their own. Leave it out.")
+        read_answers(request.labels)
+    _check_fallback(request)
+    if "latent" in request.decodings:
+        directory = Path(settings.get("output_dir", subject)).expanduser()
+        check_has_views(read_facts(directory))
+        if settings.get("source_view_column") is not None:
+            raise ValueError(
+                "`--decoding latent` asks with the conversation's source, and this run has a `source_view_column`. "
+                "Use `llm-jepa answer`, with texts of that column."
+            )
+
+
+def _check_fallback(request: DecodingRequest) -> None:
+    margin = request.fallback_margin
+    if margin is not None and not {"latent", "generate"} <= {*request.decodings}:
+        raise ValueError("`--fallback_margin` needs both: `--decoding latent,generate`.")
+    if margin == FROM_DEV and request.dev_split is None:
+        raise ValueError("`--fallback_margin auto` chooses on rows that are not tested: give `--dev_split SPLIT`.")
+    if margin != FROM_DEV and request.dev_split is not None:
+        raise ValueError("`--dev_split` has an effect with `--fallback_margin auto` alone. Leave it out.")

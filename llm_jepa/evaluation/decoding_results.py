@@ -1,0 +1,113 @@
+"""Measures a decoding: accuracy, ranks, calibration, latency of single requests, and throughput."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llm_jepa.evaluation.decodings import Decoding
+from llm_jepa.inference.ranking import pessimistic_ranks
+from llm_jepa.scoring.ranked import expected_calibration_error, mean_reciprocal_rank, recall_at
+from llm_jepa.scoring.tasks import Rate
+
+RECALLS = (1, 5, 10)
+WARM_UP_ROWS, TIMED_ROWS = 2, 32
+
+
+@dataclass(frozen=True)
+class DecodingResult:
+    """What one decoding does on the held-out rows.
+
+    Attributes:
+        name: That of the decoding.
+        scores: For each row, those of its candidates.
+        ranks: The rank of each row's gold, from 1; candidates that score as much count as nearer.
+        calibration_error: ECE of the softmax of the scores; None if they are no probabilities.
+        latency_seconds: Of single requests, the first rows, after a warm-up.
+        requests_per_second: Over all rows, in batches.
+    """
+
+    name: str
+    scores: list[NDArray]
+    ranks: list[int]
+    calibration_error: float | None
+    latency_seconds: list[float]
+    requests_per_second: float
+
+    @property
+    def accuracy(self) -> Rate:
+        """Rows whose gold alone scores highest."""
+        return Rate(sum(rank == 1 for rank in self.ranks), len(self.ranks))
+
+    def report(self) -> dict[str, Any]:
+        """The figures as JSON."""
+        rate, latency = self.accuracy, np.array(self.latency_seconds)
+        return {
+            "accuracy": {"hits": rate.hits, "count": rate.count, "interval": rate.interval},
+            "mean_reciprocal_rank": mean_reciprocal_rank(self.ranks),
+            "recall": {str(k): recall_at(self.ranks, k) for k in RECALLS},
+            "calibration_error": self.calibration_error,
+            "latency_p50_seconds": float(np.quantile(latency, 0.5)),
+            "latency_p95_seconds": float(np.quantile(latency, 0.95)),
+            "timed_requests": len(latency),
+            "requests_per_second": self.requests_per_second,
+        }
+
+
+def measure(
+    decoding: Decoding, progress: Callable[[int], None] = lambda number: None, timed_rows: int = TIMED_ROWS
+) -> DecodingResult:
+    """Score all rows in batches, then time single requests.
+
+    Args:
+        progress: Called after each batch with its number of rows.
+        timed_rows: How many rows are asked one by one.
+    """
+    task, scores, size = decoding.task, [], decoding.batch_size
+    seconds = 0.0
+    for start in range(0, len(task.rows), size):
+        batch = range(start, min(start + size, len(task.rows)))
+        found, elapsed = _timed(decoding, batch)
+        scores += found
+        seconds += elapsed
+        progress(len(batch))
+    ranks = [
+        int(pessimistic_ranks(score_R[None], np.array([gold]))[0])
+        for score_R, gold in zip(scores, task.gold, strict=True)
+    ]
+    timed = range(min(len(task.rows), timed_rows))
+    for index in timed[:WARM_UP_ROWS]:
+        _timed(decoding, [index])
+    latency_seconds = [_timed(decoding, [index])[1] for index in timed]
+    error = _calibration_error(scores, ranks, decoding.temperature)
+    return DecodingResult(decoding.name, scores, ranks, error, latency_seconds, len(task.rows) / seconds)
+
+
+def _timed(decoding: Decoding, indices: Sequence[int]) -> tuple[list[NDArray], float]:
+    _wait_for_device()
+    start = time.perf_counter()
+    scores = decoding.scores(indices)
+    _wait_for_device()
+    return scores, time.perf_counter() - start
+
+
+def _wait_for_device() -> None:
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def _calibration_error(scores: Sequence[NDArray], ranks: Sequence[int], temperature: float | None) -> float | None:
+    if temperature is None:
+        return None
+    confidences = [highest_probability(score_R, temperature) for score_R in scores]
+    return expected_calibration_error(confidences, [rank == 1 for rank in ranks])
+
+
+def highest_probability(score_R: NDArray, temperature: float) -> float:
+    """The highest of the probabilities softmax(score / temperature)."""
+    logit_R = score_R / temperature
+    return float(1 / np.exp(logit_R - logit_R.max()).sum())

@@ -1,0 +1,171 @@
+"""Each decoding scores the candidates as it says, and `llm-jepa eval --decoding` measures them side by side."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from llm_jepa.cli import main
+from llm_jepa.cli.argument_types import DECODINGS
+from llm_jepa.evaluation import decodings
+from llm_jepa.evaluation.candidate_task import choice_task, retrieval_task
+from llm_jepa.evaluation.decoding_results import highest_probability, measure
+from llm_jepa.evaluation.decodings import Decoding, GenerateDecoding, LatentDecoding, LikelihoodDecoding
+from llm_jepa.evaluation.generation import generate_completions
+from llm_jepa.evaluation.held_out_rows import HeldOutRow
+from llm_jepa.evaluation.likelihood import choice_likelihoods
+from tests.cli.test_cli import ran
+from tests.inference.latent_runs import embeddings_of_training, encoder_of, new_trainer
+from tests.inference.test_answer_command import write_predictor
+from tests.tiny import PAIRS, save_tiny_model
+
+PROMPTS = [[{"role": "user", "content": pair["source"]}] for pair in PAIRS]
+TARGETS = [pair["target"] for pair in PAIRS]
+ROWS = [
+    HeldOutRow(i, i, prompt, {}, pair["source"], pair["target"], None, (pair["target"], TARGETS[i - 1]))
+    for i, (prompt, pair) in enumerate(zip(PROMPTS, PAIRS, strict=True))
+]
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    return new_trainer(tmp_path_factory.mktemp("run"), jepa_source_view="prefix")
+
+
+def test_latent_scores_are_the_cosines_of_training(trainer):
+    prediction_ND, target_ND = embeddings_of_training(trainer)
+    cosine_NN = torch.cosine_similarity(prediction_ND[:, None], target_ND[None], dim=-1).numpy()
+    encoder = encoder_of(trainer)
+    shared = LatentDecoding(retrieval_task(ROWS), 3, encoder, 0.1).scores(range(8))
+    np.testing.assert_allclose(np.stack(shared), cosine_NN, atol=1e-5)
+    own = LatentDecoding(choice_task(ROWS), 3, encoder, 0.1).scores([2, 5])
+    expected = [[cosine_NN[2, 2], cosine_NN[2, 1]], [cosine_NN[5, 5], cosine_NN[5, 4]]]
+    np.testing.assert_allclose(own, expected, atol=1e-5)
+
+
+def test_likelihoods_are_those_of_choices(trainer):
+    model, tokenizer = trainer.model.eval(), trainer.processing_class
+    scores = LikelihoodDecoding(retrieval_task(ROWS), 5, model, tokenizer).scores([0, 3])
+    expected = choice_likelihoods(model, tokenizer, [PROMPTS[0], PROMPTS[3]], [TARGETS, TARGETS], 8)
+    np.testing.assert_allclose(scores, [row.log_probs for row in expected], atol=1e-3)
+
+
+def test_the_candidate_that_is_generated_scores_one(trainer):
+    model, tokenizer = trainer.model.eval(), trainer.processing_class
+    (written,) = generate_completions(model, tokenizer, PROMPTS[:1], 4, 1)
+    row = HeldOutRow(0, 0, PROMPTS[0], {}, "", "a", None, ("a", written.text))
+    (score_R,) = GenerateDecoding(choice_task([row]), 1, model, tokenizer, 4).scores([0])
+    assert score_R.tolist() == [0, 1]
+
+
+class Given(Decoding):
+    """Scores that are given."""
+
+    name, temperature = "latent", 1.0
+
+    def __init__(self, task, score_NR):
+        super().__init__(task, 2)
+        self.score_NR = score_NR
+
+    def scores(self, indices):
+        return [np.array(self.score_NR[i]) for i in indices]
+
+
+def test_ties_and_a_text_that_is_no_candidate_are_misses():
+    rows = [HeldOutRow(i, i, "q", {}, "q", "a", None, ("a", "b", "c")) for i in range(4)]
+    result = measure(Given(choice_task(rows), [[2, 1, 0], [1, 1, 0], [0, 0, 0], [0, 1, 2]]))
+    assert result.ranks == [1, 2, 3, 3]
+    report = result.report()
+    assert report["accuracy"]["hits"] == 1
+    assert report["mean_reciprocal_rank"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 3) / 4)
+    assert report["recall"] == {"1": 0.25, "5": 1.0, "10": 1.0}
+    assert report["timed_requests"] == 4
+
+
+def test_a_confidence_is_the_highest_probability():
+    assert highest_probability(np.array([np.log(3.0), 0.0]), 1.0) == pytest.approx(0.75)
+    assert highest_probability(np.array([0.5, 0.5]), 0.01) == pytest.approx(0.5)
+
+
+def test_the_command_line_knows_every_decoding():
+    assert DECODINGS == decodings.DECODINGS
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A recipe, data with choices, and a model with a latent predictor in place of a run."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model(tmp_path / "model")
+    save_tiny_model(tmp_path / "run")
+    write_predictor(tmp_path / "run")
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        rows = [pair | {"options": list(row.choices)} for pair, row in zip(PAIRS, ROWS, strict=True)]
+        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "model_name_or_path": "model", "dataset_name": "data", "output_dir": "run", "source_column": "source",
+        "target_column": "target", "bf16": False, "use_cpu": True,
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path / "recipe.yaml"
+
+
+def test_the_decodings_are_measured_side_by_side_with_a_fallback_chosen_on_other_rows(recipe, capsys):
+    fallback = ["--fallback_margin", "auto", "--dev_split", "train[:5]"]
+    options = ["--max_new_tokens", "4", "--eval_batch_size", "4", *fallback]
+    assert main(["eval", "recipe.yaml", "--decoding", "latent,likelihood,generate", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "8 rows, each with 8 candidates" in printed
+    assert "latent, generated below a margin of" in printed
+    report = json.loads((recipe.parent / "run" / "decodings.json").read_text())
+    assert [*report["decodings"]] == ["latent", "likelihood", "generate"]
+    assert report["decodings"]["generate"]["calibration_error"] is None
+    curve = report["fallback"]["curve"]
+    assert curve[0]["share_generated"] == 0
+    assert curve[-1]["share_generated"] == 1
+    assert report["fallback"]["dev_split"] == "train[:5]"
+    assert "<svg" in (recipe.parent / "run" / "fallback.svg").read_text()
+
+
+def test_a_row_chooses_from_its_choices_or_from_labels(recipe, capsys):
+    choice = ["--task", "choice", "--choices_column", "options"]
+    assert main(["eval", "recipe.yaml", "--decoding", "latent", *choice, "--predictions", "one"]) == 0
+    assert "each with its own candidates" in capsys.readouterr().out
+    (recipe.parent / "labels.txt").write_text("\n".join([*TARGETS, "none of them"]))
+    assert main(["eval", "run", "--decoding", "latent", "--labels", "labels.txt", "--max_rows", "4",
+                 "--dataset_name", "data", "--source_column", "source", "--target_column", "target",
+                 "--predictions", "two"]) == 0  # fmt: skip
+    assert "4 rows, each with 9 candidates" in capsys.readouterr().out
+    assert json.loads((recipe.parent / "two" / "decodings.json").read_text())["candidates"] == 9
+
+
+def test_mistakes_are_told_without_a_library_that_takes_seconds(recipe):
+    place = recipe.parent
+    (place / "twice.txt").write_text("a\na\n")
+    save_tiny_model(place / "plain")
+    latent = ["recipe.yaml", "--decoding", "latent"]
+    wrong = {
+        "'nearest'; allowed are latent, likelihood, generate, each once": ["recipe.yaml", "--decoding", "nearest"],
+        "`--labels` has no effect without `--decoding`": ["recipe.yaml", "--labels", "twice.txt"],
+        "`--checkpoints` has no effect with `--decoding`": [*latent, "--checkpoints", "tuned"],
+        "`--backend vllm` has no effect": [*latent, "--backend", "vllm"],
+        "answers 1 and 2 are the same": [*latent, "--labels", "twice.txt"],
+        "`--fallback_margin` needs both: `--decoding latent,generate`": [*latent, "--fallback_margin", "0.1"],
+        "'-1' is neither a number of at least 0 nor auto": [*latent, "--fallback_margin", "-1"],
+        "give `--dev_split SPLIT`": [*latent[:2], "latent,generate", "--fallback_margin", "auto"],
+        "`--dev_split` has an effect with `--fallback_margin auto` alone": [*latent, "--dev_split", "train"],
+        "The run has no latent predictor": [*latent, "--output_dir", "plain"],
+        "`--labels` has no effect with `task: choice`": [
+            *latent, "--labels", "twice.txt", "--task", "choice", "--choices_column", "options",
+        ],
+        "this run has a `source_view_column`": [
+            *latent, "--source_view_column", "source", "--target_view_column", "target",
+        ],
+    }  # fmt: skip
+    printed = ran(*(["eval", *arguments] for arguments in wrong.values()), directory=place)
+    for message in wrong:
+        assert message in printed, (message, printed)
+    assert printed.count("status 2") == len(wrong)
+    assert "imported:\n" in printed
