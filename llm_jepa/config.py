@@ -11,6 +11,7 @@ from trl import SFTConfig
 
 from llm_jepa.options.data import DataOptions
 from llm_jepa.options.evaluation import EvaluationOptions
+from llm_jepa.options.next_latent import NextLatentOptions
 from llm_jepa.options.objective import ObjectiveOptions
 from llm_jepa.options.pair import PairOptions
 from llm_jepa.settings.checks import check_options
@@ -22,7 +23,7 @@ DEFAULT_REGULARISER_WEIGHT = 0.05
 
 
 @dataclass
-class JEPAConfig(EvaluationOptions, DataOptions, PairOptions, ObjectiveOptions, SFTConfig):
+class JEPAConfig(EvaluationOptions, DataOptions, NextLatentOptions, PairOptions, ObjectiveOptions, SFTConfig):
     """TRL's `SFTConfig` with the options of the LLM-JEPA objective (arXiv 2509.14252).
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss

@@ -118,6 +118,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         drop_idle_sampling(self.base_causal_lm)
         self._keep_stop_tokens()
         self.predictor = None
+        self.clips_apart = False
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
         is_half = args.bf16 or args.fp16
@@ -143,6 +144,9 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
             model, self._tokenizer.pad_token_id, args.pad_to_multiple_of
         )
         self.predictor = objective.new_predictor(model)
+        self.clips_apart = objective.is_detached
+        if objective.is_detached and args.lm_weight == 0:
+            self.model.requires_grad_(False)  # the predictor alone is trained
         objective.attach(model, self.predictor, mask_form)
 
     # --- data
@@ -202,8 +206,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Compute TRL's loss, plus the JEPA term unless this step drops it. In evaluation, return TRL's loss alone."""
         row_index_N = inputs.pop("row_index")
-        names = () if self.objective is None else self.objective.extra_names
-        extras = {name: inputs.pop(name) for name in names}
+        extras = inputs.pop("extras", {})
         conversations = inputs.pop("laid_out_conversations", None)
         drops_jepa = self._drops_jepa()
         if drops_jepa and conversations is not None:

@@ -42,7 +42,7 @@ LEAVES = [
     "files",
     "objectives/losses",
     "objectives/diagnostics",
-    "objectives/predictor",
+    "objectives/own_parameters",
     "objectives/draws",
     "objectives/gathering",
     "layouts/masks",

@@ -7,6 +7,7 @@ import pytest
 from llm_jepa.config import own_fields
 from llm_jepa.recipe import CONFIGURATIONS, build_recipe
 from llm_jepa.recipe_schema import recipe_schema, schema_text
+from llm_jepa.settings.objectives import OBJECTIVES
 from llm_jepa.settings.reading import IDLE
 from llm_jepa.settings.schema import SCHEMA_FILE, known_settings
 
@@ -18,12 +19,12 @@ def test_the_schema_is_that_of_the_dataclasses():
 
 def test_an_objective_is_a_name_or_a_file_or_a_list_of_them():
     named, free, several = recipe_schema()["properties"]["jepa_objective"]["anyOf"]
-    assert named == {"enum": ["pair", "tube", "patch"]}
+    assert named == {"enum": list(OBJECTIVES)}
     assert free["type"] == "string"
     assert (several["type"], several["items"]) == ("array", {"anyOf": [named, free]})
     assert (several["minItems"], several["uniqueItems"]) == (1, True)
     setting = known_settings()["jepa_objective"]
-    assert (setting.types, setting.choices) == (("string", "array"), ("pair", "tube", "patch"))
+    assert (setting.types, setting.choices) == (("string", "array"), tuple(OBJECTIVES))
     assert setting.item is not None
     assert (setting.item.types, setting.item.choices) == (("string",), ("pair", "tube", "patch"))
 

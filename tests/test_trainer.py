@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer, NonFiniteLossError
-from llm_jepa.objectives.predictor import PREDICTOR_FILE
+from llm_jepa.objectives.own_parameters import PREDICTOR_FILE
 from tests.devices import USE_CPU
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 

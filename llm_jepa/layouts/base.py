@@ -2,12 +2,13 @@
 
 Legend: N examples, R stored rows, L tokens of the longest stored row, M labelled positions, C conversation tokens,
 S bounds of consecutive sequences: 0, then the end of each. P flat positions: row * L + index. Q sequences of an
-example, T tokens of the longest mean.
+example, T tokens of the longest mean, K tokens of the longest conversation.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -58,7 +59,8 @@ class Batch:
     """The tensors of one micro-batch that the forward needs.
 
     `view_readouts_VN[v, n]` is the flat position of the readout of view v of example n. `conversation_ends_N[n]` is
-    that of the last token of its conversation. `mean_positions_QNT` has the flat positions of the tokens whose mean is
+    that of the last token of its conversation, and `conversation_positions_NK[n]` are those of all of them, padded
+    with -1. `mean_positions_QNT` has the flat positions of the tokens whose mean is
     the embedding of a sequence, the conversation's first, and -1 for padding; None if every sequence is read at its
     last token. `num_tokens` counts the tokens that reach the model without padding.
     `cumulative_lengths_S` and `longest_tokens` are the bounds and the longest length of sequences that share a row
@@ -73,6 +75,7 @@ class Batch:
     label_positions_M: Tensor
     label_ids_M: Tensor
     conversation_positions_C: Tensor
+    conversation_positions_NK: Tensor
     conversation_ends_N: Tensor
     view_readouts_VN: Tensor
     num_tokens: int
@@ -173,14 +176,14 @@ class Layout(ABC):
         length += -length % self.pad_to_multiple_of
         label_positions: list[int] = []
         label_ids: list[int] = []
-        conversation_positions: list[int] = []
+        conversation_positions: list[list[int]] = []
         conversation_ends = []
         readouts = []
         read: list[list[list[int]]] = []
         first_row = 0
         for example, one in zip(examples, stored, strict=True):
             offset = first_row * length
-            conversation_positions.extend(range(offset, offset + len(example.conversation)))
+            conversation_positions.append(list(range(offset, offset + len(example.conversation))))
             # The hidden state at j predicts the label at j + 1.
             for j, label in enumerate(example.labels[1:]):
                 if label != IGNORED_LABEL:
@@ -201,7 +204,8 @@ class Layout(ABC):
             subtree_ends_RL=_padded([row.subtree_ends for row in rows], length, None),
             label_positions_M=torch.tensor(label_positions, dtype=torch.long),
             label_ids_M=torch.tensor(label_ids, dtype=torch.long),
-            conversation_positions_C=torch.tensor(conversation_positions, dtype=torch.long),
+            conversation_positions_C=torch.tensor(list(chain(*conversation_positions)), dtype=torch.long),
+            conversation_positions_NK=_padded(conversation_positions, max(map(len, conversation_positions)), -1),
             conversation_ends_N=torch.tensor(conversation_ends, dtype=torch.long),
             view_readouts_VN=torch.tensor(readouts, dtype=torch.long).T.contiguous(),
             num_tokens=sum(len(row.token_ids) for row in rows),

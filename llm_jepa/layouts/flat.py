@@ -43,10 +43,10 @@ class FlatLayout(RowsLayout):
             tokens_T = values_RL.flatten()[is_token_P]
             return torch.nn.functional.pad(tokens_T, (0, num_padding), value=padding)[None]
 
+        def moved(positions: Tensor) -> Tensor:
+            return moved_P[positions].masked_fill(positions < 0, -1)
+
         mean_positions_QNT = rows.mean_positions_QNT
-        if mean_positions_QNT is not None:
-            is_padding_QNT = mean_positions_QNT < 0
-            mean_positions_QNT = moved_P[mean_positions_QNT].masked_fill(is_padding_QNT, -1)
         ends = list(accumulate(lengths))
         return replace(
             rows,
@@ -56,9 +56,10 @@ class FlatLayout(RowsLayout):
             subtree_ends_RL=torch.tensor(ends).repeat_interleave(torch.tensor(lengths))[None],
             label_positions_M=moved_P[rows.label_positions_M],
             conversation_positions_C=moved_P[rows.conversation_positions_C],
+            conversation_positions_NK=moved(rows.conversation_positions_NK),
             conversation_ends_N=moved_P[rows.conversation_ends_N],
             view_readouts_VN=moved_P[rows.view_readouts_VN],
-            mean_positions_QNT=mean_positions_QNT,
+            mean_positions_QNT=None if mean_positions_QNT is None else moved(mean_positions_QNT),
             cumulative_lengths_S=torch.tensor([0, *ends], dtype=torch.int32),
             longest_tokens=max(lengths),
         )

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from llm_jepa.compute.flops import ModelSize, StepCounts
 from llm_jepa.config import JEPAConfig
-from llm_jepa.layouts import Layout
+from llm_jepa.layouts import LaidOut, Layout, RowsLayout
+from llm_jepa.layouts.base import lay_out_conversations
 from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.objectives.conversations import Conversations
 from llm_jepa.objectives.predictor import PredictorTokens, new_predictor
 from llm_jepa.objectives.view_forward import ViewForward, ViewOutput
 from llm_jepa.settings.objectives import RowNeeds
@@ -24,8 +27,8 @@ class LossInputs:
     """What an objective reads of a micro-batch after the model's forward.
 
     Attributes:
-        outputs: Embeddings of the views, or hidden states.
-        extras: What `lay_out` has added beside `laid_out`.
+        outputs: Embeddings of the views, hidden states, or what was computed within the forward.
+        extras: What `Objective.extras` has added to the batch.
         row_index_N: Index of each row in the data set.
         step: The optimizer step that draws depend on; 0 in evaluation.
         max_rows: The most rows of any process's micro-batch.
@@ -68,47 +71,79 @@ class Objective(ABC):
     """
 
     row_needs: ClassVar[RowNeeds]
-    """What it needs of a row: two views, or the spans of source and target in the conversation."""
-    extra_names: ClassVar[tuple[str, ...]] = ()
-    """Names of what `lay_out` adds to a batch beside `laid_out`."""
+    """What it needs of a row: two views, the spans of source and target in the conversation, or the conversation."""
     num_predictor_tokens: int = 0
     """Number of learned [PRED] vectors."""
     stops_gradient: bool = False
     """Whether the target view is detached."""
     reads_hidden_states: bool = False
-    """Whether it reads the hidden states of the conversations in place of views."""
+    """Whether `loss` reads the hidden states of the conversations."""
+    computes_within_forward: bool = False
+    """Whether it has `forward_terms`, for which the hidden states of the conversations are given."""
+    is_detached: bool = False
+    """Whether its loss sends no gradient into the model."""
 
     def __init__(self, args: JEPAConfig):
         self.args = args
 
-    @abstractmethod
-    def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
+    def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:  # noqa: B027 (most have none)
         """Refuse a device or data sets that the objective cannot train on.
 
         Raises:
             ValueError: It cannot.
         """
 
-    @abstractmethod
     def choose_layout(
         self, model: PreTrainedModel, pad_token_id: int, pad_to_multiple_of: int | None = None
     ) -> tuple[Layout, MaskForm, str]:
-        """The layout for a model, the form of its mask, and the reason."""
+        """The layout for a model, the form of its mask, and the reason; without views, the conversations in rows."""
+        return RowsLayout(pad_token_id, pad_to_multiple_of), MaskForm("padding"), "the objective adds no token"
 
-    @abstractmethod
-    def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
-        """`laid_out`, what the model computes of prepared rows, and the extras."""
+    def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> LaidOut:
+        """What the model computes of prepared rows; without views, the conversations."""
+        return lay_out_conversations(rows, layout)
+
+    def extras(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Tensors of the rows that `loss` reads; none if it reads outputs alone."""
+        return {}
 
     @abstractmethod
     def loss(self, inputs: LossInputs) -> ObjectiveLoss:
         """The loss of each row."""
 
-    def new_predictor(self, model: PreTrainedModel) -> PredictorTokens | None:
-        """The learned vectors of a training that begins; None for an objective without."""
+    def new_predictor(self, model: PreTrainedModel) -> nn.Module | None:
+        """The parameters of its own as a training begins with them; None for an objective without."""
         if self.num_predictor_tokens == 0:
             return None
         return new_predictor(model, self.num_predictor_tokens, self.args.seed)
 
-    def attach(self, model: PreTrainedModel, predictor: PredictorTokens | None, mask_form: MaskForm) -> None:
+    def forward_terms(
+        self, model: PreTrainedModel, predictor: nn.Module | None, conversations: Conversations
+    ) -> dict[str, Tensor]:
+        """What it computes with its own parameters or the LM head, within the model's forward: `outputs.terms`."""
+        raise NotImplementedError("an objective that `computes_within_forward` has `forward_terms`")
+
+    def target_layer(self, model: PreTrainedModel) -> int | None:
+        """The number of layers after which the target view is read; None for all, and the final norm."""
+        return None
+
+    def extra_flops(self, counts: StepCounts, size: ModelSize, width: int) -> float:
+        """FLOPs of `forward_terms`, forward and backward, which `step_flops` does not know. `width` is the model's."""
+        return 0.0
+
+    def attach(self, model: PreTrainedModel, predictor: nn.Module | None, mask_form: MaskForm) -> None:
         """Give a model the forward over laid-out batches."""
-        ViewForward(model, predictor, mask_form, self.stops_gradient, gives_hidden_states=self.reads_hidden_states)
+        modules = [] if predictor is None else predictor.modules()
+
+        def terms(model: PreTrainedModel, conversations: Conversations) -> dict[str, Tensor]:
+            return self.forward_terms(model, predictor, conversations)
+
+        ViewForward(
+            model,
+            predictor=next((module for module in modules if isinstance(module, PredictorTokens)), None),
+            mask_form=mask_form,
+            stops_gradient=self.stops_gradient,
+            target_layer=self.target_layer(model),
+            gives_hidden_states=self.reads_hidden_states,
+            forward_terms=terms if self.computes_within_forward else None,
+        )

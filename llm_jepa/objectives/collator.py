@@ -36,8 +36,8 @@ class JEPACollator:
         config: The options; they name the objective.
 
     Returns (when called):
-        TRL's batch with `row_index` and, unless the layout is None, `laid_out` and the objective's extras
-        (`Objective.lay_out`), and `laid_out_conversations`, the conversations alone, for steps that drop the term.
+        TRL's batch with `row_index` and, unless the layout is None, `laid_out` (`Objective.lay_out`), `extras`
+        (`Objective.extras`), and `laid_out_conversations`, the conversations alone, for steps that drop the term.
     """
 
     conversation_collator: DataCollator
@@ -59,7 +59,8 @@ class JEPACollator:
         batch["row_index"] = torch.tensor([row["row_index"] for row in rows])
         if self.layout is None or self.objective is None:
             return batch
-        batch |= self.objective.lay_out(rows, self.layout)
+        batch["laid_out"] = self.objective.lay_out(rows, self.layout)
+        batch["extras"] = self.objective.extras(rows)
         if self.config.jepa_dropout > 0:
             batch["laid_out_conversations"] = lay_out_conversations(rows, self.layout)
         return batch

@@ -28,9 +28,7 @@ from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.losses import OtherRows, pair_loss
 from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
-from llm_jepa.objectives.predictor import PredictorTokens
 from llm_jepa.objectives.regulariser import regulariser_loss
-from llm_jepa.objectives.view_forward import ViewForward
 from llm_jepa.objectives.view_sequences import content_sequence, predicting_sequence, view_names
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds, row_comparing_option
 
@@ -41,7 +39,6 @@ class PairObjective(Objective):
     """Predicts the embedding of one view from the other view."""
 
     row_needs: ClassVar[RowNeeds] = "views"
-    extra_names: ClassVar[tuple[str, ...]] = ("target_key",)
 
     def __init__(self, args: JEPAConfig):
         super().__init__(args)
@@ -69,8 +66,8 @@ class PairObjective(Objective):
             )
         return layout, form, reason
 
-    def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
-        """The conversations with their views; `target_key_N` is equal where the predicted views are equal."""
+    def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> LaidOut:
+        """The conversations with their views."""
         predicting, predicted = view_names(self.args.jepa_direction)
         targets = [content_sequence(row, predicted, self.args) for row in rows]
         is_detached = self._targets_are_detached(layout)
@@ -82,14 +79,16 @@ class PairObjective(Objective):
         detached = None
         if is_detached:
             detached = layout.unshared.lay_out([Example(target, (), ()) for target in targets])
-        target_key_N = torch.tensor([token_key(row[f"{predicted}_ids"]) for row in rows])
-        return {"laid_out": LaidOut(layout.lay_out(examples), detached), "target_key": target_key_N}
+        return LaidOut(layout.lay_out(examples), detached)
 
-    def attach(self, model: PreTrainedModel, predictor: PredictorTokens | None, mask_form: MaskForm) -> None:
-        """Give a model the forward over laid-out batches, with the target read at `target_layer`."""
-        num_layers = model.config.get_text_config().num_hidden_layers
-        layer = target_layer_index(self.args.target_layer, num_layers)
-        ViewForward(model, predictor, mask_form, self.stops_gradient, layer)
+    def extras(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """`target_key`, equal where the predicted views are equal."""
+        _, predicted = view_names(self.args.jepa_direction)
+        return {"target_key": torch.tensor([token_key(row[f"{predicted}_ids"]) for row in rows])}
+
+    def target_layer(self, model: PreTrainedModel) -> int | None:
+        """The layer nearest to the option's depth."""
+        return target_layer_index(self.args.target_layer, model.config.get_text_config().num_hidden_layers)
 
     def loss(self, inputs: LossInputs) -> ObjectiveLoss:
         """The distance of each pair with the regulariser; logs the cosine and the rows without negatives."""

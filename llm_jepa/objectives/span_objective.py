@@ -8,12 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from llm_jepa.data.rows import SPAN_COLUMNS
-from llm_jepa.layouts import Layout, RowsLayout
-from llm_jepa.layouts.base import lay_out_conversations
-from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.draws import uniform_draws
 from llm_jepa.objectives.losses import NUM_SPAN_DRAWS
@@ -24,7 +20,6 @@ class SpanObjective(Objective):
     """Reads the hidden states at content tokens chosen by draws from seed, step and row."""
 
     row_needs: ClassVar[RowNeeds] = "spans"
-    extra_names: ClassVar[tuple[str, ...]] = ("source_span_N2", "target_span_N2")
     reads_hidden_states = True
 
     def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
@@ -34,21 +29,13 @@ class SpanObjective(Objective):
                 f"`jepa_objective: {self.args.jepa_objective}` draws in float64, which MPS lacks; set `use_cpu: true`."
             )
 
-    def choose_layout(
-        self, model: PreTrainedModel, pad_token_id: int, pad_to_multiple_of: int | None = None
-    ) -> tuple[Layout, MaskForm, str]:
-        """Rows: the conversations alone."""
-        reason = f"`{self.args.jepa_objective}` adds no token"
-        return RowsLayout(pad_token_id, pad_to_multiple_of), MaskForm("padding"), reason
-
-    def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> dict[str, Any]:
-        """The conversations, and the spans of source and target in them."""
-        spans = {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
-        return {"laid_out": lay_out_conversations(rows, layout), **spans}
+    def extras(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """The spans of source and target in the conversations."""
+        return {f"{name}_N2": torch.tensor([row[name] for row in rows]) for name in SPAN_COLUMNS}
 
     def loss(self, inputs: LossInputs) -> ObjectiveLoss:
         """The loss of each row by the draws of its step."""
-        hidden_NSD = inputs.outputs.hidden_RLD
+        hidden_NSD = inputs.outputs.hidden_NSD
         assert hidden_NSD is not None
         draw_NC = uniform_draws(self.args.seed, inputs.step, inputs.row_index_N, NUM_SPAN_DRAWS)
         return ObjectiveLoss(self.span_loss(hidden_NSD, draw_NC, **inputs.extras))

@@ -1,4 +1,5 @@
-"""One forward of a causal LM over a laid-out batch: the conversation's log-probabilities and the views' embeddings.
+"""One forward of a causal LM over a laid-out batch: the conversation's log-probabilities, the views' embeddings, and
+what an objective computes within it.
 
 TRL's fused LM head calls the backbone, then scores hidden states. Three hooks change that call:
 - before the backbone: its inputs become the laid-out batch;
@@ -7,15 +8,15 @@ TRL's fused LM head calls the backbone, then scores hidden states. Three hooks c
 - after the embedding layer: the predictor's vectors are inserted. The backbone still gets token ids, which some models
   use for more than the embedding (Gemma 3n and 4 in every layer).
 
-Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, T tokens of the longest mean, M labelled
-positions, D width, E experts.
+Legend: R rows, L tokens of a row, P = R * L flat positions, N examples, S tokens of the longest conversation,
+T tokens of the longest mean, M labelled positions, D width, E experts.
 """
 
 import functools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +25,25 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from llm_jepa.layouts import Batch, LaidOut
 from llm_jepa.layouts.masks import MaskForm
+from llm_jepa.objectives.conversations import Conversations, conversation_hidden_states, conversations_of
 from llm_jepa.objectives.predictor import PredictorTokens
+
+ForwardTerms: TypeAlias = Callable[[PreTrainedModel, Conversations], dict[str, Tensor]]
+"""Computes tensors from the conversations within the model's forward, where a launcher has gathered the weights."""
 
 
 @dataclass
 class ViewOutput(FusedCausalLMOutput):
-    """TRL's output with the views' embeddings or, of a batch without views, the hidden states of its stored rows.
+    """TRL's output with what an objective asks for: the views' embeddings, the hidden states of the conversations,
+    and the tensors that it has computed within the forward.
 
     They are part of the output because a launcher's wrapper must see every tensor that the loss depends on.
     """
 
     prediction_ND: Tensor | None = None
     target_ND: Tensor | None = None
-    hidden_RLD: Tensor | None = None
+    hidden_NSD: Tensor | None = None
+    terms: dict[str, Tensor] | None = None
 
 
 @dataclass
@@ -58,7 +65,8 @@ class ViewForward:
         mask_form: The form in which the model takes the layout's mask.
         stops_gradient: Whether the target is detached, so that no gradient flows through it.
         target_layer: The number of layers after which the target is read; None for all, and the final norm.
-        gives_hidden_states: Whether the output of a batch without views has the hidden states of its stored rows.
+        gives_hidden_states: Whether the output has the hidden states of the conversations.
+        forward_terms: What an objective computes within the forward; None for nothing.
     """
 
     def __init__(
@@ -69,7 +77,9 @@ class ViewForward:
         stops_gradient: bool,
         target_layer: int | None = None,
         gives_hidden_states: bool = False,
+        forward_terms: ForwardTerms | None = None,
     ):
+        self.forward_terms = forward_terms
         self.target_layer = target_layer
         self.gives_hidden_states = gives_hidden_states
         self.predictor = predictor
@@ -116,9 +126,13 @@ class ViewForward:
         finally:
             self._pass = None
         assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
+        asked: dict[str, Any] = {}
+        if self.gives_hidden_states:
+            asked["hidden_NSD"] = conversation_hidden_states(batch, hidden_PD)
+        if self.forward_terms is not None:
+            asked["terms"] = self.forward_terms(model, conversations_of(batch, hidden_PD))
         if not has_views:
-            hidden_RLD = hidden_PD.unflatten(0, batch.input_ids_RL.shape) if self.gives_hidden_states else None
-            return ViewOutput(**outputs, hidden_RLD=hidden_RLD)
+            return ViewOutput(**outputs, **asked)
         prediction_ND = embeddings(hidden_PD, batch, 1)
         if laid_out.detached is None:
             target_ND = embeddings(hidden_PD if target_hidden_PD is None else target_hidden_PD, batch, 2)
@@ -126,7 +140,7 @@ class ViewForward:
             target_ND = self._detached_targets(model.base_model, laid_out.detached)
         if self.stops_gradient:
             target_ND = target_ND.detach()
-        return ViewOutput(**outputs, prediction_ND=prediction_ND, target_ND=target_ND)
+        return ViewOutput(**outputs, **asked, prediction_ND=prediction_ND, target_ND=target_ND)
 
     @torch.no_grad()
     def _detached_targets(self, backbone: nn.Module, batch: Batch) -> Tensor:

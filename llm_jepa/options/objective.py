@@ -19,7 +19,8 @@ class ObjectiveOptions:
         metadata={
             "help": "`pair`: one view predicts the other (LLM-JEPA). `tube` (the paper's) and `patch` (its reference "
             "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
-            "need no pairs and no token more than SFT, and the options of a pair have no effect with them. "
+            "need no pairs and no token more than SFT. `next_latent`: a small network foretells the model's own next "
+            "hidden states (NextLat, arXiv 2511.05963), on any text. "
             "`FILE.py:CLASS` is one of your own. A list of names trains on all of them at once; at most one may need "
             "views."
         },

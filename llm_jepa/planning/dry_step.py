@@ -25,7 +25,7 @@ from llm_jepa.layouts import LaidOut
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.loading import meta_model
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
-from llm_jepa.objectives.predictor import PredictorTokens, predictor_registered
+from llm_jepa.objectives.own_parameters import predictor_registered
 from llm_jepa.objectives.registry import new_objective
 from llm_jepa.objectives.view_forward import ViewForward
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
@@ -70,13 +70,13 @@ class DryModel:
         self.base = base
         self.model = base if adapter is None else get_peft_model(base, adapter)
         self.objective = new_objective(args)
-        self.predictor = self._predictor()
         if half_weights and self.half is not None:
             _cast(self.model, self.half)
         else:
             keep_fp32_master_weights(self.model)
         with self.mode:
             _materialise(self.model)
+            self.predictor = None if self.objective is None else self.objective.new_predictor(base)
         if self.objective is None:
             ViewForward(base, None, mask_form, stops_gradient=False)  # SFT whose head scores labelled positions alone
         else:
@@ -87,18 +87,10 @@ class DryModel:
                 base.enable_input_require_grads()
         self.model.train()
 
-    def _predictor(self) -> PredictorTokens | None:
-        number = 0 if self.objective is None else self.objective.num_predictor_tokens
-        if number == 0:
-            return None
-        width = self.base.config.get_text_config().hidden_size
-        with self.mode:
-            return PredictorTokens(torch.zeros(number, width))
-
     def weights(self) -> Weights:
-        """Bytes of the model's weights, predictor tokens included."""
-        vectors = [] if self.predictor is None else [self.predictor.vectors_KD]
-        everything = [*self.model.parameters(), *self.model.buffers(), *vectors]
+        """Bytes of the model's weights, those of the objective included."""
+        own = [] if self.predictor is None else self.predictor.parameters()
+        everything = [*self.model.parameters(), *self.model.buffers(), *own]
         trained = [one for one in everything if one.requires_grad]
         quantised_bytes, saved_bytes = self._quantised_bytes()
         weight_bytes = storage_bytes(everything) - saved_bytes
@@ -167,10 +159,10 @@ class DryModel:
         with torch.autocast("cpu", dtype=self.half, enabled=self.autocasts):
             outputs = self.model(**inputs, fused_lm_head=True)
             loss = outputs.log_probs.sum()
-            for name in ("prediction_ND", "target_ND", "hidden_RLD"):
-                embedding = getattr(outputs, name, None)
-                if embedding is not None:
-                    loss = loss + embedding.float().sum()
+            asked = [getattr(outputs, name, None) for name in ("prediction_ND", "target_ND", "hidden_NSD")]
+            for values in (*asked, *(getattr(outputs, "terms", None) or {}).values()):
+                if values is not None:
+                    loss = loss + values.float().sum()
             return loss
 
     def _kind_of(self, tensor: Tensor) -> str:

@@ -5,14 +5,15 @@ from typing import Any
 
 from llm_jepa.settings.objectives import (
     CONTRASTIVE_LOSSES,
+    OBJECTIVE_OPTIONS,
     OBJECTIVES,
-    PAIR_OPTIONS,
     as_written,
     common_samplers,
     has_parameters,
     needs_views,
     objective_names,
     objective_traits,
+    options_with_effect,
     row_comparing_option,
     short_name,
 )
@@ -71,13 +72,20 @@ def check_effect_of_objective_options(options: Any) -> None:
         )
     _check_term_options(options)
     _check_span_sampler(options, named)
+    _refuse_idle_options(options, named)
     if needs_views(options.jepa_objective):
         _check_pair_options(options)
-    else:
-        _refuse_pair_options(options, named)
+    if "next_latent" in objective_names(options.jepa_objective):
+        _check_next_latent_options(options)
 
 
 def _check_term_options(options: Any) -> None:
+    networks = [name for name in objective_names(options.jepa_objective) if objective_traits(name).has_network]
+    if options.jepa_dropout > 0 and networks:
+        raise ValueError(
+            f"`jepa_dropout: {options.jepa_dropout}` drops view tokens, and `jepa_objective: {networks[0]}` has a "
+            "network that runs in every step. Leave it out."
+        )
     if options.jepa_dropout_rescale and options.jepa_dropout == 0:
         raise ValueError("`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`.")
     if options.label_smoothing_factor > 0:
@@ -127,18 +135,39 @@ def _check_pair_options(options: Any) -> None:
         )
 
 
-def _refuse_pair_options(options: Any, named: str) -> None:
-    defaults = {name: known_settings()[name].default for name in PAIR_OPTIONS}
-    idle = [
-        f"`{name}: {getattr(options, name)}`" for name, value in defaults.items() if getattr(options, name) != value
-    ]
-    if idle:
-        at_defaults = " ".join(
-            f"--{name} {'null' if value is None else value}"
-            for name, value in defaults.items()
-            if value is not None or getattr(options, name) is not None
-        )
+def _check_next_latent_options(options: Any) -> None:
+    predictor, depth = options.latent_predictor, options.latent_depth
+    least = 2 if predictor == "mlp" else 1
+    if depth is not None and depth < least:
         raise ValueError(
-            f"With {named} there is no pair of views, and {', '.join(idle)} would "
-            f"have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
+            f"`latent_depth` is {depth}; with `latent_predictor: {predictor}` it must be at least {least}."
+        )
+    if options.latent_width is not None and not 0 < options.latent_width < math.inf:
+        raise ValueError(f"`latent_width` is {options.latent_width}; it must be a finite number > 0.")
+    if options.rollout_steps < 1:
+        raise ValueError(f"`rollout_steps` is {options.rollout_steps}; it must be at least 1.")
+    if predictor == "decoder_layer":
+        if options.latent_width is not None:
+            raise ValueError("`latent_width` has no effect with `latent_predictor: decoder_layer`. Leave it out.")
+        if options.rollout_steps > 1:
+            raise ValueError(
+                f"`rollout_steps` is {options.rollout_steps}; a decoder layer attends to the states before, which its "
+                "own would replace. Set it to 1, or `latent_predictor: mlp`."
+            )
+    for name in ("smooth_l1_weight", "kl_weight"):
+        if not 0 <= getattr(options, name) < math.inf:
+            raise ValueError(f"`{name}` is {getattr(options, name)}; it must be a finite number >= 0.")
+    if options.smooth_l1_weight == options.kl_weight == 0:
+        raise ValueError("`smooth_l1_weight` and `kl_weight` are both 0, so nothing would be learnt. Raise one.")
+
+
+def _refuse_idle_options(options: Any, named: str) -> None:
+    with_effect = options_with_effect(options.jepa_objective)
+    defaults = {name: known_settings()[name].default for name in OBJECTIVE_OPTIONS if name not in with_effect}
+    idle = {name: value for name, value in defaults.items() if getattr(options, name) != value}
+    if idle:
+        given = ", ".join(f"`{name}: {getattr(options, name)}`" for name in idle)
+        at_defaults = " ".join(f"--{name} {'null' if value is None else value}" for name, value in idle.items())
+        raise ValueError(
+            f"With {named} {given} would have no effect. Leave it out. Over a recipe that sets it: `{at_defaults}`."
         )

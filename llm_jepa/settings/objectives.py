@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-ObjectiveName: TypeAlias = Literal["pair", "tube", "patch"] | str
+ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "next_latent"] | str
 ObjectiveNames: TypeAlias = ObjectiveName | list[ObjectiveName]
 """One objective, or several at once."""
 OWN_OBJECTIVE = r"\.py:[^:]+$"
@@ -40,6 +40,15 @@ PAIR_OPTIONS = (
     "target_view_column",
 )
 """Options that have an effect with views alone."""
+NEXT_LATENT_OPTIONS = (
+    "latent_predictor",
+    "latent_depth",
+    "latent_width",
+    "rollout_steps",
+    "smooth_l1_weight",
+    "kl_weight",
+    "detach_backbone",
+)
 CONTRASTIVE_LOSSES = ("info_nce", "info_nce_symmetric")
 
 
@@ -51,18 +60,29 @@ class ObjectiveTraits:
         row_needs: What it needs of a row. Plain text without pairs has spans, and no views.
         span_samplers: How it may choose content tokens, its default first; none if it looks at no span.
         has_parameters: Options -> whether it has parameters of its own with them.
+        options: Those that have an effect with it and not with every objective.
+        has_network: Whether a network of its own must run in every step, so that none can drop the term.
     """
 
     row_needs: RowNeeds
     span_samplers: tuple[SpanSampler, ...] = ()
     has_parameters: Callable[[Any], bool] = lambda options: False
+    options: tuple[str, ...] = ()
+    has_network: bool = False
 
 
 OBJECTIVES: dict[str, ObjectiveTraits] = {
-    "pair": ObjectiveTraits("views", has_parameters=lambda options: options.num_predictor_tokens > 0),
+    "pair": ObjectiveTraits(
+        "views", has_parameters=lambda options: options.num_predictor_tokens > 0, options=PAIR_OPTIONS
+    ),
     "tube": ObjectiveTraits("spans", ("ends", "uniform")),
     "patch": ObjectiveTraits("spans", ("start_first", "uniform")),
+    "next_latent": ObjectiveTraits(
+        "conversation", has_parameters=lambda options: True, options=NEXT_LATENT_OPTIONS, has_network=True
+    ),
 }
+OBJECTIVE_OPTIONS = tuple(dict.fromkeys(name for traits in OBJECTIVES.values() for name in traits.options))
+"""Options that have an effect with some of the objectives."""
 
 
 def objective_names(objectives: str | Sequence[str]) -> tuple[str, ...]:
@@ -88,7 +108,13 @@ def objective_traits(objective: str) -> ObjectiveTraits:
     """
     if objective in OBJECTIVES:
         return OBJECTIVES[objective]
-    return ObjectiveTraits(load_own_objective(objective).row_needs, has_parameters=lambda options: True)
+    row_needs = load_own_objective(objective).row_needs
+    others = tuple(name for name in OBJECTIVE_OPTIONS if name not in PAIR_OPTIONS)  # it may read them
+    return ObjectiveTraits(
+        row_needs,
+        has_parameters=lambda options: True,
+        options=(*others, *PAIR_OPTIONS) if row_needs == "views" else others,
+    )
 
 
 def needs_views(objectives: str | Sequence[str]) -> bool:
@@ -99,6 +125,11 @@ def needs_views(objectives: str | Sequence[str]) -> bool:
 def needs_spans(objectives: str | Sequence[str]) -> bool:
     """Whether one of the objectives needs the spans of a row. Raises as `objective_traits` does."""
     return any(objective_traits(name).row_needs == "spans" for name in objective_names(objectives))
+
+
+def options_with_effect(objectives: str | Sequence[str]) -> frozenset[str]:
+    """Those of `OBJECTIVE_OPTIONS` that have an effect with one of the objectives."""
+    return frozenset(option for name in objective_names(objectives) for option in objective_traits(name).options)
 
 
 def common_samplers(objectives: str | Sequence[str]) -> tuple[SpanSampler, ...] | None:

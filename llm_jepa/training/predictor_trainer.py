@@ -1,24 +1,26 @@
-"""`PredictorTrainer`: an `SFTTrainer` whose model has predictor tokens while it trains.
+"""`PredictorTrainer`: an `SFTTrainer` whose model has the parameters of an objective while it trains.
 
-Their vectors lie beside checkpoints, and never in a model that is saved.
+They lie beside checkpoints, and never in a model that is saved.
 """
 
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl import SFTTrainer
 
-from llm_jepa.objectives.predictor import (
-    PredictorTokens,
-    gathered_vectors,
-    load_vectors,
+from llm_jepa.config import JEPAConfig
+from llm_jepa.objectives.own_parameters import (
+    PREDICTOR_MODULE,
+    gathered_state,
+    load_state,
     predictor_registered,
     predictor_unregistered,
-    save_vectors,
+    save_state,
     without_predictor,
 )
 
@@ -29,8 +31,11 @@ class PredictorTrainer(SFTTrainer):
     It comes before other subclasses in the list of bases, which do not hand on whether a save is internal.
     """
 
+    args: JEPAConfig
     model: PreTrainedModel | PeftModel  # transformers allows None, before there is a model
-    predictor: PredictorTokens | None
+    predictor: nn.Module | None
+    clips_apart: bool
+    """Whether the gradients of the predictor are clipped by their own norm, and those of the model by theirs."""
 
     @property
     def base_causal_lm(self) -> PreTrainedModel:
@@ -39,18 +44,38 @@ class PredictorTrainer(SFTTrainer):
         return model.get_base_model() if hasattr(model, "get_base_model") else model
 
     def train(self, *args: Any, **kwargs: Any):
-        """Train as `SFTTrainer` does, with the predictor tokens among the trained parameters."""
+        """Train as `SFTTrainer` does, with the predictor among the trained parameters."""
         with predictor_registered(self.base_causal_lm, self.predictor):
             return super().train(*args, **kwargs)
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Create TRL's optimizer, in which the predictor has the learning rate of its own if one is given."""
+        is_new, rate = self.optimizer is None, self.args.predictor_learning_rate
+        optimizer = super().create_optimizer(model)
+        if is_new and rate is not None and self.predictor is not None:
+            names = (self.model if model is None else model).named_parameters()
+            own = {id(parameter) for name, parameter in names if PREDICTOR_MODULE in name.split(".")}
+            split_groups(optimizer, own, rate)
+        return optimizer
+
+    def _clip_grad_norm(self, model: nn.Module):
+        if not self.clips_apart:
+            return super()._clip_grad_norm(model)
+        assert self.predictor is not None
+        with predictor_unregistered(self.base_causal_lm):
+            is_frozen = not any(parameter.requires_grad for parameter in model.parameters())
+            grad_norm = super()._clip_grad_norm(model)
+        own_norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), self.args.max_grad_norm)
+        return own_norm if is_frozen else grad_norm
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model without predictor tokens. An internal call saves a checkpoint: their vectors go beside it."""
+        """Save the model without its predictor. An internal call saves a checkpoint: the predictor goes beside it."""
         super().save_model(output_dir, _internal_call)
         if _internal_call and self.predictor is not None:
-            vectors_KD = gathered_vectors(self.predictor)
+            state = gathered_state(self.predictor)
             if self.args.should_save:
                 Path(output_dir or str(self.args.output_dir)).mkdir(parents=True, exist_ok=True)
-                save_vectors(vectors_KD, output_dir or str(self.args.output_dir))
+                save_state(state, output_dir or str(self.args.output_dir))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if state_dict is not None:
@@ -63,4 +88,14 @@ class PredictorTrainer(SFTTrainer):
         with nullcontext() if self.is_fsdp_enabled else predictor_unregistered(self.base_causal_lm):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.predictor is not None:
-            load_vectors(self.predictor, resume_from_checkpoint)
+            load_state(self.predictor, resume_from_checkpoint)
+
+
+def split_groups(optimizer: torch.optim.Optimizer, own: set[int], learning_rate: float) -> None:
+    """Move the parameters with these ids into groups of another learning rate, their other settings kept."""
+    for group in list(optimizer.param_groups):
+        moved = [parameter for parameter in group["params"] if id(parameter) in own]
+        if not moved:
+            continue
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
+        optimizer.add_param_group({**group, "params": moved, "lr": learning_rate})

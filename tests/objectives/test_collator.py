@@ -27,5 +27,5 @@ def test_a_key_is_the_same_in_every_process():
 def test_rows_share_a_key_where_the_predicted_view_is_the_same(direction, same, tmp_path):
     rows = [PAIRS[0], PAIRS[1] | {same: PAIRS[0][same]}, PAIRS[2]]
     trainer = jepa_trainer(tmp_path, rows, jepa_direction=direction)
-    keys = trainer.data_collator(list(trainer.train_dataset))["target_key"].tolist()
+    keys = trainer.data_collator(list(trainer.train_dataset))["extras"]["target_key"].tolist()
     assert keys[0] == keys[1] != keys[2]

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from llm_jepa.objectives.draws import is_dropped
-from llm_jepa.objectives.predictor import PREDICTOR_FILE
+from llm_jepa.objectives.own_parameters import PREDICTOR_FILE
 from tests.forks import fork_ranks, said_by_ranks
 from tests.tiny import PAIRS
 from tests.train_tiny import train_tiny

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from llm_jepa.entry import INTERRUPTED_STATUS, MISTAKE_STATUS
-from llm_jepa.objectives.predictor import PREDICTOR_FILE
+from llm_jepa.objectives.own_parameters import PREDICTOR_FILE
 from llm_jepa.training.checkpoints import MANIFEST_FILE, is_whole, last_whole_checkpoint, write_manifest
 from tests.forks import TIMEOUT_SECONDS, fork, fork_ranks, said_by_ranks
 from tests.struck import Strike, as_argument, train

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from llm_jepa.cli import main
 from llm_jepa.models.base_and_tuned import load_checkpoints
-from llm_jepa.objectives.predictor import PREDICTOR_FILE, new_predictor
+from llm_jepa.objectives.own_parameters import PREDICTOR_FILE
+from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from llm_jepa.trainer import JEPATrainer

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from llm_jepa.objectives.losses.lm_head import CHUNK_TOKENS, LMHead, logits
-from llm_jepa.objectives.losses.row_means import mean_of_row_means
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 """g: hidden states and the embeddings of the tokens that follow them, both (..., D) -> the next hidden states."""
@@ -51,43 +50,51 @@ def smooth_l1_rows(predicted: Sequence[Tensor], target_NSD: Tensor, is_token_NS:
     Returns:
         loss_N.
     """
-    chosen = [is_token_NS[:, step:] for step in range(1, len(predicted) + 1)]
-    terms = [
-        _smooth_l1(predicted_NTD[is_chosen_NT], target_NSD.detach()[:, step:][is_chosen_NT])
-        for step, (predicted_NTD, is_chosen_NT) in enumerate(zip(predicted, chosen, strict=True), start=1)
-    ]
-    return mean_of_row_means(terms, chosen)
+    means, counts = [], []
+    for step, predicted_NTD in enumerate(predicted, start=1):
+        is_token_NT = is_token_NS[:, step:]
+        dtype = torch.promote_types(predicted_NTD.dtype, torch.float32)
+        difference_NTD = predicted_NTD.to(dtype) - target_NSD.detach()[:, step:].to(dtype)
+        difference_NTD = difference_NTD.where(is_token_NT[..., None], 0)
+        distance_NTD = F.smooth_l1_loss(difference_NTD, torch.zeros_like(difference_NTD), reduction="none")
+        counts.append(is_token_NT.sum(dim=1))
+        means.append(distance_NTD.mean(dim=-1).sum(dim=1) / counts[-1].clamp(min=1))
+    return _mean_over_steps(torch.stack(means), torch.stack(counts))
 
 
 def kl_rows(
     predicted: Sequence[Tensor],
     target_NSD: Tensor,
-    is_labelled_NS: Tensor,
+    label_row_M: Tensor,
+    label_position_M: Tensor,
     head: LMHead,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Tensor:
     """Mean over the steps i and over the labelled positions p = t + i of `latent_kl` between h_p and predicted_i,t.
 
     A row without such a position for a step leaves that step out; a row without any has the loss 0. NextLat
-    (arXiv 2511.05963). The logits of a target are computed once for all steps.
+    (arXiv 2511.05963). The logits of a target are computed once for all steps. Example, labels after the positions 1
+    and 3: step 1 compares t = 0 and t = 2 with them, step 2 has t = 1 alone.
 
     Args:
         predicted: What `roll_out` returns.
-        is_labelled_NS: Whether the token after a position has a label.
+        label_row_M, label_position_M: The positions whose next token has a label.
 
     Returns:
         loss_N.
     """
-    steps = range(1, len(predicted) + 1)
-    # Step i predicts the position p from t = p - i: with i zeros before them, its predictions stand at their targets.
-    # Example, S = 4: those of step 2 from t = 0, 1 stand at p = 2, 3, and zeros at p = 0, 1.
-    at_target = [F.pad(predicted[step - 1], (0, 0, step, 0))[:, : target_NSD.shape[1]] for step in steps]
-    predicted_IMD = torch.stack([one_NSD[is_labelled_NS] for one_NSD in at_target])
-    kl_IM = latent_kl(predicted_IMD, target_NSD[is_labelled_NS], *head, chunk_tokens)
-    position_S = torch.arange(is_labelled_NS.shape[1], device=is_labelled_NS.device)
-    chosen = [is_labelled_NS & (position_S >= step) for step in steps]
-    terms = [kl_M[is_chosen_NS[is_labelled_NS]] for kl_M, is_chosen_NS in zip(kl_IM, chosen, strict=True)]
-    return mean_of_row_means(terms, chosen)
+    num_rows = len(target_NSD)
+    steps = [(i, predicted_NTD) for i, predicted_NTD in enumerate(predicted, start=1) if predicted_NTD.shape[1] > 0]
+    if not steps:
+        return target_NSD.new_zeros(num_rows) + sum(one_NTD.sum() for one_NTD in predicted)  # of nothing: 0
+    is_there_IM = torch.stack([label_position_M >= i for i, _ in steps])
+    chosen_IMD = torch.stack([one_NTD[label_row_M, (label_position_M - i).clamp(min=0)] for i, one_NTD in steps])
+    kl_IM = latent_kl(chosen_IMD, target_NSD[label_row_M, label_position_M], *head, chunk_tokens)
+    kl_IM = kl_IM.where(is_there_IM, 0)
+    count_IN = torch.zeros(len(steps), num_rows, dtype=torch.long, device=kl_IM.device)
+    count_IN = count_IN.index_add(1, label_row_M, is_there_IM.long())
+    sum_IN = kl_IM.new_zeros(len(steps), num_rows).index_add(1, label_row_M, kl_IM)
+    return _mean_over_steps(sum_IN / count_IN.clamp(min=1), count_IN)
 
 
 def latent_kl(
@@ -157,6 +164,6 @@ def _times_jacobian(grad_CV: Tensor, logits_CV: Tensor, head: LMHead) -> Tensor:
     return (grad_CV * head.logit_scale).to(head.weight_VD.dtype) @ head.weight_VD
 
 
-def _smooth_l1(predicted_MD: Tensor, target_MD: Tensor) -> Tensor:
-    dtype = torch.promote_types(predicted_MD.dtype, torch.float32)
-    return F.smooth_l1_loss(predicted_MD.to(dtype), target_MD.to(dtype), reduction="none").mean(dim=-1)
+def _mean_over_steps(mean_IN: Tensor, count_IN: Tensor) -> Tensor:
+    """Mean over the steps in which a row has a position: loss_N, 0 for a row that has none in any."""
+    return mean_IN.sum(dim=0) / (count_IN > 0).sum(dim=0).clamp(min=1)

@@ -28,6 +28,11 @@ def padded_rows(draw):
     return lengths, draw(st.integers(1, 4)), draw(st.integers(0, 99))
 
 
+def places(is_labelled_NS: Tensor) -> tuple[Tensor, Tensor]:
+    """label_row_M and label_position_M."""
+    return is_labelled_NS.nonzero(as_tuple=True)
+
+
 def nonlinear(hidden: Tensor, embedding: Tensor) -> Tensor:
     """A dynamics whose two arguments cannot be confused."""
     return torch.tanh(hidden) + hidden.roll(1, dims=-1) * embedding
@@ -124,7 +129,7 @@ def test_a_row_of_one_token_has_the_loss_zero_and_the_gradient_zero(tokens: int)
     predicted = roll_out(torch.add, hidden_NSD, torch.ones(2, tokens, 3), 2)
     smooth_N, kl_N = (
         smooth_l1_rows(predicted, hidden_NSD, is_token_NS),
-        kl_rows(predicted, hidden_NSD, is_token_NS, new_head("plain", width=3)),
+        kl_rows(predicted, hidden_NSD, *places(is_token_NS), new_head("plain", width=3)),
     )
     assert smooth_N[0] == kl_N[0] == 0
     (smooth_N.sum() + kl_N.sum()).backward()
@@ -276,7 +281,7 @@ def test_kl_rows_equal_a_slow_loop_in_value_and_gradient(rows, data):
         return slow_mean(lambda p, t: plain_kl(p, t, head), *inputs)
 
     values = []
-    for mean in (lambda *inputs: kl_rows(*inputs, head, chunk_tokens=2), slow):
+    for mean in (lambda *inputs: kl_rows(*inputs[:-1], *places(inputs[-1]), head, chunk_tokens=2), slow):
         loss_N = mean(roll_out(nonlinear, hidden_NSD, embedding_NSD, steps), hidden_NSD, is_labelled_NS)
         weighted = (loss_N * torch.arange(1, len(lengths) + 1)).sum()
         values.append((loss_N, *torch.autograd.grad(weighted, hidden_NSD)))
@@ -288,5 +293,5 @@ def test_only_labelled_positions_meet_the_vocabulary():
     hidden_NSD, head = normal(0, 1, 6, 4), new_head("plain", vocabulary=1000)
     is_labelled_NS = torch.tensor([[False, True, False, True, False, False]])
     with Watch() as watch:
-        kl_rows(roll_out(torch.add, hidden_NSD, hidden_NSD, 2), hidden_NSD, is_labelled_NS, head)
+        kl_rows(roll_out(torch.add, hidden_NSD, hidden_NSD, 2), hidden_NSD, *places(is_labelled_NS), head)
     assert watch.largest == 2 * 1000
