@@ -143,6 +143,7 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         self.layout, mask_form, _ = objective.choose_layout(
             model, self._tokenizer.pad_token_id, args.pad_to_multiple_of
         )
+        self.throughput.extra_flops = objective.extra_flops
         self.predictor = objective.new_predictor(model)
         self.clips_apart = objective.is_detached
         if objective.is_detached and args.lm_weight == 0:

@@ -21,12 +21,13 @@ NUM_EXPERTS_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameters of the matrices, and W. Without adapters (0), backbone and head are trained."""
+    """Parameters of the matrices, W and D. Without adapters (0), backbone and head are trained."""
 
     backbone_parameters: int
     head_parameters: int
     adapter_parameters: int
     attention_width: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
         elif len(shape) >= 2 and id(parameter) not in left_out:
             is_experts = len(shape) == 3  # one tensor holds all experts of a layer
             backbone += round(math.prod(shape) * (active_expert_share(causal_lm) if is_experts else 1))
-    return ModelSize(backbone, math.prod(_whole_shape(head.weight)), adapters, attention_width(causal_lm))
+    head_parameters, width = math.prod(_whole_shape(head.weight)), causal_lm.config.get_text_config().hidden_size
+    return ModelSize(backbone, head_parameters, adapters, attention_width(causal_lm), width)
 
 
 def active_expert_share(model: PreTrainedModel) -> float:

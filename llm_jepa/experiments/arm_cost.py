@@ -41,8 +41,10 @@ class ArmCost:
 def count_arm(recipe: Recipe, prepared: PreparedRecipe, rows: Sequence[dict[str, Any]]) -> ArmCost:
     """Count the tokens of an arm's rows in its layout, attention included, and the FLOPs from its model's config."""
     size = recipe_model_size(recipe)
+    objective = prepared.collator.objective
     kept = [_counts(row, prepared) for row in rows]
     flops = sum(step_flops(counts, size) for counts in kept)
+    flops += 0 if objective is None else sum(objective.extra_flops(counts, size) for counts in kept)
     dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
     if dropout > 0:
         flops = (1 - dropout) * flops + dropout * sum(step_flops(_conversation_counts(row), size) for row in rows)

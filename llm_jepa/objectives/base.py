@@ -127,8 +127,8 @@ class Objective(ABC):
         """The number of layers after which the target view is read; None for all, and the final norm."""
         return None
 
-    def extra_flops(self, counts: StepCounts, size: ModelSize, width: int) -> float:
-        """FLOPs of `forward_terms`, forward and backward, which `step_flops` does not know. `width` is the model's."""
+    def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
+        """FLOPs of `forward_terms`, forward and backward, which `step_flops` does not know."""
         return 0.0
 
     def attach(self, model: PreTrainedModel, predictor: nn.Module | None, mask_form: MaskForm) -> None:

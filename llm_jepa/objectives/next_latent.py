@@ -93,10 +93,10 @@ class NextLatentObjective(Objective):
             loss_N = loss_N + self.args.kl_weight * terms["kl_N"]
         return ObjectiveLoss(loss_N, sums)
 
-    def extra_flops(self, counts: StepCounts, size: ModelSize, width: int) -> float:
+    def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
         """6 per parameter of g, token and step; of the KL 2 V D for the target and 4 V D for each step."""
         args = self.args
-        per_token = 6 * args.rollout_steps * dynamics_parameters(args, width)
+        per_token = 6 * args.rollout_steps * dynamics_parameters(args, size.width)
         per_label = (2 + 4 * args.rollout_steps) * size.head_parameters if args.kl_weight > 0 else 0
         return counts.conversation_tokens * per_token + counts.labelled_tokens * per_label
 

@@ -78,7 +78,7 @@ def load_state(predictor: nn.Module, directory: str | Path) -> None:
     if saved != wanted:
         raise ValueError(
             f"{path} holds {_listed(saved, wanted)}; the recipe asks for {_listed(wanted, saved)}. Resume with the "
-            "options of the checkpoint's objective."
+            "options of the checkpoint's objective, such as `num_predictor_tokens`."
         )
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -84,9 +84,9 @@ class SeveralObjectives(Objective):
             for key, value in part.forward_terms(model, modules.get(_module_name(name)), conversations).items()
         }
 
-    def extra_flops(self, counts: StepCounts, size: ModelSize, width: int) -> float:
+    def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
         """The sum over the objectives."""
-        return sum(part.extra_flops(counts, size, width) for part in self.objectives.values())
+        return sum(part.extra_flops(counts, size) for part in self.objectives.values())
 
     def loss(self, inputs: LossInputs) -> ObjectiveLoss:
         """The weighted sum; logs each objective's own loss as `jepa_loss_NAME`."""

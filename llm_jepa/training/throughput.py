@@ -26,14 +26,20 @@ class Throughput(TrainerCallback):
 
     Args:
         size: Sizes of the model, from which the FLOPs of a step are counted (`llm_jepa.compute.flops`).
+        extra_flops: Those of an objective that `step_flops` does not know.
         peak_flops_per_second: Of one device; None if unknown.
         clock: Returns the time in seconds.
     """
 
     def __init__(
-        self, size: ModelSize, peak_flops_per_second: float | None, clock: Callable[[], float] = time.perf_counter
+        self,
+        size: ModelSize,
+        peak_flops_per_second: float | None,
+        clock: Callable[[], float] = time.perf_counter,
+        extra_flops: Callable[[StepCounts, ModelSize], float] = lambda counts, size: 0.0,
     ):
         self.size = size
+        self.extra_flops = extra_flops
         self.peak_flops_per_second = peak_flops_per_second
         self.clock = clock
         self._begin_seconds: float | None = None
@@ -49,7 +55,8 @@ class Throughput(TrainerCallback):
         """Count one micro-batch of the step."""
         counts = count_batch(batch, drops_jepa)
         self._tokens = self._tokens + widened(torch.as_tensor(counts.conversation_tokens))
-        self._flops = self._flops + widened(torch.as_tensor(step_flops(counts, self.size)))
+        extra = 0.0 if drops_jepa else self.extra_flops(counts, self.size)
+        self._flops = self._flops + widened(torch.as_tensor(step_flops(counts, self.size) + extra))
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """End a step, after the optimizer's."""

@@ -60,3 +60,20 @@ def test_steps_of_equal_flops_by_hand():
     """Twice the FLOPs per row; then four times the rows per step as well."""
     assert flop_matched_steps(ArmCost(8, 100, 8, 3.24), ArmCost(8, 100, 8, 2.0)) == 162
     assert flop_matched_steps(ArmCost(64, 100, 32, 3.0), ArmCost(64, 400, 8, 2.0)) == 600
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_next_latent_costs_what_plan_counts_of_it(steps, written):
+    """Beside the tube, which costs what SFT costs: g and the KL, forward and backward, one row without padding."""
+    settings = {"dataset_train_split": "train[:1]", "per_device_train_batch_size": 1}
+    settings |= {"activation_checkpointing": False}
+    arms = ARMS | {"tube": TUBE, "next_latent": TUBE | {"jepa_objective": "next_latent", "rollout_steps": steps}}
+    experiment = read_experiment(written("next-latent", settings=settings, arms=arms))
+    common = find_common_rows(experiment)
+    added = {}
+    for arm in ("tube", "next_latent"):
+        recipe = recipe_of(experiment, experiment.resolved(arm))
+        planned = draw_workload(recipe, "single", scores_labels_only=True).flops_per_row()
+        added[arm] = planned, common.cost(experiment.resolved(arm)).flops_per_row
+    planned, counted = (added["next_latent"][i] - added["tube"][i] for i in (0, 1))
+    assert counted == pytest.approx(planned, rel=0.1)
