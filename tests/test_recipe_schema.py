@@ -26,7 +26,7 @@ def test_an_objective_is_a_name_or_a_file_or_a_list_of_them():
     setting = known_settings()["jepa_objective"]
     assert (setting.types, setting.choices) == (("string", "array"), tuple(OBJECTIVES))
     assert setting.item is not None
-    assert (setting.item.types, setting.item.choices) == (("string",), ("pair", "tube", "patch"))
+    assert (setting.item.types, setting.item.choices) == (("string",), tuple(OBJECTIVES))
 
 
 def test_every_key_is_in_the_schema_or_has_no_effect():
