@@ -77,7 +77,8 @@ class AnswerAutoencoder(nn.Module):
         """Vectors before the embedded tokens, with their positions: sequence_NLE."""
         embedding_NTE = F.embedding(token_NT, self.table_VE) * math.sqrt(self.table_VE.shape[1])
         sequence_NLE = torch.cat([first_NKE, embedding_NTE.to(first_NKE.dtype)], dim=1)
-        return sequence_NLE + _sinusoids(*sequence_NLE.shape[1:]).to(sequence_NLE)
+        _, length, width = sequence_NLE.shape
+        return sequence_NLE + _sinusoids(length, width, sequence_NLE.device).to(sequence_NLE.dtype)
 
 
 def _layer(width: int) -> nn.TransformerEncoderLayer:
@@ -86,8 +87,8 @@ def _layer(width: int) -> nn.TransformerEncoderLayer:
     )
 
 
-def _sinusoids(length: int, width: int) -> Tensor:
+def _sinusoids(length: int, width: int, device: torch.device) -> Tensor:
     """Sines, then cosines of the positions at E / 2 frequencies (Vaswani et al. 2017): position_LE."""
-    frequency = torch.exp(torch.arange(width // 2) * (-math.log(10_000) / (width // 2)))
-    angle = torch.arange(length)[:, None] * frequency
+    frequency = torch.exp(torch.arange(width // 2, device=device) * (-math.log(10_000) / (width // 2)))
+    angle = torch.arange(length, device=device)[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from llm_jepa.objectives.answer_autoencoder import CODE_WIDTH, AnswerAutoencoder
 from llm_jepa.objectives.losses import LMHead, code_regression_rows, reconstruction_rows
@@ -99,6 +100,25 @@ def test_a_row_without_tokens_has_the_loss_zero_and_finite_codes():
     assert loss_N[0] == 0
     (loss_N.sum() + code_NKC.sum()).backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in autoencoder.parameters())
+
+
+@torch.no_grad()
+def test_an_evaluation_has_the_codes_and_losses_of_training(trained: AnswerAutoencoder):
+    """PyTorch computes a layer in another way when it is evaluated."""
+    training = trained(*made_up_answers())
+    evaluation = trained.eval()(*made_up_answers())
+    trained.train()
+    for actual, expected in zip(evaluation, training, strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_no_shape_depends_on_a_value():
+    """So that a plan can count a step without data."""
+    with FakeTensorMode() as mode:
+        autoencoder = AnswerAutoencoder(VOCABULARY, CODES, seed=0)
+        code_NKC, loss_N = autoencoder(*map(mode.from_tensor, made_up_answers()))
+        (loss_N.sum() + code_NKC.sum()).backward()
+    assert code_NKC.shape == (ANSWERS, CODES, CODE_WIDTH)
 
 
 def test_a_seed_gives_the_same_weights_and_leaves_the_global_state():

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from llm_jepa.objectives.losses.lm_head import LMHead, token_log_probs
-from llm_jepa.objectives.losses.row_means import mean_of_row_means
 
 
 def code_regression_rows(predicted_NKC: Tensor, code_NKC: Tensor) -> Tensor:
@@ -37,5 +36,5 @@ def reconstruction_rows(decoded_NTE: Tensor, token_NT: Tensor, is_token_NT: Tens
         is_token_NT: False for padding.
         head: That of the decoder.
     """
-    loss_M = -token_log_probs(decoded_NTE[is_token_NT], token_NT[is_token_NT], head)
-    return mean_of_row_means([loss_M], [is_token_NT])
+    log_prob_NT = token_log_probs(decoded_NTE.flatten(0, 1), token_NT.flatten(), head).view(token_NT.shape)
+    return -log_prob_NT.where(is_token_NT, 0).sum(dim=1) / is_token_NT.sum(dim=1).clamp(min=1)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from llm_jepa.objectives.losses.lm_head import CHUNK_TOKENS, LMHead, logits
+from llm_jepa.objectives.losses.row_means import mean_of_means, mean_of_row_means
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 """g: hidden states and the embeddings of the tokens that follow them, both (..., D) -> the next hidden states."""
@@ -50,16 +51,16 @@ def smooth_l1_rows(predicted: Sequence[Tensor], target_NSD: Tensor, is_token_NS:
     Returns:
         loss_N.
     """
-    means, counts = [], []
+    sums, counts = [], []
     for step, predicted_NTD in enumerate(predicted, start=1):
         is_token_NT = is_token_NS[:, step:]
         dtype = torch.promote_types(predicted_NTD.dtype, torch.float32)
         difference_NTD = predicted_NTD.to(dtype) - target_NSD.detach()[:, step:].to(dtype)
         difference_NTD = difference_NTD.where(is_token_NT[..., None], 0)
         distance_NTD = F.smooth_l1_loss(difference_NTD, torch.zeros_like(difference_NTD), reduction="none")
+        sums.append(distance_NTD.mean(dim=-1).sum(dim=1))
         counts.append(is_token_NT.sum(dim=1))
-        means.append(distance_NTD.mean(dim=-1).sum(dim=1) / counts[-1].clamp(min=1))
-    return _mean_over_steps(torch.stack(means), torch.stack(counts))
+    return mean_of_means(torch.stack(sums), torch.stack(counts))
 
 
 def kl_rows(
@@ -90,11 +91,7 @@ def kl_rows(
     is_there_IM = torch.stack([label_position_M >= i for i, _ in steps])
     chosen_IMD = torch.stack([one_NTD[label_row_M, (label_position_M - i).clamp(min=0)] for i, one_NTD in steps])
     kl_IM = latent_kl(chosen_IMD, target_NSD[label_row_M, label_position_M], *head, chunk_tokens)
-    kl_IM = kl_IM.where(is_there_IM, 0)
-    count_IN = torch.zeros(len(steps), num_rows, dtype=torch.long, device=kl_IM.device)
-    count_IN = count_IN.index_add(1, label_row_M, is_there_IM.long())
-    sum_IN = kl_IM.new_zeros(len(steps), num_rows).index_add(1, label_row_M, kl_IM)
-    return _mean_over_steps(sum_IN / count_IN.clamp(min=1), count_IN)
+    return mean_of_row_means(kl_IM, is_there_IM, label_row_M, num_rows)
 
 
 def latent_kl(
@@ -162,8 +159,3 @@ def _times_jacobian(grad_CV: Tensor, logits_CV: Tensor, head: LMHead) -> Tensor:
         # d (c tanh(x / c)) / dx = 1 - tanh(x / c)^2
         grad_CV = grad_CV * (1 - (logits_CV / head.softcap).square())
     return (grad_CV * head.logit_scale).to(head.weight_VD.dtype) @ head.weight_VD
-
-
-def _mean_over_steps(mean_IN: Tensor, count_IN: Tensor) -> Tensor:
-    """Mean over the steps in which a row has a position: loss_N, 0 for a row that has none in any."""
-    return mean_IN.sum(dim=0) / (count_IN > 0).sum(dim=0).clamp(min=1)

@@ -43,7 +43,7 @@ def test_code_regression_names_both_shapes():
 def test_reconstruction_by_hand():
     """A state without preference among four tokens costs log 4, one that points at its token 0; padding counts not."""
     head = LMHead(100 * torch.eye(4))
-    decoded_NTE = torch.stack([torch.zeros(4), torch.eye(4)[2], torch.full((4,), torch.nan)])[None]
+    decoded_NTE = torch.stack([torch.zeros(4), torch.eye(4)[2], torch.eye(4)[3]])[None]
     loss_N = reconstruction_rows(decoded_NTE, torch.tensor([[1, 2, 0]]), torch.tensor([[True, True, False]]), head)
     assert loss_N.item() == pytest.approx(math.log(4) / 2)
 

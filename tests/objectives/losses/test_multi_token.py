@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from llm_jepa.objectives.losses import LMHead, multi_token_rows
 from tests.objectives.losses.heads import HEADS, new_head, normal, plain_logits
@@ -28,14 +29,20 @@ def slow_multi_token(head_hidden: list[Tensor], labels_NS: Tensor, head: LMHead)
     return torch.stack(rows)
 
 
+def labelled(labels_NS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows and positions whose next token has a label, and that label."""
+    row_M, token_M = (labels_NS != -100)[:, 1:].nonzero(as_tuple=True)
+    return row_M, token_M, labels_NS[row_M, token_M + 1]
+
+
 def test_head_k_predicts_the_token_two_plus_k_ahead():
     """Of five tokens 0 .. 4, a head that points at the right one costs nothing, at the one before it 100."""
     labels_NS = torch.arange(5)[None]
     head = LMHead(100 * torch.eye(5))
     right = [torch.eye(5).roll(-2 - k, dims=0)[None] for k in range(3)]
-    torch.testing.assert_close(multi_token_rows(right, labels_NS, head), torch.zeros(1))
+    torch.testing.assert_close(multi_token_rows(right, *labelled(labels_NS), head), torch.zeros(1))
     early = [torch.eye(5).roll(-1 - k, dims=0)[None] for k in range(3)]
-    torch.testing.assert_close(multi_token_rows(early, labels_NS, head), torch.full((1,), 100.0))
+    torch.testing.assert_close(multi_token_rows(early, *labelled(labels_NS), head), torch.full((1,), 100.0))
 
 
 def test_the_mean_of_a_row_by_hand():
@@ -45,7 +52,7 @@ def test_the_mean_of_a_row_by_hand():
     flat, wrong = [0.0, 0.0], [1000.0, 1000 - math.log(math.exp(3) * 2 - 1)]
     head_hidden = [torch.tensor([[flat, wrong, flat, flat]]), torch.tensor([[flat] * 4]), torch.tensor([[flat] * 4])]
     expected = ((math.log(2) + math.log(2) + 3) / 2 + math.log(2)) / 2
-    assert multi_token_rows(head_hidden, labels_NS, head).item() == pytest.approx(expected, rel=1e-4)
+    assert multi_token_rows(head_hidden, *labelled(labels_NS), head).item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -60,8 +67,10 @@ def test_rows_equal_a_slow_loop_in_value_and_gradients(kind: str, data, seed: in
     head = new_head(kind, dtype=torch.float32)
     trained = [one.requires_grad_() for one in (head.weight_VD, head.bias_V) if one is not None]
     values = []
-    for loss in (multi_token_rows, slow_multi_token):
-        loss_N = loss(hidden, labels_NS, head)
+    for loss_N in (
+        multi_token_rows(hidden, *labelled(labels_NS), head),
+        slow_multi_token(hidden, labels_NS, head),
+    ):
         weighted = (loss_N * torch.arange(1, rows + 1)).sum()
         grads = torch.autograd.grad(weighted, hidden + trained, allow_unused=True, materialize_grads=True)
         values.append((loss_N, *grads))
@@ -71,7 +80,18 @@ def test_rows_equal_a_slow_loop_in_value_and_gradients(kind: str, data, seed: in
 def test_half_precision_gives_a_float32_loss():
     labels_NS, head = torch.randint(0, 11, (2, 6)), new_head("plain", dtype=torch.bfloat16)
     hidden = [normal(k, 2, 6, 4, dtype=torch.bfloat16) for k in range(2)]
-    loss_N = multi_token_rows(hidden, labels_NS, head)
+    loss_N = multi_token_rows(hidden, *labelled(labels_NS), head)
     assert loss_N.dtype == torch.float32
-    exact_N = multi_token_rows([one.float() for one in hidden], labels_NS, LMHead(head.weight_VD.float()))
+    exact_N = multi_token_rows([one.float() for one in hidden], *labelled(labels_NS), LMHead(head.weight_VD.float()))
     torch.testing.assert_close(loss_N, exact_N, rtol=0.02, atol=0.02)
+
+
+def test_no_shape_depends_on_a_value():
+    """So that a plan can count a step without data."""
+    labels, head = labelled(torch.randint(0, 11, (2, 6))), new_head("all", dtype=torch.float32)
+    hidden = [normal(k, 2, 6, 4, dtype=torch.float32).requires_grad_() for k in range(2)]
+    with FakeTensorMode() as mode:
+        fake_head = LMHead(mode.from_tensor(head.weight_VD), mode.from_tensor(head.bias_V), *head[2:])
+        loss_N = multi_token_rows(list(map(mode.from_tensor, hidden)), *map(mode.from_tensor, labels), fake_head)
+        loss_N.sum().backward()
+    assert loss_N.shape == (2,)
