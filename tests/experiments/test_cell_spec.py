@@ -58,10 +58,11 @@ def test_nothing_differs_between_equal_settings_alone(before, now):
     assert (differences(before, now) == "") == (before == now)
 
 
-def test_the_file_of_an_own_objective_is_part_of_a_cell(written, tmp_path):
+@pytest.mark.parametrize("others", [[], ["tube"]], ids=["alone", "beside tube"])
+def test_the_file_of_an_own_objective_is_part_of_a_cell(others, written, tmp_path):
     file = tmp_path / "own.py"
     file.write_text("from llm_jepa.objectives.pair import PairObjective\nclass Own(PairObjective):\n    pass\n")
-    arms = {"lm_only": {"jepa_weight": 0}, "own": {"jepa_objective": f"{file}:Own"}}
+    arms = {"lm_only": {"jepa_weight": 0}, "own": {"jepa_objective": [*others, f"{file}:Own"]}}
     experiment = read_experiment(written("own", arms=arms))
     common = find_common_rows(experiment)
     cell = series_cells(experiment, Series("own"), {})[1]

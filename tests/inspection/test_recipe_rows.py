@@ -72,6 +72,23 @@ def test_the_target_of_a_shuffled_pair_is_shown_with_the_row_it_is_from(inspecte
     assert f"target view of row {inspection.rows[0].views[1].partner} (`shuffle_pairs`)," in capsys.readouterr().out
 
 
+def test_of_several_objectives_the_views_are_shown(inspected):
+    plain, several = inspected(), inspected("jepa_objective: [tube, pair]\n")
+    assert [row.views for row in several.rows] == [row.views for row in plain.rows]
+    assert several.counts == plain.counts
+
+
+def test_an_objective_of_conversations_has_no_views_to_show(inspected, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from llm_jepa.objectives.base import Objective\n"
+        "class Mine(Objective):\n    row_needs = 'conversation'\n    def loss(self, inputs): ...\n"
+    )
+    inspection = inspected(f"jepa_objective: {tmp_path / 'own.py'}:Mine\n")
+    assert [row.views for row in inspection.rows] == [[], []]
+    assert {*inspection.counts["source"], *inspection.counts["target"]} == {0}
+    assert inspection.counts["forward"] == inspection.counts["conversation"]
+
+
 def test_a_recipe_without_an_output_dir_is_inspected(inspected, tmp_path, monkeypatch, capsys):
     """Nothing is written; training demands it."""
     inspected()
