@@ -37,7 +37,7 @@ class LatentMLP(nn.Module):
         """The next hidden states, in the type of those given."""
         inputs_NSE = torch.cat([hidden_NSD, embedding_NSD.to(hidden_NSD.dtype)], dim=-1)
         weight = next(self.layers[1].parameters())
-        return hidden_NSD + self.layers(_as_weights(inputs_NSE, weight)).to(hidden_NSD.dtype)
+        return hidden_NSD + self.layers(as_weights(inputs_NSE, weight)).to(hidden_NSD.dtype)
 
 
 class LatentDecoderLayer(nn.Module):
@@ -52,7 +52,7 @@ class LatentDecoderLayer(nn.Module):
 
     def __init__(self, config: PreTrainedConfig, depth: int):
         super().__init__()
-        self.config = drafter_config(config, depth)
+        self.config = llama_layer_config(config, depth)
         width = self.config.hidden_size
         self.fc = nn.Linear(2 * width, width, bias=False)
         self.layers = nn.ModuleList(LlamaDecoderLayer(self.config, index) for index in range(depth))
@@ -62,7 +62,7 @@ class LatentDecoderLayer(nn.Module):
     def forward(self, hidden_NSD: Tensor, embedding_NSD: Tensor) -> Tensor:
         """The next hidden states; position s attends to the positions 0 .. s."""
         inputs_NSE = torch.cat([embedding_NSD.to(hidden_NSD.dtype), hidden_NSD], dim=-1)
-        state_NSD = self.fc(_as_weights(inputs_NSE, self.fc.weight))
+        state_NSD = self.fc(as_weights(inputs_NSE, self.fc.weight))
         position_ids = torch.arange(state_NSD.shape[1], device=state_NSD.device)[None]
         rotary = self.rotary(state_NSD, position_ids)
         for layer in self.layers:
@@ -70,11 +70,11 @@ class LatentDecoderLayer(nn.Module):
         return state_NSD.to(hidden_NSD.dtype)
 
 
-def drafter_config(config: PreTrainedConfig, depth: int) -> LlamaConfig:
+def llama_layer_config(config: PreTrainedConfig, depth: int) -> LlamaConfig:
     """The config of Llama layers with the width and the heads of a model."""
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    drafter = LlamaConfig(
+    made = LlamaConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
         intermediate_size=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
@@ -84,10 +84,10 @@ def drafter_config(config: PreTrainedConfig, depth: int) -> LlamaConfig:
         head_dim=head_dim,
         max_position_embeddings=config.max_position_embeddings,
     )
-    drafter._attn_implementation = "sdpa"
-    return drafter
+    made._attn_implementation = "sdpa"
+    return made
 
 
-def _as_weights(inputs: Tensor, weight: Tensor) -> Tensor:
+def as_weights(inputs: Tensor, weight: Tensor) -> Tensor:
     """Inputs in the type of the weights, unless autocast chooses it."""
     return inputs if torch.is_autocast_enabled(inputs.device.type) else inputs.to(weight.dtype)

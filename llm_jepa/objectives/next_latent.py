@@ -11,10 +11,9 @@ Legend: N rows, S tokens of a row, D the model's width, V tokens of the vocabula
 
 from typing import Any, ClassVar
 
-import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from llm_jepa.compute.flops import ModelSize, StepCounts
 from llm_jepa.config import JEPAConfig
@@ -23,6 +22,7 @@ from llm_jepa.objectives.conversations import Conversations
 from llm_jepa.objectives.latent_dynamics import LatentDecoderLayer, LatentMLP
 from llm_jepa.objectives.lm_head import whole_lm_head
 from llm_jepa.objectives.losses import kl_rows, roll_out, smooth_l1_rows
+from llm_jepa.objectives.own_parameters import drawn_by
 from llm_jepa.settings.objectives import RowNeeds
 
 DEFAULT_DEPTH = {"mlp": 3, "decoder_layer": 1}
@@ -51,18 +51,8 @@ class NextLatentObjective(Objective):
             )
 
     def new_predictor(self, model: PreTrainedModel) -> nn.Module:
-        """g, drawn by the seed; the global random state stays as it is."""
-        config, args = model.config.get_text_config(), self.args
-        depth = network_depth(args)
-        device = next(model.get_input_embeddings().parameters()).device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(args.seed)
-            if args.latent_predictor == "decoder_layer":
-                module: nn.Module = LatentDecoderLayer(config, depth)
-            else:
-                width = config.hidden_size
-                module = LatentMLP(width, hidden_width(args, width), depth)
-        return module if device.type == "cpu" else module.to(device)
+        """g, drawn by the seed."""
+        return drawn_by(self.args.seed, model, lambda: new_dynamics(self.args, model.config.get_text_config()))
 
     def forward_terms(
         self, model: PreTrainedModel, predictor: nn.Module | None, conversations: Conversations
@@ -99,6 +89,14 @@ class NextLatentObjective(Objective):
         per_token = 6 * args.rollout_steps * dynamics_parameters(args, size.width)
         per_label = (2 + 4 * args.rollout_steps) * size.head_parameters if args.kl_weight > 0 else 0
         return counts.conversation_tokens * per_token + counts.labelled_tokens * per_label
+
+
+def new_dynamics(args: JEPAConfig, config: PreTrainedConfig) -> nn.Module:
+    """g for a model of this text config."""
+    depth, width = network_depth(args), config.hidden_size
+    if args.latent_predictor == "decoder_layer":
+        return LatentDecoderLayer(config, depth)
+    return LatentMLP(width, hidden_width(args, width), depth)
 
 
 def hidden_width(args: JEPAConfig, width: int) -> int:

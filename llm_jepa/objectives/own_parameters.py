@@ -4,7 +4,7 @@ They are part of the model only while it trains (`predictor_registered`), so tha
 They are saved beside a checkpoint, and never in the model that plain transformers loads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
 
 PREDICTOR_MODULE = "jepa_predictor"
 PREDICTOR_FILE = "jepa_predictor.safetensors"
@@ -44,6 +45,20 @@ def predictor_unregistered(model: nn.Module) -> Iterator[None]:
 def without_predictor(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without the predictor's entries."""
     return {name: value for name, value in state_dict.items() if PREDICTOR_MODULE not in name.split(".")}
+
+
+def drawn_by(seed: int, model: PreTrainedModel, make: Callable[[], nn.Module]) -> nn.Module:
+    """A module as `make` builds it, its initial values drawn by the seed, on the model's device.
+
+    The global random state stays as it was, so that adapter and data order equal those of the LM-only arm.
+    """
+    embed = model.get_input_embeddings()
+    assert isinstance(embed, nn.Module)
+    device = next(embed.parameters()).device
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        module = make()
+    return module if device.type == "cpu" else module.to(device)
 
 
 def gathered_state(predictor: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.objectives.base import Objective
+from llm_jepa.objectives.multi_token import MultiTokenObjective
 from llm_jepa.objectives.next_latent import NextLatentObjective
 from llm_jepa.objectives.pair import PairObjective
 from llm_jepa.objectives.patch import PatchObjective
@@ -14,6 +15,7 @@ CLASSES: dict[str, type[Objective]] = {
     "tube": TubeObjective,
     "patch": PatchObjective,
     "next_latent": NextLatentObjective,
+    "multi_token": MultiTokenObjective,
 }
 
 

@@ -16,6 +16,7 @@ from llm_jepa.layouts import LaidOut, Layout
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.conversations import Conversations
+from llm_jepa.settings.objectives import short_name
 
 
 class SeveralObjectives(Objective):
@@ -69,7 +70,7 @@ class SeveralObjectives(Objective):
     def new_predictor(self, model: PreTrainedModel) -> nn.Module | None:
         """The modules of the objectives, each by its name."""
         made = {name: part.new_predictor(model) for name, part in self.objectives.items()}
-        modules = {_module_name(name): module for name, module in made.items() if module is not None}
+        modules = {short_name(name): module for name, module in made.items() if module is not None}
         return nn.ModuleDict(modules) if modules else None
 
     def forward_terms(
@@ -81,7 +82,7 @@ class SeveralObjectives(Objective):
             f"{name}/{key}": value
             for name, part in self.objectives.items()
             if part.computes_within_forward
-            for key, value in part.forward_terms(model, modules.get(_module_name(name)), conversations).items()
+            for key, value in part.forward_terms(model, modules.get(short_name(name)), conversations).items()
         }
 
     def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
@@ -97,7 +98,7 @@ class SeveralObjectives(Objective):
             result = part.loss(_inputs_of(name, inputs))
             weighted_N = self.weights[name] * result.loss_N
             total_N = weighted_N if total_N is None else total_N + weighted_N
-            sums |= result.sums | {f"jepa_loss_{_module_name(name)}": result.loss_N.detach().sum()}
+            sums |= result.sums | {f"jepa_loss_{short_name(name)}": result.loss_N.detach().sum()}
             pairs = pairs or result.pairs
         assert total_N is not None
         return ObjectiveLoss(total_N, sums, pairs)
@@ -113,8 +114,3 @@ def _inputs_of(name: str, inputs: LossInputs) -> LossInputs:
 def _own(name: str, values: Any) -> dict[str, Any]:
     prefix = f"{name}/"
     return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-
-
-def _module_name(name: str) -> str:
-    """The name of an objective without dots, slashes and the directory of its file: `my/own.py:Mine` -> `Mine`."""
-    return name.rpartition(":")[2]

@@ -20,7 +20,8 @@ class ObjectiveOptions:
             "help": "`pair`: one view predicts the other (LLM-JEPA). `tube` (the paper's) and `patch` (its reference "
             "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
             "need no pairs and no token more than SFT. `next_latent`: a small network foretells the model's own next "
-            "hidden states (NextLat, arXiv 2511.05963), on any text. "
+            "hidden states (NextLat, arXiv 2511.05963), on any text. `multi_token`, the control without latents: "
+            "further heads predict the tokens after the next (arXiv 2404.19737). "
             "`FILE.py:CLASS` is one of your own. A list of names trains on all of them at once; at most one may need "
             "views."
         },
@@ -39,6 +40,10 @@ class ObjectiveOptions:
             "(from the source's start to the target's end, one random token between; its default) or `uniform` (all "
             "three random). `patch`: `start_first` (start, then end; its default) or `uniform` (every span alike)."
         },
+    )
+    num_future_tokens: int = field(
+        default=2,
+        metadata={"help": "How many tokens after the next `multi_token` predicts, by a head of one layer for each."},
     )
     jepa_dropout: float = field(
         default=0.0,

@@ -75,6 +75,8 @@ def check_effect_of_objective_options(options: Any) -> None:
     _refuse_idle_options(options, named)
     if needs_views(options.jepa_objective):
         _check_pair_options(options)
+    if options.num_future_tokens < 1:
+        raise ValueError(f"`num_future_tokens` is {options.num_future_tokens}; it must be at least 1.")
     if "next_latent" in objective_names(options.jepa_objective):
         _check_next_latent_options(options)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "next_latent"] | str
+ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "next_latent", "multi_token"] | str
 ObjectiveNames: TypeAlias = ObjectiveName | list[ObjectiveName]
 """One objective, or several at once."""
 OWN_OBJECTIVE = r"\.py:[^:]+$"
@@ -79,6 +79,9 @@ OBJECTIVES: dict[str, ObjectiveTraits] = {
     "patch": ObjectiveTraits("spans", ("start_first", "uniform")),
     "next_latent": ObjectiveTraits(
         "conversation", has_parameters=lambda options: True, options=NEXT_LATENT_OPTIONS, has_network=True
+    ),
+    "multi_token": ObjectiveTraits(
+        "conversation", has_parameters=lambda options: True, options=("num_future_tokens",), has_network=True
     ),
 }
 OBJECTIVE_OPTIONS = tuple(dict.fromkeys(name for traits in OBJECTIVES.values() for name in traits.options))

@@ -1,0 +1,74 @@
+"""`multi_token`: further heads predict the tokens after the next (multi-token prediction, arXiv 2404.19737).
+
+    loss = mean over k = 0 .. of cross-entropy(W head_k(h_t), x_(t+2+k))
+
+The control of every latent objective: it looks ahead as they do, at tokens in place of hidden states. Each head is a
+decoder layer on the model's last hidden states, after the final norm; all share the LM head W. No pairs needed.
+Legend: N rows, S tokens of a row, D the model's width.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
+
+from llm_jepa.compute.flops import ModelSize, StepCounts
+from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
+from llm_jepa.objectives.conversations import Conversations
+from llm_jepa.objectives.latent_dynamics import as_weights, llama_layer_config
+from llm_jepa.objectives.lm_head import whole_lm_head
+from llm_jepa.objectives.losses import multi_token_rows
+from llm_jepa.objectives.own_parameters import drawn_by
+from llm_jepa.settings.objectives import RowNeeds
+
+
+class FutureTokenHeads(nn.Module):
+    """One causal decoder layer for each further token."""
+
+    def __init__(self, config: PreTrainedConfig, num_heads: int):
+        super().__init__()
+        layers = llama_layer_config(config, num_heads)
+        self.heads = nn.ModuleList(LlamaDecoderLayer(layers, index) for index in range(num_heads))
+        self.rotary = LlamaRotaryEmbedding(layers)
+
+    def forward(self, hidden_NSD: Tensor) -> list[Tensor]:
+        """hidden_NSD of each head."""
+        hidden_NSD = as_weights(hidden_NSD, next(self.heads.parameters()))
+        position_ids = torch.arange(hidden_NSD.shape[1], device=hidden_NSD.device)[None]
+        rotary = self.rotary(hidden_NSD, position_ids)
+        return [head(hidden_NSD, position_embeddings=rotary, position_ids=position_ids) for head in self.heads]
+
+
+class MultiTokenObjective(Objective):
+    """Predicts `num_future_tokens` tokens after the next."""
+
+    row_needs: ClassVar[RowNeeds] = "conversation"
+    computes_within_forward = True
+
+    def new_predictor(self, model: PreTrainedModel) -> nn.Module:
+        """The heads, drawn by the seed."""
+        config = model.config.get_text_config()
+        return drawn_by(self.args.seed, model, lambda: FutureTokenHeads(config, self.args.num_future_tokens))
+
+    def forward_terms(
+        self, model: PreTrainedModel, predictor: nn.Module | None, conversations: Conversations
+    ) -> dict[str, Tensor]:
+        """The loss of each row."""
+        assert predictor is not None
+        head_hidden = predictor(conversations.hidden_NSD)
+        labels = conversations.label_row_M, conversations.label_position_M, conversations.label_ids_M
+        with whole_lm_head(model) as head:
+            return {"loss_N": multi_token_rows(head_hidden, *labels, head)}
+
+    def loss(self, inputs: LossInputs) -> ObjectiveLoss:
+        """That of the forward."""
+        assert inputs.outputs.terms is not None
+        return ObjectiveLoss(inputs.outputs.terms["loss_N"])
+
+    def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
+        """6 per parameter of a head, about 12 D^2, and token; the LM head again for each, forward and backward."""
+        heads, trained = self.args.num_future_tokens, 0 if size.adapter_parameters else size.head_parameters
+        per_label = 4 * size.head_parameters + 2 * trained
+        return heads * (6 * 12 * size.width**2 * counts.conversation_tokens + per_label * counts.labelled_tokens)
