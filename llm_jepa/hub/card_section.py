@@ -24,6 +24,10 @@ OBJECTIVE_TEXTS = {
     "(https://arxiv.org/abs/2509.14252))",
     "tube": TUBE_TEXT,
     "patch": f"{TUBE_TEXT} in the form of its reference code",
+    "next_latent": "a small network foretells the model's own next hidden states (NextLat, [arXiv 2511.05963]"
+    "(https://arxiv.org/abs/2511.05963))",
+    "multi_token": "further heads predict the tokens after the next ([arXiv 2404.19737]"
+    "(https://arxiv.org/abs/2404.19737))",
 }
 """Name of an objective -> what the loss has beside next-token prediction."""
 OWN_TEXT = "a term of the authors' own, named below"

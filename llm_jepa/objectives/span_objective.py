@@ -13,7 +13,7 @@ from llm_jepa.data.rows import SPAN_COLUMNS
 from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.draws import uniform_draws
 from llm_jepa.objectives.losses import NUM_SPAN_DRAWS
-from llm_jepa.settings.objectives import RowNeeds
+from llm_jepa.settings.objectives import RowNeeds, as_written
 
 
 class SpanObjective(Objective):
@@ -26,7 +26,8 @@ class SpanObjective(Objective):
         """Refuse a device without float64, in which the draws are made."""
         if device_type == "mps":
             raise ValueError(
-                f"`jepa_objective: {self.args.jepa_objective}` draws in float64, which MPS lacks; set `use_cpu: true`."
+                f"`jepa_objective: {as_written(self.args.jepa_objective)}` draws in float64, which MPS lacks. Set "
+                "`use_cpu: true`."
             )
 
     def extras(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
