@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -18,6 +19,7 @@ from llm_jepa.data.preparation import prepare_dataset
 from llm_jepa.data.rows import AnyDataset, RowError
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
 from llm_jepa.layouts import Layout
+from llm_jepa.models.kept_predictor import keep_latent_predictor
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import config_of, drop_idle_sampling, on_one_device
 from llm_jepa.models.random_weights import init_revision, random_model
@@ -149,6 +151,13 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         if objective.is_detached and args.lm_weight == 0:
             self.model.requires_grad_(False)  # the predictor alone is trained
         objective.attach(model, self.predictor, mask_form)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model and, unless this is a checkpoint, `latent_predictor/` beside it."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call:
+            directory = Path(output_dir or str(self.args.output_dir))
+            keep_latent_predictor(directory, self.base_causal_lm, self._tokenizer, self.predictor, self.args)
 
     # --- data
 

@@ -37,6 +37,7 @@ from llm_jepa.objectives.view_sequences import ViewName, content_sequence, predi
 BATCH_SIZE = 16
 OTHER_VIEW = "x"
 """Stands for the view that is not encoded; attention is causal, so it changes no embedding."""
+VECTORS = "vectors_KD"
 Progress = Callable[[int], None]
 
 
@@ -76,7 +77,8 @@ class LatentEncoder:
         self.checkpoint, self.predictor = checkpoint, predictor
         self.options = SimpleNamespace(**facts.options)
         self.max_positions = position_limit(inner)
-        self._vectors = PredictorTokens(weights["vectors_KD"]).to(inner.device) if weights else None
+        vectors_KD = vectors_in(weights)
+        self._vectors = None if vectors_KD is None else PredictorTokens(vectors_KD).to(inner.device)
         self._make_views = ViewMaker(tokenizer, self.options.jepa_source_view, self.options.source_turn)
         mapping = ColumnMapping(
             source_column="source",
@@ -182,3 +184,8 @@ class LatentEncoder:
                     f"Text {number} has {len(sequence)} tokens, more than the {self.max_positions} positions of the "
                     "model. Shorten it."
                 )
+
+
+def vectors_in(weights: Mapping[str, Tensor]) -> Tensor | None:
+    """The [PRED] vectors among the weights of objectives, whose names stand before them if there are several."""
+    return next((value for name, value in weights.items() if name.rpartition(".")[2] == VECTORS), None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llm_jepa.files.atomic import partial_path, write_json
 from llm_jepa.files.cache import sha256_of
 from llm_jepa.runs.record import read_json, toolkit_commit
+from llm_jepa.settings.objectives import VIEW_OPTIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +26,6 @@ FOLDER = "latent_predictor"
 WEIGHTS_FILE = "predictor.safetensors"
 FACTS_FILE = "latent_predictor.json"
 PREDICTOR_FILES = (f"{FOLDER}/{FACTS_FILE}", f"{FOLDER}/{WEIGHTS_FILE}")
-VIEW_OPTIONS = (
-    "num_predictor_tokens", "predictor_position", "jepa_direction", "jepa_source_view", "jepa_readout", "target_layer",
-    "source_turn", "system_prompt", "chat_template_kwargs",
-)  # fmt: skip
-"""The options by which training makes the embeddings of two views."""
 FORMAT = 1
 
 
@@ -169,6 +165,12 @@ def check_has_views(facts: PredictorFacts) -> None:
             f"The latent predictor is of {', '.join(facts.objectives)}, which encodes no views. To rank answers, "
             "train with `jepa_objective: pair`."
         )
+
+
+def remove_latent_predictor(directory: Path) -> None:
+    """Remove the latent predictor beside a model that is written anew."""
+    (directory / FOLDER / FACTS_FILE).unlink(missing_ok=True)
+    shutil.rmtree(directory / FOLDER, ignore_errors=True)
 
 
 def copy_latent_predictor(directory: Path, to: Path) -> None:

@@ -12,7 +12,7 @@ class PairOptions:
         default=1,
         metadata={
             "help": "k, the number of learned [PRED] vectors of the predicting view, 0 to 16. They are trained with "
-            "the model and absent from what is published. With 0 the last content token predicts."
+            "the model and kept beside it, in `latent_predictor/`. With 0 the last content token predicts."
         },
     )
     predictor_position: Literal["append", "prepend"] = field(

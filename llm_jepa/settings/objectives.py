@@ -49,6 +49,20 @@ NEXT_LATENT_OPTIONS = (
     "kl_weight",
     "detach_backbone",
 )
+VIEW_OPTIONS = (
+    "num_predictor_tokens",
+    "predictor_position",
+    "jepa_direction",
+    "jepa_source_view",
+    "jepa_readout",
+    "target_layer",
+    "source_turn",
+    "system_prompt",
+    "chat_template_kwargs",
+)
+"""Options by which the embedding of a view is computed."""
+DYNAMICS_OPTIONS = ("latent_predictor", "latent_depth", "latent_width", "rollout_steps")
+"""Options of the network that `next_latent` trains."""
 CONTRASTIVE_LOSSES = ("info_nce", "info_nce_symmetric")
 
 
@@ -62,6 +76,7 @@ class ObjectiveTraits:
         has_parameters: Options -> whether it has parameters of its own with them.
         options: Those that have an effect with it and not with every objective.
         has_network: Whether a network of its own must run in every step, so that none can drop the term.
+        kept_options: Those that are needed to use what it has trained; none where nothing is kept beside the model.
     """
 
     row_needs: RowNeeds
@@ -69,16 +84,24 @@ class ObjectiveTraits:
     has_parameters: Callable[[Any], bool] = lambda options: False
     options: tuple[str, ...] = ()
     has_network: bool = False
+    kept_options: tuple[str, ...] = ()
 
 
 OBJECTIVES: dict[str, ObjectiveTraits] = {
     "pair": ObjectiveTraits(
-        "views", has_parameters=lambda options: options.num_predictor_tokens > 0, options=PAIR_OPTIONS
+        "views",
+        has_parameters=lambda options: options.num_predictor_tokens > 0,
+        options=PAIR_OPTIONS,
+        kept_options=VIEW_OPTIONS,
     ),
     "tube": ObjectiveTraits("spans", ("ends", "uniform")),
     "patch": ObjectiveTraits("spans", ("start_first", "uniform")),
     "next_latent": ObjectiveTraits(
-        "conversation", has_parameters=lambda options: True, options=NEXT_LATENT_OPTIONS, has_network=True
+        "conversation",
+        has_parameters=lambda options: True,
+        options=NEXT_LATENT_OPTIONS,
+        has_network=True,
+        kept_options=DYNAMICS_OPTIONS,
     ),
     "multi_token": ObjectiveTraits(
         "conversation", has_parameters=lambda options: True, options=("num_future_tokens",), has_network=True
@@ -117,6 +140,7 @@ def objective_traits(objective: str) -> ObjectiveTraits:
         row_needs,
         has_parameters=lambda options: True,
         options=(*others, *PAIR_OPTIONS) if row_needs == "views" else others,
+        kept_options=VIEW_OPTIONS if row_needs == "views" else (),
     )
 
 

@@ -90,6 +90,16 @@ class PredictorTrainer(SFTTrainer):
         if self.predictor is not None:
             load_state(self.predictor, resume_from_checkpoint)
 
+    def _load_best_model(self) -> None:
+        """Load the best checkpoint's model and predictor; an engine of DeepSpeed or FSDP reads both at once."""
+        reads_both = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        with nullcontext() if reads_both else predictor_unregistered(self.base_causal_lm):
+            super()._load_best_model()
+        if self.predictor is not None and not reads_both:
+            checkpoint = self.state.best_model_checkpoint
+            assert checkpoint is not None, "transformers loads the best checkpoint if there is one"
+            load_state(self.predictor, checkpoint)
+
 
 def split_groups(optimizer: torch.optim.Optimizer, own: set[int], learning_rate: float) -> None:
     """Move the parameters with these ids into groups of another learning rate, their other settings kept."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.inference.encoder import LatentEncoder
-from llm_jepa.models.latent_predictor import VIEW_OPTIONS, PredictorFacts, facts_of
+from llm_jepa.models.latent_predictor import PredictorFacts, facts_of
+from llm_jepa.settings.objectives import VIEW_OPTIONS
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 

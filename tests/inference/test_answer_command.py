@@ -8,8 +8,9 @@ import torch
 from llm_jepa import JEPAConfig
 from llm_jepa.cli import main
 from llm_jepa.inference import AnswerIndex, LatentEncoder
-from llm_jepa.models.latent_predictor import VIEW_OPTIONS, facts_of, write_latent_predictor
+from llm_jepa.models.latent_predictor import facts_of, write_latent_predictor
 from llm_jepa.models.merging import merge
+from llm_jepa.settings.objectives import VIEW_OPTIONS
 from tests.cli.test_cli import ran
 from tests.models.test_merging import save_adapter
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
