@@ -15,6 +15,7 @@ from datasets import Dataset
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.cli import main
 from llm_jepa.hub.push import push
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.train import train
@@ -44,7 +45,7 @@ def test_push_to_hub_publishes_the_same_at_the_end_of_training(hub, tmp_path):
     assert len(repository.commits) == 2
     pushed = dict(repository.files)
     assert set(pushed) == PUSHED - {"adapter_config.json", "adapter_model.safetensors"} | {
-        "config.json", "generation_config.json", "model.safetensors",
+        "config.json", "generation_config.json", "model.safetensors", *PREDICTOR_FILES,
     }  # fmt: skip
     assert not [name for name, content in pushed.items() if str(tmp_path).encode() in content]
     assert (tmp_path / "run" / "checkpoint-1").is_dir()
@@ -93,7 +94,7 @@ def test_the_same_command_again_publishes_a_run_that_is_complete(hub, tmp_path):
 
 
 def test_a_trainer_made_in_python_publishes_in_the_same_way(hub, tmp_path):
-    """`training_args.bin`, TRL's card and the predictor vectors stay here."""
+    """`training_args.bin`, TRL's card and checkpoints stay here."""
     trainer = JEPATrainer(
         tiny_llama(),
         JEPAConfig(
@@ -115,7 +116,7 @@ def test_a_trainer_made_in_python_publishes_in_the_same_way(hub, tmp_path):
     assert not repository.private
     assert set(repository.files) == {
         ".gitattributes", ".llm-jepa.json", "README.md", "chat_template.jinja", "config.json",
-        "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", *PREDICTOR_FILES,
     }  # fmt: skip
     published = card(repository)
     assert "| optimizer steps | 1 |" in published.text
@@ -174,7 +175,9 @@ def test_the_documented_walk_ends_with_the_text_that_the_run_writes(tmp_path):
         done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout.splitlines()[-1])
-        pulled = {path.name: path.read_bytes() for path in Path(result["snapshot"]).iterdir()}
+        snapshot = Path(result["snapshot"])
+        files = [path for path in snapshot.rglob("*") if path.is_file()]
+        pulled = {path.relative_to(snapshot).as_posix(): path.read_bytes() for path in files}
         assert pulled == hub.model(adapter).files
         texts = {**hub.model(adapter).files, **hub.model(model).files}
         assert not [name for name, content in texts.items() if b"mira" in content or str(tmp_path).encode() in content]
