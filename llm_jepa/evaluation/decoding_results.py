@@ -29,6 +29,7 @@ class DecodingResult:
         calibration_error: ECE of the softmax of the scores; None if they are no probabilities.
         latency_seconds: Of single requests, the first rows, after a warm-up.
         requests_per_second: Over all rows, in batches.
+        peak_memory_bytes: The most memory that tensors took on a GPU meanwhile, the model's included; None without.
     """
 
     name: str
@@ -37,6 +38,7 @@ class DecodingResult:
     calibration_error: float | None
     latency_seconds: list[float]
     requests_per_second: float
+    peak_memory_bytes: int | None = None
 
     @property
     def accuracy(self) -> Rate:
@@ -55,6 +57,7 @@ class DecodingResult:
             "latency_p95_seconds": float(np.quantile(latency, 0.95)),
             "timed_requests": len(latency),
             "requests_per_second": self.requests_per_second,
+            "peak_memory_bytes": self.peak_memory_bytes,
         }
 
 
@@ -69,6 +72,9 @@ def measure(
     """
     task, scores, size = decoding.task, [], decoding.batch_size
     seconds = 0.0
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        torch.cuda.reset_peak_memory_stats()
     for start in range(0, len(task.rows), size):
         batch = range(start, min(start + size, len(task.rows)))
         found, elapsed = _timed(decoding, batch)
@@ -84,7 +90,8 @@ def measure(
         _timed(decoding, [index])
     latency_seconds = [_timed(decoding, [index])[1] for index in timed]
     error = _calibration_error(scores, ranks, decoding.temperature)
-    return DecodingResult(decoding.name, scores, ranks, error, latency_seconds, len(task.rows) / seconds)
+    peak = torch.cuda.max_memory_allocated() if has_gpu else None
+    return DecodingResult(decoding.name, scores, ranks, error, latency_seconds, len(task.rows) / seconds, peak)
 
 
 def _timed(decoding: Decoding, indices: Sequence[int]) -> tuple[list[NDArray], float]:

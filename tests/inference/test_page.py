@@ -1,0 +1,22 @@
+"""The Python of docs/inference.md runs as it stands, on a tiny run."""
+
+import re
+from pathlib import Path
+
+from tests.inference.latent_runs import new_trainer
+
+PAGE = Path(__file__).parents[2] / "docs" / "inference.md"
+RUN = "outputs/nl_rx/smollm2-135m-lora"
+LOG = ["start ok"] * 20 + ["error disk full"] * 5 + ["restart"] * 10
+
+
+def test_every_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    new_trainer(Path(RUN)).save_model()
+    for name in ("monday.log", "tuesday.log"):
+        Path(name).write_text("\n".join(LOG))
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert f'from_run("{RUN}")' in examples[0]
+    for example in examples:
+        exec(example, {})
+    assert "['start ok', 'error disk full', 'restart']" in capsys.readouterr().out
