@@ -29,7 +29,7 @@ def draw_fallback(
     axes.set_xlabel("mean latency of a request, ms")
     axes.set_ylabel("accuracy, %")
     axes.grid(color="#e5e5e5", linewidth=0.8)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
