@@ -122,6 +122,8 @@ OUT_OF_RANGE = [
     ({"jepa_objective": ["pair", "tube"], "objective_weights": [INFINITY, 1.0]}, "each must be a finite number > 0"),
     ({"predictor_learning_rate": 0.0}, "`predictor_learning_rate` is 0.0; it must be a finite number > 0"),
     ({"predictor_learning_rate": NAN}, "`predictor_learning_rate` is nan"),
+    ({"step_separator": "("}, r"`step_separator: \(` is no regular expression: missing \)"),
+    ({"step_separator": ""}, "`step_separator` is empty; give a regular expression"),
     ({"span_sampler": "random"}, "`span_sampler` is 'random'; allowed are 'ends', 'start_first', 'uniform'"),
     ({"jepa_dropout": 1.0}, "`jepa_dropout` is 1.0; it must be at least 0 and below 1. .* `jepa_weight: 0`"),
     ({"jepa_dropout": -0.1}, "`jepa_dropout` is -0.1; it must be at least 0"),
@@ -165,6 +167,7 @@ WITHOUT_EFFECT = [
     ({"num_predictor_tokens": 0, "predictor_position": "prepend"}, "`predictor_position: prepend` has no effect"),
     ({"jepa_dropout_rescale": True}, "`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`"),
     ({"span_sampler": "uniform"}, "`span_sampler` has no effect with `jepa_objective: pair`"),
+    ({"step_separator": r"\. "}, r"pair` `step_separator: \\. ` would have no effect.*`--step_separator \\n`"),
     (
         {"jepa_objective": "tube", "jepa_target": "stop_gradient", "num_predictor_tokens": 2},
         "`num_predictor_tokens: 2`, `jepa_target: stop_gradient` would have no effect.*--jepa_target online",

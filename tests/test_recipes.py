@@ -84,6 +84,7 @@ class Run:
                 "prompt": family.prompt.format(**row),
                 "completion": family.completion.format(**row),
                 "source": row["source"],
+                "target": row["target"],
                 "alone_source": family.source_header + row["source"],
                 "alone_target": family.target_header + row["target"],
             }
@@ -171,6 +172,11 @@ def test_evaluation_asks_as_training_did(run, monkeypatch):
 def test_views_end_where_their_content_does(run):
     args = run.recipe.training
     for row, text in zip(run.prepared, run.texts, strict=True):
+        if args.jepa_objective == "step":
+            ends = [run.decode(row["input_ids"][: end + 1]) for end in row["step_ends"]]
+            lines = text["target"].split("\n")
+            assert ends == [text["prompt"] + "\n".join(lines[: i + 1]) for i in range(len(lines))]
+            continue
         if args.jepa_objective != "pair":
             ids, (start, end) = row["input_ids"], row["source_span"]
             assert run.decode(ids[start:end]) == text["source"]

@@ -31,6 +31,9 @@ def _show_row(console: Console, row: InspectedRow) -> None:
     for view in row.views:
         if view.role == "content":
             console.print(f"[bold]{view.name} content[/] {len(view.pieces)} tokens, on which a path is drawn")
+        elif view.role == "ends":
+            console.print(f"[bold]{len(view.pieces)} steps[/] of the target, which end at {escape(repr(view.pieces))}")
+            continue
         else:
             last = len(view.pieces) - 1
             owner = "" if view.partner is None else f" of row {view.partner} (`shuffle_pairs`),"

@@ -29,12 +29,13 @@ from llm_jepa.data.rows import (
     to_rows,
 )
 from llm_jepa.data.spans import SpanMaker, spans_of_text
+from llm_jepa.data.steps import StepMaker
 from llm_jepa.data.tokenised_rows import check_tokenised
 from llm_jepa.data.turns import refuse_unlearned
 from llm_jepa.data.unread_columns import warn_of_unread_columns
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, longest_sequence_tokens
-from llm_jepa.settings.objectives import needs_spans, needs_views
+from llm_jepa.settings.objectives import needs_spans, needs_steps, needs_views
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ def prepare_dataset(
     """Prepare rows with `input_ids`, `labels`, `row_index` and the columns of the objectives.
 
     Those are `source_ids`, `source_start`, `target_ids` and `target_start` for one of views, `source_span` and
-    `target_span` for one of spans, and none for one of conversations. With `shuffle_pairs` the target's are another
-    row's, and `partner_index` says which.
+    `target_span` for one of spans, `step_ends` for one of steps, and none for one of conversations. With
+    `shuffle_pairs` the target's are another row's, and `partner_index` says which.
 
     Args:
         dataset: Rows of any form that `llm_jepa.data.rows` supports, or pre-tokenised rows.
@@ -77,9 +78,8 @@ def prepare_dataset(
         with global_then_local_main_first():
             dataset = _check_text(dataset, args)
         dataset = tokenise(dataset)
-        if needs_spans(args.jepa_objective):
-            with global_then_local_main_first():
-                dataset = _add_spans_of_text(dataset, tokenizer, args)
+        with global_then_local_main_first():
+            dataset = _add_spans_of_text(dataset, tokenizer, args)
     else:
         _check_text_field(args)
         warn_of_unread_columns(column_names(dataset), mapping, name)
@@ -150,6 +150,8 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
     if needs_spans(args.jepa_objective):
         remedy = "Use another tokenizer or `chat_template_path`, or `jepa_objective: pair`."
         makers.append(SpanMaker(tokenizer, remedy, args.source_turn))
+    if needs_steps(args.jepa_objective):
+        makers.append(_step_maker(tokenizer, args))
     own_views = () if args.source_view_column is None else OWN_VIEW_COLUMNS
     learns_prompt = not args.completion_only_loss
 
@@ -164,12 +166,23 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
 
 
 def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
-    special_ids = frozenset(tokenizer.all_special_ids)
+    """Add the spans and steps that the objectives need to plain text, all of which is one span and is split."""
+    makes_spans, special_ids = needs_spans(args.jepa_objective), frozenset(tokenizer.all_special_ids)
+    maker = _step_maker(tokenizer, args) if needs_steps(args.jepa_objective) else None
+    if not makes_spans and maker is None:
+        return dataset
+    text_field = args.dataset_text_field
 
     def add(row: dict[str, Any]) -> dict[str, Any]:
-        return spans_of_text(row["input_ids"], special_ids)
+        spans = spans_of_text(row["input_ids"], special_ids) if makes_spans else {}
+        return spans if maker is None else spans | maker.of_text(row[text_field], row["input_ids"])
 
     return map_rows(dataset, add, args.dataset_num_proc, is_numbered=True)
+
+
+def _step_maker(tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> StepMaker:
+    remedy = "Use another tokenizer or `chat_template_path`, or another `jepa_objective`."
+    return StepMaker(tokenizer, args.step_separator, remedy, args.source_turn)
 
 
 def exclude_rows(dataset: AnyDataset, excluded: frozenset[int]) -> AnyDataset:

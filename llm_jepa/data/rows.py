@@ -22,7 +22,7 @@ from llm_jepa.data.turns import (
     with_system_column,
     with_system_prompt,
 )
-from llm_jepa.settings.objectives import needs_spans, needs_views
+from llm_jepa.settings.objectives import needs_spans, needs_steps, needs_views
 from llm_jepa.settings.view_fields import ViewField, find_fields
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ OWN_VIEW_COLUMNS = ("source_view", "target_view")
 TOKENISED_COLUMNS = ("input_ids", "labels")
 VIEW_TOKEN_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
+STEP_COLUMN = "step_ends"
 PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
 """The source and target of a row that `view_columns` has expanded into several pairs."""
 ORIGINAL_ROW_COLUMN = "view_pair_row"
@@ -221,7 +222,8 @@ def is_prepared(dataset: AnyDataset, objectives: str | Sequence[str]) -> bool:
     """Whether the rows have all columns of the objectives: TRL's `evaluate` passes prepared data a second time."""
     views = (*VIEW_TOKEN_COLUMNS, "source_start", "target_start") if needs_views(objectives) else ()
     spans = SPAN_COLUMNS if needs_spans(objectives) else ()
-    return {*TOKENISED_COLUMNS, *views, *spans, "row_index"} <= {*column_names(dataset)}
+    steps = (STEP_COLUMN,) if needs_steps(objectives) else ()
+    return {*TOKENISED_COLUMNS, *views, *spans, *steps, "row_index"} <= {*column_names(dataset)}
 
 
 def has_pairs(dataset: AnyDataset, mapping: ColumnMapping) -> bool:

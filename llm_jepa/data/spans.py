@@ -5,7 +5,7 @@ A span is [start, end): the positions of the tokens of a view's text, without th
 
 import json
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from jinja2.exceptions import TemplateError
 
@@ -16,6 +16,8 @@ _CONTENT_MARKER = "CONTENTMARKER"
 _COLUMN_OF_VIEW = {"source": "prompt", "target": "completion"}
 """View -> the column that holds its turn."""
 SourceTurn = Literal["last", "first"]
+Offsets: TypeAlias = list[tuple[int, int]]
+"""The characters [begin, end) of each token."""
 
 
 class SpanMaker:
@@ -54,6 +56,12 @@ class SpanMaker:
 
     def locate(self, row: dict[str, Any], view: str) -> tuple[int, int]:
         """The span of one view: the tokens with at least one of its characters."""
+        content, start_char, offsets = self.find(row, view)
+        inside = tokens_inside(offsets, start_char, start_char + len(content))
+        return inside[0], inside[-1] + 1
+
+    def find(self, row: dict[str, Any], view: str) -> tuple[str, int, Offsets]:
+        """A view's content, the character of the conversation at which it begins, and the offsets of the tokens."""
         text, start_char, is_chat = self._find_content(row, view)
         content = row[view].strip()
         start_char += len(text[start_char:]) - len(text[start_char:].lstrip())
@@ -62,16 +70,19 @@ class SpanMaker:
                 f"the chat template rewrites the {view}, so it cannot be found in the conversation: expected "
                 f"{content[:60]!r}, rendered {text[start_char : start_char + 60]!r}. {self.remedy}"
             )
-        encoded = self.tokenizer(text, add_special_tokens=not is_chat, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        if ids[: len(row["input_ids"])] != row["input_ids"][: len(ids)]:
+        offsets = self.offsets(text, row["input_ids"], is_chat)
+        if offsets is None:
             raise ValueError(
                 f"the chat template's text does not tokenise to the conversation's tokens, so the {view} cannot be "
                 f"located. {self.remedy}"
             )
-        end_char = start_char + len(content)
-        inside = [i for i, (begin, end) in enumerate(offsets) if begin < end_char and end > start_char]
-        return inside[0], inside[-1] + 1
+        return content, start_char, offsets
+
+    def offsets(self, text: str, input_ids: list[int], is_chat: bool) -> Offsets | None:
+        """The characters [begin, end) of each token of a text; None if its tokens are not those given."""
+        encoded = self.tokenizer(text, add_special_tokens=not is_chat, return_offsets_mapping=True)
+        ids = encoded["input_ids"]
+        return encoded["offset_mapping"] if ids[: len(input_ids)] == input_ids[: len(ids)] else None
 
     def _find_content(self, row: dict[str, Any], view: str) -> tuple[str, int, bool]:
         """The conversation's text, the character at which a view's content begins, and whether it is a chat."""
@@ -93,6 +104,11 @@ class SpanMaker:
         marked[column][turn]["content"] = marker
         header, _, _ = render_chat(self.tokenizer, marked["prompt"] + marked["completion"], **kwargs).partition(marker)
         return text, len(header), True
+
+
+def tokens_inside(offsets: Offsets, start_char: int, end_char: int) -> list[int]:
+    """The tokens with at least one character in [start_char, end_char)."""
+    return [i for i, (begin, end) in enumerate(offsets) if begin < end_char and end > start_char]
 
 
 def source_turn_index(prompt: list[dict[str, Any]], source_turn: SourceTurn) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.rows import (
     SPAN_COLUMNS,
+    STEP_COLUMN,
     TOKENISED_COLUMNS,
     VIEW_TOKEN_COLUMNS,
     AnyDataset,
@@ -14,7 +15,7 @@ from llm_jepa.data.rows import (
 )
 from llm_jepa.data.spans import spans_of_text
 from llm_jepa.data.views import IGNORED_LABEL, is_prefix
-from llm_jepa.settings.objectives import needs_spans, needs_views
+from llm_jepa.settings.objectives import needs_spans, needs_steps, needs_views
 
 
 def check_tokenised(
@@ -37,26 +38,32 @@ def check_tokenised(
 
     has_views = needs_views(args.jepa_objective) and {*VIEW_TOKEN_COLUMNS} <= {*columns}
     makes_spans, has_spans = needs_spans(args.jepa_objective), {*SPAN_COLUMNS} <= {*columns}
+    has_steps = needs_steps(args.jepa_objective) and STEP_COLUMN in columns
     is_prefix_view = args.jepa_source_view == "prefix"
 
     def check(row: dict[str, Any]) -> dict[str, Any]:
         _check_labels(row)
-        views = _checked_views(row, is_prefix_view) if has_views else {}
-        if not makes_spans:
-            return views
-        return views | (_checked_spans(row) if has_spans else spans_of_text(row["input_ids"], special_ids))
+        checked = _checked_views(row, is_prefix_view) if has_views else {}
+        if has_steps:
+            checked |= _checked_steps(row)
+        if makes_spans:
+            checked |= _checked_spans(row) if has_spans else spans_of_text(row["input_ids"], special_ids)
+        return checked
 
     return map_rows(dataset, check, args.dataset_num_proc)
 
 
 def _needed_columns(args: JEPAConfig, columns: list[str]) -> tuple[str, ...]:
-    """The columns that pre-tokenised rows must have. Rows with pairs need spans; a plain text is one span."""
+    """The columns that pre-tokenised rows must have. Rows with pairs need spans; a plain text is one span. Steps are
+    found in a text alone.
+    """
     if args.jepa_weight == 0:
         return TOKENISED_COLUMNS
     views = VIEW_TOKEN_COLUMNS if needs_views(args.jepa_objective) else ()
     has_pairs = views or {*VIEW_TOKEN_COLUMNS, *SPAN_COLUMNS} & {*columns}
     spans = SPAN_COLUMNS if needs_spans(args.jepa_objective) and has_pairs else ()
-    return (*TOKENISED_COLUMNS, *views, *spans)
+    steps = (STEP_COLUMN,) if needs_steps(args.jepa_objective) else ()
+    return (*TOKENISED_COLUMNS, *views, *spans, *steps)
 
 
 def _check_labels(row: dict[str, Any]) -> None:
@@ -92,3 +99,12 @@ def _checked_spans(row: dict[str, Any]) -> dict[str, Any]:
             f"start <= its end <= target's start <= its end <= {length}, the row's tokens."
         )
     return {"source_span": source, "target_span": target}
+
+
+def _checked_steps(row: dict[str, Any]) -> dict[str, Any]:
+    ends, length = list(row[STEP_COLUMN] or []), len(row["input_ids"])
+    if ends != sorted(set(ends)) or not all(0 <= end < length for end in ends):
+        raise ValueError(
+            f"`{STEP_COLUMN}` is {ends}; it must be rising positions of the row's {length} tokens, from 0."
+        )
+    return {STEP_COLUMN: ends}

@@ -7,23 +7,23 @@ from llm_jepa.hub.sources import Sources
 from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.runs.record import RunRecord
 from llm_jepa.scoring.tasks import Rate
+from llm_jepa.settings.objectives import OBJECTIVE_OPTIONS
 
+COLUMN_OPTIONS = {
+    "source_column": "source", "target_column": "target", "source_view_column": "source view",
+    "target_view_column": "target view",
+}  # fmt: skip
+"""Setting -> what the column is."""
 JEPA_OPTIONS = (
-    "jepa_objective", "objective_weights", "jepa_weight", "lm_weight", "jepa_loss", "info_nce_temperature",
-    "jepa_regulariser", "regulariser_weight", "jepa_direction", "jepa_source_view", "jepa_target", "jepa_readout",
-    "target_layer", "shuffle_pairs", "num_predictor_tokens", "predictor_position", "span_sampler", "jepa_dropout",
-    "jepa_dropout_rescale", "predictor_learning_rate",
+    "jepa_objective", "objective_weights", "jepa_weight", "lm_weight",
+    *(name for name in OBJECTIVE_OPTIONS if name not in COLUMN_OPTIONS),
+    "span_sampler", "jepa_dropout", "jepa_dropout_rescale", "predictor_learning_rate",
 )  # fmt: skip
 TRAINING_OPTIONS = (
     "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",
     "gradient_accumulation_steps", "max_length", "seed", "dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit",
     "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
 )  # fmt: skip
-COLUMN_OPTIONS = {
-    "source_column": "source", "target_column": "target", "source_view_column": "source view",
-    "target_view_column": "target view",
-}  # fmt: skip
-"""Setting -> what the column is."""
 CARD_SETTINGS = (*JEPA_OPTIONS, *TRAINING_OPTIONS, *COLUMN_OPTIONS)
 """The settings that a card shows."""
 

@@ -14,7 +14,13 @@ from llm_jepa.hub.card_facts import (
     rate_of,
 )
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
-from llm_jepa.settings.objectives import OBJECTIVES, PAIR_OPTIONS, needs_views, objective_names
+from llm_jepa.settings.objectives import (
+    OBJECTIVE_OPTIONS,
+    OBJECTIVES,
+    PAIR_OPTIONS,
+    objective_names,
+    options_with_effect,
+)
 
 LOSS = "`loss = lm_weight * lm_loss + jepa_weight * jepa_loss`"
 SFT_TEXT = "Next-token prediction alone (`jepa_weight: 0`)."
@@ -24,6 +30,8 @@ OBJECTIVE_TEXTS = {
     "(https://arxiv.org/abs/2509.14252))",
     "tube": TUBE_TEXT,
     "patch": f"{TUBE_TEXT} in the form of its reference code",
+    "step": f"{TUBE_TEXT} between the ends of the target's steps ([arXiv 2604.18464]"
+    "(https://arxiv.org/abs/2604.18464))",
     "next_latent": "a small network foretells the model's own next hidden states (NextLat, [arXiv 2511.05963]"
     "(https://arxiv.org/abs/2511.05963))",
     "multi_token": "further heads predict the tokens after the next ([arXiv 2404.19737]"
@@ -79,7 +87,6 @@ def _objective(facts: CardFacts) -> str:
         return ""
     options = {name: settings.get(name, JEPAConfig.__dataclass_fields__[name].default) for name in JEPA_OPTIONS}
     names = objective_names(options["jepa_objective"])
-    has_views = any(name not in OBJECTIVES or needs_views(name) for name in names)
     if options["jepa_weight"] == 0:
         text, shown = SFT_TEXT, {}
     else:
@@ -88,12 +95,18 @@ def _objective(facts: CardFacts) -> str:
         shown = {
             name: value
             for name, value in options.items()
-            if value is not None and (has_views or name not in PAIR_OPTIONS)
+            if value is not None and (name not in OBJECTIVE_OPTIONS or name in _with_effect(names))
         }
         shown["jepa_objective"] = [name if name in OBJECTIVES else Path(name).name for name in names]
     shown |= {name: settings[name] for name in TRAINING_OPTIONS if name in settings}
     rows = [f"| `{name}` | {_cell(value)} |" for name, value in shown.items()]
     return "\n".join(["## Objective and settings", "", text, "", "| setting | |", "|---|---|", *rows])
+
+
+def _with_effect(objectives: Sequence[str]) -> frozenset[str]:
+    """The options of objectives that a card shows; an objective of the authors' own may not be at hand."""
+    known = [name for name in objectives if name in OBJECTIVES]
+    return options_with_effect(known) | frozenset(PAIR_OPTIONS if len(known) < len(objectives) else ())
 
 
 def _loss_text(objectives: Sequence[str]) -> str:
@@ -205,7 +218,8 @@ def _latent(facts: CardFacts) -> str:
 
 def _cell(value: Any) -> str:
     values: Sequence[Any] = value if isinstance(value, list) else [value]
-    return ", ".join(f"`{str(item).lower() if isinstance(item, bool) else item}`" for item in values)
+    texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
+    return ", ".join(f"`{text}`" for text in texts).replace("\n", "\\n").replace("|", "\\|")
 
 
 def _link(name: str, hub_id: str | None, prefix: str = "") -> str:

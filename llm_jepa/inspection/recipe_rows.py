@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from llm_jepa.data.partners import PARTNER_COLUMN
+from llm_jepa.data.rows import STEP_COLUMN
 from llm_jepa.data.views import IGNORED_LABEL, TokenSequence, with_predictor_tokens
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.layouts import Batch, LaidOut, PackedLayout
@@ -22,7 +23,8 @@ PREDICTOR_PIECE = "[PRED]"
 
 @dataclass(frozen=True)
 class InspectedView:
-    """A view with its predictor tokens, read at its last token; or, for `tube` and `patch`, a view's content.
+    """A view with its predictor tokens, read at its last token; a view's content, for `tube` and `patch`; or, for
+    `step`, the tokens at which the target's steps end.
 
     `partner` is the row that it belongs to, if `shuffle_pairs` has taken it from another.
     """
@@ -132,6 +134,10 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
         for name in ("source", "target") if "source_span" in row else ():
             start, end = row[f"{name}_span"]
             yield InspectedView(name, "content", _pieces(row["input_ids"][start:end], tokenizer))
+        if STEP_COLUMN in row:
+            yield InspectedView(
+                "steps", "ends", _pieces([row["input_ids"][end] for end in row[STEP_COLUMN]], tokenizer)
+            )
         return
     predicting = config.jepa_direction.partition("_to_")[0]
     for name in ("source", "target"):

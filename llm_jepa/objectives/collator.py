@@ -22,6 +22,7 @@ TENSOR_COLUMNS = (
     "target_start",
     "source_span",
     "target_span",
+    "step_ends",
     "row_index",
 )
 

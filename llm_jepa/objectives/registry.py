@@ -7,6 +7,7 @@ from llm_jepa.objectives.next_latent import NextLatentObjective
 from llm_jepa.objectives.pair import PairObjective
 from llm_jepa.objectives.patch import PatchObjective
 from llm_jepa.objectives.several import SeveralObjectives
+from llm_jepa.objectives.step import StepObjective
 from llm_jepa.objectives.tube import TubeObjective
 from llm_jepa.settings.objectives import load_own_objective, objective_names
 
@@ -14,6 +15,7 @@ CLASSES: dict[str, type[Objective]] = {
     "pair": PairObjective,
     "tube": TubeObjective,
     "patch": PatchObjective,
+    "step": StepObjective,
     "next_latent": NextLatentObjective,
     "multi_token": MultiTokenObjective,
 }

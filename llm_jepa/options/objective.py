@@ -19,7 +19,8 @@ class ObjectiveOptions:
         metadata={
             "help": "`pair`: one view predicts the other (LLM-JEPA). `tube` (the paper's) and `patch` (its reference "
             "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
-            "need no pairs and no token more than SFT. `next_latent`: a small network foretells the model's own next "
+            "need no pairs and no token more than SFT. `step` is `tube` between the ends of the target's steps (arXiv "
+            "2604.18464). `next_latent`: a small network foretells the model's own next "
             "hidden states (NextLat, arXiv 2511.05963), on any text. `multi_token`, the control without latents: "
             "further heads predict the tokens after the next (arXiv 2404.19737). "
             "`FILE.py:CLASS` is one of your own. A list of names trains on all of them at once; at most one may need "
@@ -39,6 +40,12 @@ class ObjectiveOptions:
             "help": "Which content tokens `tube` and `patch` look at, drawn from seed, step and row. `tube`: `ends` "
             "(from the source's start to the target's end, one random token between; its default) or `uniform` (all "
             "three random). `patch`: `start_first` (start, then end; its default) or `uniform` (every span alike)."
+        },
+    )
+    step_separator: str = field(
+        default=r"\n",
+        metadata={
+            "help": "A regular expression that ends a step of the target, for `step`; a line end when not given."
         },
     )
     num_future_tokens: int = field(

@@ -13,7 +13,7 @@ from llm_jepa.layouts import Example, LaidOut, RowsLayout
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.memory import Launch, keeps_half_weights
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.settings.objectives import PAIR_OPTIONS, needs_views
+from llm_jepa.settings.objectives import OBJECTIVE_OPTIONS, needs_views, options_with_effect
 
 SAMPLED_ROWS = 2000
 SAMPLED_BATCHES = 64
@@ -109,7 +109,8 @@ def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
 
 def with_arm(recipe: Recipe, arm: dict[str, Any]) -> Recipe:
     """The recipe with the settings of an arm."""
-    replaced = {*REPLACED_OPTIONS, *(PAIR_OPTIONS if not needs_views(arm.get("jepa_objective", "pair")) else ())}
+    idle = {*OBJECTIVE_OPTIONS} - options_with_effect(arm.get("jepa_objective", "pair"))
+    replaced = {*REPLACED_OPTIONS, *idle}
     settings = {key: value for key, value in recipe.settings.items() if key not in replaced}
     return build_recipe(recipe.path, settings | arm)
 

@@ -1,6 +1,7 @@
 """Checks of the options of the objectives: names, weights, and options without effect."""
 
 import math
+import re
 from typing import Any
 
 from llm_jepa.settings.objectives import (
@@ -27,8 +28,8 @@ def check_objectives(options: Any) -> None:
     """Check the names of the objectives and their weights, whether or not they stand idle.
 
     Raises:
-        ValueError: A name is of nothing or given twice, or two objectives need views; or a weight is out of range,
-            missing or too many.
+        ValueError: A name is of nothing or given twice, or two objectives need views; `step_separator` is no regular
+            expression; or a weight is out of range, missing or too many.
     """
     names, weights = objective_names(options.jepa_objective), options.objective_weights
     if not names:
@@ -42,6 +43,7 @@ def check_objectives(options: Any) -> None:
     with_views = [name for name in names if needs_views(name)]
     if len(with_views) > 1:
         raise ValueError(f"`jepa_objective`: {' and '.join(with_views)} both lay out views; name one.")
+    _check_step_separator(options.step_separator)
     if weights is None:
         return
     if not all(0 < weight < math.inf for weight in weights):
@@ -51,6 +53,18 @@ def check_objectives(options: Any) -> None:
             f"`objective_weights` are {weights}; `jepa_objective: {as_written(names)}` needs {len(names)}, one for "
             "each."
         )
+
+
+def _check_step_separator(separator: str) -> None:
+    """Check it whether or not it stands idle, since it decides the rows' columns in the LM-only arm too."""
+    if not separator:
+        raise ValueError("`step_separator` is empty; give a regular expression that ends a step, such as `\\n`.")
+    try:
+        re.compile(separator)
+    except re.error as error:
+        raise ValueError(
+            f"`step_separator: {separator}` is no regular expression: {error}. Escape what is meant literally."
+        ) from error
 
 
 def check_effect_of_objective_options(options: Any) -> None:

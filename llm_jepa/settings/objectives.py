@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "next_latent", "multi_token"] | str
+ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "step", "next_latent", "multi_token"] | str
 ObjectiveNames: TypeAlias = ObjectiveName | list[ObjectiveName]
 """One objective, or several at once."""
 OWN_OBJECTIVE = r"\.py:[^:]+$"
 """What the name of a user's own objective matches."""
 
-RowNeeds = Literal["views", "spans", "conversation"]
-"""Two views, each a sequence of its own; the spans of source and target in the conversation; or the conversation."""
+RowNeeds = Literal["views", "spans", "steps", "conversation"]
+"""Two views, each a sequence of its own; the spans of source and target in the conversation; the ends of the target's
+steps in it; or the conversation."""
 SpanSampler = Literal["ends", "start_first", "uniform"]
 
 PAIR_OPTIONS = (
@@ -71,7 +72,7 @@ class ObjectiveTraits:
     """What an objective is to the code that runs before a model.
 
     Attributes:
-        row_needs: What it needs of a row. Plain text without pairs has spans, and no views.
+        row_needs: What it needs of a row. Plain text without pairs has spans and steps, and no views.
         span_samplers: How it may choose content tokens, its default first; none if it looks at no span.
         has_parameters: Options -> whether it has parameters of its own with them.
         options: Those that have an effect with it and not with every objective.
@@ -96,6 +97,7 @@ OBJECTIVES: dict[str, ObjectiveTraits] = {
     ),
     "tube": ObjectiveTraits("spans", ("ends", "uniform")),
     "patch": ObjectiveTraits("spans", ("start_first", "uniform")),
+    "step": ObjectiveTraits("steps", options=("step_separator",)),
     "next_latent": ObjectiveTraits(
         "conversation",
         has_parameters=lambda options: True,
@@ -152,6 +154,11 @@ def needs_views(objectives: str | Sequence[str]) -> bool:
 def needs_spans(objectives: str | Sequence[str]) -> bool:
     """Whether one of the objectives needs the spans of a row. Raises as `objective_traits` does."""
     return any(objective_traits(name).row_needs == "spans" for name in objective_names(objectives))
+
+
+def needs_steps(objectives: str | Sequence[str]) -> bool:
+    """Whether one of the objectives needs the steps of a row. Raises as `objective_traits` does."""
+    return any(objective_traits(name).row_needs == "steps" for name in objective_names(objectives))
 
 
 def options_with_effect(objectives: str | Sequence[str]) -> frozenset[str]:

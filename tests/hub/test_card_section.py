@@ -39,6 +39,15 @@ def test_several_objectives_are_all_named_with_their_weights():
     assert "`jepa_target` | `online`" in card_of(jepa_objective=["tube", "pair"])
 
 
+def test_a_card_shows_the_options_that_have_an_effect_and_no_others():
+    """A separator is one cell of one line."""
+    card = card_of(jepa_objective=["step", "next_latent"], step_separator="\n|;", rollout_steps=2)
+    assert r"| `step_separator` | `\n\|;` |" in card
+    assert "| `rollout_steps` | `2` |" in card
+    assert "`num_future_tokens`" not in card
+    assert "`step_separator`" not in card_of()
+
+
 def test_an_objective_of_ones_own_is_named_without_its_folder():
     """Its file need not be where the card is made."""
     card = card_of(jepa_objective="/home/mira/secret-project/margin.py:MarginObjective")

@@ -78,6 +78,14 @@ def test_of_several_objectives_the_views_are_shown(inspected):
     assert several.counts == plain.counts
 
 
+def test_the_ends_of_steps_are_shown(inspected, tmp_path, capsys):
+    (first, _) = inspected("jepa_objective: step\nstep_separator: '[*]'\n").rows
+    (steps,) = first.views
+    assert (steps.role, len(steps.pieces)) == ("ends", PAIRS[0]["target"].count("*"))
+    main(["inspect", str(tmp_path / "recipe.yaml"), "--rows", "1"])
+    assert f"{len(steps.pieces)} steps of the target, which end at [" in capsys.readouterr().out
+
+
 def test_an_objective_of_conversations_has_no_views_to_show(inspected, tmp_path):
     (tmp_path / "own.py").write_text(
         "from llm_jepa.objectives.base import Objective\n"

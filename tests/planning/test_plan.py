@@ -117,6 +117,15 @@ def test_a_recipe_of_several_objectives_has_arms_of_one(settings):
     assert {arm.training.jepa_objective for arm in arms.values()} == {"pair", "tube"}
 
 
+def test_the_arms_of_a_recipe_have_no_option_without_an_effect(settings):
+    """Options of its own objective would be refused in the arm `tube`."""
+    for own in (
+        {"jepa_objective": "step", "step_separator": " "},
+        {"jepa_objective": "next_latent", "rollout_steps": 2},
+    ):
+        assert list(arm_recipes(recipe_of(settings, **own), is_tokenised=False)) == ["SFT", "tube"]
+
+
 def test_a_step_that_an_epochs_end_cuts_short_counts_its_own_rows(settings):
     """8 rows, 4 a micro-batch: three accumulate to at most 8 rows a step, not 12."""
     plans = [make_plan(recipe_of(settings, jepa_weight=0.0, gradient_accumulation_steps=n)) for n in (2, 3)]

@@ -9,6 +9,7 @@ from llm_jepa.settings.objectives import (
     common_samplers,
     has_parameters,
     needs_spans,
+    needs_steps,
     needs_views,
     objective_names,
     sampler_of,
@@ -35,21 +36,26 @@ def test_one_name_is_a_list_of_one():
 
 def test_rows_have_what_any_of_the_objectives_needs(own):
     needs = {
-        "pair": (True, False),
-        "tube": (False, True),
-        own("views"): (True, False),
-        own("spans"): (False, True),
-        own("conversation"): (False, False),
+        "pair": (True, False, False),
+        "tube": (False, True, False),
+        "step": (False, False, True),
+        own("views"): (True, False, False),
+        own("spans"): (False, True, False),
+        own("steps"): (False, False, True),
+        own("conversation"): (False, False, False),
     }
-    for one, (views, spans) in needs.items():
-        assert (needs_views(one), needs_spans(one)) == (views, spans)
-        for other, (other_views, other_spans) in needs.items():
-            both = [one, other]
-            assert (needs_views(both), needs_spans(both)) == (views or other_views, spans or other_spans)
+
+    def needed(objectives):
+        return needs_views(objectives), needs_spans(objectives), needs_steps(objectives)
+
+    for one, needs_of_one in needs.items():
+        assert needed(one) == needs_of_one
+        for other, needs_of_other in needs.items():
+            assert needed([one, other]) == tuple(map(max, needs_of_one, needs_of_other))
 
 
 def test_a_row_need_of_nothing_is_refused(own):
-    with pytest.raises(ValueError, match="whose `row_needs` is one of 'views', 'spans', 'conversation'"):
+    with pytest.raises(ValueError, match="whose `row_needs` is one of 'views', 'spans', 'steps', 'conversation'"):
         needs_views(["tube", own("pictures")])
 
 

@@ -15,7 +15,13 @@ from llm_jepa.objectives.losses.lm_head import CHUNK_TOKENS, LMHead
 from llm_jepa.objectives.losses.multi_token import multi_token_rows
 from llm_jepa.objectives.losses.next_latent import Dynamics, kl_rows, latent_kl, roll_out, smooth_l1_rows
 from llm_jepa.objectives.losses.pairwise import cosine_loss, l2_loss, mse_loss
-from llm_jepa.objectives.losses.semantic_tube import content_tokens, patch_loss, tube_loss
+from llm_jepa.objectives.losses.semantic_tube import (
+    MIN_STEPS,
+    content_tokens,
+    patch_loss,
+    step_loss,
+    tube_loss,
+)
 from llm_jepa.objectives.losses.sigreg import sigreg_loss
 from llm_jepa.objectives.losses.span_sampling import (
     MIN_PATCH_TOKENS,
@@ -29,6 +35,7 @@ from llm_jepa.objectives.losses.vicreg import vicreg_loss
 __all__ = [
     "CHUNK_TOKENS",
     "MIN_PATCH_TOKENS",
+    "MIN_STEPS",
     "MIN_TUBE_TOKENS",
     "NUM_SPAN_DRAWS",
     "Dynamics",
@@ -53,6 +60,7 @@ __all__ = [
     "sample_tube",
     "sigreg_loss",
     "smooth_l1_rows",
+    "step_loss",
     "symmetric_info_nce_loss",
     "tube_loss",
     "vicreg_loss",

@@ -1,15 +1,19 @@
 """Semantic Tube Prediction: hidden states along a sequence should move in a straight line (arXiv 2602.22617).
 
-`tube_loss` is the paper's form, `patch_loss` that of its reference code. Neither needs pairs or extra tokens. Both use
-the *content* of a conversation: the tokens of the source, then those of the target, without the tokens that a template
-adds, numbered 0 .. L-1. A plain text is one span: all of it is the source, and the target is empty.
+`tube_loss` is the paper's form, `patch_loss` that of its reference code, `step_loss` the tube between the ends of
+steps (arXiv 2604.18464). None needs pairs or extra tokens. The first two use the *content* of a conversation: the
+tokens of the source, then those of the target, without the tokens that a template adds, numbered 0 .. L-1. A plain
+text is one span: all of it is the source, and the target is empty.
 
-Legend: N rows, S positions of a row, D the model's width, C content tokens chosen per row.
+Legend: N rows, S positions of a row, D the model's width, C content tokens chosen per row or the most steps of a row,
+B = C - 1 moves between them, A = C - 2 turns between those.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+MIN_STEPS = 3
 
 
 def tube_loss(hidden_NSD: Tensor, source_span_N2: Tensor, target_span_N2: Tensor, tube_N3: Tensor) -> Tensor:
@@ -54,6 +58,22 @@ def patch_loss(hidden_NSD: Tensor, source_span_N2: Tensor, target_span_N2: Tenso
     patch_ND = _span_vector(hidden_NSD, in_source_N2) + _span_vector(hidden_NSD, in_target_N2)
     total_ND = _span_vector(hidden_NSD, source_span_N2) + _span_vector(hidden_NSD, target_span_N2)
     return 1 - F.cosine_similarity(total_ND - patch_ND, patch_ND, dim=-1)
+
+
+def step_loss(hidden_NSD: Tensor, step_end_NC: Tensor) -> Tensor:
+    """Mean of `1 - cos(h_t - h_r, h_r - h_s)` over consecutive ends of steps s < r < t: loss_N.
+
+    Semantic Step Prediction (arXiv 2604.18464). A row with fewer than three ends has the loss 0. Computed in float32
+    at least.
+
+    Args:
+        hidden_NSD: The last layer's hidden states.
+        step_end_NC: The position at which each step ends, padded with -1 at the end.
+    """
+    move_NBD = _at(hidden_NSD, step_end_NC).diff(dim=1)
+    term_NA = 1 - F.cosine_similarity(move_NBD[:, 1:], move_NBD[:, :-1], dim=-1)
+    is_there_NA = step_end_NC[:, MIN_STEPS - 1 :] >= 0
+    return term_NA.where(is_there_NA, 0).sum(dim=1) / is_there_NA.sum(dim=1).clamp(min=1)
 
 
 def content_positions(source_span_N2: Tensor, target_span_N2: Tensor, content_NC: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.objectives.draws import uniform_draws
-from llm_jepa.objectives.losses import patch_loss, tube_loss
+from llm_jepa.objectives.losses import patch_loss, step_loss, tube_loss
 from llm_jepa.objectives.losses.semantic_tube import content_positions
 from llm_jepa.objectives.registry import CLASSES
 
@@ -87,6 +87,34 @@ def test_tube_loss_by_hand():
     hidden_BSD = torch.tensor(paths, dtype=torch.float32)
     spans = torch.tensor([[0, 3]] * 3), torch.tensor([[3, 3]] * 3)
     assert tube_loss(hidden_BSD, *spans, torch.tensor([[0, 1, 2]] * 3)).tolist() == pytest.approx([0, 1, 2], abs=1e-6)
+
+
+def test_step_loss_by_hand():
+    """A right angle, then back: 1 and 2. Padding and the positions between the ends count nothing."""
+    path_SD = torch.tensor([[0, 0], [9, 9], [1, 0], [1, 2], [1, 1]], dtype=torch.float32)
+    ends_NC = torch.tensor([[0, 2, 3, 4], [0, 2, 3, -1], [0, 2, -1, -1], [3, -1, -1, -1], [-1, -1, -1, -1]])
+    hidden_NSD = path_SD.expand(5, -1, -1).clone().requires_grad_()
+    loss_N = step_loss(hidden_NSD, ends_NC)
+    assert loss_N.tolist() == pytest.approx([1.5, 1, 0, 0, 0], abs=1e-6)
+    loss_N.sum().backward()
+    assert hidden_NSD.grad.isfinite().all()
+    assert not hidden_NSD.grad[2:].any(), "a row with fewer than three ends has no gradient"
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 9), unique=True).map(sorted), min_size=1, max_size=4), st.integers(0, 99))
+def test_step_loss_is_the_mean_of_the_tubes_of_consecutive_ends(rows, seed):
+    """A slow loop over the triples, each by `tube_loss`."""
+    hidden_NSD = torch.randn(len(rows), 10, 6, generator=torch.Generator().manual_seed(seed)).double()
+    width = max(map(len, rows))
+    loss_N = step_loss(
+        hidden_NSD, torch.tensor([ends + [-1] * (width - len(ends)) for ends in rows], dtype=torch.long)
+    )
+    whole, empty = row(0, 10), row(10, 10)
+    for actual, hidden_SD, ends in zip(loss_N, hidden_NSD, rows, strict=True):
+        triples = zip(ends, ends[1:], ends[2:], strict=False)
+        tubes = [tube_loss(hidden_SD[None], whole, empty, row(*triple)).item() for triple in triples]
+        assert actual.item() == pytest.approx(sum(tubes) / max(1, len(tubes)), abs=1e-9)
 
 
 def test_content_is_numbered_over_source_then_target():
