@@ -7,8 +7,10 @@ from typing import Any
 
 from llm_jepa.models.checkpoint_choice import check_names
 
-DECODINGS = ("latent", "likelihood", "generate")
+DECODINGS = ("latent", "likelihood", "shortlist", "generate")
 """Those of `llm_jepa.evaluation.decodings`; a test holds them equal."""
+SHORTLIST = 5
+"""How many of the nearest answers a likelihood is computed of."""
 
 
 def at_least(minimum: int) -> Callable[[str], int]:

@@ -11,13 +11,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from llm_jepa.cli.argument_types import SHORTLIST
 from llm_jepa.cli.progress import bars
 from llm_jepa.config import DEFAULT_INFO_NCE_TEMPERATURE
 from llm_jepa.evaluation.candidate_task import CandidateTask, choice_task, label_task, retrieval_task
 from llm_jepa.evaluation.decoding_checks import FROM_DEV, DecodingRequest
 from llm_jepa.evaluation.decoding_figures import draw_fallback
 from llm_jepa.evaluation.decoding_results import RECALLS, DecodingResult, measure
-from llm_jepa.evaluation.decodings import Decoding, GenerateDecoding, LatentDecoding, LikelihoodDecoding
+from llm_jepa.evaluation.decodings import (
+    Decoding,
+    GenerateDecoding,
+    LatentDecoding,
+    LikelihoodDecoding,
+    ShortlistDecoding,
+)
 from llm_jepa.evaluation.fallback import FallbackPoint, best_margin, fallback_curve, fallback_point, margins_of
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.files.atomic import write_json
@@ -77,10 +84,15 @@ class _Maker:
 
     def __call__(self, name: str, task: CandidateTask) -> Decoding:
         size = self.args.eval_batch_size
-        if name == "likelihood":
-            return LikelihoodDecoding(task, size, self.model, self.tokenizer)
         if name == "generate":
             return GenerateDecoding(task, size, self.model, self.tokenizer, self.args.max_new_tokens)
+        likelihood = LikelihoodDecoding(task, size, self.model, self.tokenizer)
+        if name == "likelihood":
+            return likelihood
+        latent = self._latent(task, size)
+        return latent if name == "latent" else ShortlistDecoding(latent, likelihood, self.args.shortlist or SHORTLIST)
+
+    def _latent(self, task: CandidateTask, size: int) -> LatentDecoding:
         directory = self.recipe.output_dir
         encoder = LatentEncoder(self.model, self.tokenizer, read_facts(directory), read_weights(directory))
         temperature = self.recipe.training.info_nce_temperature or DEFAULT_INFO_NCE_TEMPERATURE

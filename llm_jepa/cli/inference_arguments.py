@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from llm_jepa.cli.argument_types import DECODINGS, at_least, decodings, margin
+from llm_jepa.cli.argument_types import DECODINGS, SHORTLIST, at_least, decodings, margin
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,9 @@ def add_decodings(parser: argparse.ArgumentParser) -> None:
         type=decodings,
         metavar="NAME[,NAME]",
         help=f"how: {','.join(DECODINGS)}; from a row's choices, from --labels, or from all targets",
+    )
+    group.add_argument(
+        "--shortlist", type=at_least(1), metavar="K", help=f"candidates of a shortlist (default: {SHORTLIST})"
     )
     group.add_argument("--labels", type=Path, metavar="FILE", help="text file with a label per line")
     group.add_argument(

@@ -16,6 +16,9 @@ from llm_jepa.preflight import check_files, check_inputs
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides
 
+CANDIDATE_ARGUMENTS = ("labels", "shortlist", "fallback_margin", "dev_split")
+"""What has an effect with `eval --decoding` alone."""
+
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Check a command line that argparse has read, and what it names on this machine; read the file of an experiment.
@@ -62,12 +65,13 @@ def _check_recipe(args: argparse.Namespace) -> None:
 def _check_decoding(args: argparse.Namespace) -> None:
     """Check what `eval` is asked to choose from candidates, and keep it as `args.decoding_request`."""
     args.decoding_request = None
-    idle = ("labels", "fallback_margin", "dev_split") if args.decoding is None else ("checkpoints", "vllm_options")
-    for name in idle:
+    has = "no effect without" if args.decoding is None else "no effect with"
+    for name in CANDIDATE_ARGUMENTS if args.decoding is None else ("checkpoints", "vllm_options"):
         if getattr(args, name) is not None:
-            has = "no effect without" if args.decoding is None else "no effect with"
             raise ValueError(f"`--{name}` has {has} `--decoding`. Leave it out.")
     if args.decoding is not None:
+        if args.shortlist is not None and "shortlist" not in args.decoding:
+            raise ValueError("`--shortlist` has no effect without `--decoding shortlist`. Leave it out.")
         if args.backend != "transformers":
             raise ValueError(f"`--decoding` computes with transformers; `--backend {args.backend}` has no effect.")
         request = DecodingRequest(args.decoding, args.labels, args.fallback_margin, args.dev_split)

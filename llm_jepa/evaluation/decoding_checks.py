@@ -44,12 +44,12 @@ def check_decoding(request: DecodingRequest, subject: str, overrides: list[str])
             raise ValueError("`--labels` has no effect with `task: choice`, whose rows have their own. Leave it out.")
         read_answers(request.labels)
     _check_fallback(request)
-    if "latent" in request.decodings:
+    if {"latent", "shortlist"} & {*request.decodings}:
         directory = Path(settings.get("output_dir", subject)).expanduser()
         check_has_views(read_facts(directory))
         if settings.get("source_view_column") is not None:
             raise ValueError(
-                "`--decoding latent` asks with the conversation's source, and this run has a `source_view_column`. "
+                "This asks with the conversation's source, and this run has a `source_view_column`. "
                 "Use `llm-jepa answer`, with texts of that column."
             )
 

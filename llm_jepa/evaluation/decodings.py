@@ -1,4 +1,4 @@
-"""Three ways to answer from candidates: by embedding, by likelihood, and by generating.
+"""Ways to answer from candidates: by embedding, by likelihood, by both, and by generating.
 
 Legend: R candidates of a row, N candidates of all rows, D the model's width.
 """
@@ -16,9 +16,9 @@ from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
 from llm_jepa.evaluation.prefix_likelihood import candidate_log_probs
 from llm_jepa.inference.encoder import OTHER_VIEW, LatentEncoder
-from llm_jepa.inference.ranking import unit_rows
+from llm_jepa.inference.ranking import nearest, unit_rows
 
-DecodingName = Literal["latent", "likelihood", "generate"]
+DecodingName = Literal["latent", "likelihood", "shortlist", "generate"]
 DECODINGS: tuple[DecodingName, ...] = get_args(DecodingName)
 
 
@@ -89,13 +89,36 @@ class LikelihoodDecoding(Decoding):
 
     def scores(self, indices: Sequence[int]) -> list[NDArray]:
         """Log-probabilities in nats."""
-        return [np.array(self._log_probs(i)) for i in indices]
+        return [self.log_probs(i, self.task.of_row(i)) for i in indices]
 
-    def _log_probs(self, index: int) -> list[float]:
-        row, candidates = self.task.rows[index], self.task.of_row(index)
-        return candidate_log_probs(
-            self.model, self.tokenizer, row.prompt, candidates, self.batch_size, row.template_kwargs
+    def log_probs(self, index: int, candidates: Sequence[str]) -> NDArray:
+        """Those of some candidates after a row's prompt."""
+        row, size = self.task.rows[index], self.batch_size
+        return np.array(
+            candidate_log_probs(self.model, self.tokenizer, row.prompt, candidates, size, row.template_kwargs)
         )
+
+
+class ShortlistDecoding(Decoding):
+    """The log-probabilities of the few candidates nearest in latent space; the others score minus infinity."""
+
+    name = "shortlist"
+    temperature = 1.0
+
+    def __init__(self, latent: LatentDecoding, likelihood: LikelihoodDecoding, length: int):
+        super().__init__(latent.task, latent.batch_size)
+        self.latent, self.likelihood, self.length = latent, likelihood, length
+
+    def scores(self, indices: Sequence[int]) -> list[NDArray]:
+        """Log-probabilities in nats, of the nearest alone."""
+        return [self._scores(i, cosine_R) for i, cosine_R in zip(indices, self.latent.scores(indices), strict=True)]
+
+    def _scores(self, index: int, cosine_R: NDArray) -> NDArray:
+        (nearest_K,) = nearest(cosine_R[None], self.length)
+        candidates = self.task.of_row(index)
+        score_R = np.full(len(candidates), -np.inf)
+        score_R[nearest_K] = self.likelihood.log_probs(index, [candidates[i] for i in nearest_K])
+        return score_R
 
 
 class GenerateDecoding(Decoding):

@@ -12,7 +12,13 @@ from llm_jepa.cli.argument_types import DECODINGS
 from llm_jepa.evaluation import decodings
 from llm_jepa.evaluation.candidate_task import choice_task, retrieval_task
 from llm_jepa.evaluation.decoding_results import highest_probability, measure
-from llm_jepa.evaluation.decodings import Decoding, GenerateDecoding, LatentDecoding, LikelihoodDecoding
+from llm_jepa.evaluation.decodings import (
+    Decoding,
+    GenerateDecoding,
+    LatentDecoding,
+    LikelihoodDecoding,
+    ShortlistDecoding,
+)
 from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
 from llm_jepa.evaluation.likelihood import choice_likelihoods
@@ -50,6 +56,17 @@ def test_likelihoods_are_those_of_choices(trainer):
     scores = LikelihoodDecoding(retrieval_task(ROWS), 5, model, tokenizer).scores([0, 3])
     expected = choice_likelihoods(model, tokenizer, [PROMPTS[0], PROMPTS[3]], [TARGETS, TARGETS], 8)
     np.testing.assert_allclose(scores, [row.log_probs for row in expected], atol=1e-3)
+
+
+def test_a_shortlist_has_the_likelihoods_of_the_nearest_alone(trainer):
+    task, model, tokenizer = retrieval_task(ROWS), trainer.model.eval(), trainer.processing_class
+    latent = LatentDecoding(task, 3, encoder_of(trainer), 0.1)
+    likelihood = LikelihoodDecoding(task, 5, model, tokenizer)
+    (cosine_R,), (log_prob_R,) = latent.scores([2]), likelihood.scores([2])
+    (score_R,) = ShortlistDecoding(latent, likelihood, 3).scores([2])
+    kept = np.argsort(-cosine_R)[:3]
+    np.testing.assert_allclose(score_R[kept], log_prob_R[kept], atol=1e-3)
+    assert np.isneginf(np.delete(score_R, kept)).all()
 
 
 def test_the_candidate_that_is_generated_scores_one(trainer):
@@ -115,12 +132,12 @@ def recipe(tmp_path, monkeypatch):
 def test_the_decodings_are_measured_side_by_side_with_a_fallback_chosen_on_other_rows(recipe, capsys):
     fallback = ["--fallback_margin", "auto", "--dev_split", "train[:5]"]
     options = ["--max_new_tokens", "4", "--eval_batch_size", "4", *fallback]
-    assert main(["eval", "recipe.yaml", "--decoding", "latent,likelihood,generate", *options]) == 0
+    assert main(["eval", "recipe.yaml", "--decoding", ",".join(DECODINGS), *options]) == 0
     printed = capsys.readouterr().out
     assert "8 rows, each with 8 candidates" in printed
     assert "latent, generated below a margin of" in printed
     report = json.loads((recipe.parent / "run" / "decodings.json").read_text())
-    assert [*report["decodings"]] == ["latent", "likelihood", "generate"]
+    assert [*report["decodings"]] == [*DECODINGS]
     assert report["decodings"]["generate"]["calibration_error"] is None
     curve = report["fallback"]["curve"]
     assert curve[0]["share_generated"] == 0
@@ -147,7 +164,8 @@ def test_mistakes_are_told_without_a_library_that_takes_seconds(recipe):
     save_tiny_model(place / "plain")
     latent = ["recipe.yaml", "--decoding", "latent"]
     wrong = {
-        "'nearest'; allowed are latent, likelihood, generate, each once": ["recipe.yaml", "--decoding", "nearest"],
+        "'nearest'; allowed are latent, likelihood, shortlist, generate, each once": [*latent[:2], "nearest"],
+        "`--shortlist` has no effect without `--decoding shortlist`": [*latent, "--shortlist", "3"],
         "`--labels` has no effect without `--decoding`": ["recipe.yaml", "--labels", "twice.txt"],
         "`--checkpoints` has no effect with `--decoding`": [*latent, "--checkpoints", "tuned"],
         "`--backend vllm` has no effect": [*latent, "--backend", "vllm"],
