@@ -36,15 +36,21 @@ ARMS: dict[str, dict[str, Any]] = {
     "prefix_sg": PREFIX_SG,
     "prefix_sg_dropout": PREFIX_SG | {"jepa_dropout": DROPOUT, "jepa_dropout_rescale": True},
     "tube": {"jepa_objective": "tube", "jepa_weight": 0.02},
+    "next_latent_1": {"jepa_objective": "next_latent", "rollout_steps": 1},
+    "next_latent_2": {"jepa_objective": "next_latent", "rollout_steps": 2},
+    "next_latent_1_detached": {"jepa_objective": "next_latent", "rollout_steps": 1, "detach_backbone": True},
+    "next_latent_2_detached": {"jepa_objective": "next_latent", "rollout_steps": 2, "detach_backbone": True},
+    "multi_token": {"jepa_objective": "multi_token", "num_future_tokens": 2},
+    "sigreg": PREFIX_SG | {"jepa_regulariser": "sigreg"},
     "alone_rows": {"jepa_source_view": "alone", "jepa_target": "online", "jepa_layout": "rows"},
     "prefix_sg_rows": PREFIX_SG | {"jepa_layout": "rows"},
 }
 """Name -> what it sets in `JEPAConfig`; the baseline is TRL's `SFTTrainer` itself.
 
 `sft_labelled` drops the JEPA term in every step: SFT with the head on the labelled positions alone, which TRL does on
-a GPU and not on a CPU. The last two are run when asked for: what `packed` saves.
+a GPU and not on a CPU. Those after `tube` are run when asked for.
 """
-ROWS_ARMS = ("alone_rows", "prefix_sg_rows")
+ASKED_ARMS = tuple(ARMS)[tuple(ARMS).index("tube") + 1 :]
 
 SYSTEM_PROMPT = "Convert natural language to regular expression."
 LOGGING_STEPS = 5  # as in the recipes; what a log costs falls into one step of five, in every arm

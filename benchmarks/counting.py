@@ -2,20 +2,24 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_jepa.compute.flops import ModelSize, StepCounts, step_flops
 from llm_jepa.layouts import LaidOut
+from llm_jepa.objectives.base import Objective
 
 IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchCounts(StepCounts):
-    """Tokens of a step's batch, and all positions that the backbone computes, padding and both forwards included."""
+    """Tokens of a step's batch, all positions that the backbone computes, padding and both forwards included, and the
+    FLOPs of an objective's own network.
+    """
 
     positions: int
+    extra_flops: float = 0.0
 
 
 def count_step(inputs: dict[str, Any], is_dropped: bool) -> BatchCounts:
@@ -36,9 +40,15 @@ def count_step(inputs: dict[str, Any], is_dropped: bool) -> BatchCounts:
     return BatchCounts(conversation_tokens, tokens, detached_tokens, labelled_tokens, positions=laid_out.num_positions)
 
 
-def floor(arm: Sequence[StepCounts], sft: Sequence[StepCounts], size: ModelSize) -> float:
+def with_own_flops(counts: BatchCounts, objective: Objective | None, size: ModelSize) -> BatchCounts:
+    """The counts with the FLOPs of an objective's own network."""
+    return counts if objective is None else replace(counts, extra_flops=objective.extra_flops(counts, size))
+
+
+def floor(arm: Sequence[BatchCounts], sft: Sequence[StepCounts], size: ModelSize) -> float:
     """FLOPs of an arm's steps over those of SFT's, both with the head on labelled positions alone."""
-    return sum(step_flops(counts, size) for counts in arm) / sum(step_flops(counts, size) for counts in sft)
+    own = sum(counts.extra_flops for counts in arm)
+    return (own + sum(step_flops(counts, size) for counts in arm)) / sum(step_flops(counts, size) for counts in sft)
 
 
 def batch_digest(inputs: dict[str, Any]) -> str:

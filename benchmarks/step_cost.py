@@ -28,8 +28,8 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from arms import ARMS, BASELINE, DROPOUT, LABELLED, ROWS_ARMS, load_model, lora_of, new_trainer, prepared_rows
-from counting import batch_digest, count_step
+from arms import ARMS, ASKED_ARMS, BASELINE, DROPOUT, LABELLED, load_model, lora_of, new_trainer, prepared_rows
+from counting import batch_digest, count_step, with_own_flops
 from datasets import Dataset
 from peft import get_peft_model
 from step_cost_report import Round, commit, hardware, summarise, table, versions
@@ -122,7 +122,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("step_cost.json"), help="JSON; written after each table")
     options = parser.parse_args(argv)
     if options.arms is None:
-        options.arms = SCALING_ARMS if options.scaling else [arm for arm in ARMS if arm not in ROWS_ARMS]
+        options.arms = SCALING_ARMS if options.scaling else [arm for arm in ARMS if arm not in ASKED_ARMS]
     error = _conflict(options)
     if error is not None:
         parser.error(error)
@@ -260,13 +260,15 @@ def run_round(
     layout = getattr(trainer, "layout", None)
     timed = range(options.warmup, num_steps)
     dropped = [is_dropped(seed, step, _dropout(arm)) for step in timed]
+    objective, size = getattr(trainer, "objective", None), model_size(trainer.model)
+    counts = [count_step(step_inputs[i], flag) for i, flag in zip(timed, dropped, strict=True)]
     result = {
         "seed": seed,
         "layout": None if layout is None else type(layout).__name__,
         "seconds": [clock.step_ends[step] - clock.step_ends[step - 1] for step in timed],
         "is_dropped": dropped,
         "batches": [batch_digest(step_inputs[step]) for step in timed],
-        "counts": [asdict(count_step(step_inputs[i], flag)) for i, flag in zip(timed, dropped, strict=True)],
+        "counts": [asdict(with_own_flops(one, objective, size)) for one in counts],
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if options.device == "cuda" else None,
     }
     del trainer, batches, step_inputs, model  # with the optimizer, which must not be there beside the next arm's

@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # where a script finds its neighbours
 arms, counting, report, step_cost = map(importlib.import_module, ("arms", "counting", "step_cost_report", "step_cost"))
 
-DEFAULT_ARMS = [arm for arm in arms.ARMS if arm not in arms.ROWS_ARMS]
+DEFAULT_ARMS = [arm for arm in arms.ARMS if arm not in arms.ASKED_ARMS]
 DIGITS = [
     {
         "messages": [
@@ -203,7 +203,7 @@ def test_the_floor_of_the_arms_follows_from_their_tokens(result):
     """Worked out from the sizes of the tiny model, and ordered as the arms are cheaper and cheaper."""
     full, lora = json.loads(result[2])["tables"]
     sizes = {"backbone_parameters": BACKBONE, "head_parameters": HEAD, "adapter_parameters": 0}
-    assert full["model_size"] == sizes | {"attention_width": 2 * 4 * 8}  # layers, heads, width of a head
+    assert full["model_size"] == sizes | {"attention_width": 2 * 4 * 8, "width": 32}  # layers, heads, width of a head
     # r = 16: rank times (inputs + outputs) of q, k, v, o, gate, up, down, in two layers
     adapters = 2 * 16 * (64 + 48 + 48 + 64 + 96 + 96 + 96)
     assert lora["model_size"]["adapter_parameters"] == adapters

@@ -28,7 +28,11 @@ RECIPE = {
     "max_steps": 3,
     "per_device_train_batch_size": 2,
     "gradient_accumulation_steps": 2,
+    "jepa_objective": ["pair", "next_latent", "multi_token"],  # vectors, a network, layers; the LM head again
     "num_predictor_tokens": 2,
+    "rollout_steps": 2,
+    "num_future_tokens": 1,
+    "predictor_learning_rate": 0.005,
     "learning_rate": 0.01,
     "save_strategy": "no",
     "logging_steps": 1,
