@@ -16,6 +16,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from llm_jepa.models.latent_predictor import FOLDER, WEIGHTS_FILE, read_facts
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
 from tests.tiny import PAIRS, save_tiny_model
@@ -93,10 +94,12 @@ def assert_trains_the_same(directory: Path, method: str, output_dir: Path) -> No
     for expected, actual in zip(*logs, strict=True):
         assert actual == pytest.approx(expected, rel=1e-4)
     file = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
-    expected, actual = load_file(directory / method / file), load_file(output_dir / file)
-    assert actual.keys() == expected.keys()
-    for name in expected:
-        assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-4), name
+    for saved in (file, f"{FOLDER}/{WEIGHTS_FILE}"):
+        expected, actual = load_file(directory / method / saved), load_file(output_dir / saved)
+        assert actual.keys() == expected.keys()
+        for name in expected:
+            assert actual[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-4), name
+    assert read_facts(output_dir).options == read_facts(directory / method).options
 
 
 @pytest.mark.parametrize(
