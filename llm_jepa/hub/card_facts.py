@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_jepa.hub.sources import Sources
+from llm_jepa.models.latent_predictor import PredictorFacts
 from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.runs.record import RunRecord
 from llm_jepa.scoring.tasks import Rate
@@ -37,7 +38,7 @@ class CardFacts:
         has_recipe: Whether `record.settings` is a recipe, published as `recipe.yaml`.
         vllm_rank: The `max_lora_rank` that vLLM needs for the adapter, or the reason why vLLM cannot serve it.
         version: Version of the toolkit that publishes.
-        has_predictor: Whether `latent_predictor/` is published.
+        predictor: The latent predictor that is published; None without one.
     """
 
     repo_id: str
@@ -47,7 +48,7 @@ class CardFacts:
     sources: Sources
     vllm_rank: int | str | None
     version: str
-    has_predictor: bool = False
+    predictor: PredictorFacts | None = None
 
     @property
     def name(self) -> str:

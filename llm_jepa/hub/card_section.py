@@ -13,6 +13,7 @@ from llm_jepa.hub.card_facts import (
     generation_settings,
     rate_of,
 )
+from llm_jepa.models.latent_predictor import has_views
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
 from llm_jepa.settings.objectives import (
     OBJECTIVE_OPTIONS,
@@ -205,12 +206,17 @@ def _serving(facts: CardFacts) -> str:
 
 
 def _latent(facts: CardFacts) -> str:
-    if not facts.has_predictor:
+    if facts.predictor is None:
         return ""
+    names = ", ".join(f"`{name}`" for name in facts.predictor.objectives)
+    text = (
+        f"## Latent predictor\n\n`latent_predictor/` is what {names} trained beside the model, for inference with the "
+        "LLM-JEPA toolkit; transformers, PEFT and vLLM ignore it."
+    )
+    if not has_views(facts.predictor):
+        return text
     return (
-        "## Latent predictor\n\n`latent_predictor/` is what the objective trained beside the model. With the LLM-JEPA "
-        "toolkit it ranks answers by their embeddings, one forward for a query; transformers, PEFT and vLLM ignore "
-        "it.\n\n```bash\n"
+        f"{text} It ranks answers by their embeddings, one forward for a query:\n\n```bash\n"
         f"hf download {facts.repo_id} --local-dir {facts.name}\n"
         f'llm-jepa answer {facts.name} --index answers --answers answers.txt --query "..."\n```'
     )

@@ -28,7 +28,7 @@ from llm_jepa.hub.publication import (
 from llm_jepa.hub.push_list import LIST_FILE, Changes, find_changes, list_text, read_list
 from llm_jepa.hub.sources import find_sources
 from llm_jepa.models.adapters import base_settings_of
-from llm_jepa.models.latent_predictor import PREDICTOR_FILES
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES, read_facts
 from llm_jepa.models.local_files import ArtifactKind, artifact_kind
 from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.runs.record import RunRecord, read_run
@@ -92,8 +92,8 @@ def push(
     publication = gather_files(directory, record.settings if has_recipe else {}, public_values, without_predictor)
     vllm_rank = _vllm_rank(directory) if kind == "adapter" else None
     version = importlib.metadata.version("llm-jepa")
-    has_predictor = PREDICTOR_FILES[0] in publication.files
-    facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version, has_predictor)
+    predictor = read_facts(directory) if PREDICTOR_FILES[0] in publication.files else None
+    facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version, predictor)
     refuse_leaks(publication.files | {CARD_FILE: write_card(facts, None).encode()}, directory, token or get_token())
     repository = find_repository(api, repo_id, kind, private) or _make_repository(api, repo_id, private)
     results = results_yaml(facts)

@@ -154,13 +154,18 @@ def check_fits(facts: PredictorFacts, model: "PreTrainedModel", tokenizer: "PreT
         )
 
 
+def has_views(facts: PredictorFacts) -> bool:
+    """Whether a predictor was trained on views, so that texts can be encoded as such."""
+    return {*VIEW_OPTIONS} <= facts.options.keys()
+
+
 def check_has_views(facts: PredictorFacts) -> None:
-    """Check that a predictor was trained on views, so that texts can be encoded as such.
+    """Check that a predictor was trained on views.
 
     Raises:
         ValueError: It was not.
     """
-    if not {*VIEW_OPTIONS} <= facts.options.keys():
+    if not has_views(facts):
         raise ValueError(
             f"The latent predictor is of {', '.join(facts.objectives)}, which encodes no views. To rank answers, "
             "train with `jepa_objective: pair`."

@@ -1,18 +1,22 @@
 """What a card says of the objective."""
 
+import dataclasses
+
 import pytest
 
 from llm_jepa.hub.card_facts import CardFacts
 from llm_jepa.hub.card_section import card_section
 from llm_jepa.hub.sources import Source, Sources
+from llm_jepa.models.latent_predictor import PredictorFacts
 from llm_jepa.runs.record import RunRecord
+from tests.models.test_latent_predictor import facts
 
 
-def card_of(**settings) -> str:
+def card_of(predictor: PredictorFacts | None = None, **settings) -> str:
     nobody = Source(None, None)
     sources = Sources(nobody, None, nobody, nobody, nobody)
     record = RunRecord(settings={"seed": 7} | settings, state=None, environment={}, scores={})
-    return card_section(CardFacts("team/model", "model", record, False, sources, None, "0"))
+    return card_section(CardFacts("team/model", "model", record, False, sources, None, "0", predictor))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,15 @@ def test_a_card_shows_the_options_that_have_an_effect_and_no_others():
     assert "| `rollout_steps` | `2` |" in card
     assert "`num_future_tokens`" not in card
     assert "`step_separator`" not in card_of()
+
+
+def test_a_card_says_what_a_predictor_is_for():
+    drafter = dataclasses.replace(facts(), objectives=("next_latent",), options={})
+    for predictor, ranks in ((facts(), True), (drafter, False)):
+        text = card_of(predictor, seed=1)
+        assert f"is what `{predictor.objectives[0]}` trained beside the model" in text
+        assert ("llm-jepa answer model --index" in text) == ranks
+    assert "latent_predictor" not in card_of()
 
 
 def test_an_objective_of_ones_own_is_named_without_its_folder():

@@ -59,7 +59,7 @@ def test_a_latent_predictor_is_published_and_explained_unless_it_is_left_out(hub
     push(run, REPO, base_model=BASE)
     assert set(hub.model(REPO).files) == PUSHED | {*PREDICTOR_FILES}
     assert json.loads(hub.model(REPO).files[PREDICTOR_FILES[0]])["base_name_or_path"] == "model"
-    assert "it ranks answers by their embeddings" in card(hub.model(REPO)).text
+    assert "It ranks answers by their embeddings" in card(hub.model(REPO)).text
     for name, content in hub.model(REPO).files.items():
         (tmp_path / "pulled" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pulled" / name).write_bytes(content)

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from llm_jepa import JEPAConfig
 from llm_jepa.models.latent_predictor import (
     FACTS_FILE,
     FOLDER,
@@ -17,9 +18,10 @@ from llm_jepa.models.latent_predictor import (
     read_weights,
     write_latent_predictor,
 )
+from llm_jepa.settings.objectives import VIEW_OPTIONS
 from tests.tiny import tiny_llama, tiny_tokenizer
 
-OPTIONS = {"num_predictor_tokens": 2, "jepa_direction": "source_to_target"}
+OPTIONS = {name: JEPAConfig.__dataclass_fields__[name].default for name in VIEW_OPTIONS}
 WEIGHTS = {"vectors_KD": torch.arange(6.0).reshape(2, 3)}
 
 
@@ -57,7 +59,7 @@ def test_a_writer_that_is_killed_leaves_no_predictor(tmp_path, monkeypatch):
 
 def test_the_digest_changes_with_weights_and_options_alone(tmp_path):
     digests = []
-    others = PredictorFacts(**vars(facts()) | {"options": {"num_predictor_tokens": 1}})
+    others = PredictorFacts(**vars(facts()) | {"options": OPTIONS | {"num_predictor_tokens": 2}})
     moved = PredictorFacts(**vars(facts()) | {"base_name_or_path": "elsewhere", "commit": "0"})
     for written, weights in ((facts(), WEIGHTS), (facts(), {}), (others, WEIGHTS), (moved, WEIGHTS)):
         write_latent_predictor(tmp_path, written, weights)
