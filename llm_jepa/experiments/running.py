@@ -100,7 +100,7 @@ def run_cells(cells: Sequence[Cell], specs: Specs, num_jobs: int, progress: Call
             return
         slot = slots.get()
         try:
-            environment = os.environ | cell_environment(slot, num_jobs, devices, num_cores)
+            environment = cell_environment(os.environ, slot, num_jobs, devices, num_cores)
             _run_process(cell, specs[cell.directory], environment, running, lock)
         finally:
             slots.put(slot)
@@ -122,13 +122,15 @@ def run_cells(cells: Sequence[Cell], specs: Specs, num_jobs: int, progress: Call
     return failures
 
 
-def cell_environment(slot: int, num_jobs: int, devices: Sequence[str], num_cores: int) -> dict[str, str]:
-    """The environment of the cell in a slot: one GPU, and its share of the cores.
+def cell_environment(
+    environment: Mapping[str, str], slot: int, num_jobs: int, devices: Sequence[str], num_cores: int
+) -> dict[str, str]:
+    """The environment of the cell in a slot: this one with one GPU, and a share of the cores unless it sets a number.
 
     Example: with 4 jobs on the GPUs 2 and 5 and 16 cores, slot 3 gets GPU 5 and 4 threads.
     """
     device = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
-    return device | {"OMP_NUM_THREADS": str(max(1, num_cores // num_jobs))}
+    return {"OMP_NUM_THREADS": str(max(1, num_cores // num_jobs)), **environment, **device}
 
 
 def visible_devices(environment: Mapping[str, str]) -> list[str]:
