@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
         "split": recipe.script.dataset_test_split,
         "decodings": {name: result.report() for name, result in results.items()},
     }
-    directory = args.predictions or (recipe.output_dir if recipe.output_dir.is_dir() else None)
+    directory = args.predictions
+    if directory is None and "tuned" in checkpoints and Path(args.recipe).exists():  # as for scores
+        directory = recipe.output_dir
     if request.fallback_margin is not None:
         margin = request.fallback_margin
         if dev is not None:
