@@ -167,6 +167,22 @@ WITHOUT_EFFECT = [
     ({"num_predictor_tokens": 0, "predictor_position": "prepend"}, "`predictor_position: prepend` has no effect"),
     ({"jepa_dropout_rescale": True}, "`jepa_dropout_rescale` has no effect with `jepa_dropout: 0`"),
     ({"span_sampler": "uniform"}, "`span_sampler` has no effect with `jepa_objective: pair`"),
+    ({"reconstruction_weight": 2.0}, "pair` `reconstruction_weight: 2.0` would have no effect"),
+    *(
+        ({"jepa_objective": "answer_code"} | option, f"answer_code` `{name}: .*` would have no effect")
+        for option in (
+            {"predictor_position": "prepend"},
+            {"jepa_loss": "mse"},
+            {"jepa_regulariser": "sigreg"},
+            {"jepa_target": "stop_gradient"},
+            {"jepa_readout": "mean"},
+            {"target_layer": 0.5},
+        )
+        for name in option
+    ),
+    ({"jepa_objective": "answer_code", "jepa_dropout": 0.5}, "answer_code` has a network that runs in every step"),
+    ({"jepa_objective": "answer_code", "num_predictor_tokens": 0}, "`num_predictor_tokens` is 0; .*at least 1"),
+    ({"jepa_objective": "answer_code", "reconstruction_weight": 0.0}, "`reconstruction_weight` is 0.0; it must be"),
     ({"step_separator": r"\. "}, r"pair` `step_separator: \\. ` would have no effect.*`--step_separator \\n`"),
     (
         {"jepa_objective": "tube", "jepa_target": "stop_gradient", "num_predictor_tokens": 2},

@@ -25,6 +25,7 @@ from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.objectives.predictor import new_predictor
 from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.scoring.tasks import score_names
+from llm_jepa.settings.objectives import has_parameters, needs_spans, needs_views
 from llm_jepa.train import train
 from llm_jepa.trainer import JEPATrainer
 from tests.paper_models import FAMILIES, Family, family_of, save_family
@@ -177,7 +178,9 @@ def test_views_end_where_their_content_does(run):
             lines = text["target"].split("\n")
             assert ends == [text["prompt"] + "\n".join(lines[: i + 1]) for i in range(len(lines))]
             continue
-        if args.jepa_objective != "pair":
+        if not needs_views(args.jepa_objective):
+            if not needs_spans(args.jepa_objective):
+                continue
             ids, (start, end) = row["input_ids"], row["source_span"]
             assert run.decode(ids[start:end]) == text["source"]
             continue
@@ -193,7 +196,7 @@ def test_views_end_where_their_content_does(run):
 
 
 def test_the_layout_is_packed_under_a_mask_that_the_architecture_takes(run):
-    if run.recipe.training.jepa_objective == "pair":
+    if needs_views(run.recipe.training.jepa_objective):
         assert isinstance(run.trainer.layout, PackedLayout)
 
 
@@ -228,7 +231,7 @@ def test_what_trains_has_changed_and_nothing_else_is_saved(run):
     """No predictor vector, no resized vocabulary; an adapter alone, where there is one."""
     output_dir, args = run.recipe.output_dir, run.recipe.training
     assert run.trainer.state.global_step == 2
-    assert (run.trainer.predictor is None) == (args.jepa_objective != "pair" or args.num_predictor_tokens == 0)
+    assert (run.trainer.predictor is not None) == has_parameters(args)
     before = load_file(Path(run.base) / "model.safetensors")
     if not run.recipe.model.use_peft:
         after = load_file(output_dir / "model.safetensors")
@@ -296,7 +299,7 @@ def test_a_recipe_is_in_the_table_with_its_figures(path):
     weight, k, rate = line.split("|")[2].split(",")
     args = recipe.training
     assert float(weight) == args.jepa_weight
-    assert k.strip() == ("-" if args.jepa_objective != "pair" else str(args.num_predictor_tokens))
+    assert k.strip() == (str(args.num_predictor_tokens) if needs_views(args.jepa_objective) else "-")
     assert float(rate) == args.learning_rate
     assert recipe.output_dir == Path("outputs") / path.parent.name / path.stem
     data = path.stem if path in PLANNING else path.parent.name

@@ -35,6 +35,8 @@ OBJECTIVE_TEXTS = {
     "(https://arxiv.org/abs/2604.18464))",
     "next_latent": "a small network foretells the model's own next hidden states (NextLat, [arXiv 2511.05963]"
     "(https://arxiv.org/abs/2511.05963))",
+    "answer_code": "one view predicts codes of the other, from which it can be written (Semformer, [arXiv 2409.11143]"
+    "(https://arxiv.org/abs/2409.11143))",
     "multi_token": "further heads predict the tokens after the next ([arXiv 2404.19737]"
     "(https://arxiv.org/abs/2404.19737))",
 }

@@ -22,7 +22,8 @@ from llm_jepa.layouts.masks import MaskForm
 class Example:
     """One row of the data: its conversation with labels, and the views of the forward.
 
-    `views` holds the predicting view, then the predicted one, unless a separate forward without gradient encodes it.
+    `views` holds the predicting view, then the predicted one, unless a separate forward without gradient encodes it or
+    none does.
     """
 
     conversation: TokenSequence
@@ -119,14 +120,20 @@ class LaidOut:
     Attributes:
         batch: Sequences that are computed with gradient: the conversations, and the views if there are any.
         detached: Targets that are computed on their own, without gradient; None if there are none.
+        target_ids_NT: Tokens of targets that the model does not compute, padded with -1; None if there are none.
     """
 
     batch: Batch
     detached: Batch | None = None
+    target_ids_NT: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "LaidOut":
         """The same with a function applied to each tensor."""
-        return LaidOut(self.batch.map(function), None if self.detached is None else self.detached.map(function))
+        return LaidOut(
+            self.batch.map(function),
+            None if self.detached is None else self.detached.map(function),
+            None if self.target_ids_NT is None else function(self.target_ids_NT),
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "LaidOut":
         """The same on another device."""

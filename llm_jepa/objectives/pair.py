@@ -9,7 +9,6 @@ Legend: N rows, D the model's width.
 """
 
 import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -20,19 +19,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.layouts import Example, LaidOut, Layout, PackedLayout, RowsLayout
+from llm_jepa.layouts import Example, LaidOut, Layout, RowsLayout
 from llm_jepa.layouts.base import plain_sequence
-from llm_jepa.layouts.choice import choose_layout
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
 from llm_jepa.objectives.diagnostics import paired_cosine
 from llm_jepa.objectives.losses import OtherRows, pair_loss
 from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
 from llm_jepa.objectives.regulariser import regulariser_loss
-from llm_jepa.objectives.view_sequences import content_sequence, predicting_sequence, view_names
+from llm_jepa.objectives.view_sequences import choose_view_layout, content_sequence, predicting_sequence, view_names
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds, row_comparing_option
-
-logger = logging.getLogger(__name__)
 
 
 class PairObjective(Objective):
@@ -55,16 +51,8 @@ class PairObjective(Objective):
     def choose_layout(
         self, model: PreTrainedModel, pad_token_id: int, pad_to_multiple_of: int | None = None
     ) -> tuple[Layout, MaskForm, str]:
-        """As `jepa_layout` says; warns where `prefix` saves nothing."""
-        wanted = self.args.jepa_layout
-        layout, form, reason = choose_layout(model, wanted, pad_token_id, pad_to_multiple_of)
-        if self.args.jepa_source_view == "prefix" and wanted == "auto" and not isinstance(layout, PackedLayout):
-            logger.warning(
-                "`jepa_source_view: prefix` costs no less than `alone` in the layout %s, which computes the shared "
-                "prefix again. The layout packed needs an attention that takes a mask: sdpa, eager, flex_attention.",
-                layout.name,
-            )
-        return layout, form, reason
+        """As `jepa_layout` says."""
+        return choose_view_layout(self.args, model, pad_token_id, pad_to_multiple_of)
 
     def lay_out(self, rows: list[dict[str, Any]], layout: Layout) -> LaidOut:
         """The conversations with their views."""

@@ -23,6 +23,7 @@ class PredictorTokens(nn.Module):
 
     def __init__(self, vectors_KD: Tensor):
         super().__init__()
+        self.num_tokens = len(vectors_KD)
         self.vectors_KD = nn.Parameter(vectors_KD.float())
 
     def forward(self, embeddings_RLD: Tensor, slots_RL: Tensor) -> Tensor:

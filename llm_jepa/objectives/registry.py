@@ -1,6 +1,7 @@
 """Name of an objective in a recipe -> its class."""
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.objectives.answer_code import AnswerCodeObjective
 from llm_jepa.objectives.base import Objective
 from llm_jepa.objectives.multi_token import MultiTokenObjective
 from llm_jepa.objectives.next_latent import NextLatentObjective
@@ -17,6 +18,7 @@ CLASSES: dict[str, type[Objective]] = {
     "patch": PatchObjective,
     "step": StepObjective,
     "next_latent": NextLatentObjective,
+    "answer_code": AnswerCodeObjective,
     "multi_token": MultiTokenObjective,
 }
 

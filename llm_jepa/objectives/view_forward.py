@@ -111,7 +111,7 @@ class ViewForward:
         laid_out: LaidOut,
         output_router_logits: bool,
     ) -> ViewOutput:
-        """Compute the batch and, if it has views, the detached targets."""
+        """Compute the batch and, if there are any, the detached targets."""
         batch = laid_out.batch
         has_views = len(batch.view_readouts_VN) > 0
         form = self.mask_form if has_views else batch.unshared_form
@@ -130,16 +130,16 @@ class ViewForward:
         if self.gives_hidden_states:
             asked["hidden_NSD"] = conversation_hidden_states(batch, hidden_PD)
         if self.forward_terms is not None:
-            asked["terms"] = self.forward_terms(model, conversations_of(batch, hidden_PD))
+            num_tokens = 0 if self.predictor is None else self.predictor.num_tokens
+            asked["terms"] = self.forward_terms(model, conversations_of(laid_out, hidden_PD, num_tokens))
         if not has_views:
             return ViewOutput(**outputs, **asked)
-        prediction_ND = embeddings(hidden_PD, batch, 1)
-        if laid_out.detached is None:
-            target_ND = embeddings(hidden_PD if target_hidden_PD is None else target_hidden_PD, batch, 2)
-        else:
+        prediction_ND, target_ND = embeddings(hidden_PD, batch, 1), None
+        if laid_out.detached is not None:
             target_ND = self._detached_targets(model.base_model, laid_out.detached)
-        if self.stops_gradient:
-            target_ND = target_ND.detach()
+        elif len(batch.view_readouts_VN) > 1:
+            target_ND = embeddings(hidden_PD if target_hidden_PD is None else target_hidden_PD, batch, 2)
+            target_ND = target_ND.detach() if self.stops_gradient else target_ND
         return ViewOutput(**outputs, **asked, prediction_ND=prediction_ND, target_ND=target_ND)
 
     @torch.no_grad()

@@ -21,7 +21,9 @@ class ObjectiveOptions:
             "code's) are Semantic Tube Prediction (arXiv 2602.22617) on the conversation's own hidden states: they "
             "need no pairs and no token more than SFT. `step` is `tube` between the ends of the target's steps (arXiv "
             "2604.18464). `next_latent`: a small network foretells the model's own next "
-            "hidden states (NextLat, arXiv 2511.05963), on any text. `multi_token`, the control without latents: "
+            "hidden states (NextLat, arXiv 2511.05963), on any text. `answer_code`: the [PRED] tokens of one view "
+            "predict codes of the other, from which a small autoencoder writes it down (Semformer, arXiv 2409.11143). "
+            "`multi_token`, the control without latents: "
             "further heads predict the tokens after the next (arXiv 2404.19737). "
             "`FILE.py:CLASS` is one of your own. A list of names trains on all of them at once; at most one may need "
             "views."
@@ -46,6 +48,13 @@ class ObjectiveOptions:
         default=r"\n",
         metadata={
             "help": "A regular expression that ends a step of the target, for `step`; a line end when not given."
+        },
+    )
+    reconstruction_weight: float = field(
+        default=1.0,
+        metadata={
+            "help": "Weight of writing the target from its codes beside predicting them, for `answer_code`, above 0. "
+            "It trains the autoencoder alone."
         },
     )
     num_future_tokens: int = field(

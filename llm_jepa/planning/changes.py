@@ -9,7 +9,7 @@ from llm_jepa.planning.memory import LAUNCHES, Launch
 from llm_jepa.planning.plan import peak_bytes, usable_bytes
 from llm_jepa.planning.workload import Workload, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, needs_views
+from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, needs_views, options_with_effect
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
     cheap = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
     if args.source_view_column is not None:  # such a source is no prefix of the conversation
         del cheap["jepa_source_view"]
+    cheap = {key: value for key, value in cheap.items() if key in options_with_effect(args.jepa_objective)}
     if is_pair and not is_tokenised and any(getattr(args, key) != value for key, value in cheap.items()):
         yield _Candidate(cheap, launch, False)
     if not recipe.model.use_peft and not args.from_scratch:

@@ -89,6 +89,8 @@ def check_effect_of_objective_options(options: Any) -> None:
     _refuse_idle_options(options, named)
     if needs_views(options.jepa_objective):
         _check_pair_options(options)
+    if "answer_code" in objective_names(options.jepa_objective):
+        _check_answer_code_options(options)
     if options.num_future_tokens < 1:
         raise ValueError(f"`num_future_tokens` is {options.num_future_tokens}; it must be at least 1.")
     if "next_latent" in objective_names(options.jepa_objective):
@@ -148,6 +150,19 @@ def _check_pair_options(options: Any) -> None:
         raise ValueError(
             f"`{comparing}` compares the rows of the micro-batch, so `per_device_train_batch_size` must be at least "
             f"2; it is {options.per_device_train_batch_size}."
+        )
+
+
+def _check_answer_code_options(options: Any) -> None:
+    if options.num_predictor_tokens == 0:
+        raise ValueError(
+            "`num_predictor_tokens` is 0; `jepa_objective: answer_code` predicts a code at each [PRED] token. Set it "
+            "to at least 1."
+        )
+    if not 0 < options.reconstruction_weight < math.inf:
+        raise ValueError(
+            f"`reconstruction_weight` is {options.reconstruction_weight}; it must be a finite number > 0, since only "
+            "the reconstruction trains the codes."
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "step", "next_latent", "multi_token"] | str
+ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "step", "next_latent", "answer_code", "multi_token"] | str
 ObjectiveNames: TypeAlias = ObjectiveName | list[ObjectiveName]
 """One objective, or several at once."""
 OWN_OBJECTIVE = r"\.py:[^:]+$"
@@ -23,22 +23,26 @@ RowNeeds = Literal["views", "spans", "steps", "conversation"]
 steps in it; or the conversation."""
 SpanSampler = Literal["ends", "start_first", "uniform"]
 
-PAIR_OPTIONS = (
+PREDICTING_VIEW_OPTIONS = (
     "num_predictor_tokens",
+    "jepa_direction",
+    "jepa_source_view",
+    "jepa_layout",
+    "shuffle_pairs",
+    "source_view_column",
+    "target_view_column",
+)
+"""Options of the predicting view, and of where both views come from."""
+PAIR_OPTIONS = (
+    *PREDICTING_VIEW_OPTIONS,
     "predictor_position",
     "jepa_loss",
     "info_nce_temperature",
     "jepa_regulariser",
     "regulariser_weight",
-    "jepa_direction",
-    "jepa_source_view",
     "jepa_target",
     "jepa_readout",
     "target_layer",
-    "jepa_layout",
-    "shuffle_pairs",
-    "source_view_column",
-    "target_view_column",
 )
 """Options that have an effect with views alone."""
 NEXT_LATENT_OPTIONS = (
@@ -104,6 +108,12 @@ OBJECTIVES: dict[str, ObjectiveTraits] = {
         options=NEXT_LATENT_OPTIONS,
         has_network=True,
         kept_options=DYNAMICS_OPTIONS,
+    ),
+    "answer_code": ObjectiveTraits(
+        "views",
+        has_parameters=lambda options: True,
+        options=(*PREDICTING_VIEW_OPTIONS, "reconstruction_weight"),
+        has_network=True,
     ),
     "multi_token": ObjectiveTraits(
         "conversation", has_parameters=lambda options: True, options=("num_future_tokens",), has_network=True

@@ -62,18 +62,25 @@ def test_steps_of_equal_flops_by_hand():
     assert flop_matched_steps(ArmCost(64, 100, 32, 3.0), ArmCost(64, 400, 8, 2.0)) == 600
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_next_latent_costs_what_plan_counts_of_it(steps, written):
-    """Beside the tube, which costs what SFT costs: g and the KL, forward and backward, one row without padding."""
+OWN_NETWORKS = {
+    "one step": {"jepa_objective": "next_latent", "rollout_steps": 1},
+    "two steps": {"jepa_objective": "next_latent", "rollout_steps": 2},
+    "codes": {"jepa_objective": "answer_code", "jepa_source_view": "prefix", "num_predictor_tokens": 2},
+}
+
+
+@pytest.mark.parametrize("name", OWN_NETWORKS)
+def test_a_network_costs_what_plan_counts_of_it(name, written):
+    """Beside the tube, which costs what SFT costs: what it adds, forward and backward, one row without padding."""
     settings = {"dataset_train_split": "train[:1]", "per_device_train_batch_size": 1}
     settings |= {"activation_checkpointing": False}
-    arms = ARMS | {"tube": TUBE, "next_latent": TUBE | {"jepa_objective": "next_latent", "rollout_steps": steps}}
-    experiment = read_experiment(written("next-latent", settings=settings, arms=arms))
+    arms = ARMS | {"tube": TUBE, "own": TUBE | OWN_NETWORKS[name]}
+    experiment = read_experiment(written("own-network", settings=settings, arms=arms))
     common = find_common_rows(experiment)
     added = {}
-    for arm in ("tube", "next_latent"):
+    for arm in ("tube", "own"):
         recipe = recipe_of(experiment, experiment.resolved(arm))
         planned = draw_workload(recipe, "single", scores_labels_only=True).flops_per_row()
         added[arm] = planned, common.cost(experiment.resolved(arm)).flops_per_row
-    planned, counted = (added["next_latent"][i] - added["tube"][i] for i in (0, 1))
+    planned, counted = (added["own"][i] - added["tube"][i] for i in (0, 1))
     assert counted == pytest.approx(planned, rel=0.1)

@@ -86,7 +86,7 @@ def assert_equal(state: dict, expected: dict) -> None:
     assert [key for key, value in state.items() if not torch.equal(value, expected[key])] == []
 
 
-@pytest.mark.parametrize("name", ["several", "next_latent, detached"])
+@pytest.mark.parametrize("name", ["several", "next_latent, detached", "answer_code"])
 def test_two_processes_take_the_steps_of_one(name, tmp_path, monkeypatch):
     """Several at once stand for each alone, as the last test says. By SGD, since Adam's steps for gradients near zero
     depend on the order of sums."""

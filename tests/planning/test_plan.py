@@ -126,6 +126,14 @@ def test_the_arms_of_a_recipe_have_no_option_without_an_effect(settings):
         assert list(arm_recipes(recipe_of(settings, **own), is_tokenised=False)) == ["SFT", "tube"]
 
 
+def test_changes_of_a_recipe_are_options_that_its_objective_has(settings):
+    """`jepa_target: stop_gradient` is no change for codes, whose target has no forward; a prefix is."""
+    recipe = recipe_of(settings, jepa_objective="answer_code")
+    changes = changes_that_fit(recipe, find_gpu("h100-80gb"), 1, "single")
+    views = [change.settings for change in changes if {*change.settings} & {"jepa_source_view", "jepa_target"}]
+    assert views == [{"jepa_source_view": "prefix"}]
+
+
 def test_a_step_that_an_epochs_end_cuts_short_counts_its_own_rows(settings):
     """8 rows, 4 a micro-batch: three accumulate to at most 8 rows a step, not 12."""
     plans = [make_plan(recipe_of(settings, jepa_weight=0.0, gradient_accumulation_steps=n)) for n in (2, 3)]
