@@ -54,8 +54,9 @@ def directory(tmp_path_factory):
     save_tiny_model(directory / "model")
     (directory / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     paths = {"model_name_or_path": str(directory / "model"), "dataset_name": str(directory / "rows.jsonl")}
-    adapters = {"full": {}, "lora": {"use_peft": True, "lora_target_modules": "all-linear", "lora_dropout": 0.0}}
-    for name, settings in adapters.items():
+    lora = {"use_peft": True, "lora_target_modules": "all-linear", "lora_dropout": 0.0}
+    lora["jepa_objective"] = ["answer_code", "next_latent", "multi_token"]  # an autoencoder as well
+    for name, settings in {"full": {}, "lora": lora}.items():
         recipe = directory / f"{name}.yaml"
         recipe.write_text(yaml.safe_dump(RECIPE | paths | settings | {"output_dir": str(directory / name)}))
         whole_batch = ("--per_device_train_batch_size=8", "--gradient_accumulation_steps=1", "--use_cpu=true")
