@@ -1,12 +1,19 @@
 """The pages of docs/: made from one source, linked, built as a site."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from llm_jepa import JEPAConfig
+from llm_jepa.compute.flops import ModelSize, StepCounts, step_flops
+from llm_jepa.objectives.registry import new_objective
+from llm_jepa.settings.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -56,6 +63,49 @@ def test_links_lead_to_files_and_headings(path):
         if heading:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}, target
+
+
+COUNTED = [
+    ("alone", {}),
+    ("prefix_sg", {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}),
+    ("prefix_sg", {"jepa_objective": "answer_code", "jepa_source_view": "prefix"}),
+    ("sft", {"jepa_objective": "tube"}),
+    ("sft", {"jepa_objective": "step"}),
+    ("sft", {"jepa_objective": "next_latent"}),
+    ("sft", {"jepa_objective": "next_latent", "detach_backbone": True}),
+    ("sft", {"jepa_objective": "multi_token"}),
+]
+"""The rows of the page's table that have figures: the arm of step_cost with the same tokens, and the options."""
+
+
+def test_the_costs_of_objectives_are_counted_on_the_committed_batches():
+    """FLOPs over SFT's; codes have the tokens of `prefix` and no forward of the target."""
+    shown = re.findall(r"^\|.*\| (\d\.\d\d) / (\d\.\d\d) \|", PAGES["objectives"], re.MULTILINE)
+    for column, data in enumerate(("nl_rx_synth", "gsm8k")):
+        results = ROOT / "benchmarks" / "results" / f"step_cost-cpu-{data}.json"
+        table = json.loads(results.read_text())["tables"][0]
+        size = ModelSize(**table["model_size"], width=576)
+
+        def counts(arm: str, arms: dict = table["arms"]) -> list[StepCounts]:
+            names = ("conversation_tokens", "tokens", "detached_tokens", "labelled_tokens")
+            counted = [one for rounds in arms[arm]["rounds"] for one in rounds["counts"]]
+            return [StepCounts(**{name: one[name] for name in names}) for one in counted]
+
+        sft = sum(step_flops(count, size) for count in counts("sft"))
+        floors = []
+        for arm, options in COUNTED:
+            objective = new_objective(JEPAConfig("unused", report_to="none", **options))
+            steps = counts(arm)
+            if options.get("jepa_objective") == "answer_code":
+                steps = [replace(count, detached_tokens=0) for count in steps]
+            total = sum(step_flops(count, size) + objective.extra_flops(count, size) for count in steps)
+            floors.append(f"{total / sft:.2f}")
+        assert [row[column] for row in shown] == floors
+
+
+def test_the_page_of_objectives_has_a_section_of_each():
+    headings = " ".join(re.findall(r"^## (.*)$", PAGES["objectives"], re.MULTILINE))
+    assert [name for name in OBJECTIVES if not re.search(rf"\b{name}\b", headings)] == []
 
 
 def test_the_architecture_page_names_every_folder_of_the_package_and_no_other():
