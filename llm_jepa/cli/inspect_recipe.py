@@ -37,10 +37,8 @@ def _show_row(console: Console, row: InspectedRow) -> None:
         else:
             last = len(view.pieces) - 1
             owner = "" if view.partner is None else f" of row {view.partner} (`shuffle_pairs`),"
-            console.print(
-                f"[bold]{view.name} view[/]{owner} {last + 1} tokens, {view.role}, read at token {last}: "
-                f"{escape(repr(view.pieces[-1]))}"
-            )
+            reading = "" if view.role == "is coded" else f", read at token {last}: {escape(repr(view.pieces[-1]))}"
+            console.print(f"[bold]{view.name} view[/]{owner} {last + 1} tokens, {view.role}{reading}")
         console.print(escape("".join(view.pieces)), style="cyan")
     if row.stored_tokens == len(row.stored):
         console.print(f"[bold]mask[/] of the {len(row.stored)} tokens in one row: █ where a token (down) may attend")

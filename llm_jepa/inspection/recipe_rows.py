@@ -24,7 +24,7 @@ PREDICTOR_PIECE = "[PRED]"
 @dataclass(frozen=True)
 class InspectedView:
     """A view with its predictor tokens, read at its last token; a view's content, for `tube` and `patch`; or, for
-    `step`, the tokens at which the target's steps end.
+    `step`, the tokens at which the target's steps end. A view that is coded is read by no forward of the model.
 
     `partner` is the row that it belongs to, if `shuffle_pairs` has taken it from another.
     """
@@ -140,6 +140,8 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
             )
         return
     predicting = config.jepa_direction.partition("_to_")[0]
+    laid_out = collator([row]).get("laid_out")
+    is_coded = laid_out is not None and laid_out.target_ids_NT is not None
     for name in ("source", "target"):
         is_predicting = name == predicting
         sequence = with_predictor_tokens(
@@ -149,7 +151,7 @@ def _views(row: dict, collator: JEPACollator, tokenizer: PreTrainedTokenizerBase
             config.predictor_position,
             tokenizer.pad_token_id,
         )
-        role = "predicts" if is_predicting else "is predicted"
+        role = "predicts" if is_predicting else "is coded" if is_coded else "is predicted"
         partner = row.get(PARTNER_COLUMN) if name == "target" else None
         yield InspectedView(name, role, _sequence_pieces(sequence, tokenizer), partner)
 

@@ -78,6 +78,15 @@ def test_of_several_objectives_the_views_are_shown(inspected):
     assert several.counts == plain.counts
 
 
+def test_a_target_of_codes_is_read_nowhere(inspected, tmp_path, capsys):
+    (first, _) = inspected("jepa_objective: answer_code\nnum_predictor_tokens: 2\n").rows
+    source, target = first.views
+    assert (source.role, source.pieces[-2:]) == ("predicts", ["[PRED]"] * 2)
+    assert target.role == "is coded"
+    main(["inspect", str(tmp_path / "recipe.yaml"), "--rows", "1"])
+    assert f"target view {len(target.pieces)} tokens, is coded\n" in capsys.readouterr().out
+
+
 def test_the_ends_of_steps_are_shown(inspected, tmp_path, capsys):
     (first, _) = inspected("jepa_objective: step\nstep_separator: '[*]'\n").rows
     (steps,) = first.views

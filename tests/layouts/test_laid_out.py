@@ -15,12 +15,13 @@ from llm_jepa.layouts import Batch, Example, FlatLayout, LaidOut, RowsLayout
 def laid_out(num_rows: int = 2) -> LaidOut:
     tokens = TokenSequence((5, 6, 7), (0, 0, 0))
     examples = [Example(tokens, [5, 6, 7], (tokens, tokens))] * num_rows
-    return LaidOut(FlatLayout(0).lay_out(examples), RowsLayout(0).lay_out(examples))
+    target_ids_NT = torch.tensor([[6, 7, -1]] * num_rows)
+    return LaidOut(FlatLayout(0).lay_out(examples), RowsLayout(0).lay_out(examples), target_ids_NT)
 
 
 def tensors(one: LaidOut) -> list[Tensor]:
     values = [getattr(part, field.name) for part in (one.batch, one.detached) for field in fields(Batch)]
-    return [value for value in values if isinstance(value, Tensor)]
+    return [value for value in [*values, one.target_ids_NT] if isinstance(value, Tensor)]
 
 
 def test_every_tensor_goes_to_the_device_and_the_numbers_stay():
