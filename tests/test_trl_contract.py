@@ -12,11 +12,14 @@ from datasets import Dataset
 from packaging.requirements import Requirement
 from packaging.version import Version
 from transformers import PreTrainedModel, Trainer
+from transformers.generation.candidate_generator import CandidateGenerator
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from trl import SFTConfig, SFTTrainer
 from trl.data_utils import common_prefix_length
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, add_fused_lm_head
 
+from llm_jepa.objectives.latent_dynamics import CACHE_ARGUMENT
 from llm_jepa.objectives.losses.lm_head import VOCABULARY_CHUNK
 from tests.architectures import tiny_model
 from tests.tiny import tiny_llama, tiny_tokenizer
@@ -361,3 +364,34 @@ def test_a_trainer_that_pushes_asks_for_its_repository_at_the_start_and_publishe
     trainer.save_model()
     trainer.save_model(_internal_call=True)
     assert asked == ["repository", "push"]
+
+
+def test_assisted_generation_asks_the_model_for_its_candidates_and_tells_them_what_was_accepted():
+    """`Drafter` puts a method of its own in the place of `_get_candidate_generator`, and reads the text's limit."""
+    model, calls = tiny_llama().eval(), []
+
+    class Candidates(CandidateGenerator):
+        def get_candidates(self, input_ids, **kwargs):
+            calls.append(("draft", input_ids.shape[1]))
+            return torch.cat([input_ids, input_ids[:, :2]], dim=1), None
+
+        def update_candidate_strategy(self, input_ids, scores, num_matches):
+            calls.append(("update", input_ids.shape[1]))
+
+    def candidate_generator(generation_config, **_):
+        calls.append(("limit", generation_config.max_length))
+        return Candidates()
+
+    model._get_candidate_generator = candidate_generator
+    options = {"max_new_tokens": 3, "do_sample": False, "prompt_lookup_num_tokens": 1, "eos_token_id": []}
+    text = model.generate(input_ids=torch.arange(3, 8)[None], **options)
+    assert calls[:3] == [("limit", 8), ("draft", 5), ("update", calls[2][1])]
+    assert [name for name, _ in calls[1:]] == ["draft", "update"] * (len(calls) // 2)
+    assert calls[-1] == ("update", text.shape[1]) == ("update", 8)
+    assert not CandidateGenerator.requires_model_outputs
+
+
+def test_a_cache_says_whether_it_can_be_cropped_and_a_layer_takes_one_by_its_name():
+    output = tiny_llama().eval()(input_ids=torch.arange(3, 8)[None], use_cache=True)
+    assert output[CACHE_ARGUMENT].is_croppable
+    assert CACHE_ARGUMENT in parameters(LlamaDecoderLayer.forward)

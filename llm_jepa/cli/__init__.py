@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "compare",
     "probe": "probe",
     "answer": "answer",
+    "generate": "generate",
     "merge": "merge",
     "push": "push",
     "env": "env",

@@ -12,6 +12,10 @@ DECODINGS = ("latent", "likelihood", "shortlist", "generate")
 SHORTLIST = 5
 """How many of the nearest answers a likelihood is computed of."""
 
+GENERATION_METHODS = ("draft", "plain", "prompt_lookup")
+"""Those of `llm_jepa.inference.text_generation`; a test holds them equal."""
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 def at_least(minimum: int) -> Callable[[str], int]:
     """Reads a whole number that is not below a minimum."""
@@ -35,10 +39,12 @@ def checkpoints(text: str) -> list[str]:
 
 
 def decodings(text: str) -> list[str]:
-    """Names of decodings with commas between them."""
+    """Names of decodings with commas between them: from candidates, or of generated text."""
     names = text.split(",")
-    if not {*names} <= {*DECODINGS} or len({*names}) < len(names):
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed are {', '.join(DECODINGS)}, each once")
+    one_kind = {*names} <= {*DECODINGS} or {*names} <= {*GENERATION_METHODS}
+    if not one_kind or len({*names}) < len(names):
+        kinds = f"{', '.join(DECODINGS)}; or {', '.join(GENERATION_METHODS)}"
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed are {kinds}, each once")
     return names
 
 
@@ -53,6 +59,11 @@ def margin(text: str) -> float | str:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number of at least 0 nor auto")
     return value
+
+
+def drafted_tokens(text: str) -> int | str:
+    """A number of tokens of at least 1, or `auto`."""
+    return text if text == "auto" else at_least(1)(text)
 
 
 def json_object(text: str) -> dict[str, Any]:

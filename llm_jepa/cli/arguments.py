@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_jepa.cli.argument_types import at_least, checkpoints, json_object
-from llm_jepa.cli.inference_arguments import add_decodings, answer
+from llm_jepa.cli.argument_types import DTYPES, at_least, checkpoints, json_object
+from llm_jepa.cli.inference_arguments import add_decodings, answer, generate
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.models.checkpoint_choice import CHECKPOINTS
 from llm_jepa.models.source import KNOWN_MODEL_IDS
@@ -19,7 +19,6 @@ from llm_jepa.settings.listing import options_text
 from llm_jepa.settings.reading import RECIPE_SUFFIXES
 
 BACKENDS = ("transformers", "vllm")
-DTYPES = ("float32", "bfloat16", "float16")
 REQUIRED_TO_LOOK = tuple(key for key in REQUIRED if key != "output_dir")
 """Keys without which a recipe cannot be inspected; nothing is written."""
 HUB_ROWS = 10_000
@@ -195,7 +194,7 @@ def _without_predictor(parser: argparse.ArgumentParser) -> None:
         "--without_predictor",
         "--without-predictor",
         action="store_true",
-        help="leave out latent_predictor/, which ranking answers needs",
+        help="leave out latent_predictor/, which ranking answers and drafting need",
     )
 
 
@@ -238,6 +237,7 @@ ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": compare,
     "probe": probe,
     "answer": answer,
+    "generate": generate,
     "merge": merge,
     "push": push,
     "env": lambda parser: None,

@@ -10,7 +10,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from llm_jepa.cli import eval_decodings
+from llm_jepa.cli import eval_decodings, eval_generation
 from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     if args.decoding_request is not None:
         return eval_decodings.run(args)
+    if args.decoding is not None:
+        return eval_generation.run(args)
     recipe, checkpoints = read_subject(args.recipe, args.overrides, args.checkpoints)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)

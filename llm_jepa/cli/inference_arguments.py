@@ -3,7 +3,16 @@
 import argparse
 from pathlib import Path
 
-from llm_jepa.cli.argument_types import DECODINGS, SHORTLIST, at_least, decodings, margin
+from llm_jepa.cli.argument_types import (
+    DECODINGS,
+    DTYPES,
+    GENERATION_METHODS,
+    SHORTLIST,
+    at_least,
+    decodings,
+    drafted_tokens,
+    margin,
+)
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +35,54 @@ def answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object per query")
 
 
+def generate(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa generate RUN --prompt TEXT [options]"
+    parser.add_argument("run", metavar="RUN", type=Path, help="directory of a run, or of what was merged or pulled")
+    parser.add_argument(
+        "--prompt", dest="prompts", action="append", required=True, metavar="TEXT", help="a source; may be repeated"
+    )
+    parser.add_argument("--stream", action="store_true", help="print the text as it comes")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per prompt")
+    parser.add_argument(
+        "--decoding",
+        choices=GENERATION_METHODS,
+        default="draft",
+        help="draft: the latent predictor proposes tokens; prompt_lookup: the prompt does (default: draft)",
+    )
+    parser.add_argument(
+        "--max_new_tokens", "--max-new-tokens", type=at_least(1), default=128, metavar="N", help="(default: 128)"
+    )
+    add_drafting(parser)
+    parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: that of training)")
+
+
+def add_drafting(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument(
+        "--num_drafted_tokens",
+        "--num-drafted-tokens",
+        type=drafted_tokens,
+        metavar="N|auto",
+        help="per forward; auto drafts as many as pay, and none where it does not pay (default: auto)",
+    )
+    parser.add_argument(
+        "--draft_vocabulary",
+        "--draft-vocabulary",
+        type=at_least(1),
+        metavar="N",
+        help="draft the N most frequent tokens of the training's targets (default: 2048)",
+    )
+
+
 def add_decodings(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("answers chosen from candidates, of the tuned model")
+    group = parser.add_argument_group("ways to answer, of the tuned model")
     group.add_argument(
         "--decoding",
         type=decodings,
         metavar="NAME[,NAME]",
-        help=f"how: {','.join(DECODINGS)}; from a row's choices, from --labels, or from all targets",
+        help=f"{','.join(DECODINGS)}: from a row's choices, from --labels, or from all targets; or "
+        f"{','.join(GENERATION_METHODS)}: generated, each beside plain",
     )
+    add_drafting(group)
     group.add_argument(
         "--shortlist", type=at_least(1), metavar="K", help=f"candidates of a shortlist (default: {SHORTLIST})"
     )

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from llm_jepa.cli.argument_types import GENERATION_METHODS
 from llm_jepa.cli.arguments import REQUIRED_TO_LOOK, names_a_recipe
 from llm_jepa.compute.devices import find_gpu
 from llm_jepa.data.source import check_data_set
@@ -10,11 +11,12 @@ from llm_jepa.evaluation.decoding_checks import DecodingRequest, check_decoding
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.inference.answer_checks import check_index, check_queries
+from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.local_files import check_merge
-from llm_jepa.models.subject_checks import check_subject
+from llm_jepa.models.subject_checks import check_subject, recipe_of
 from llm_jepa.preflight import check_files, check_inputs
 from llm_jepa.settings.checks import REQUIRED, check_recipe
-from llm_jepa.settings.reading import read_overrides
+from llm_jepa.settings.reading import read_overrides, read_settings
 
 CANDIDATE_ARGUMENTS = ("labels", "shortlist", "fallback_margin", "dev_split")
 """What has an effect with `eval --decoding` alone."""
@@ -31,6 +33,10 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.command == "answer":
         check_queries(args.query, args.queries, args.answers)
         check_index(args.run, args.index, args.answers, args.answers_column)
+    if args.command == "generate":
+        check_generate(args.run, args.prompts, args.decoding, args.num_drafted_tokens, args.draft_vocabulary)
+        if args.stream and args.json:
+            raise ValueError("`--stream` prints the text as it comes, and `--json` when it is whole. Leave one out.")
     if args.command == "merge":
         check_merge(args.adapter, args.output_dir)
     if args.command == "push":
@@ -65,6 +71,12 @@ def _check_recipe(args: argparse.Namespace) -> None:
 def _check_decoding(args: argparse.Namespace) -> None:
     """Check what `eval` is asked to choose from candidates, and keep it as `args.decoding_request`."""
     args.decoding_request = None
+    if args.decoding is not None and {*args.decoding} <= {*GENERATION_METHODS}:
+        _check_generation(args)
+        return
+    for name in ("num_drafted_tokens", "draft_vocabulary"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"`--{name}` has no effect without `--decoding draft`. Leave it out.")
     has = "no effect without" if args.decoding is None else "no effect with"
     for name in CANDIDATE_ARGUMENTS if args.decoding is None else ("checkpoints", "vllm_options"):
         if getattr(args, name) is not None:
@@ -77,6 +89,20 @@ def _check_decoding(args: argparse.Namespace) -> None:
         request = DecodingRequest(args.decoding, args.labels, args.fallback_margin, args.dev_split)
         check_decoding(request, args.recipe, args.overrides)
         args.decoding_request = request
+
+
+def _check_generation(args: argparse.Namespace) -> None:
+    """Check what `eval` is asked to generate in several ways."""
+    for name in (*CANDIDATE_ARGUMENTS, "checkpoints", "vllm_options"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"`--{name}` has no effect with `--decoding {','.join(args.decoding)}`. Leave it out.")
+    if args.backend != "transformers":
+        raise ValueError(f"`--decoding` computes with transformers; `--backend {args.backend}` has no effect.")
+    found = recipe_of(args.recipe, args.overrides)
+    settings = {} if found is None else read_settings(*found)
+    method = "draft" if "draft" in args.decoding else args.decoding[0]
+    directory = Path(settings.get("output_dir", args.recipe)).expanduser()
+    check_drafting(directory, method, args.num_drafted_tokens, args.draft_vocabulary)
 
 
 def _check_plan(args: argparse.Namespace) -> None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llm_jepa.inference.answer_index import AnswerIndex
+    from llm_jepa.inference.drafting import Drafter
     from llm_jepa.inference.encoder import LatentEncoder
 
-__all__ = ["AnswerIndex", "LatentEncoder"]
+__all__ = ["AnswerIndex", "Drafter", "LatentEncoder"]
 
-_MODULES = {"AnswerIndex": "answer_index", "LatentEncoder": "encoder"}
+_MODULES = {"AnswerIndex": "answer_index", "Drafter": "drafting", "LatentEncoder": "encoder"}
 
 
 def __getattr__(name: str) -> Any:

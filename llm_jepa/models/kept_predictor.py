@@ -1,12 +1,14 @@
 """What of a training is kept for latent inference, beside the model that it saves."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.config import JEPAConfig
-from llm_jepa.models.latent_predictor import facts_of, remove_latent_predictor, write_latent_predictor
+from llm_jepa.models.latent_predictor import DRAFT_TOKENS, facts_of, remove_latent_predictor, write_latent_predictor
 from llm_jepa.objectives.own_parameters import gathered_state
 from llm_jepa.settings.objectives import objective_names, objective_traits, short_name
 
@@ -17,6 +19,7 @@ def keep_latent_predictor(
     tokenizer: PreTrainedTokenizerBase,
     predictor: nn.Module | None,
     args: JEPAConfig,
+    target_tokens: Callable[[], Sequence[int] | None],
 ) -> None:
     """Write `latent_predictor/` if an objective has trained something to keep; remove an older one if not.
 
@@ -25,6 +28,7 @@ def keep_latent_predictor(
     Args:
         directory: That of the saved model.
         predictor: The parameters of the objectives' own.
+        target_tokens: Ranks the tokens of the training's targets, for a draft vocabulary; None if it cannot.
     """
     names = objective_names(args.jepa_objective) if args.jepa_weight > 0 else ()
     kept = [name for name in names if objective_traits(name).kept_options]
@@ -37,6 +41,9 @@ def keep_latent_predictor(
     if not kept:
         remove_latent_predictor(directory)
         return
+    ranked = target_tokens() if any(objective_traits(name).drafts for name in kept) else None
+    if ranked is not None:
+        state[DRAFT_TOKENS] = torch.tensor(ranked)
     options = {option: getattr(args, option) for name in kept for option in objective_traits(name).kept_options}
     facts = facts_of(model, tokenizer, tuple(map(short_name, kept)), options)
     write_latent_predictor(directory, facts, state)

@@ -26,6 +26,8 @@ FOLDER = "latent_predictor"
 WEIGHTS_FILE = "predictor.safetensors"
 FACTS_FILE = "latent_predictor.json"
 PREDICTOR_FILES = (f"{FOLDER}/{FACTS_FILE}", f"{FOLDER}/{WEIGHTS_FILE}")
+DRAFT_TOKENS = "draft_token_ids_V"
+"""Among the weights: the tokens of the training's targets, the most frequent first."""
 FORMAT = 1
 
 
@@ -169,6 +171,19 @@ def check_has_views(facts: PredictorFacts) -> None:
         raise ValueError(
             f"The latent predictor is of {', '.join(facts.objectives)}, which encodes no views. To rank answers, "
             "train with `jepa_objective: pair`."
+        )
+
+
+def check_drafts(facts: PredictorFacts) -> None:
+    """Check that a predictor can draft tokens.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if "next_latent" not in facts.objectives:
+        raise ValueError(
+            f"The latent predictor is of {', '.join(facts.objectives)}, which drafts no tokens. Train with "
+            "`jepa_objective: next_latent`, or use `--decoding plain`."
         )
 
 

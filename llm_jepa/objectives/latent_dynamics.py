@@ -3,12 +3,17 @@
 Legend: N rows, S positions, D the model's width, W the width of the hidden layers.
 """
 
+import inspect
 import itertools
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, PreTrainedConfig
+from transformers import DynamicCache, LlamaConfig, PreTrainedConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
+
+_LAYER_ARGUMENTS = inspect.signature(LlamaDecoderLayer.forward).parameters
+CACHE_ARGUMENT = "cache" if "cache" in _LAYER_ARGUMENTS else "past_key_values"
+"""What transformers 5.24 and 5.23 call a layer's cache."""
 
 
 class LatentMLP(nn.Module):
@@ -59,14 +64,26 @@ class LatentDecoderLayer(nn.Module):
         self.layers[0].input_layernorm = nn.Identity()
         self.rotary = LlamaRotaryEmbedding(self.config)
 
-    def forward(self, hidden_NSD: Tensor, embedding_NSD: Tensor) -> Tensor:
-        """The next hidden states; position s attends to the positions 0 .. s."""
+    def forward(self, hidden_NSD: Tensor, embedding_NSD: Tensor, cache: DynamicCache | None = None) -> Tensor:
+        """The next hidden states; position s attends to the positions 0 .. s, and to those that the cache holds.
+
+        Args:
+            cache: Keys and values of the positions before; those of these positions are added.
+        """
         inputs_NSE = torch.cat([embedding_NSD.to(hidden_NSD.dtype), hidden_NSD], dim=-1)
         state_NSD = self.fc(as_weights(inputs_NSE, self.fc.weight))
-        position_ids = torch.arange(state_NSD.shape[1], device=state_NSD.device)[None]
-        rotary = self.rotary(state_NSD, position_ids)
+        start, length, device = 0 if cache is None else cache.get_seq_length(), state_NSD.shape[1], state_NSD.device
+        position_ids = torch.arange(start, start + length, device=device)[None]
+        # after others: position start + s sees the keys 0 .. start + s
+        is_seen_SK = None if start == 0 else torch.arange(start + length, device=device) <= position_ids.T
+        arguments = {
+            "attention_mask": None if is_seen_SK is None else is_seen_SK[None, None],
+            "position_ids": position_ids,
+            "position_embeddings": self.rotary(state_NSD, position_ids),
+            CACHE_ARGUMENT: cache,
+        }
         for layer in self.layers:
-            state_NSD = layer(state_NSD, position_embeddings=rotary, position_ids=position_ids)
+            state_NSD = layer(state_NSD, **arguments)
         return state_NSD.to(hidden_NSD.dtype)
 
 

@@ -82,6 +82,7 @@ class ObjectiveTraits:
         options: Those that have an effect with it and not with every objective.
         has_network: Whether a network of its own must run in every step, so that none can drop the term.
         kept_options: Those that are needed to use what it has trained; none where nothing is kept beside the model.
+        drafts: Whether what it has trained can draft tokens.
     """
 
     row_needs: RowNeeds
@@ -90,6 +91,7 @@ class ObjectiveTraits:
     options: tuple[str, ...] = ()
     has_network: bool = False
     kept_options: tuple[str, ...] = ()
+    drafts: bool = False
 
 
 OBJECTIVES: dict[str, ObjectiveTraits] = {
@@ -108,6 +110,7 @@ OBJECTIVES: dict[str, ObjectiveTraits] = {
         options=NEXT_LATENT_OPTIONS,
         has_network=True,
         kept_options=DYNAMICS_OPTIONS,
+        drafts=True,
     ),
     "answer_code": ObjectiveTraits(
         "views",

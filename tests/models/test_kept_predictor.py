@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.inference import LatentEncoder
-from llm_jepa.models.latent_predictor import FOLDER, has_latent_predictor, read_facts, read_weights
+from llm_jepa.models.latent_predictor import DRAFT_TOKENS, FOLDER, has_latent_predictor, read_facts, read_weights
 from tests.inference.latent_runs import embeddings_of_training, new_trainer
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
@@ -48,7 +48,7 @@ def test_several_objectives_are_kept_together_without_a_control_and_the_views_ar
     facts = read_facts(tmp_path)
     assert facts.objectives == ("pair", "next_latent")
     assert facts.options["latent_predictor"] == "mlp"
-    assert {name.partition(".")[0] for name in read_weights(tmp_path)} == {"pair", "next_latent"}
+    assert {name.partition(".")[0] for name in read_weights(tmp_path)} == {"pair", "next_latent", DRAFT_TOKENS}
     prediction_ND, _ = embeddings_of_training(trainer)
     encoder = LatentEncoder(trainer.model, trainer.processing_class, facts, read_weights(tmp_path))
     torch.testing.assert_close(encoder.encode_sources(SOURCES), prediction_ND, atol=1e-5, rtol=0)

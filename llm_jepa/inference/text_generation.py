@@ -1,0 +1,154 @@
+"""Generates one text at a time: plainly, with drafted tokens, or with tokens looked up in the prompt.
+
+All three give the greedy text of the model. Under float32 it is the same text. Under bf16 a forward of several tokens
+rounds its sums otherwise than a forward of one, so that two tokens of almost equal logits can change places.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.streamers import BaseStreamer
+
+from llm_jepa.data.prompts import prompt_ids, template_kwargs_of
+from llm_jepa.data.rows import ColumnMapping, row_maker
+from llm_jepa.inference.draft_counts import DraftCounts
+from llm_jepa.inference.drafting import Drafter
+from llm_jepa.models.loading import position_limit
+from llm_jepa.models.stop_tokens import stop_token_ids
+from llm_jepa.recipe import Recipe
+
+GenerationMethod = Literal["draft", "plain", "prompt_lookup"]
+GENERATION_METHODS: tuple[GenerationMethod, ...] = get_args(GenerationMethod)
+LOOKED_UP_TOKENS = 10
+"""Tokens that prompt lookup proposes at most; the number of transformers' documentation."""
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """A text and what it took.
+
+    Attributes:
+        text: Without special tokens.
+        ids: The new tokens, the stop token included.
+        seconds: From the prompt to the last token.
+        forwards: Of the model.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    seconds: float
+    forwards: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens over the seconds."""
+        return len(self.ids) / self.seconds
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """New tokens over the forwards, that of the prompt included."""
+        return len(self.ids) / self.forwards
+
+
+class TextGenerator:
+    """Greedy generation, prompt by prompt.
+
+    Args:
+        model: With its adapter if it has one. It is set to evaluation.
+        tokenizer: That of the run.
+        method: How tokens are proposed.
+        drafter: For `draft`.
+        max_new_tokens: Limit of a text, the stop token included.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        method: GenerationMethod,
+        max_new_tokens: int,
+        drafter: Drafter | None = None,
+    ):
+        inner = model.get_base_model() if isinstance(model, PeftModel) else model
+        assert isinstance(inner, PreTrainedModel)
+        assert (drafter is not None) == (method == "draft")
+        self.model, self.inner, self.tokenizer, self.drafter = model.eval(), inner, tokenizer, drafter
+        self.stop_ids = stop_token_ids(inner.generation_config or GenerationConfig(), tokenizer)
+        pad_id = tokenizer.pad_token_id
+        self._options = {
+            "generation_config": GenerationConfig(
+                do_sample=False,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=self.stop_ids or None,
+                pad_token_id=self.stop_ids[0] if pad_id is None and self.stop_ids else pad_id,
+                prompt_lookup_num_tokens=LOOKED_UP_TOKENS if method == "prompt_lookup" else None,
+            )
+        }
+        self.max_new_tokens = max_new_tokens
+        self.counts = DraftCounts()
+        """Forwards and tokens of all texts; the acceptance of drafts is in the drafter's."""
+
+    def generate(self, ids: list[int], streamer: BaseStreamer | None = None) -> GeneratedText:
+        """Continue the tokens of a prompt.
+
+        Raises:
+            ValueError: The prompt is empty, or leaves no room for `max_new_tokens`.
+        """
+        limit = position_limit(self.inner)
+        if not ids:
+            raise ValueError("The prompt has no tokens. Give a text.")
+        if limit is not None and len(ids) + self.max_new_tokens > limit:
+            raise ValueError(
+                f"The prompt has {len(ids)} tokens; with {self.max_new_tokens} new ones it exceeds the {limit} "
+                "positions of the model. Shorten it, or lower `--max_new_tokens`."
+            )
+        forwards = 0
+
+        def count(*_: Any) -> None:
+            nonlocal forwards
+            forwards += 1
+
+        ids_1S = torch.tensor([ids], device=self.inner.device)
+        hook = self.inner.register_forward_hook(count)
+        start = time.perf_counter()
+        try:
+            output_1S = self._generate(ids_1S, streamer)
+        finally:
+            hook.remove()
+        new_ids = output_1S[0, len(ids) :].tolist()
+        seconds = time.perf_counter() - start
+        self.counts.forwards += forwards
+        self.counts.tokens += len(new_ids)
+        return GeneratedText(self._text(new_ids), tuple(new_ids), seconds, forwards)
+
+    def _generate(self, ids_1S: Tensor, streamer: BaseStreamer | None) -> Tensor:
+        if self.drafter is not None:
+            return self.drafter.generate(ids_1S, streamer=streamer, **self._options)
+        return cast(Any, self.model).generate(input_ids=ids_1S, streamer=streamer, **self._options)
+
+    def _text(self, ids: list[int]) -> str:
+        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+
+def ids_of_prompt(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a prompt as the run's training renders a source: chat template, system prompt, its arguments.
+
+    Raises:
+        ValueError: The text is empty.
+    """
+    mapping = ColumnMapping(
+        source_column="source",
+        target_column="target",
+        system_prompt=recipe.training.system_prompt,
+        chat_template_kwargs=recipe.training.chat_template_kwargs,
+    )
+    to_row, _ = row_maker(["source", "target"], mapping, tokenizer.chat_template is not None)
+    row = to_row({"source": text, "target": "x"})
+    return prompt_ids(tokenizer, row["prompt"], template_kwargs_of(row))

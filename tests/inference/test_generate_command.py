@@ -1,0 +1,91 @@
+"""`llm-jepa generate` and `llm-jepa eval --decoding draft`, and what they refuse."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from llm_jepa.cli import main
+from llm_jepa.cli.argument_types import GENERATION_METHODS
+from llm_jepa.inference import text_generation
+from llm_jepa.models.latent_predictor import DRAFT_TOKENS, facts_of, write_latent_predictor
+from llm_jepa.settings.objectives import DYNAMICS_OPTIONS
+from tests.inference.drafters import untrained_dynamics
+from tests.inference.test_answer_command import write_predictor
+from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
+
+PROMPT = ["--prompt", PAIRS[0]["source"], "--max_new_tokens", "8", "--dtype", "float32"]
+OPTIONS = dict(zip(DYNAMICS_OPTIONS, ("mlp", None, 2.0, 1), strict=True))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A model with a drafter, and a recipe whose run it is."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model(tmp_path / "run")
+    facts = facts_of(tiny_llama(), tiny_tokenizer(), ("next_latent",), OPTIONS)
+    weights = dict(untrained_dynamics(tiny_llama()).named_parameters())
+    write_latent_predictor(tmp_path / "run", facts, weights | {DRAFT_TOKENS: torch.arange(2, 300)})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS[:3]))
+    settings = {
+        "model_name_or_path": "run", "dataset_test_split": "train", "output_dir": "run",
+        "source_column": "source", "target_column": "target", "bf16": False, "use_cpu": True,
+        "dataset_name": "rows.jsonl",
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+def test_an_answer_is_drafted_streamed_and_the_same_as_a_plain_one(place, capsys):
+    assert main(["generate", "run", *PROMPT, "--decoding", "plain"]) == 0
+    plain = capsys.readouterr().out.splitlines()
+    assert plain[-1].startswith("[")
+    for options in ([], ["--stream"], ["--num_drafted_tokens", "3", "--draft_vocabulary", "50"]):
+        assert main(["generate", "run", *PROMPT, *options]) == 0
+        drafted = capsys.readouterr().out.splitlines()
+        assert [line for line in drafted if line][: len(plain) - 1] == [line for line in plain[:-1] if line]
+        assert drafted[-1].startswith("accepted at positions 1, 2, ...: ")
+    assert main(["generate", "run", *PROMPT, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["text"] == "\n".join(plain[:-1])
+    assert report["tokens_per_forward"] == report["tokens"] / report["forwards"]
+
+
+def test_drafting_is_measured_beside_plain_decoding(place, capsys):
+    assert main(["eval", "recipe.yaml", "--decoding", "draft,prompt_lookup", "--max_new_tokens", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert "same text as plain" in printed
+    report = json.loads((place / "run" / "generation.json").read_text())
+    assert [*report] == ["plain", "draft", "prompt_lookup"]
+    assert all(one["same_text"] == one["answers"] == 3 for one in report.values())
+    assert report["plain"]["tokens_per_forward"] == 1
+    assert report["plain"]["times_faster"] == 1
+    assert report["draft"]["acceptance"]
+
+
+REFUSALS = {
+    "generate run --prompt=": "A `--prompt` is empty",
+    "generate pairs --prompt=a": "is of pair, which drafts no tokens",
+    "generate none --prompt=a": "none",
+    "generate run --prompt=a --decoding=plain --num_drafted_tokens=2": "`--num_drafted_tokens` has no effect with",
+    "generate run --prompt=a --stream --json": "Leave one out",
+    "eval recipe.yaml --num_drafted_tokens=2": "`--num_drafted_tokens` has no effect without `--decoding draft`",
+    "eval recipe.yaml --decoding=draft --labels=x": "`--labels` has no effect with `--decoding draft`",
+    "eval recipe.yaml --decoding=prompt_lookup --draft_vocabulary=2": "`--draft_vocabulary` has no effect with",
+    "eval recipe.yaml --decoding=draft,latent": "allowed are latent",
+    "generate run --prompt=a --num_drafted_tokens=0": "not a whole number of at least 1",
+}
+
+
+@pytest.mark.parametrize("line", REFUSALS)
+def test_what_cannot_be_generated_is_refused_in_one_line(place, line, capsys):
+    save_tiny_model(place / "pairs")
+    write_predictor(place / "pairs")
+    with pytest.raises(SystemExit):
+        main(line.split(" "))
+    assert REFUSALS[line] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_line_knows_every_method():
+    assert GENERATION_METHODS == text_generation.GENERATION_METHODS

@@ -1,0 +1,68 @@
+"""A trained run drafts from its own files, and its plain, drafted and looked-up texts are the same."""
+
+import pytest
+
+from llm_jepa.inference.draft_length import FixedLength
+from llm_jepa.inference.drafting import Drafter
+from llm_jepa.inference.text_generation import TextGenerator
+from llm_jepa.models.latent_predictor import DRAFT_TOKENS, read_weights
+from tests.inference.latent_runs import new_trainer
+from tests.tiny import PAIRS, tiny_tokenizer
+
+NEXT_LATENT = {"jepa_objective": "next_latent", "num_predictor_tokens": 1}
+
+
+@pytest.fixture(scope="module", params=["mlp", "decoder_layer"])
+def run(request, tmp_path_factory):
+    """A trainer after two steps, and the directory that it has saved to."""
+    directory = tmp_path_factory.mktemp("run")
+    trainer = new_trainer(directory, latent_predictor=request.param, **NEXT_LATENT)
+    trainer.train()
+    trainer.save_model(str(directory))
+    return trainer.model, directory
+
+
+def test_the_three_methods_give_the_same_text_and_count_its_forwards(run):
+    model, directory = run
+    tokenizer = tiny_tokenizer()
+    drafter = Drafter.from_predictor(directory, model, tokenizer, length=FixedLength(3))
+    generators = [
+        TextGenerator(model, tokenizer, "plain", 12),
+        TextGenerator(model, tokenizer, "prompt_lookup", 12),
+        TextGenerator(model, tokenizer, "draft", 12, drafter),
+    ]
+    for pair in PAIRS[:2]:
+        ids = tokenizer(pair["source"])["input_ids"]
+        plain, looked_up, drafted = (generator.generate(ids) for generator in generators)
+        assert plain.ids == looked_up.ids == drafted.ids
+        assert plain.text == drafted.text
+        assert plain.forwards == len(plain.ids)
+    assert drafter.counts.tokens == generators[2].counts.tokens == generators[0].counts.tokens
+    assert drafter.counts.forwards == generators[2].counts.forwards
+
+
+def test_the_draft_vocabulary_of_a_run_is_that_of_its_targets(run):
+    _, directory = run
+    tokenizer = tiny_tokenizer()
+    targets = [tokenizer(pair["target"])["input_ids"] for pair in PAIRS]
+    kept = read_weights(directory)[DRAFT_TOKENS].tolist()
+    assert kept[0] == tokenizer.eos_token_id
+    assert {token for ids in targets for token in ids} <= {*kept}
+    assert len(kept) < len(tokenizer)
+    drafter = Drafter.from_predictor(directory, run[0], tokenizer, draft_vocabulary=7)
+    assert drafter.candidates.head.token_ids_V.tolist() == kept[:7]
+
+
+def test_a_prompt_that_is_empty_or_too_long_is_refused(run):
+    generator = TextGenerator(run[0], tiny_tokenizer(), "plain", 12)
+    with pytest.raises(ValueError, match="has no tokens"):
+        generator.generate([])
+    with pytest.raises(ValueError, match="has 501 tokens; with 12 new ones it exceeds the 512 positions"):
+        generator.generate([5] * 501)
+
+
+def test_a_predictor_of_pairs_drafts_nothing(tmp_path):
+    trainer = new_trainer(tmp_path)
+    trainer.save_model(str(tmp_path))
+    with pytest.raises(ValueError, match="is of pair, which drafts no tokens"):
+        Drafter.from_predictor(tmp_path, trainer.model, tiny_tokenizer())
