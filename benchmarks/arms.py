@@ -41,6 +41,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "next_latent_1_detached": {"jepa_objective": "next_latent", "rollout_steps": 1, "detach_backbone": True},
     "next_latent_2_detached": {"jepa_objective": "next_latent", "rollout_steps": 2, "detach_backbone": True},
     "multi_token": {"jepa_objective": "multi_token", "num_future_tokens": 2},
+    "answer_code": {"jepa_objective": "answer_code", "jepa_source_view": "prefix"},
     "sigreg": PREFIX_SG | {"jepa_regulariser": "sigreg"},
     "alone_rows": {"jepa_source_view": "alone", "jepa_target": "online", "jepa_layout": "rows"},
     "prefix_sg_rows": PREFIX_SG | {"jepa_layout": "rows"},

@@ -11,5 +11,5 @@ def test_a_cell_has_one_gpu_and_its_share_of_the_cores():
 
 
 def test_a_number_of_threads_that_is_given_stays():
-    """More threads than free cores wait for each other: a small model trained eight times slower beside other work."""
+    """More threads than free cores wait for each other, which slows a small model down many times."""
     assert cell_environment({"OMP_NUM_THREADS": "1"}, 0, 1, [], 8) == {"OMP_NUM_THREADS": "1"}
