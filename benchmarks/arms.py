@@ -34,6 +34,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "alone": {"jepa_source_view": "alone", "jepa_target": "online"},
     "prefix": {"jepa_source_view": "prefix", "jepa_target": "online"},
     "prefix_sg": PREFIX_SG,
+    "ema": PREFIX_SG | {"jepa_target": "ema"},
     "prefix_sg_dropout": PREFIX_SG | {"jepa_dropout": DROPOUT, "jepa_dropout_rescale": True},
     "tube": {"jepa_objective": "tube", "jepa_weight": 0.02},
     "next_latent_1": {"jepa_objective": "next_latent", "rollout_steps": 1},

@@ -20,6 +20,7 @@ from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
 DEFAULT_REGULARISER_WEIGHT = 0.05
+DEFAULT_EMA_DECAY = 0.996
 
 
 @dataclass
@@ -114,6 +115,8 @@ class JEPAConfig(EvaluationOptions, DataOptions, NextLatentOptions, PairOptions,
             self.info_nce_temperature = DEFAULT_INFO_NCE_TEMPERATURE
         if self.jepa_regulariser != "none" and self.regulariser_weight is None:
             self.regulariser_weight = DEFAULT_REGULARISER_WEIGHT
+        if self.jepa_target == "ema" and self.ema_decay is None:
+            self.ema_decay = DEFAULT_EMA_DECAY
 
     def _check_choices(self):
         for name, annotation in own_fields().items():

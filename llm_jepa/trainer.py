@@ -32,9 +32,9 @@ from llm_jepa.objectives.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.objectives.draws import is_dropped
 from llm_jepa.objectives.registry import new_objective
 from llm_jepa.objectives.view_forward import ForwardRecorder
+from llm_jepa.training.averaging_trainer import AveragingTrainer
 from llm_jepa.training.build_errors import build_errors_explained
-from llm_jepa.training.model_limits import check_rows_of_model, refuse_untrained_model
-from llm_jepa.training.predictor_trainer import PredictorTrainer
+from llm_jepa.training.model_limits import check_rows_of_model, refuse_untrained_backbone, refuse_untrained_model
 from llm_jepa.training.refusals import (
     refuse_arguments,
     refuse_attention_without_backward,
@@ -57,7 +57,7 @@ class NonFiniteLossError(FloatingPointError):
     """The loss became NaN or infinite; the message names the batch."""
 
 
-class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
+class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableTrainer):
     """Trains a causal LM to predict the next token, and the embedding of one view of a row from the other view.
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss (+ the router loss of a mixture of experts)
@@ -142,6 +142,8 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         refuse_prompt_learning(self.accelerator.unwrap_model(self.model))
         refuse_attention_without_backward(model, device_type)
         objective.check(device_type, self.train_dataset, self.eval_dataset)
+        if objective.averages_target:
+            refuse_untrained_backbone(model)
         assert not isinstance(args.pad_to_multiple_of, str), "SFTConfig resolves `auto`"
         self.layout, mask_form, _ = objective.choose_layout(
             model, self._tokenizer.pad_token_id, args.pad_to_multiple_of
@@ -228,6 +230,8 @@ class JEPATrainer(PredictorTrainer, PublishingTrainer, ResumableTrainer):
         if drops_jepa and conversations is not None:
             inputs["laid_out"] = conversations
         has_jepa = "laid_out" in inputs and not drops_jepa
+        if has_jepa:
+            inputs["laid_out"] = self.with_targets(model, inputs["laid_out"])
         forward = ForwardRecorder(model)
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
         trl_loss, outputs = result if return_outputs else (result, None)

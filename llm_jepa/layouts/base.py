@@ -2,7 +2,7 @@
 
 Legend: N examples, R stored rows, L tokens of the longest stored row, M labelled positions, C conversation tokens,
 S bounds of consecutive sequences: 0, then the end of each. P flat positions: row * L + index. Q sequences of an
-example, T tokens of the longest mean, K tokens of the longest conversation.
+example, T tokens of the longest mean, K tokens of the longest conversation, D the model's width.
 """
 
 from abc import ABC, abstractmethod
@@ -121,11 +121,13 @@ class LaidOut:
         batch: Sequences that are computed with gradient: the conversations, and the views if there are any.
         detached: Targets that are computed on their own, without gradient; None if there are none.
         target_ids_NT: Tokens of targets that the model does not compute, padded with -1; None if there are none.
+        target_ND: Embeddings of the detached targets, where they have been computed before; None otherwise.
     """
 
     batch: Batch
     detached: Batch | None = None
     target_ids_NT: Tensor | None = None
+    target_ND: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "LaidOut":
         """The same with a function applied to each tensor."""
@@ -133,6 +135,7 @@ class LaidOut:
             self.batch.map(function),
             None if self.detached is None else self.detached.map(function),
             None if self.target_ids_NT is None else function(self.target_ids_NT),
+            None if self.target_ND is None else function(self.target_ND),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "LaidOut":

@@ -76,6 +76,8 @@ class Objective(ABC):
     """Number of learned [PRED] vectors."""
     stops_gradient: bool = False
     """Whether the target view is detached."""
+    averages_target: bool = False
+    """Whether the target view is embedded by averaged weights; it is then laid out on its own, `LaidOut.detached`."""
     reads_hidden_states: bool = False
     """Whether `loss` reads the hidden states of the conversations."""
     computes_within_forward: bool = False

@@ -39,7 +39,8 @@ class PairObjective(Objective):
     def __init__(self, args: JEPAConfig):
         super().__init__(args)
         self.num_predictor_tokens = args.num_predictor_tokens
-        self.stops_gradient = args.jepa_target == "stop_gradient"
+        self.stops_gradient = args.jepa_target != "online"
+        self.averages_target = args.jepa_target == "ema"
         self.is_contrastive = args.jepa_loss in CONTRASTIVE_LOSSES
         self._compares_rows = row_comparing_option(args) is not None
 
@@ -104,6 +105,8 @@ class PairObjective(Objective):
 
     def _targets_are_detached(self, layout: Layout) -> bool:
         """Whether targets have a forward of their own: without gradient, and not stored with the conversation."""
+        if self.averages_target:
+            return True
         if not self.stops_gradient:
             return False
         is_stored = self.args.jepa_source_view == "prefix" and view_names(self.args.jepa_direction)[1] == "source"

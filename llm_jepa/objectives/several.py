@@ -36,6 +36,7 @@ class SeveralObjectives(Objective):
         self.leader = next((part for part in parts if part.row_needs == "views"), parts[0])
         self.num_predictor_tokens = self.leader.num_predictor_tokens
         self.stops_gradient = self.leader.stops_gradient
+        self.averages_target = self.leader.averages_target
         self.reads_hidden_states = any(part.reads_hidden_states for part in parts)
         self.computes_within_forward = any(part.computes_within_forward for part in parts)
         self.is_detached = all(part.is_detached for part in parts)

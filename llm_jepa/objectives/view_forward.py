@@ -57,7 +57,8 @@ class _Pass:
 
 
 class ViewForward:
-    """Adds the call `model(..., laid_out=..., fused_lm_head=True)` to a model; every other call is unchanged.
+    """Adds two calls to a model: `model(..., laid_out=..., fused_lm_head=True)`, and `targets_only=True` for the
+    detached targets alone, embedding_ND. Every other call is unchanged.
 
     Args:
         model: A causal LM that TRL has given its fused LM head.
@@ -98,7 +99,15 @@ class ViewForward:
 
     def _bind(self, model_class: type[PreTrainedModel]):
         @functools.wraps(model_class.forward)  # `generate` and PEFT read the signature
-        def forward(model: PreTrainedModel, *args: Any, laid_out: LaidOut | None = None, **kwargs: Any):
+        def forward(
+            model: PreTrainedModel,
+            *args: Any,
+            laid_out: LaidOut | None = None,
+            targets_only: bool = False,
+            **kwargs: Any,
+        ):
+            if laid_out is not None and targets_only:
+                return self._detached_targets(model.base_model, laid_out.detached)
             if laid_out is None or not kwargs.get("fused_lm_head"):
                 return self._fused_forward(*args, **kwargs)
             return self(model, laid_out, kwargs.get("output_router_logits", False))
@@ -111,7 +120,7 @@ class ViewForward:
         laid_out: LaidOut,
         output_router_logits: bool,
     ) -> ViewOutput:
-        """Compute the batch and, if there are any, the detached targets."""
+        """Compute the batch and, if there are any, the detached targets, unless they have been computed before."""
         batch = laid_out.batch
         has_views = len(batch.view_readouts_VN) > 0
         form = self.mask_form if has_views else batch.unshared_form
@@ -134,8 +143,8 @@ class ViewForward:
             asked["terms"] = self.forward_terms(model, conversations_of(laid_out, hidden_PD, num_tokens))
         if not has_views:
             return ViewOutput(**outputs, **asked)
-        prediction_ND, target_ND = embeddings(hidden_PD, batch, 1), None
-        if laid_out.detached is not None:
+        prediction_ND, target_ND = embeddings(hidden_PD, batch, 1), laid_out.target_ND
+        if target_ND is None and laid_out.detached is not None:
             target_ND = self._detached_targets(model.base_model, laid_out.detached)
         elif len(batch.view_readouts_VN) > 1:
             target_ND = embeddings(hidden_PD if target_hidden_PD is None else target_hidden_PD, batch, 2)
@@ -143,8 +152,9 @@ class ViewForward:
         return ViewOutput(**outputs, **asked, prediction_ND=prediction_ND, target_ND=target_ND)
 
     @torch.no_grad()
-    def _detached_targets(self, backbone: nn.Module, batch: Batch) -> Tensor:
+    def _detached_targets(self, backbone: nn.Module, batch: Batch | None) -> Tensor:
         """Embeddings of targets laid out as conversations, in rows or flat: embedding_ND."""
+        assert batch is not None, "the objective has not laid the targets out on their own"
         inputs = batch.backbone_inputs(batch.unshared_form) | self._layer_request()
         output = backbone(**inputs, use_cache=False)
         return embeddings(self._target_hidden_states(output).flatten(0, 1), batch, 0)

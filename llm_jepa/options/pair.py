@@ -50,12 +50,23 @@ class PairOptions:
             "to the end of the source (`prefix`), which costs nothing beyond its predictor tokens when packed."
         },
     )
-    jepa_target: Literal["online", "stop_gradient"] = field(
+    jepa_target: Literal["online", "stop_gradient", "ema"] = field(
         default="online",
         metadata={
             "help": "Gradients flow through the predicted view (`online`, the paper), or that view is encoded in a "
-            "forward without gradient (`stop_gradient`)."
+            "forward without gradient, by the weights (`stop_gradient`) or by their moving average over the steps "
+            "(`ema`, BYOL)."
         },
+    )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "The share that the average of `jepa_target: ema` keeps of itself in each step, at least 0 and "
+            "below 1; 0.996 when not given."
+        },
+    )
+    ema_warmup_steps: int = field(
+        default=0, metadata={"help": "Number of first steps in which that share rises linearly from 0."}
     )
     jepa_readout: Literal["last", "mean"] = field(
         default="last",

@@ -94,7 +94,9 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
         yield _Candidate({"gradient_checkpointing": True}, launch, True)
     if LAUNCHES.index(launch) < LAUNCHES.index("zero3-offload"):
         yield _Candidate({}, "zero3-offload", True)
-    cheap = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}
+    cheap = {"jepa_source_view": "prefix"}
+    if args.jepa_target == "online":
+        cheap["jepa_target"] = "stop_gradient"
     if args.source_view_column is not None:  # such a source is no prefix of the conversation
         del cheap["jepa_source_view"]
     cheap = {key: value for key, value in cheap.items() if key in options_with_effect(args.jepa_objective)}

@@ -98,6 +98,8 @@ class DryModel:
         embedding_bytes = storage_bytes(self.base.get_input_embeddings().parameters())
         block_bytes = max((weight_bytes - embedding_bytes) / layers, embedding_bytes)
         embeddings = {id(module.weight) for module in self.base.modules() if isinstance(module, nn.Embedding)}
+        is_averaged = self.objective is not None and self.objective.averages_target
+        averaged = [one for one in self.base.base_model.parameters() if is_averaged and one.requires_grad]
         in_32_bits = [one for one in trained if id(one) in embeddings or one.numel() < SMALLEST_8BIT_PARAMETERS]
         return Weights(
             weight_bytes=weight_bytes,
@@ -106,6 +108,7 @@ class DryModel:
             parameters_in_32_bits=sum(one.numel() for one in in_32_bits),
             gradient_bytes=storage_bytes(trained),
             block_bytes=block_bytes,
+            averaged_parameters=sum(one.numel() for one in averaged),
         )
 
     def _quantised_bytes(self) -> tuple[float, float]:

@@ -50,6 +50,7 @@ class Weights:
         parameters_in_32_bits: The trained parameters for which 8-bit optimizers keep 32-bit states.
         gradient_bytes: Bytes of all gradients.
         block_bytes: Bytes of the largest part that is gathered at once: a layer, or the embedding.
+        averaged_parameters: The trained parameters of which a float32 average is kept.
     """
 
     weight_bytes: float
@@ -58,6 +59,7 @@ class Weights:
     parameters_in_32_bits: int
     gradient_bytes: float
     block_bytes: float
+    averaged_parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ def model_states(weights: Weights, optim: str, launch: Launch, num_devices: int,
         return ModelStates(weights.quantised_bytes, 0.0, share, blocks)
     spread = (weights.weight_bytes - weights.quantised_bytes) * share
     return ModelStates(weights.quantised_bytes + spread, optimizer * share, share, blocks)
+
+
+def average_bytes(weights: Weights, launch: Launch, num_devices: int) -> float:
+    """The bytes that the averages of weights take on each device: 4 for each, in the places of the weights."""
+    shares = {"zero3": 1 / num_devices, "fsdp2": 1 / num_devices, "zero3-offload": 0.0}
+    return 4 * weights.averaged_parameters * shares.get(launch, 1.0)
 
 
 def optimizer_bytes(weights: Weights, optim: str) -> float:

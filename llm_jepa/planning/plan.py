@@ -9,7 +9,7 @@ from transformers.training_args import OptimizerNames
 from llm_jepa.compute.devices import GIB, GPU
 from llm_jepa.planning.calibration import Calibration
 from llm_jepa.planning.estimate import Estimate, hours_at_peak, hours_at_rate
-from llm_jepa.planning.memory import Launch, model_states
+from llm_jepa.planning.memory import Launch, average_bytes, model_states
 from llm_jepa.planning.workload import SFT, Workload, arm_recipes, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.settings.objectives import needs_views
@@ -46,7 +46,8 @@ class MemoryPlan:
 
     Attributes:
         peak: Peaks of three micro-batches: the median one, the largest one drawn, and the longest rows together.
-        by_kind: The expected peak by kind: weights, gradients, optimizer, activations, logits, communication.
+        by_kind: The expected peak by kind: weights, gradients, optimizer, activations, logits, communication, and
+            averages for an averaged target.
     """
 
     peak: Estimate
@@ -174,8 +175,11 @@ def peak_bytes(drawn: Workload, rows: list[dict[str, Any]], launch: Launch, num_
     """Peak bytes of one device in a micro-batch, by kind."""
     is_half = drawn.model.half is not None
     optim = OptimizerNames(drawn.recipe.training.optim).value
-    kept = model_states(drawn.model.weights(), optim, launch, num_devices, is_half)
+    weights = drawn.model.weights()
+    kept = model_states(weights, optim, launch, num_devices, is_half)
     lasting = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
+    if weights.averaged_parameters:
+        lasting["averages"] = average_bytes(weights, launch, num_devices)
     return lasting | drawn.model.peak_bytes(drawn.inputs(rows), kept.gradient_share)
 
 

@@ -35,6 +35,8 @@ REPLACED_OPTIONS = (
     "span_sampler",
     "jepa_source_view",
     "jepa_target",
+    "ema_decay",
+    "ema_warmup_steps",
     "jepa_dropout",
     "jepa_dropout_rescale",
     "jepa_weight",

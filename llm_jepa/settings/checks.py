@@ -126,6 +126,10 @@ def _check_ranges(options: Any) -> None:
             raise ValueError(f"`{name}` is {value}; it must be a finite number > 0.")
     if options.regulariser_weight is not None and not 0 <= options.regulariser_weight < float("inf"):
         raise ValueError(f"`regulariser_weight` is {options.regulariser_weight}; it must be a finite number >= 0.")
+    if options.ema_decay is not None and not 0 <= options.ema_decay < 1:
+        raise ValueError(f"`ema_decay` is {options.ema_decay}; it must be at least 0 and below 1.")
+    if options.ema_warmup_steps < 0:
+        raise ValueError(f"`ema_warmup_steps` is {options.ema_warmup_steps}; it must be at least 0.")
     if not 0 < options.target_layer <= 1:
         raise ValueError(
             f"`target_layer` is {options.target_layer}; it must be above 0 and at most 1, the last layer."

@@ -145,6 +145,7 @@ def _check_pair_options(options: Any) -> None:
         )
     if options.jepa_regulariser == "none" and options.regulariser_weight is not None:
         raise ValueError("`regulariser_weight` has no effect without `jepa_regulariser: sigreg` or `vicreg`.")
+    _check_average_options(options)
     comparing = row_comparing_option(options)
     if comparing is not None and options.per_device_train_batch_size < 2:
         raise ValueError(
@@ -164,6 +165,17 @@ def _check_answer_code_options(options: Any) -> None:
             f"`reconstruction_weight` is {options.reconstruction_weight}; it must be a finite number > 0, since only "
             "the reconstruction trains the codes."
         )
+
+
+def _check_average_options(options: Any) -> None:
+    decay, steps = options.ema_decay, options.ema_warmup_steps
+    for name, is_given in (("ema_decay", decay is not None), ("ema_warmup_steps", steps != 0)):
+        if is_given and options.jepa_target != "ema":
+            raise ValueError(
+                f"`{name}` has no effect with `jepa_target: {options.jepa_target}`; only with `ema`. Leave it out."
+            )
+    if steps > 0 and decay == 0:
+        raise ValueError("`ema_warmup_steps` has no effect with `ema_decay: 0`. Leave it out.")
 
 
 def _check_next_latent_options(options: Any) -> None:

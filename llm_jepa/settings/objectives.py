@@ -41,6 +41,8 @@ PAIR_OPTIONS = (
     "jepa_regulariser",
     "regulariser_weight",
     "jepa_target",
+    "ema_decay",
+    "ema_warmup_steps",
     "jepa_readout",
     "target_layer",
 )

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from llm_jepa.data.rows import AnyDataset, RowError
 from llm_jepa.data.views import IGNORED_LABEL, longest_sequence_tokens
@@ -28,6 +28,19 @@ def refuse_untrained_model(model: nn.Module) -> None:
         raise ValueError(
             "Nothing of the model would be trained: none of its weights requires a gradient. Load an adapter with "
             "`PeftModel.from_pretrained(..., is_trainable=True)`, or give `peft_config` for a new one."
+        )
+
+
+def refuse_untrained_backbone(model: PreTrainedModel) -> None:
+    """Refuse a model whose averaged weights would never move: nothing is trained below its LM head.
+
+    Raises:
+        ValueError: No parameter of the backbone requires a gradient.
+    """
+    if not any(parameter.requires_grad for parameter in model.base_model.parameters()):
+        raise ValueError(
+            "`jepa_target: ema` averages the trained weights below the LM head, and none is trained there. Train "
+            "some, or set `jepa_target: stop_gradient`, which gives the same target."
         )
 
 

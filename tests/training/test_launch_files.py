@@ -49,14 +49,15 @@ FSDP = ("-m", "tests.fsdp_on_cpu")
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """Two recipes, full.yaml and lora.yaml, each trained by one process on the batch of two."""
+    """Recipes by their method, each trained by one process on the batch of two."""
     directory = tmp_path_factory.mktemp("launched")
     save_tiny_model(directory / "model")
     (directory / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     paths = {"model_name_or_path": str(directory / "model"), "dataset_name": str(directory / "rows.jsonl")}
     lora = {"use_peft": True, "lora_target_modules": "all-linear", "lora_dropout": 0.0}
     lora["jepa_objective"] = ["answer_code", "next_latent", "multi_token"]  # an autoencoder as well
-    for name, settings in {"full": {}, "lora": lora}.items():
+    methods = {"full": {}, "lora": lora, "ema": {"jepa_target": "ema", "ema_decay": 0.5}}
+    for name, settings in methods.items():
         recipe = directory / f"{name}.yaml"
         recipe.write_text(yaml.safe_dump(RECIPE | paths | settings | {"output_dir": str(directory / name)}))
         whole_batch = ("--per_device_train_batch_size=8", "--gradient_accumulation_steps=1", "--use_cpu=true")
@@ -111,9 +112,11 @@ def assert_trains_the_same(directory: Path, method: str, output_dir: Path) -> No
         ("zero2", "full", DEEPSPEED),
         ("zero3", "full", DEEPSPEED),
         ("zero3", "lora", DEEPSPEED),
+        ("zero3", "ema", DEEPSPEED),
         ("zero3-offload", "full", DEEPSPEED),
         ("fsdp2", "full", FSDP),
         ("fsdp2", "lora", FSDP),
+        ("fsdp2", "ema", FSDP),
     ],
 )
 def test_a_launch_file_trains_what_one_process_does(name, method, program, directory, python):
