@@ -51,6 +51,8 @@ def test_info_nce_temperature_is_the_papers_when_not_given():
 def test_the_regulariser_has_a_weight_when_none_is_given():
     assert config().regulariser_weight is None
     assert config(jepa_regulariser="sigreg").regulariser_weight == 0.05
+    assert config(jepa_target="ema").ema_decay == 0.996
+    assert config(jepa_target="ema", ema_decay=0.0).ema_decay == 0.0
     assert config(jepa_regulariser="vicreg", regulariser_weight=0.0).regulariser_weight == 0.0
 
 
@@ -104,7 +106,11 @@ OUT_OF_RANGE = [
     ),
     ({"jepa_direction": "both"}, "`jepa_direction` is 'both'; allowed are 'source_to_target', 'target_to_source'"),
     ({"jepa_source_view": "suffix"}, "`jepa_source_view` is 'suffix'; allowed are 'alone', 'prefix'"),
-    ({"jepa_target": "ema"}, "`jepa_target` is 'ema'; allowed are 'online', 'stop_gradient'"),
+    ({"jepa_target": "average"}, "`jepa_target` is 'average'; allowed are 'online', 'stop_gradient', 'ema'"),
+    ({"jepa_target": "ema", "ema_decay": 1.0}, "`ema_decay` is 1.0; it must be at least 0 and below 1"),
+    ({"jepa_target": "ema", "ema_decay": -0.1}, "`ema_decay` is -0.1; it"),
+    ({"jepa_target": "ema", "ema_decay": NAN}, "`ema_decay` is nan"),
+    ({"jepa_target": "ema", "ema_warmup_steps": -1}, "`ema_warmup_steps` is -1; it must be at least 0"),
     ({"jepa_layout": "dense"}, "`jepa_layout` is 'dense'; allowed are 'auto', 'packed', 'flat', 'rows'"),
     ({"jepa_objective": "stp"}, "`jepa_objective` is 'stp'; allowed are pair, tube, .* and FILE.py:CLASS"),
     ({"jepa_objective": ["pair", "stp"]}, "`jepa_objective` is 'stp'; allowed are pair, tube, .* and"),
@@ -209,6 +215,13 @@ WITHOUT_EFFECT = [
         "`predictor_learning_rate` has no effect: with these options `jepa_objective: pair` has no parameters of",
     ),
     ({"jepa_objective": "tube", "predictor_learning_rate": 1e-3}, "`jepa_objective: tube` has no parameters of its"),
+    ({"ema_decay": 0.9}, "`ema_decay` has no effect with `jepa_target: online`; only with `ema`"),
+    (
+        {"jepa_target": "stop_gradient", "ema_warmup_steps": 5},
+        "`ema_warmup_steps` has no effect with `jepa_target: st",
+    ),
+    ({"jepa_target": "ema", "ema_decay": 0.0, "ema_warmup_steps": 5}, "no effect with `ema_decay: 0`"),
+    ({"jepa_objective": "tube", "ema_decay": 0.9}, "With `jepa_objective: tube` `ema_decay: 0.9` would have no eff"),
     ({"info_nce_temperature": 0.1}, "`info_nce_temperature` has no effect with `jepa_loss: cosine`"),
     (
         {"jepa_loss": "info_nce", "per_device_train_batch_size": 1},
@@ -271,7 +284,7 @@ def test_a_setting_of_trl_that_rows_cannot_honour_is_refused_in_both_arms(option
     count=st.integers(1, 16),
     loss=st.sampled_from(["cosine", "l2", "mse", "info_nce", "info_nce_symmetric"]),
     position=st.sampled_from(["append", "prepend"]),
-    target=st.sampled_from(["online", "stop_gradient"]),
+    target=st.sampled_from(["online", "stop_gradient", "ema"]),
     columns=st.sampled_from([{}, {"source_column": "q", "target_column": "a", "system_prompt": "Be brief."}]),
 )
 def test_a_config_made_of_its_own_dict_is_the_same(weight, count, loss, position, target, columns):

@@ -53,6 +53,14 @@ class AveragingTrainer(PredictorTrainer):
             averages.save(self._averages_path(output_dir))
         super()._save_rng_state(output_dir)
 
+    def _load_best_model(self) -> None:
+        """Load the best checkpoint's model with its averages."""
+        super()._load_best_model()
+        checkpoint = self.state.best_model_checkpoint
+        assert checkpoint is not None, "transformers loads the best checkpoint if there is one"
+        if self.averaged_weights is not None and not self.args.save_only_model:
+            self.averaged_weights.load(self._averages_path(checkpoint))
+
     def _averages_path(self, checkpoint: str) -> Path:
         """The file of all processes, or that of this process's shards."""
         assert self.averaged_weights is not None

@@ -32,6 +32,12 @@ def test_every_tensor_goes_to_the_device_and_the_numbers_stay():
     assert moved.batch.num_tokens == laid_out().batch.num_tokens
 
 
+def test_embeddings_of_targets_go_along():
+    one = LaidOut(laid_out().batch, None, torch.zeros(2, 3))
+    assert one.to("meta").target_ND.device.type == "meta"
+    assert laid_out().to("meta").target_ND is None
+
+
 def test_every_tensor_is_pinned(monkeypatch):
     pinned = []
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)

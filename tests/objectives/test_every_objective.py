@@ -19,6 +19,7 @@ from tests.train_tiny import train_tiny
 EVERY = {
     **{name: {"jepa_objective": name} for name in OBJECTIVES},
     "step": {"jepa_objective": "step", "step_separator": r"\W"},
+    "pair, averaged target": {"jepa_target": "ema", "ema_decay": 0.5},
     "next_latent, decoder layer": {"jepa_objective": "next_latent", "latent_predictor": "decoder_layer"},
     "next_latent, detached": {"jepa_objective": "next_latent", "rollout_steps": 2, "detach_backbone": True},
     "several": {

@@ -66,10 +66,12 @@ SEED = next(
 )
 
 
-@pytest.mark.parametrize("layout", ["packed", "rows"])
-def test_a_dropped_step_computes_no_view_token_and_logs_no_jepa(layout, tmp_path):
+@pytest.mark.parametrize(
+    ("layout", "target"), [("packed", "stop_gradient"), ("rows", "stop_gradient"), ("rows", "ema")]
+)
+def test_a_dropped_step_computes_no_view_token_and_logs_no_jepa(layout, target, tmp_path):
     """Two of four steps drop the term; what they compute is as wide as the conversations of their rows."""
-    options = {"max_steps": 4, "seed": SEED, "jepa_target": "stop_gradient", "jepa_layout": layout}
+    options = {"max_steps": 4, "seed": SEED, "jepa_target": target, "jepa_layout": layout}
     trainer = trainer_of(tmp_path, jepa_dropout=0.5, **options)
     backbone, orders = Backbone(trainer), []
     collate = trainer.data_collator

@@ -8,7 +8,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
+from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.planning.dry_step import DryModel
+from llm_jepa.planning.memory import average_bytes
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.train import build_trainer
 
@@ -60,6 +62,8 @@ def event_flops(event) -> float:
         {"jepa_layout": "rows", "bf16": False},
         {"jepa_objective": "tube"},
         {"gradient_accumulation_steps": 2},
+        {"jepa_target": "ema"},
+        {"jepa_target": "ema", **LORA},
     ],
     ids=str,
 )
@@ -73,6 +77,7 @@ def test_a_dry_step_counts_what_the_profiler_counts(settings, overrides):
         for value in state.values()
         if torch.is_tensor(value)
     )
-    expected = sum(dry_bytes.values()) + optimizer_bytes
+    weights = DryModel(recipe, prepare_recipe(recipe).model_path, MaskForm("padding")).weights()
+    expected = sum(dry_bytes.values()) + optimizer_bytes + average_bytes(weights, "single", 1)
     assert dry_flops == pytest.approx(flops, rel=0.001)
     assert expected == pytest.approx(peak_bytes, rel=0.05)

@@ -1,5 +1,6 @@
 """Bytes of weights, gradients and optimizer: by arithmetic, and as training has them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from transformers import TrainerCallback
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
-from llm_jepa.planning.memory import ModelStates, Weights, model_states, optimizer_bytes
+from llm_jepa.planning.memory import ModelStates, Weights, average_bytes, model_states, optimizer_bytes
 from llm_jepa.recipe import build_recipe
 from llm_jepa.train import build_trainer
 from tests.planning.conftest import write_model
@@ -100,6 +101,24 @@ def quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:
 )
 def test_what_a_launcher_leaves_on_a_device(launch, num_devices, is_half, expected):
     assert model_states(WEIGHTS, "adamw_torch", launch, num_devices, is_half) == expected
+
+
+@pytest.mark.parametrize(
+    ("launch", "expected"),
+    [
+        ("single", 1200),
+        ("multi-gpu", 1200),
+        ("zero1", 1200),
+        ("zero2", 1200),
+        ("zero3", 300),
+        ("fsdp2", 300),
+        ("zero3-offload", 0),
+    ],
+)
+def test_averages_lie_where_the_weights_do(launch, expected):
+    """300 averages of 4 bytes over 4 devices; none without averaged targets."""
+    assert average_bytes(replace(WEIGHTS, averaged_parameters=300), launch, 4) == expected
+    assert average_bytes(WEIGHTS, launch, 4) == 0
 
 
 def test_8_bit_states_with_those_that_stay_in_32():

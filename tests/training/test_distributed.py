@@ -68,10 +68,11 @@ TWO_TARGETS = [pair | {"target": "yes" if i % 3 else "no"} for i, pair in enumer
     [
         (PAIRS, {"jepa_target": "online"}),
         (PAIRS, {"jepa_target": "stop_gradient"}),
+        (PAIRS, {"jepa_target": "ema", "ema_decay": 0.5}),
         (TWO_TARGETS, {"jepa_loss": "info_nce_symmetric", "jepa_target": "stop_gradient"}),
         (ONE_TARGET, {}),
     ],
-    ids=["online", "stop-gradient", "symmetric, two targets", "one target"],
+    ids=["online", "stop-gradient", "ema", "symmetric, two targets", "one target"],
 )
 def test_info_nce_takes_its_negatives_from_all_processes(rows, options, tmp_path):
     """Two processes of four rows compute what one of eight does: losses, gradient, weights, rows without negatives."""
