@@ -33,7 +33,7 @@ def test_every_tensor_goes_to_the_device_and_the_numbers_stay():
 
 
 def test_embeddings_of_targets_go_along():
-    one = LaidOut(laid_out().batch, None, torch.zeros(2, 3))
+    one = LaidOut(laid_out().batch, target_ND=torch.zeros(2, 3))
     assert one.to("meta").target_ND.device.type == "meta"
     assert laid_out().to("meta").target_ND is None
 
