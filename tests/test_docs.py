@@ -68,6 +68,7 @@ def test_links_lead_to_files_and_headings(path):
 COUNTED = [
     ("alone", {}),
     ("prefix_sg", {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}),
+    ("prefix_sg", {"jepa_source_view": "prefix", "jepa_target": "ema"}),
     ("prefix_sg", {"jepa_objective": "answer_code", "jepa_source_view": "prefix"}),
     ("sft", {"jepa_objective": "tube"}),
     ("sft", {"jepa_objective": "step"}),
