@@ -10,14 +10,13 @@ from typing import Any, NoReturn
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.compute.flops import model_size
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.preparation import prepare_dataset
 from llm_jepa.data.rows import AnyDataset, RowError
-from llm_jepa.data.target_tokens import ranked_target_tokens
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
 from llm_jepa.layouts import Layout
 from llm_jepa.models.kept_predictor import keep_latent_predictor
@@ -161,11 +160,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableTrainer):
         if not _internal_call:
             directory = Path(output_dir or str(self.args.output_dir))
             model, tokenizer = self.base_causal_lm, self._tokenizer
-            keep_latent_predictor(directory, model, tokenizer, self.predictor, self.args, self._target_tokens)
-
-    def _target_tokens(self) -> list[int] | None:
-        stop_ids = stop_token_ids(self.base_causal_lm.generation_config or GenerationConfig(), self._tokenizer)
-        return None if self.train_dataset is None else ranked_target_tokens(self.train_dataset, stop_ids)
+            keep_latent_predictor(directory, model, tokenizer, self.predictor, self.args, self.train_dataset)
 
     # --- data
 

@@ -1,14 +1,16 @@
 """What of a training is kept for latent inference, beside the model that it saves."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.rows import AnyDataset
+from llm_jepa.data.target_tokens import ranked_target_tokens
 from llm_jepa.models.latent_predictor import DRAFT_TOKENS, facts_of, remove_latent_predictor, write_latent_predictor
+from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.objectives.own_parameters import gathered_state
 from llm_jepa.settings.objectives import objective_names, objective_traits, short_name
 
@@ -19,7 +21,7 @@ def keep_latent_predictor(
     tokenizer: PreTrainedTokenizerBase,
     predictor: nn.Module | None,
     args: JEPAConfig,
-    target_tokens: Callable[[], Sequence[int] | None],
+    train_dataset: AnyDataset | None,
 ) -> None:
     """Write `latent_predictor/` if an objective has trained something to keep; remove an older one if not.
 
@@ -28,7 +30,7 @@ def keep_latent_predictor(
     Args:
         directory: That of the saved model.
         predictor: The parameters of the objectives' own.
-        target_tokens: Ranks the tokens of the training's targets, for a draft vocabulary; None if it cannot.
+        train_dataset: The prepared rows, whose targets rank the draft vocabulary.
     """
     names = objective_names(args.jepa_objective) if args.jepa_weight > 0 else ()
     kept = [name for name in names if objective_traits(name).kept_options]
@@ -41,9 +43,10 @@ def keep_latent_predictor(
     if not kept:
         remove_latent_predictor(directory)
         return
-    ranked = target_tokens() if any(objective_traits(name).drafts for name in kept) else None
-    if ranked is not None:
-        state[DRAFT_TOKENS] = torch.tensor(ranked)
+    if train_dataset is not None and any(objective_traits(name).drafts for name in kept):
+        stop_ids = stop_token_ids(model.generation_config or GenerationConfig(), tokenizer)
+        ranked = ranked_target_tokens(train_dataset, stop_ids)
+        state |= {} if ranked is None else {DRAFT_TOKENS: torch.tensor(ranked)}
     options = {option: getattr(args, option) for name in kept for option in objective_traits(name).kept_options}
     facts = facts_of(model, tokenizer, tuple(map(short_name, kept)), options)
     write_latent_predictor(directory, facts, state)
