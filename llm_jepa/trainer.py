@@ -120,7 +120,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableTrainer):
         drop_idle_sampling(self.base_causal_lm)
         self._keep_stop_tokens()
         self.predictor = None
-        self.clips_apart = False
+        self.detached_parameters = []
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
         is_half = args.bf16 or args.fp16
@@ -149,7 +149,8 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableTrainer):
         )
         self.throughput.extra_flops = objective.extra_flops
         self.predictor = objective.new_predictor(model)
-        self.clips_apart = objective.is_detached
+        if self.predictor is not None:
+            self.detached_parameters = objective.detached_parameters(self.predictor)
         if objective.is_detached and args.lm_weight == 0:
             self.model.requires_grad_(False)  # the predictor alone is trained
         objective.attach(model, self.predictor, mask_form)

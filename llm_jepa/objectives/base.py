@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -71,7 +72,7 @@ class Objective(ABC):
     """
 
     row_needs: ClassVar[RowNeeds]
-    """What it needs of a row: two views, the spans of source and target in the conversation, or the conversation."""
+    """What it needs of a row: two views, spans or steps of the conversation, or the conversation alone."""
     num_predictor_tokens: int = 0
     """Number of learned [PRED] vectors."""
     stops_gradient: bool = False
@@ -125,6 +126,10 @@ class Objective(ABC):
         """What it computes with its own parameters or the LM head, within the model's forward: `outputs.terms`."""
         raise NotImplementedError("an objective that `computes_within_forward` has `forward_terms`")
 
+    def detached_parameters(self, predictor: nn.Module) -> list[nn.Parameter]:
+        """Those of its own parameters whose loss sends no gradient into the model."""
+        return list(predictor.parameters()) if self.is_detached else []
+
     def target_layer(self, model: PreTrainedModel) -> int | None:
         """The number of layers after which the target view is read; None for all, and the final norm."""
         return None
@@ -148,4 +153,20 @@ class Objective(ABC):
             target_layer=self.target_layer(model),
             gives_hidden_states=self.reads_hidden_states,
             forward_terms=terms if self.computes_within_forward else None,
+        )
+
+
+def refuse_beyond_rows(option: str, tokens_ahead: int, more: int, train_dataset: Any) -> None:
+    """Refuse an option that looks further ahead than any row is long, by `more` tokens than it says.
+
+    Raises:
+        ValueError: It does. A stream passes.
+    """
+    if not isinstance(train_dataset, Dataset):
+        return
+    longest = max(len(ids) for ids in train_dataset["input_ids"])
+    if tokens_ahead + more >= longest:
+        raise ValueError(
+            f"`{option}` is {tokens_ahead}, and the longest row has {longest} tokens, so no row has a token so far "
+            f"ahead. Set it to at most {longest - 1 - more}."
         )

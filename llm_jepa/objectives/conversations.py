@@ -18,6 +18,7 @@ class Conversations:
 
     Attributes:
         hidden_NSD: Hidden states after the last layer and the final norm; those of padding mean nothing.
+        embedding_NSD: Embeddings of the tokens, as the embedding layer gives them out.
         token_ids_NS: The tokens; those of padding mean nothing.
         is_token_NS: False for padding.
         label_row_M, label_position_M: The positions that predict a label.
@@ -27,6 +28,7 @@ class Conversations:
     """
 
     hidden_NSD: Tensor
+    embedding_NSD: Tensor
     token_ids_NS: Tensor
     is_token_NS: Tensor
     label_row_M: Tensor
@@ -36,8 +38,10 @@ class Conversations:
     target_ids_NT: Tensor | None = None
 
 
-def conversations_of(laid_out: LaidOut, hidden_PD: Tensor, num_predictor_tokens: int = 0) -> Conversations:
-    """What is laid out, and its hidden states. No shape depends on a value, so a plan can count it."""
+def conversations_of(
+    laid_out: LaidOut, hidden_PD: Tensor, embedding_PD: Tensor, num_predictor_tokens: int = 0
+) -> Conversations:
+    """What is laid out, its hidden states and its embeddings. No shape depends on a value, so a plan can count it."""
     batch = laid_out.batch
     position_NS = batch.conversation_positions_NK
     is_token_NS = position_NS >= 0
@@ -48,7 +52,8 @@ def conversations_of(laid_out: LaidOut, hidden_PD: Tensor, num_predictor_tokens:
     index_P = index_P.scatter(0, position_NS.where(is_token_NS, num_positions).flatten(), index_NS.flatten())
     label_index_M = index_P[batch.label_positions_M]
     return Conversations(
-        hidden_NSD=conversation_hidden_states(batch, hidden_PD),
+        hidden_NSD=conversation_rows(batch, hidden_PD),
+        embedding_NSD=conversation_rows(batch, embedding_PD),
         token_ids_NS=batch.input_ids_RL.flatten()[position_NS.clamp(min=0)],
         is_token_NS=is_token_NS,
         label_row_M=label_index_M // position_NS.shape[1],
@@ -59,10 +64,10 @@ def conversations_of(laid_out: LaidOut, hidden_PD: Tensor, num_predictor_tokens:
     )
 
 
-def conversation_hidden_states(batch: Batch, hidden_PD: Tensor) -> Tensor:
-    """The hidden states of each conversation in a row of its own: hidden_NSD."""
+def conversation_rows(batch: Batch, values_PD: Tensor) -> Tensor:
+    """The values of each conversation, such as its hidden states, in a row of its own: values_NSD."""
     position_NS = batch.conversation_positions_NK.clamp(min=0)
-    return hidden_PD.index_select(0, position_NS.flatten()).unflatten(0, position_NS.shape)
+    return values_PD.index_select(0, position_NS.flatten()).unflatten(0, position_NS.shape)
 
 
 def predictor_hidden_states(batch: Batch, hidden_PD: Tensor, num_tokens: int) -> Tensor | None:

@@ -7,7 +7,7 @@ decoder layer on the model's last hidden states, after the final norm; all share
 Legend: N rows, S tokens of a row, D the model's width.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
 from llm_jepa.compute.flops import ModelSize, StepCounts
-from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
+from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss, refuse_beyond_rows
 from llm_jepa.objectives.conversations import Conversations
 from llm_jepa.objectives.latent_dynamics import as_weights, llama_layer_config
 from llm_jepa.objectives.lm_head import whole_lm_head
@@ -46,6 +46,10 @@ class MultiTokenObjective(Objective):
 
     row_needs: ClassVar[RowNeeds] = "conversation"
     computes_within_forward = True
+
+    def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
+        """Refuse more tokens ahead than the longest row has."""
+        refuse_beyond_rows("num_future_tokens", self.args.num_future_tokens, 1, train_dataset)
 
     def new_predictor(self, model: PreTrainedModel) -> nn.Module:
         """The heads, drawn by the seed."""

@@ -11,13 +11,12 @@ Legend: N rows, S tokens of a row, D the model's width, V tokens of the vocabula
 
 from typing import Any, ClassVar
 
-from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from llm_jepa.compute.flops import ModelSize, StepCounts
 from llm_jepa.config import JEPAConfig
-from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
+from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss, refuse_beyond_rows
 from llm_jepa.objectives.conversations import Conversations
 from llm_jepa.objectives.latent_dynamics import LatentDecoderLayer, LatentMLP
 from llm_jepa.objectives.lm_head import whole_lm_head
@@ -41,14 +40,7 @@ class NextLatentObjective(Objective):
 
     def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
         """Refuse more steps than the longest row has."""
-        if not isinstance(train_dataset, Dataset):
-            return
-        longest = max(len(ids) for ids in train_dataset["input_ids"])
-        if self.args.rollout_steps >= longest:
-            raise ValueError(
-                f"`rollout_steps` is {self.args.rollout_steps}, and the longest row has {longest} tokens, so no row "
-                f"has a token so far ahead. Set it to at most {longest - 1}."
-            )
+        refuse_beyond_rows("rollout_steps", self.args.rollout_steps, 0, train_dataset)
 
     def new_predictor(self, model: PreTrainedModel) -> nn.Module:
         """g, drawn by the seed."""
@@ -59,8 +51,7 @@ class NextLatentObjective(Objective):
     ) -> dict[str, Tensor]:
         """SmoothL1 and KL of each row."""
         assert predictor is not None
-        args, embed = self.args, model.get_input_embeddings()
-        hidden_NSD, embedding_NSD = conversations.hidden_NSD, embed(conversations.token_ids_NS)
+        args, hidden_NSD, embedding_NSD = self.args, conversations.hidden_NSD, conversations.embedding_NSD
         if args.detach_backbone:
             hidden_NSD, embedding_NSD = hidden_NSD.detach(), embedding_NSD.detach()
         predicted = roll_out(predictor, hidden_NSD, embedding_NSD, args.rollout_steps)

@@ -86,6 +86,17 @@ class SeveralObjectives(Objective):
             for key, value in part.forward_terms(model, modules.get(short_name(name)), conversations).items()
         }
 
+    def detached_parameters(self, predictor: nn.Module) -> list[nn.Parameter]:
+        """Those of every objective that is detached."""
+        modules = dict(predictor.named_children())
+        own = {name: modules.get(short_name(name)) for name in self.objectives}
+        return [
+            parameter
+            for name, module in own.items()
+            if module is not None
+            for parameter in self.objectives[name].detached_parameters(module)
+        ]
+
     def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
         """The sum over the objectives."""
         return sum(part.extra_flops(counts, size) for part in self.objectives.values())

@@ -9,6 +9,7 @@ and no token more than SFT. Legend: N rows, S tokens of a row, C the most steps 
 from typing import Any, ClassVar
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 
 from llm_jepa.data.rows import STEP_COLUMN
@@ -22,6 +23,14 @@ class StepObjective(Objective):
 
     row_needs: ClassVar[RowNeeds] = "steps"
     reads_hidden_states = True
+
+    def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
+        """Refuse data in which no row has three steps."""
+        if isinstance(train_dataset, Dataset) and all(len(ends) < MIN_STEPS for ends in train_dataset[STEP_COLUMN]):
+            raise ValueError(
+                f"No target has {MIN_STEPS} steps, so `jepa_objective: step` would do nothing. Set `step_separator` "
+                "to what divides the steps of these data."
+            )
 
     def extras(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """`step_end_NC`, the positions of the step ends, padded with -1."""

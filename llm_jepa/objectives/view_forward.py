@@ -25,7 +25,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from llm_jepa.layouts import Batch, LaidOut
 from llm_jepa.layouts.masks import MaskForm
-from llm_jepa.objectives.conversations import Conversations, conversation_hidden_states, conversations_of
+from llm_jepa.objectives.conversations import Conversations, conversation_rows, conversations_of
 from llm_jepa.objectives.predictor import PredictorTokens
 
 ForwardTerms: TypeAlias = Callable[[PreTrainedModel, Conversations], dict[str, Tensor]]
@@ -54,6 +54,7 @@ class _Pass:
     batch: Batch
     hidden_PD: Tensor | None = None
     target_hidden_PD: Tensor | None = None
+    embedding_PD: Tensor | None = None
 
 
 class ViewForward:
@@ -91,9 +92,11 @@ class ViewForward:
         backbone = model.base_model
         backbone.register_forward_pre_hook(self._replace_inputs, with_kwargs=True)
         backbone.register_forward_hook(self._keep_hidden_states)
+        embed = model.get_input_embeddings()
+        assert isinstance(embed, nn.Module)
+        if forward_terms is not None:
+            embed.register_forward_hook(self._keep_embeddings)  # before any noise that training adds
         if predictor is not None:
-            embed = model.get_input_embeddings()
-            assert isinstance(embed, nn.Module)
             embed.register_forward_hook(self._insert_vectors)
         model.forward = types.MethodType(self._bind(type(model)), model)
 
@@ -132,15 +135,18 @@ class ViewForward:
             router = {"output_router_logits": True} if output_router_logits else {}
             outputs = self._fused_forward(fused_lm_head=True, shift_labels=batch.label_ids_M[None], **router)
             hidden_PD, target_hidden_PD = self._pass.hidden_PD, self._pass.target_hidden_PD
+            embedding_PD = self._pass.embedding_PD
         finally:
             self._pass = None
         assert hidden_PD is not None, "TRL's fused head no longer calls model.base_model"
         asked: dict[str, Any] = {}
         if self.gives_hidden_states:
-            asked["hidden_NSD"] = conversation_hidden_states(batch, hidden_PD)
+            asked["hidden_NSD"] = conversation_rows(batch, hidden_PD)
         if self.forward_terms is not None:
             num_tokens = 0 if self.predictor is None else self.predictor.num_tokens
-            asked["terms"] = self.forward_terms(model, conversations_of(laid_out, hidden_PD, num_tokens))
+            assert embedding_PD is not None, "the backbone calls its embedding layer"
+            conversations = conversations_of(laid_out, hidden_PD, embedding_PD, num_tokens)
+            asked["terms"] = self.forward_terms(model, conversations)
         if not has_views:
             return ViewOutput(**outputs, **asked)
         prediction_ND, target_ND = embeddings(hidden_PD, batch, 1), laid_out.target_ND
@@ -170,6 +176,10 @@ class ViewForward:
         if self._pass is None:
             return None
         return args, kwargs | self._pass.inputs
+
+    def _keep_embeddings(self, embed: nn.Module, args: tuple, embeddings_RLD: Tensor) -> None:
+        if self._pass is not None:
+            self._pass.embedding_PD = embeddings_RLD.flatten(0, 1)
 
     def _insert_vectors(self, embed: nn.Module, args: tuple, embeddings_RLD: Tensor):
         if self._pass is None:

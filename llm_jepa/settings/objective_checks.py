@@ -93,8 +93,7 @@ def check_effect_of_objective_options(options: Any) -> None:
         _check_answer_code_options(options)
     if options.num_future_tokens < 1:
         raise ValueError(f"`num_future_tokens` is {options.num_future_tokens}; it must be at least 1.")
-    if "next_latent" in objective_names(options.jepa_objective):
-        _check_next_latent_options(options)
+    _check_next_latent_options(options)
 
 
 def _check_term_options(options: Any) -> None:
@@ -197,6 +196,8 @@ def _check_next_latent_options(options: Any) -> None:
                 f"`rollout_steps` is {options.rollout_steps}; a decoder layer attends to the states before, which its "
                 "own would replace. Set it to 1, or `latent_predictor: mlp`."
             )
+    if options.detach_backbone and options.fp16:
+        raise ValueError("`detach_backbone` clips two norms of gradients, which `fp16` cannot. Set `bf16: true`.")
     for name in ("smooth_l1_weight", "kl_weight"):
         if not 0 <= getattr(options, name) < math.inf:
             raise ValueError(f"`{name}` is {getattr(options, name)}; it must be a finite number >= 0.")

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal, TypeAlias, get_args
 ObjectiveName: TypeAlias = Literal["pair", "tube", "patch", "step", "next_latent", "answer_code", "multi_token"] | str
 ObjectiveNames: TypeAlias = ObjectiveName | list[ObjectiveName]
 """One objective, or several at once."""
+BASE_MODULE = "llm_jepa.objectives.base"
 OWN_OBJECTIVE = r"\.py:[^:]+$"
 """What the name of a user's own objective matches."""
 
@@ -151,13 +153,15 @@ def objective_traits(objective: str) -> ObjectiveTraits:
     """
     if objective in OBJECTIVES:
         return OBJECTIVES[objective]
-    row_needs = load_own_objective(objective).row_needs
+    own = load_own_objective(objective)
+    row_needs = own.row_needs
     others = tuple(name for name in OBJECTIVE_OPTIONS if name not in PAIR_OPTIONS)  # it may read them
     return ObjectiveTraits(
         row_needs,
         has_parameters=lambda options: True,
         options=(*others, *PAIR_OPTIONS) if row_needs == "views" else others,
         kept_options=VIEW_OPTIONS if row_needs == "views" else (),
+        has_network=bool(getattr(own, "computes_within_forward", False)),
     )
 
 
@@ -236,8 +240,11 @@ def load_own_objective(name: str) -> Any:
             f"{', '.join(map(repr, get_args(RowNeeds)))}."
         )
     missing = sorted(getattr(found, "__abstractmethods__", ()))
+    terms = getattr(found, "forward_terms", None)
+    if getattr(found, "computes_within_forward", False) and getattr(terms, "__module__", None) == BASE_MODULE:
+        missing.append("forward_terms")
     if missing:
-        raise ValueError(f"`jepa_objective: {name}`: `{class_name}` lacks `{'`, `'.join(missing)}`. Write them.")
+        raise ValueError(f"`jepa_objective: {name}`: `{class_name}` lacks `{'`, `'.join(missing)}`. Write it.")
     return found
 
 
@@ -248,5 +255,10 @@ def _module(path: Path) -> object:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's own code raises
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        where = error.lineno if isinstance(error, SyntaxError) else line
+        raise ValueError(f"`{path}`, line {where}: {type(error).__name__}: {error}. Mend the file.") from error
     return module

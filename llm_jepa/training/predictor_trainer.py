@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -15,6 +16,7 @@ from trl import SFTTrainer
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.objectives.own_parameters import (
+    PREDICTOR_FILE,
     PREDICTOR_MODULE,
     gathered_state,
     load_state,
@@ -34,8 +36,8 @@ class PredictorTrainer(SFTTrainer):
     args: JEPAConfig
     model: PreTrainedModel | PeftModel  # transformers allows None, before there is a model
     predictor: nn.Module | None
-    clips_apart: bool
-    """Whether the gradients of the predictor are clipped by their own norm, and those of the model by theirs."""
+    detached_parameters: list[nn.Parameter]
+    """Those whose loss sends no gradient into the model: they are clipped by their own norm, the others by theirs."""
 
     @property
     def base_causal_lm(self) -> PreTrainedModel:
@@ -59,14 +61,19 @@ class PredictorTrainer(SFTTrainer):
         return optimizer
 
     def _clip_grad_norm(self, model: nn.Module):
-        if not self.clips_apart:
+        detached = self.detached_parameters
+        clips_itself = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        if clips_itself or not detached:
             return super()._clip_grad_norm(model)
-        assert self.predictor is not None
-        with predictor_unregistered(self.base_causal_lm):
-            is_frozen = not any(parameter.requires_grad for parameter in model.parameters())
-            grad_norm = super()._clip_grad_norm(model)
-        own_norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), self.args.max_grad_norm)
-        return own_norm if is_frozen else grad_norm
+        own_norm = nn.utils.clip_grad_norm_(detached, self.args.max_grad_norm)
+        gradients = [parameter.grad for parameter in detached]
+        for parameter in detached:
+            parameter.grad = None
+        has_others = any(parameter.grad is not None for parameter in model.parameters())
+        grad_norm = super()._clip_grad_norm(model)
+        for parameter, gradient in zip(detached, gradients, strict=True):
+            parameter.grad = gradient
+        return grad_norm if has_others else own_norm
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model without its predictor. An internal call saves a checkpoint: the predictor goes beside it."""
@@ -89,6 +96,11 @@ class PredictorTrainer(SFTTrainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.predictor is not None:
             load_state(self.predictor, resume_from_checkpoint)
+        elif Path(resume_from_checkpoint, PREDICTOR_FILE).is_file():
+            raise ValueError(
+                f"The checkpoint {resume_from_checkpoint} has {PREDICTOR_FILE}, the parameters of another objective. "
+                "Resume with the checkpoint's `jepa_objective`, or start in another `output_dir`."
+            )
 
     def _load_best_model(self) -> None:
         """Load the best checkpoint's model and predictor; an engine of DeepSpeed or FSDP reads both at once."""

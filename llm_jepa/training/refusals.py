@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.settings.objectives import has_parameters
 from llm_jepa.training.trackers import check_trackers
 
 SPLITTING_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -85,10 +86,10 @@ def refuse_arguments(args: JEPAConfig, data_collator: Callable | None, kwargs: d
         return
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError("`compute_loss_func` replaces the loss that JEPA adds to. Leave it out.")
-    if args.num_predictor_tokens > 0 and (kwargs.get("optimizers") or (None,))[0] is not None:
+    if has_parameters(args) and (kwargs.get("optimizers") or (None,))[0] is not None:
         raise ValueError(
-            "An optimizer that is built beforehand does not have the predictor tokens and would never train them. "
-            "Give `optimizer_cls_and_kwargs` instead of `optimizers`, or set `num_predictor_tokens: 0`."
+            "An optimizer that is built beforehand does not have the objective's own parameters and would never train "
+            "them. Give `optimizer_cls_and_kwargs` instead of `optimizers`."
         )
 
 

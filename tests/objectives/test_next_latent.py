@@ -172,3 +172,24 @@ def test_a_decoder_layer_sees_no_later_position(architecture):
     first, second = layer(hidden_NSD, embedding_NSD), layer(hidden_NSD, changed_NSD)
     torch.testing.assert_close(first[:, :-1], second[:, :-1])
     assert not torch.allclose(first[:, -1], second[:, -1])
+
+
+def test_noise_on_the_embeddings_leaves_the_model_beside_a_detached_network_as_it_is(tmp_path):
+    """NEFTune draws once a step, with the network and without."""
+    states = []
+    for options in (SAME_HEAD, NEXT_LATENT | {"detach_backbone": True}):
+        trainer = trainer_of(tmp_path, neftune_noise_alpha=5.0, **options)  # it seeds what is drawn
+        trainer.train()
+        states.append(trainer.model.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_detached_network_leaves_another_objective_as_it_is(tmp_path):
+    """Each norm is clipped by itself."""
+    clipped = {"max_grad_norm": 0.01, **COLUMNS}
+    alone = trainer_of(tmp_path, jepa_objective="tube", **clipped)
+    beside = trainer_of(tmp_path, jepa_objective=["tube", "next_latent"], detach_backbone=True, **clipped)
+    for trainer in (alone, beside):
+        trainer.train()
+    expected = alone.model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in beside.model.state_dict().items())

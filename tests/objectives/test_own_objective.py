@@ -79,8 +79,15 @@ def test_the_objective_of_the_page_by_hand(tmp_path):
     [
         ("", "Mine", "`Mine` is no objective in"),
         ("class Mine:\n    pass\n", "Mine", "`Mine` is no objective in"),
-        (HALF, "Mine", "`Mine` lacks `loss`. Write them."),
+        (HALF, "Mine", "`Mine` lacks `loss`. Write it."),
         ("class Mine:\n    row_needs = 'views'\n", "Mine", "is no subclass of"),
+        (
+            f"{HALF}    computes_within_forward = True\n    def loss(self, inputs): ...\n",
+            "Mine",
+            "lacks `forward_terms`. Write it.",
+        ),
+        ("x = 1\nimport nowhere_at_all\n", "Mine", r"own.py`, line 2: ModuleNotFoundError: No module named"),
+        ("x = (\n", "Mine", r"own.py`, line 1: SyntaxError"),
     ],
 )
 def test_a_class_that_is_no_objective_is_refused_before_training(text, name, message, tmp_path):
