@@ -132,3 +132,25 @@ def test_several_objectives_are_the_weighted_sum_of_each_alone(tmp_path):
         moves = [weights[name] * (trainer.model.state_dict()[key] - start[key]) for name, trainer in alone.items()]
         torch.testing.assert_close(value - start[key], sum(moves), atol=3e-6, rtol=1e-3, msg=key)
     assert {key.partition(".")[0] for key in gathered_state(together.predictor)} == {"pair", "next_latent"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jepa_objective": "multi_token", "num_future_tokens": 2}, r"`num_future_tokens` is 2.*has 3 tokens.*most 1"),
+        ({"jepa_objective": "next_latent", "rollout_steps": 3}, r"`rollout_steps` is 3.*has 3 tokens.*most 2"),
+        ({"jepa_objective": "step"}, "No target has 3 steps.*Set `step_separator`"),
+    ],
+    ids=str,
+)
+def test_data_on_which_nothing_would_be_learnt_are_refused(options, message, tmp_path):
+    rows = [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "step_ends": [1, 2]}] * 4
+    columns = {"source_column": None, "target_column": None}
+    with pytest.raises(ValueError, match=message):
+        trainer_of(tmp_path, rows=rows, **columns, **options)
+
+
+def test_a_checkpoint_of_another_objective_is_refused(tmp_path):
+    trainer_of(tmp_path, jepa_objective="next_latent", save_strategy="steps", save_steps=2).train()
+    with pytest.raises(ValueError, match="the parameters of another objective"):
+        trainer_of(tmp_path, jepa_objective="tube").train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
