@@ -20,7 +20,7 @@ from llm_jepa.trainer import JEPATrainer
 WRITERS = {
     "torch.save": 1,
     "transformers.modeling_utils.safe_save_file": 1,
-    "llm_jepa.objectives.predictor.save_file": 1,
+    "llm_jepa.objectives.own_parameters.save_file": 1,
     "transformers.TrainerState.save_to_json": 1,
     "pathlib.Path.write_text": 0,
 }

@@ -45,7 +45,7 @@ ROWS = {
     "gsm8k": [
         {
             "source": f"Ann has {n} pens and buys {n} more.\nHow many pens has she?",
-            "target": f"She has {n}+{n}=<<{n}+{n}={2 * n}>>{2 * n} pens.\n#### {2 * n}",
+            "target": f"She buys {n}.\nShe has {n}+{n}=<<{n}+{n}={2 * n}>>{2 * n} pens.\n#### {2 * n}",
         }
         for n in (2, 15, 40, 600)
     ],

@@ -164,7 +164,7 @@ def test_mistakes_are_told_without_a_library_that_takes_seconds(recipe):
     save_tiny_model(place / "plain")
     latent = ["recipe.yaml", "--decoding", "latent"]
     wrong = {
-        "'nearest'; allowed are latent, likelihood, shortlist, generate, each once": [*latent[:2], "nearest"],
+        "'nearest'; allowed are latent, likelihood, shortlist, generate; or draft, plain": [*latent[:2], "nearest"],
         "`--shortlist` has no effect without `--decoding shortlist`": [*latent, "--shortlist", "3"],
         "`--labels` has no effect without `--decoding`": ["recipe.yaml", "--labels", "twice.txt"],
         "`--checkpoints` has no effect with `--decoding`": [*latent, "--checkpoints", "tuned"],
