@@ -2,22 +2,21 @@
 
     loss = mean over k = 0 .. of cross-entropy(W head_k(h_t), x_(t+2+k))
 
-The control of every latent objective: it looks ahead as they do, at tokens in place of hidden states. Each head is a
-decoder layer on the model's last hidden states, after the final norm; all share the LM head W. No pairs needed.
+The control of every latent objective: it looks ahead as they do, at tokens in place of hidden states. A head reads one
+hidden state, after the final norm, and attends to no other: what it says of later tokens, the model has put there.
+All share the LM head W. No pairs needed.
 Legend: N rows, S tokens of a row, D the model's width.
 """
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
+from transformers import PreTrainedModel
 
 from llm_jepa.compute.flops import ModelSize, StepCounts
 from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss, refuse_beyond_rows
 from llm_jepa.objectives.conversations import Conversations
-from llm_jepa.objectives.latent_dynamics import as_weights, llama_layer_config
+from llm_jepa.objectives.latent_dynamics import as_weights
 from llm_jepa.objectives.lm_head import whole_lm_head
 from llm_jepa.objectives.losses import multi_token_rows
 from llm_jepa.objectives.own_parameters import drawn_by
@@ -25,20 +24,28 @@ from llm_jepa.settings.objectives import RowNeeds
 
 
 class FutureTokenHeads(nn.Module):
-    """One causal decoder layer for each further token."""
+    """For each further token `head(h) = h + B SiLU(A h)`. B is zero at the start: a head begins as the identity.
 
-    def __init__(self, config: PreTrainedConfig, num_heads: int):
+    Args:
+        width: The model's, D.
+        num_heads: How many.
+    """
+
+    def __init__(self, width: int, num_heads: int):
         super().__init__()
-        layers = llama_layer_config(config, num_heads)
-        self.heads = nn.ModuleList(LlamaDecoderLayer(layers, index) for index in range(num_heads))
-        self.rotary = LlamaRotaryEmbedding(layers)
+        self.heads = nn.ModuleList(self._new_head(width) for _ in range(num_heads))
+
+    @staticmethod
+    def _new_head(width: int) -> nn.Module:
+        last = nn.Linear(width, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        return nn.Sequential(nn.Linear(width, width), nn.SiLU(), last)
 
     def forward(self, hidden_NSD: Tensor) -> list[Tensor]:
         """hidden_NSD of each head."""
         hidden_NSD = as_weights(hidden_NSD, next(self.heads.parameters()))
-        position_ids = torch.arange(hidden_NSD.shape[1], device=hidden_NSD.device)[None]
-        rotary = self.rotary(hidden_NSD, position_ids)
-        return [head(hidden_NSD, position_embeddings=rotary, position_ids=position_ids) for head in self.heads]
+        return [hidden_NSD + head(hidden_NSD) for head in self.heads]
 
 
 class MultiTokenObjective(Objective):
@@ -53,8 +60,8 @@ class MultiTokenObjective(Objective):
 
     def new_predictor(self, model: PreTrainedModel) -> nn.Module:
         """The heads, drawn by the seed."""
-        config = model.config.get_text_config()
-        return drawn_by(self.args.seed, model, lambda: FutureTokenHeads(config, self.args.num_future_tokens))
+        width = model.config.get_text_config().hidden_size
+        return drawn_by(self.args.seed, model, lambda: FutureTokenHeads(width, self.args.num_future_tokens))
 
     def forward_terms(
         self, model: PreTrainedModel, predictor: nn.Module | None, conversations: Conversations
@@ -72,7 +79,7 @@ class MultiTokenObjective(Objective):
         return ObjectiveLoss(inputs.outputs.terms["loss_N"])
 
     def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
-        """6 per parameter of a head, about 12 D^2, and token; the LM head again for each, forward and backward."""
+        """6 per parameter of a head, 2 D^2, and token; the LM head again for each, forward and backward."""
         heads, trained = self.args.num_future_tokens, 0 if size.adapter_parameters else size.head_parameters
         per_label = 4 * size.head_parameters + 2 * trained
-        return heads * (6 * 12 * size.width**2 * counts.conversation_tokens + per_label * counts.labelled_tokens)
+        return heads * (6 * 2 * size.width**2 * counts.conversation_tokens + per_label * counts.labelled_tokens)

@@ -59,7 +59,7 @@ class ObjectiveOptions:
     )
     num_future_tokens: int = field(
         default=2,
-        metadata={"help": "How many tokens after the next `multi_token` predicts, by a head of one layer for each."},
+        metadata={"help": "How many tokens after the next `multi_token` predicts, by a small network for each."},
     )
     jepa_dropout: float = field(
         default=0.0,
