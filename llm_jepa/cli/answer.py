@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     is_new = not has_index(args.index)
     answers = _answers(args) if is_new else []
     encoder = LatentEncoder.from_run(args.run)
-    index = _built(encoder, answers, args.index) if is_new else AnswerIndex.load(args.index)
+    index = _built(encoder, answers, args.index) if is_new else _changed(args, encoder)
     if not queries:
         print(f"{len(index):,} answers: {args.index}")
     for query, hits in zip(queries, index.ask(encoder, queries, args.top), strict=True):
@@ -42,6 +42,20 @@ def _built(encoder: LatentEncoder, answers: Sequence[str], directory: Path) -> A
     with bars(["answers"], len(answers)) as advance:
         index = AnswerIndex.build(encoder, answers, progress=lambda number: advance("answers", number))
     index.save(directory)
+    return index
+
+
+def _changed(args: argparse.Namespace, encoder: LatentEncoder) -> AnswerIndex:
+    """The index that is there, with the answers of `--add` and without those of `--delete`; saved if any are given."""
+    index = AnswerIndex.load(args.index)
+    if args.add is not None:
+        added = read_answers(args.add)
+        with bars(["answers"], len(added)) as advance:
+            index = index.add(encoder, added, lambda number: advance("answers", number))
+    if args.delete is not None:
+        index = index.delete(read_answers(args.delete))
+    if args.add is not None or args.delete is not None:
+        index.save(args.index)
     return index
 
 

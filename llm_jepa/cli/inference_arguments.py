@@ -31,6 +31,10 @@ def answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--answers_split", "--answers-split", default="train", metavar="SPLIT", help="of these data (default: train)"
     )
+    parser.add_argument("--add", type=Path, metavar="FILE", help="text file with an answer per line, for the index")
+    parser.add_argument(
+        "--delete", type=Path, metavar="FILE", help="text file with an answer per line, to leave the index"
+    )
     parser.add_argument("--top", type=at_least(1), default=5, metavar="K", help="answers per query (default: 5)")
     parser.add_argument("--json", action="store_true", help="print a JSON object per query")
 

@@ -10,7 +10,7 @@ from llm_jepa.data.source import check_data_set
 from llm_jepa.evaluation.decoding_checks import DecodingRequest, check_decoding
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
-from llm_jepa.inference.answer_checks import check_index, check_queries
+from llm_jepa.inference.answer_checks import check_changes, check_index, check_queries
 from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.local_files import check_merge
 from llm_jepa.models.subject_checks import check_subject, recipe_of
@@ -31,8 +31,10 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.command == "plan":
         _check_plan(args)
     if args.command == "answer":
-        check_queries(args.query, args.queries, args.answers)
+        changes_index = any(one is not None for one in (args.answers, args.add, args.delete))
+        check_queries(args.query, args.queries, changes_index)
         check_index(args.run, args.index, args.answers, args.answers_column)
+        check_changes(args.index, args.answers, args.add, args.delete)
     if args.command == "generate":
         check_generate(args.run, args.prompts, args.decoding, args.num_drafted_tokens, args.draft_vocabulary)
         if args.stream and args.json:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from llm_jepa.evaluation.decodings import Decoding
+from llm_jepa.evaluation.peak_memory import PeakMemory
 from llm_jepa.inference.ranking import pessimistic_ranks
 from llm_jepa.scoring.ranked import expected_calibration_error, mean_reciprocal_rank, recall_at
 from llm_jepa.scoring.tasks import Rate
@@ -29,7 +30,7 @@ class DecodingResult:
         calibration_error: ECE of the softmax of the scores; None if they are no probabilities.
         latency_seconds: Of single requests, the first rows, after a warm-up.
         requests_per_second: Over all rows, in batches.
-        peak_memory_bytes: The most memory that tensors took on a GPU meanwhile, the model's included; None without.
+        peak_memory_bytes: As `PeakMemory` finds it.
     """
 
     name: str
@@ -38,7 +39,7 @@ class DecodingResult:
     calibration_error: float | None
     latency_seconds: list[float]
     requests_per_second: float
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: int
 
     @property
     def accuracy(self) -> Rate:
@@ -70,28 +71,37 @@ def measure(
         progress: Called after each batch with its number of rows.
         timed_rows: How many rows are asked one by one.
     """
-    task, scores, size = decoding.task, [], decoding.batch_size
-    seconds = 0.0
-    has_gpu = torch.cuda.is_available()
-    if has_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    for start in range(0, len(task.rows), size):
-        batch = range(start, min(start + size, len(task.rows)))
-        found, elapsed = _timed(decoding, batch)
-        scores += found
-        seconds += elapsed
-        progress(len(batch))
+    with PeakMemory() as memory:
+        scores, seconds = _all_scores(decoding, progress)
+        latency_seconds = _single_requests(decoding, timed_rows)
+    task = decoding.task
     ranks = [
         int(pessimistic_ranks(score_R[None], np.array([gold]))[0])
         for score_R, gold in zip(scores, task.gold, strict=True)
     ]
-    timed = range(min(len(task.rows), timed_rows))
+    error = _calibration_error(scores, ranks, decoding.temperature)
+    requests_per_second = len(task.rows) / seconds
+    return DecodingResult(decoding.name, scores, ranks, error, latency_seconds, requests_per_second, memory.peak_bytes)
+
+
+def _all_scores(decoding: Decoding, progress: Callable[[int], None]) -> tuple[list[NDArray], float]:
+    """The scores of all rows, in batches, and the seconds that they took."""
+    scores, seconds, num_rows, size = [], 0.0, len(decoding.task.rows), decoding.batch_size
+    for start in range(0, num_rows, size):
+        batch = range(start, min(start + size, num_rows))
+        found, elapsed = _timed(decoding, batch)
+        scores += found
+        seconds += elapsed
+        progress(len(batch))
+    return scores, seconds
+
+
+def _single_requests(decoding: Decoding, timed_rows: int) -> list[float]:
+    """The seconds of the first rows, asked one by one after a warm-up."""
+    timed = range(min(len(decoding.task.rows), timed_rows))
     for index in timed[:WARM_UP_ROWS]:
         _timed(decoding, [index])
-    latency_seconds = [_timed(decoding, [index])[1] for index in timed]
-    error = _calibration_error(scores, ranks, decoding.temperature)
-    peak = torch.cuda.max_memory_allocated() if has_gpu else None
-    return DecodingResult(decoding.name, scores, ranks, error, latency_seconds, len(task.rows) / seconds, peak)
+    return [_timed(decoding, [index])[1] for index in timed]
 
 
 def _timed(decoding: Decoding, indices: Sequence[int]) -> tuple[list[NDArray], float]:

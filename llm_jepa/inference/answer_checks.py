@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llm_jepa.data.source import check_data_set
-from llm_jepa.inference.candidates import read_answers, read_texts
+from llm_jepa.inference.candidates import check_added, check_deleted, read_answers, read_texts, stripped
 from llm_jepa.inference.index_files import (
     check_made_by,
     check_new_index,
@@ -16,13 +16,16 @@ from llm_jepa.models.local_files import artifact_kind
 from llm_jepa.models.weights_digest import weights_digest
 
 
-def check_queries(query: str | None, queries: Path | None, answers: str | None) -> None:
+def check_queries(query: str | None, queries: Path | None, changes_index: bool) -> None:
     """Check that there is something to do, and that no query is empty.
 
+    Args:
+        changes_index: Whether an index is to be built or changed.
+
     Raises:
-        ValueError: There is neither a query nor an index to build, or a query is empty.
+        ValueError: There is neither a query nor an index to build or change, or a query is empty.
     """
-    if query is None and queries is None and answers is None:
+    if query is None and queries is None and not changes_index:
         raise ValueError("There is nothing to answer. Give `--query TEXT`, or `--queries FILE`.")
     if query is not None and not query.strip():
         raise ValueError("`--query` is empty. Give a text.")
@@ -57,3 +60,25 @@ def check_index(run: Path, index: Path, answers: str | None, column: str | None)
     if answers is None:
         raise ValueError(f"`{index}` holds no index of answers. Give `--answers FILE` to build one there.")
     check_new_index(index)
+
+
+def check_changes(index: Path, answers: str | None, added: Path | None, deleted: Path | None) -> None:
+    """Check that answers can be added to an index and deleted from it.
+
+    Raises:
+        ValueError: There is no index, its answers are given anew, or as `check_added` and `check_deleted` raise.
+    """
+    if added is None and deleted is None:
+        return
+    if answers is not None:
+        raise ValueError("`--add` and `--delete` change an index, and `--answers` builds one. Leave one out.")
+    known = read_answers_of(index)
+    to_add = [] if added is None else read_answers(added)
+    to_delete = [] if deleted is None else read_answers(deleted)
+    both = stripped(to_add) & stripped(to_delete)
+    if both:
+        raise ValueError(f"`--add` and `--delete` both have the answer {min(both)[:60]!r}. Leave it out of one.")
+    if to_add:
+        check_added(known, to_add)
+    if to_delete:
+        check_deleted([*known, *to_add], to_delete)

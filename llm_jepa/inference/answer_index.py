@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_jepa.inference.candidates import check_answers
+from llm_jepa.inference.candidates import check_added, check_answers, check_deleted, stripped
 from llm_jepa.inference.index_files import (
     IndexFacts,
     check_made_by,
@@ -126,32 +126,28 @@ class AnswerIndex:
     def __len__(self) -> int:
         return len(self.answers)
 
-    def add(self, encoder: "LatentEncoder", answers: Sequence[str]) -> "AnswerIndex":
+    def add(
+        self, encoder: "LatentEncoder", answers: Sequence[str], progress: Callable[[int], None] = lambda number: None
+    ) -> "AnswerIndex":
         """The index with further answers; those that are there are not encoded again.
 
+        Args:
+            progress: Called after each batch with its number of answers.
+
         Raises:
-            ValueError: The encoder is not the index's, or an answer is empty or in the index.
+            ValueError: The encoder is not the index's, or as `check_added` raises.
         """
         self.check_made_by(encoder)
-        check_answers([*self.answers, *answers])
-        added = AnswerIndex.build(encoder, answers)
+        check_added(self.answers, answers)
+        added = AnswerIndex.build(encoder, answers, progress=progress)
         embedding_ND = np.concatenate([self.embedding_ND, added.embedding_ND])
         return AnswerIndex([*self.answers, *answers], embedding_ND, self.facts.checkpoint, self.facts.predictor)
 
     def delete(self, answers: Sequence[str]) -> "AnswerIndex":
-        """The index without some answers.
-
-        Raises:
-            ValueError: One is not in the index, or none is left.
-        """
-        known = {*self.answers}
-        missing = [answer for answer in answers if answer not in known]
-        if missing:
-            raise ValueError(f"The index has no answer {missing[0][:60]!r}. Name answers that it has.")
-        gone = {*answers}
-        kept = [i for i, answer in enumerate(self.answers) if answer not in gone]
-        if not kept:
-            raise ValueError("No answer would be left in the index. Delete its directory in place of its answers.")
+        """The index without some answers. Raises as `check_deleted` does."""
+        check_deleted(self.answers, answers)
+        gone = stripped(answers)
+        kept = [i for i, answer in enumerate(self.answers) if answer.strip() not in gone]
         answers_left = [self.answers[i] for i in kept]
         return AnswerIndex(answers_left, self.embedding_ND[kept], self.facts.checkpoint, self.facts.predictor)
 

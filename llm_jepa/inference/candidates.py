@@ -63,6 +63,38 @@ def answers_of_column(name: str, column: str, split: str = "train") -> list[str]
     return list(found.values())
 
 
+def check_added(answers: Sequence[str], added: Sequence[str]) -> None:
+    """Check that answers can be added to those of an index.
+
+    Raises:
+        ValueError: One is empty, given twice, or there already.
+    """
+    check_answers(added)
+    known = stripped(answers)
+    present = next((answer for answer in added if answer.strip() in known), None)
+    if present is not None:
+        raise ValueError(f"The index has the answer {present[:60]!r} already. Leave it out.")
+
+
+def check_deleted(answers: Sequence[str], deleted: Sequence[str]) -> None:
+    """Check that answers can be deleted from those of an index; white space around them does not count.
+
+    Raises:
+        ValueError: One is not there, or none is left.
+    """
+    known, gone = stripped(answers), stripped(deleted)
+    missing = next((answer for answer in deleted if answer.strip() not in known), None)
+    if missing is not None:
+        raise ValueError(f"The index has no answer {missing[:60]!r}. Name answers that it has.")
+    if known <= gone:
+        raise ValueError("No answer would be left in the index. Delete its directory in place of its answers.")
+
+
+def stripped(answers: Sequence[str]) -> set[str]:
+    """The answers without white space around them."""
+    return {answer.strip() for answer in answers}
+
+
 def check_answers(answers: Sequence[str], where: str = "", first: int = 0) -> None:
     """Check that there are answers, none of them empty, and no two the same but for white space around them.
 

@@ -136,6 +136,7 @@ def test_the_decodings_are_measured_side_by_side_with_a_fallback_chosen_on_other
     printed = capsys.readouterr().out
     assert "8 rows, each with 8 candidates" in printed
     assert "latent, generated below a margin of" in printed
+    assert "peak memory, GiB" in printed
     report = json.loads((recipe.parent / "run" / "decodings.json").read_text())
     assert [*report["decodings"]] == [*DECODINGS]
     assert report["decodings"]["generate"]["calibration_error"] is None

@@ -59,6 +59,21 @@ def test_an_index_is_built_from_a_column(place, capsys):
     assert AnswerIndex.load("index").answers == TARGETS
 
 
+def test_answers_are_added_to_an_index_and_deleted_from_it(place, capsys):
+    """The index is saved, and the query of the same line asks the changed one."""
+    assert main(["answer", "run", "--index", "index", "--answers", "answers.txt"]) == 0
+    (place / "new.txt").write_text("[aeiou]\n")
+    (place / "old.txt").write_text(f"{TARGETS[2]}\n{TARGETS[0]}\n")
+    capsys.readouterr()
+    assert main(["answer", "run", "--index", "index", "--add", "new.txt", "--delete", "old.txt", "--query", "q"]) == 0
+    changed = [TARGETS[1], *TARGETS[3:], "[aeiou]"]
+    assert AnswerIndex.load("index").answers == changed
+    (hits,) = AnswerIndex.build(LatentEncoder.from_run("run"), changed).ask(LatentEncoder.from_run("run"), ["q"], 5)
+    assert [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()[1:]] == [hit.answer for hit in hits]
+    assert main(["answer", "run", "--index", "index", "--delete", "new.txt"]) == 0
+    assert capsys.readouterr().out == "6 answers: index\n"
+
+
 def test_an_adapter_and_what_it_is_merged_to_have_the_same_embeddings(tmp_path):
     adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "base"))
     write_predictor(adapter)
@@ -81,6 +96,7 @@ def test_mistakes_end_in_one_line_without_a_library_that_takes_seconds(place):
     (place / "twice.txt").write_text("a\nb\na\n")
     (place / "blank.txt").write_text("a\n \n")
     (place / "one.txt").write_text("a\n")
+    (place / "known.txt").write_text(f" {TARGETS[3]}\n")
     (place / "cut").mkdir()
     for path in (place / "index").iterdir():
         (place / "cut" / path.name).write_bytes(path.read_bytes()[: -1 if path.suffix == ".npy" else None])
@@ -102,6 +118,13 @@ def test_mistakes_end_in_one_line_without_a_library_that_takes_seconds(place):
         "has embeddings of another checkpoint": ["other", *ask],
         "has embeddings by another latent predictor": ["retrained", *ask],
         "has other answers than `one.txt`": ["run", *ask, "--answers", "one.txt"],
+        "`--add` and `--delete` change an index": ["run", *ask, "--answers", "answers.txt", "--add", "one.txt"],
+        "`gone` holds no index of answers": ["run", "--index", "gone", "--add", "one.txt"],
+        "`--add` and `--delete` both have the answer 'a'": ["run", *ask, "--add", "one.txt", "--delete", "one.txt"],
+        f"has the answer {' ' + TARGETS[3]!r} already": ["run", *ask, "--add", "known.txt"],
+        "The index has no answer 'a'": ["run", *ask, "--delete", "one.txt"],
+        "No answer would be left": ["run", *ask, "--delete", "answers.txt"],
+        "There is no file `no.txt` ": ["run", *ask, "--add", "no.txt"],
         "is not whole: it has": ["run", "--index", "cut", "--query", "q"],
     }  # fmt: skip
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}

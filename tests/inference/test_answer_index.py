@@ -113,10 +113,11 @@ def test_a_killed_save_leaves_the_index_as_it_was_and_the_next_one_cleans_up(ind
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda index, encoder: index.add(encoder, [" (dog)(.*) "]), "are the same, '(dog)(.*)'. Leave one out."),
-    (lambda index, encoder: index.add(encoder, [" "]), "answer 8 is empty"),
+    (lambda index, encoder: index.add(encoder, [" (dog)(.*) "]), "has the answer ' (dog)(.*) ' already. Leave it"),
+    (lambda index, encoder: index.add(encoder, ["new", "new "]), "answers 0 and 1 are the same, 'new'"),
+    (lambda index, encoder: index.add(encoder, [" "]), "answer 0 is empty"),
     (lambda index, encoder: index.delete(["no such"]), "The index has no answer 'no such'"),
-    (lambda index, encoder: index.delete(TARGETS), "No answer would be left"),
+    (lambda index, encoder: index.delete([f" {target}" for target in TARGETS]), "No answer would be left"),
     (lambda index, encoder: index.search(np.ones((1, 32)), 0), "`k` is 0"),
     (lambda index, encoder: index.search(np.ones((1, 8)), 1), "The queries have width 8; the index has 32"),
     (lambda index, encoder: AnswerIndex.build(encoder, []), "there are no answers"),
