@@ -14,6 +14,7 @@ ORDER = [
     "preflight",
     "inspection",
     "evaluation",
+    "vision",
     "inference",
     "trainer",
     "hub",

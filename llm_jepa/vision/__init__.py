@@ -1,0 +1,1 @@
+"""VL-JEPA: questions about pictures, answered in embedding space."""

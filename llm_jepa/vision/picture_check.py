@@ -1,0 +1,71 @@
+"""Looks at every picture of a data set before anything is computed: is each file there, and is it a picture?"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Image, List
+
+from llm_jepa.vision.pictures import DECODING_ERRORS, PictureValue, open_picture, picture_name
+
+
+def check_pictures(values: Iterable[Any], directory: Path | None = None) -> int:
+    """Open each picture, without decoding its pixels, and count.
+
+    Args:
+        values: A picture or a list of frames for each row. A path that comes again is looked at once.
+        directory: What relative paths are relative to; the working directory if None.
+
+    Returns:
+        The number of different pictures.
+
+    Raises:
+        ValueError: Pictures are missing or cannot be read. The message counts them and names the first.
+    """
+    seen: set[str] = set()
+    num_pictures = 0
+    missing: list[str] = []
+    unreadable: list[str] = []
+    for place, value in _pictures_with_places(values):
+        if isinstance(value, str | Path):
+            if str(value) in seen:
+                continue
+            seen.add(str(value))
+        num_pictures += 1
+        try:
+            open_picture(value, directory)
+        except FileNotFoundError:
+            missing.append(f"{place}: {picture_name(value)}")
+        except DECODING_ERRORS:
+            unreadable.append(f"{place}: {picture_name(value)}")
+    if missing:
+        raise ValueError(
+            f"{len(missing):,} of {num_pictures:,} pictures are missing, the first: {missing[0]}. "
+            f"Relative paths are looked for in `{directory or Path.cwd()}`."
+        )
+    if unreadable:
+        raise ValueError(
+            f"{len(unreadable):,} of {num_pictures:,} pictures cannot be read, the first: {unreadable[0]}. "
+            "Repair them, or leave out their rows."
+        )
+    return num_pictures
+
+
+def undecoded_pictures(rows: Dataset, column: str) -> Iterator[Any]:
+    """The values of a column of pictures as they are stored, without decoding them."""
+    feature = rows.features[column]
+    if isinstance(feature, Image):
+        rows = rows.cast_column(column, Image(decode=False))
+    elif isinstance(feature, List) and isinstance(feature.feature, Image):
+        rows = rows.cast_column(column, List(Image(decode=False)))
+    return iter(rows[column])
+
+
+def _pictures_with_places(values: Iterable[Any]) -> Iterator[tuple[str, PictureValue]]:
+    for row, value in enumerate(values):
+        if not isinstance(value, list | tuple):
+            yield f"row {row}", value
+            continue
+        if not value:
+            raise ValueError(f"row {row}: the list of frames is empty; give one picture at least.")
+        yield from ((f"row {row}, frame {number}", one) for number, one in enumerate(value))
