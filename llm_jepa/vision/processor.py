@@ -1,0 +1,121 @@
+"""`VLJEPAProcessor`: pictures to pixels, questions and answers to tokens.
+
+Legend: N rows, T frames, C channels, H and W pixels, S tokens of the longest row.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.utils import cached_file
+
+VIDEO_PROCESSING_FILE = "video_preprocessor_config.json"
+FRAME_SETTINGS = (
+    "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
+    "image_mean", "image_std",
+)  # fmt: skip
+"""What a video processor says of a frame."""
+QUESTION_FOLDER, ANSWER_FOLDER = "question_tokenizer", "answer_tokenizer"
+
+
+class VLJEPAProcessor:
+    """What stands between a row and the model's tensors.
+
+    Args:
+        image_processor: That of the vision encoder.
+        question_tokenizer: That of the predictor.
+        answer_tokenizer: That of the text encoder.
+        num_frames: As many frames of a row are read.
+    """
+
+    def __init__(
+        self,
+        image_processor: BaseImageProcessor,
+        question_tokenizer: PreTrainedTokenizerBase,
+        answer_tokenizer: PreTrainedTokenizerBase,
+        num_frames: int,
+    ):
+        self.image_processor = image_processor
+        self.question_tokenizer, self.answer_tokenizer = question_tokenizer, answer_tokenizer
+        self.num_frames = num_frames
+        for tokenizer in (question_tokenizer, answer_tokenizer):
+            tokenizer.padding_side = "right"
+            if tokenizer.pad_token is None:
+                tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
+
+    @classmethod
+    def from_parts(
+        cls, vision_encoder: str, language_model: str, text_encoder: str, num_frames: int
+    ) -> "VLJEPAProcessor":
+        """The processor of three models, each a directory or a Hub id."""
+        question, answer = (AutoTokenizer.from_pretrained(name) for name in (language_model, text_encoder))
+        return cls(load_image_processor(vision_encoder), question, answer, num_frames)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, num_frames: int, **places: Any) -> "VLJEPAProcessor":
+        """The processor that was saved with a model; `places` may name a `revision`."""
+        folders = (QUESTION_FOLDER, ANSWER_FOLDER)
+        question, answer = (
+            AutoTokenizer.from_pretrained(name_or_path, subfolder=folder, **places) for folder in folders
+        )
+        return cls(load_image_processor(name_or_path, **places), question, answer, num_frames)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `preprocessor_config.json` and a folder for each tokenizer."""
+        self.image_processor.save_pretrained(directory)
+        self.question_tokenizer.save_pretrained(Path(directory) / QUESTION_FOLDER)
+        self.answer_tokenizer.save_pretrained(Path(directory) / ANSWER_FOLDER)
+
+    def pixels(self, rows: Sequence[Sequence[Image.Image]]) -> Tensor:
+        """Rows of RGB frames, resized and normalised as the encoder was trained: pixels_NTCHW."""
+        chosen = [frames[i] for frames in rows for i in frame_indices(len(frames), self.num_frames)]
+        pixels = self.image_processor(images=chosen, return_tensors="pt")["pixel_values"]
+        return pixels.unflatten(0, (len(rows), self.num_frames))
+
+    def questions(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """ids_NS and is_token_NS; a text beyond the limit is cut."""
+        return _tokens(self.question_tokenizer, texts, max_tokens)
+
+    def answers(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """ids_NS and is_token_NS; a text beyond the limit is cut."""
+        return _tokens(self.answer_tokenizer, texts, max_tokens)
+
+
+def frame_indices(num_given: int, num_frames: int) -> list[int]:
+    """Which frames are read: evenly spaced, repeated where there are too few.
+
+    Examples: 1 given and 4 read are 0 0 0 0; 8 and 4 are 0 2 4 6; 3 and 4 are 0 0 1 2.
+    """
+    return [i * num_given // num_frames for i in range(num_frames)]
+
+
+def load_image_processor(name_or_path: str, **places: Any) -> BaseImageProcessor:
+    """The image processor of an encoder, in Pillow, so that every machine computes the same pixels.
+
+    That of V-JEPA 2 is a video processor, which resizes, crops and normalises each frame like an image.
+    """
+    path = cached_file(
+        name_or_path,
+        VIDEO_PROCESSING_FILE,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+        **places,
+    )
+    if path is None:
+        return AutoImageProcessor.from_pretrained(name_or_path, backend="pil", **places)
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    return BitImageProcessorPil(**{name: content[name] for name in FRAME_SETTINGS if name in content})
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+    batch = tokenizer([*texts], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+    ids_NS, is_token_NS = batch["input_ids"], batch["attention_mask"]
+    return ids_NS.long(), is_token_NS.to(torch.long)
