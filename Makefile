@@ -40,7 +40,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
-	$(INSTALL) -e '.[dev,index,quantization,eval,deepspeed,trackers]'
+	$(INSTALL) -e '.[dev,index,sentence-transformers,quantization,eval,deepspeed,trackers]'
 	touch $@
 
 clean:

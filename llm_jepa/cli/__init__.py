@@ -27,6 +27,7 @@ COMMANDS = {
     "probe": "probe",
     "answer": "answer",
     "generate": "generate",
+    "export": "export",
     "merge": "merge",
     "push": "push",
     "env": "env",

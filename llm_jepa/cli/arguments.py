@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_jepa.cli.argument_types import DTYPES, at_least, checkpoints, json_object
-from llm_jepa.cli.inference_arguments import add_decodings, answer, generate
+from llm_jepa.cli.inference_arguments import add_decodings, answer, export, generate
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.models.checkpoint_choice import CHECKPOINTS
 from llm_jepa.models.source import KNOWN_MODEL_IDS
@@ -238,6 +238,7 @@ ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "probe": probe,
     "answer": answer,
     "generate": generate,
+    "export": export,
     "merge": merge,
     "push": push,
     "env": lambda parser: None,

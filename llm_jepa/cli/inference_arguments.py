@@ -13,6 +13,7 @@ from llm_jepa.cli.argument_types import (
     drafted_tokens,
     margin,
 )
+from llm_jepa.inference.export_checks import EXPORT_TARGETS
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +58,20 @@ def generate(parser: argparse.ArgumentParser) -> None:
         "--max_new_tokens", "--max-new-tokens", type=at_least(1), default=128, metavar="N", help="(default: 128)"
     )
     add_drafting(parser)
+    parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: that of training)")
+
+
+def export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=Path, help="directory of a run, or of what was merged or pulled")
+    parser.add_argument(
+        "--to",
+        choices=EXPORT_TARGETS,
+        required=True,
+        help="vllm: a drafter for its method eagle; sentence-transformers: an embedder, for sources and targets",
+    )
+    parser.add_argument(
+        "--output_dir", "--output-dir", type=Path, required=True, metavar="DIR", help="a new or empty directory"
+    )
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: that of training)")
 
 

@@ -11,6 +11,7 @@ from llm_jepa.evaluation.decoding_checks import DecodingRequest, check_decoding
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.inference.answer_checks import check_changes, check_index, check_queries
+from llm_jepa.inference.export_checks import check_export
 from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.local_files import check_merge
 from llm_jepa.models.subject_checks import check_subject, recipe_of
@@ -39,6 +40,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         check_generate(args.run, args.prompts, args.decoding, args.num_drafted_tokens, args.draft_vocabulary)
         if args.stream and args.json:
             raise ValueError("`--stream` prints the text as it comes, and `--json` when it is whole. Leave one out.")
+    if args.command == "export":
+        check_export(args.run, args.to, args.output_dir)
     if args.command == "merge":
         check_merge(args.adapter, args.output_dir)
     if args.command == "push":

@@ -58,6 +58,12 @@ def staged_directory(output_dir: Path, may_write: Sequence[str] = ("*",)) -> Ite
             shutil.rmtree(left, ignore_errors=True)
 
 
+def make_readable(directory: Path) -> None:
+    """Let everybody read the weights in a directory; safetensors makes its files readable for their owner only."""
+    for path in directory.glob("*.safetensors"):
+        path.chmod(0o644)
+
+
 def _make_staging(output_dir: Path, may_write: Sequence[str]) -> Path:
     verb = "made"
     try:

@@ -7,7 +7,7 @@ Legend: S positions, D the model's width.
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,13 +16,20 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.candidate_generator import CandidateGenerator
 
 from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength
 from llm_jepa.inference.latent_drafts import DraftHead, rollout_of
-from llm_jepa.models.latent_predictor import DRAFT_TOKENS, check_drafts, check_fits, read_facts, read_weights
+from llm_jepa.models.latent_predictor import (
+    DRAFT_TOKENS,
+    PredictorFacts,
+    check_drafts,
+    check_fits,
+    read_facts,
+    read_weights,
+)
 from llm_jepa.objectives.latent_dynamics import CACHE_ARGUMENT
 from llm_jepa.objectives.next_latent import new_dynamics
 
@@ -159,14 +166,9 @@ class Drafter:
         assert isinstance(inner, PreTrainedModel)
         check_fits(facts, inner, tokenizer)
         weights = read_weights(Path(directory))
-        token_ids_V = weights.pop(DRAFT_TOKENS, None)
-        prefix = "next_latent." if len(facts.objectives) > 1 else ""
-        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        options: Any = SimpleNamespace(**facts.options)
-        dynamics = new_dynamics(options, inner.config.get_text_config())
-        dynamics.load_state_dict(own)
+        token_ids_V = weights.get(DRAFT_TOKENS)
         token_ids = None if token_ids_V is None else token_ids_V[:draft_vocabulary].tolist()
-        return cls(model, dynamics, token_ids, length)
+        return cls(model, trained_dynamics(facts, weights, inner.config.get_text_config()), token_ids, length)
 
     @property
     def counts(self) -> DraftCounts:
@@ -215,6 +217,17 @@ class Drafter:
         finally:
             del model._get_candidate_generator
             hook.remove()
+
+
+def trained_dynamics(facts: PredictorFacts, weights: Mapping[str, Tensor], config: PreTrainedConfig) -> nn.Module:
+    """g as a run has trained it, beside a model of this text config."""
+    prefix = "next_latent." if len(facts.objectives) > 1 else ""
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    own.pop(DRAFT_TOKENS, None)
+    options: Any = SimpleNamespace(**facts.options)
+    dynamics = new_dynamics(options, config)
+    dynamics.load_state_dict(own)
+    return dynamics
 
 
 @torch.no_grad()

@@ -120,13 +120,13 @@ class LatentEncoder:
         Raises:
             ValueError: A text is empty, or longer than the model; the message has its number, from 0.
         """
-        return self.embed_rows(self._rows(texts, "source"), "source", batch_size, progress)
+        return self.embed_rows(self.text_rows(texts, "source"), "source", batch_size, progress)
 
     def encode_targets(
         self, texts: Sequence[str], batch_size: int = BATCH_SIZE, progress: Progress = no_progress
     ) -> Tensor:
         """Encode texts as target views, otherwise as `encode_sources`."""
-        return self.embed_rows(self._rows(texts, "target"), "target", batch_size, progress)
+        return self.embed_rows(self.text_rows(texts, "target"), "target", batch_size, progress)
 
     def view_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The token ids of both views of a row of `llm_jepa.data.rows.to_rows`."""
@@ -140,10 +140,9 @@ class LatentEncoder:
         progress: Progress = no_progress,
     ) -> Tensor:
         """Embed one view of rows that `view_row` has made: embedding_ND."""
-        predicting = view == view_names(self.options.jepa_direction)[0]
-        make = self._predicting_sequence if predicting else self._predicted_sequence
-        sequences = [make(row, view) for row in rows]
+        sequences = self.sequences(rows, view)
         self._check_lengths(sequences)
+        predicting = self._predicts(view)
         layer = None if predicting else self._target_layer()
         longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         embedding_ND = torch.empty(len(sequences), self.width)
@@ -155,7 +154,8 @@ class LatentEncoder:
             progress(len(batch))
         return embedding_ND
 
-    def _rows(self, texts: Sequence[str], view: ViewName) -> list[dict[str, Any]]:
+    def text_rows(self, texts: Sequence[str], view: ViewName) -> list[dict[str, Any]]:
+        """The rows of `view_row` of which texts are one view. Raises as `encode_sources` does."""
         rows = []
         for number, text in enumerate(texts):
             if not text.strip():
@@ -167,11 +167,14 @@ class LatentEncoder:
                 raise ValueError(f"Text {number}: {error}") from error
         return rows
 
-    def _predicting_sequence(self, row: Mapping[str, Any], view: ViewName) -> TokenSequence:
-        return predicting_sequence(row, view, self.options, self.tokenizer.pad_token_id)
+    def sequences(self, rows: Sequence[Mapping[str, Any]], view: ViewName) -> list[TokenSequence]:
+        """The token sequences of one view of rows that `view_row` has made."""
+        if self._predicts(view):
+            return [predicting_sequence(row, view, self.options, self.tokenizer.pad_token_id) for row in rows]
+        return [content_sequence(row, view, self.options) for row in rows]
 
-    def _predicted_sequence(self, row: Mapping[str, Any], view: ViewName) -> TokenSequence:
-        return content_sequence(row, view, self.options)
+    def _predicts(self, view: ViewName) -> bool:
+        return view == view_names(self.options.jepa_direction)[0]
 
     def _target_layer(self) -> int | None:
         num_layers = self.model.config.get_text_config().num_hidden_layers

@@ -54,12 +54,21 @@ def check_merge(adapter: str, output_dir: Path) -> None:
     Raises:
         ValueError: The output directory is not empty, or the adapter is neither here nor a Hub id.
     """
-    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
-        raise ValueError(f"`output_dir: {output_dir}` is not empty. Nothing was overwritten. Name another directory.")
+    check_new_directory(output_dir)
     directory = Path(adapter)
     is_hub_id = not directory.exists() and adapter.count("/") == 1 and not looks_like_a_path(adapter)
     if not is_hub_id and not (directory / ADAPTER_CONFIG).is_file():
         raise ValueError(not_an_adapter(adapter))
+
+
+def check_new_directory(output_dir: Path) -> None:
+    """Check that an output directory is new or empty.
+
+    Raises:
+        ValueError: It is a file, or holds files.
+    """
+    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
+        raise ValueError(f"`output_dir: {output_dir}` is not empty. Nothing was overwritten. Name another directory.")
 
 
 def not_an_adapter(name: str) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, get_quantization_config
 
-from llm_jepa.files.staged import staged_directory
+from llm_jepa.files.staged import make_readable, staged_directory
 from llm_jepa.models.adapters import Adapter, find_adapter, load_adapter, read_adapter_config, resize_embeddings
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.latent_predictor import copy_latent_predictor
@@ -69,8 +69,7 @@ def merge(
         copy_run(adapter.directory, staging)
         if not without_predictor:
             copy_latent_predictor(adapter.directory, staging)
-        for path in staging.glob("*.safetensors"):
-            path.chmod(0o644)  # safetensors makes its files readable for their owner only
+        make_readable(staging)
 
 
 def _merged(adapter: Adapter, num_tokens: int, dtype: str | None, trust_remote_code: bool) -> PreTrainedModel:
@@ -81,7 +80,7 @@ def _merged(adapter: Adapter, num_tokens: int, dtype: str | None, trust_remote_c
     was_tied = base.config.get_text_config().tie_word_embeddings
     adapted = load_adapter(base, adapter.directory)
     if was_tied:
-        _untie_adapted_embeddings(base)
+        untie_adapted_embeddings(base)
     model = adapted.merge_and_unload()
     if was_tied:
         _tie_equal_embeddings(model)
@@ -114,7 +113,7 @@ def _load_base(settings: dict[str, Any], trust_remote_code: bool) -> PreTrainedM
     return base
 
 
-def _untie_adapted_embeddings(base: PreTrainedModel) -> None:
+def untie_adapted_embeddings(base: PreTrainedModel) -> None:
     """Untie adapted embeddings, so that merging changes only the adapted one of them."""
     inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
     if outputs is None or not any(isinstance(one, BaseTunerLayer | ModulesToSaveWrapper) for one in (inputs, outputs)):

@@ -18,9 +18,10 @@ def prompts(vocabulary_tokens: int = 48, number: int = 2) -> list[Tensor]:
     return [torch.randint(3, vocabulary_tokens, (1, 5 + i), generator=generator) for i in range(number)]
 
 
-def untrained_dynamics(model: PreTrainedModel, name: str = "mlp") -> nn.Module:
+def untrained_dynamics(model: PreTrainedModel, name: str = "mlp", depth: int | None = None) -> nn.Module:
     """g as training begins with it."""
     options = {"latent_width": 2.0} if name == "mlp" else {}
+    options |= {} if depth is None else {"latent_depth": depth}
     args = JEPAConfig(
         "unused", jepa_objective="next_latent", latent_predictor=name, use_cpu=True, bf16=False, **options
     )
@@ -29,9 +30,11 @@ def untrained_dynamics(model: PreTrainedModel, name: str = "mlp") -> nn.Module:
         return new_dynamics(args, model.config.get_text_config())
 
 
-def trained_dynamics(model: PreTrainedModel, name: str = "mlp", steps: int = 40) -> nn.Module:
+def trained_dynamics(
+    model: PreTrainedModel, name: str = "mlp", steps: int = 40, depth: int | None = None
+) -> nn.Module:
     """g after some steps on the greedy text of the first prompt, with the model frozen."""
-    dynamics = untrained_dynamics(model, name)
+    dynamics = untrained_dynamics(model, name, depth)
     with torch.no_grad():
         ids_1S = model.generate(prompts()[0].to(model.device), eos_token_id=[], **GREEDY)
         hidden_1SD = model.base_model(input_ids=ids_1S, use_cache=False)[0].float()
