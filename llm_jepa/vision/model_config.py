@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
 from llm_jepa.vision.text_encoder import Pooling
 
 PARTS = ("vision_config", "predictor_config", "text_config")

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
+
 VIDEO_ENCODERS = ("vjepa2",)
 """The model types that see all frames at once; the others see one frame at a time."""
 

@@ -17,7 +17,8 @@ from llm_jepa.cli import arguments, progress
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.evaluation.run import BACKENDS
 from llm_jepa.models.known_models import KNOWN_MODELS
-from llm_jepa.models.source import KNOWN_MODEL_IDS
+from llm_jepa.models.packaged_weights import GgufWeights
+from llm_jepa.models.source import KNOWN_ENCODERS, KNOWN_MODEL_IDS
 
 HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
 """Libraries whose import takes seconds."""
@@ -197,7 +198,9 @@ def test_every_module_is_a_command():
 def test_the_choices_in_the_help_are_those_of_the_modules():
     """They are written out where nothing heavy is imported."""
     assert arguments.BACKENDS == BACKENDS
-    assert {name: known.hub_id for name, known in KNOWN_MODELS.items()} == KNOWN_MODEL_IDS
+    ids = {name: known.hub_id for name, known in KNOWN_MODELS.items() if isinstance(known.weights, GgufWeights)}
+    assert ids == KNOWN_MODEL_IDS
+    assert {*ids, *KNOWN_ENCODERS} == KNOWN_MODELS.keys()
 
 
 def test_what_is_left_over_overrides_the_recipe(tmp_path, capsys):

