@@ -13,6 +13,7 @@ from llm_jepa.evaluation.generation_latency import BASELINE, GenerationLatency, 
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
+from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.inference.text_generation import TextGenerator
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
+    pack_linear_layers(model)
     generators = {}
     for method in dict.fromkeys([BASELINE, *args.decoding]):
         drafter = None

@@ -3,6 +3,7 @@
 import pytest
 
 from llm_jepa.compute.flops import StepCounts, step_flops
+from llm_jepa.experiments import arm_cost
 from llm_jepa.experiments.arm_cost import ArmCost, recipe_model_size
 from llm_jepa.experiments.cells import flop_matched_steps
 from llm_jepa.experiments.common_rows import find_common_rows, recipe_of
@@ -39,6 +40,20 @@ def test_costs_by_hand_from_the_tokens_of_the_rows(written):
     assert size.attention_width == 2 * 32
     expected = step_flops(added, size) / len(PAIRS)
     assert costs["jepa"].flops_per_row - costs["lm_only"].flops_per_row == pytest.approx(expected)
+
+
+def test_of_many_rows_some_at_even_distances_are_counted(written, monkeypatch):
+    """Of 8 rows the 1st, 3rd, 5th and 7th; the number of rows stays 8."""
+    experiment = read_experiment(written("sampled"))
+    common = find_common_rows(experiment)
+    settings = experiment.resolved("jepa")
+    recipe, prepared = recipe_of(experiment, settings), common.prepared(settings)
+    rows = list(prepared.rows)
+    assert len(rows) == 8
+    by_hand = arm_cost.count_arm(recipe, prepared, [rows[0], rows[2], rows[4], rows[6]])
+    monkeypatch.setattr(arm_cost, "COUNTED_ROWS", 4)
+    counted = arm_cost.count_arm(recipe, prepared, rows)
+    assert (counted.num_rows, counted.flops_per_row) == (8, by_hand.flops_per_row)
 
 
 def test_attention_is_counted_as_plan_counts_it(written):

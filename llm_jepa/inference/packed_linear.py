@@ -1,0 +1,55 @@
+"""Linear layers packed for the kernels of a CPU, so that a forward of a few tokens costs little more than one of one.
+
+PyTorch's linear layer packs its weights anew in each call with more than one token. oneDNN packs them once.
+Legend: I inputs, O outputs of a layer.
+"""
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+PACKED_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class PackedLinear(nn.Module):
+    """`x W^T + b` without gradients, for a layer that stays where it is.
+
+    Args:
+        linear: The layer, on a CPU.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+        self._bias_O = None if linear.bias is None else linear.bias.detach()
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights as `nn.Linear` has them, weight_OI: a copy."""
+        return self._packed.to_dense()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias as `nn.Linear` has it."""
+        return self._bias_O
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The outputs, in the type of the weights."""
+        return torch.ops.mkldnn._linear_pointwise(inputs, self._packed, self._bias_O, "none", [], "")
+
+
+def pack_linear_layers(model: PreTrainedModel | PeftModel) -> None:
+    """Replace a model's linear layers on a CPU by packed ones. The model computes, and can no longer be trained.
+
+    Quantised layers and layers of other classes stay as they are.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return
+    for module in list(model.modules()):
+        if isinstance(module, nn.ModuleDict):  # PEFT's small matrices, whose `weight` it reads in each forward
+            continue
+        for name, layer in list(module.named_children()):
+            if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype in PACKED_DTYPES:
+                setattr(module, name, PackedLinear(layer))

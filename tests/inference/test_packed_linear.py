@@ -1,0 +1,41 @@
+"""Packed layers compute what PyTorch's do. A failure after an update of PyTorch: oneDNN's operators have moved."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from llm_jepa.inference.draft_length import FixedLength
+from llm_jepa.inference.drafting import Drafter
+from llm_jepa.inference.packed_linear import PackedLinear, pack_linear_layers
+from tests.architectures import tiny_model
+from tests.inference.drafters import GREEDY, prompts, trained_dynamics
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_a_packed_layer_equals_the_layer(bias, dtype, tolerance):
+    linear = nn.Linear(24, 40, bias=bias).to(dtype)
+    packed = PackedLinear(linear)
+    torch.testing.assert_close(packed.weight, linear.weight.detach(), rtol=0, atol=0)
+    with torch.no_grad():
+        for shape in [(1, 1, 24), (1, 5, 24), (3, 70, 24), (0, 24), (24,)]:
+            inputs = torch.randn(shape, dtype=dtype)
+            torch.testing.assert_close(packed(inputs), linear(inputs), rtol=tolerance, atol=tolerance)
+        strided = torch.randn(4, 6, 24, dtype=dtype).transpose(0, 1)
+        torch.testing.assert_close(packed(strided), linear(strided), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3", "phi", "mixtral", "lora"])
+def test_a_packed_model_writes_the_same_text_plainly_and_drafted(name):
+    model = tiny_model("llama" if name == "lora" else name)
+    dynamics = trained_dynamics(model)
+    if name == "lora":
+        model = get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights=False)).eval()
+    plain = [model.generate(input_ids=prompt_1S, **GREEDY).tolist() for prompt_1S in prompts()]
+    pack_linear_layers(model)
+    assert any(isinstance(module, PackedLinear) for module in model.modules())
+    drafter = Drafter(model, dynamics, list(range(8)), FixedLength(3))
+    for text, prompt_1S in zip(plain, prompts(), strict=True):
+        assert model.generate(input_ids=prompt_1S, **GREEDY).tolist() == text
+        assert drafter.generate(prompt_1S, **GREEDY).tolist() == text
