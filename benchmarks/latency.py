@@ -19,6 +19,7 @@ from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength, FixedLength
 from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
+from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.inference.text_generation import TextGenerator
 from llm_jepa.inference.tuned_model import load_tuned
 from llm_jepa.models.subject import read_subject
@@ -30,6 +31,7 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     recipe, _ = read_subject(str(args.run), args.overrides, None)
     _, tokenizer, model = load_tuned(args.run, args.dtype)
+    pack_linear_layers(model)
     rows = load_rows(recipe, tokenizer, args.rows)
     prompts = [prompt_ids(tokenizer, row.prompt, row.template_kwargs) for row in rows]
     lengths: dict[str, DraftLength] = {f"draft {number}": FixedLength(number) for number in args.num_drafted}

@@ -9,6 +9,7 @@ from transformers import TextStreamer
 
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength, FixedLength
 from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
+from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.inference.text_generation import GeneratedText, TextGenerator, ids_of_prompt
 from llm_jepa.inference.tuned_model import load_tuned
 
@@ -16,6 +17,7 @@ from llm_jepa.inference.tuned_model import load_tuned
 def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     recipe, tokenizer, model = load_tuned(args.run, args.dtype)
+    pack_linear_layers(model)
     drafter = None
     if args.decoding == "draft":
         vocabulary = args.draft_vocabulary or DRAFT_VOCABULARY

@@ -5,7 +5,6 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_tuned
@@ -15,7 +14,7 @@ from llm_jepa.recipe import Recipe
 def load_tuned(
     directory: Path, dtype: str | None = None
 ) -> tuple[Recipe, PreTrainedTokenizerBase, PreTrainedModel | PeftModel]:
-    """The recipe, the tokenizer and the model of a directory, on the device of `llm-jepa eval`, on a CPU packed.
+    """The recipe, the tokenizer and the model of a directory, on the device of `llm-jepa eval`.
 
     Args:
         dtype: Precision of the weights; that of training if None.
@@ -29,5 +28,4 @@ def load_tuned(
         recipe.model.dtype = dtype
     tokenizer = load_run_tokenizer(recipe)
     ((_, _, model),) = load_checkpoints(recipe, [checkpoint], len(tokenizer))
-    pack_linear_layers(model)
     return recipe, tokenizer, model
