@@ -3,6 +3,7 @@
 import copy
 import inspect
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
@@ -69,12 +70,12 @@ class JEPAConfig(EvaluationOptions, DataOptions, NextLatentOptions, PairOptions,
     )
 
     def __post_init__(self):
-        if _is_plain_cpu_run() and not self.use_cpu:
+        if is_plain_cpu_run() and not self.use_cpu:
             self.use_cpu = True  # transformers refuses bf16 autocast on a CPU that was not asked for
         super().__post_init__()
         if self.completion_only_loss is None:
             self.completion_only_loss = True  # TRL would decide by the columns before they are mapped to rows
-        self._check_choices()
+        check_choices(self, own_fields())
         check_options(self)
         self._set_derived_defaults()
 
@@ -118,27 +119,36 @@ class JEPAConfig(EvaluationOptions, DataOptions, NextLatentOptions, PairOptions,
         if self.jepa_target == "ema" and self.ema_decay is None:
             self.ema_decay = DEFAULT_EMA_DECAY
 
-    def _check_choices(self):
-        for name, annotation in own_fields().items():
-            hints = (annotation, *get_args(annotation))  # a Literal, or one of several types
-            choices = next((get_args(hint) for hint in hints if get_origin(hint) is Literal), None)
-            value = getattr(self, name)
-            if choices and value not in choices and type(value) not in [get_origin(hint) or hint for hint in hints]:
-                value = getattr(value, "value", value)  # of an Enum
-                reason = f" {self.__dataclass_fields__[name].metadata['help']}" if len(choices) == 1 else ""
-                raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.{reason}")
+
+def check_choices(options: Any, fields: Mapping[str, Any]) -> None:
+    """Check the values of a configuration's fields whose type is a Literal.
+
+    Args:
+        fields: Name -> type.
+
+    Raises:
+        ValueError: One is none of its choices.
+    """
+    for name, annotation in fields.items():
+        hints = (annotation, *get_args(annotation))  # a Literal, or one of several types
+        choices = next((get_args(hint) for hint in hints if get_origin(hint) is Literal), None)
+        value = getattr(options, name)
+        if choices and value not in choices and type(value) not in [get_origin(hint) or hint for hint in hints]:
+            value = getattr(value, "value", value)  # of an Enum
+            reason = f" {options.__dataclass_fields__[name].metadata['help']}" if len(choices) == 1 else ""
+            raise ValueError(f"`{name}` is {value!r}; allowed are {', '.join(map(repr, choices))}.{reason}")
 
 
-def own_fields() -> dict[str, Any]:
-    """Name -> type of each option that `SFTConfig` lacks or that is defined anew here, in the order of definition.
+def own_fields(configuration: type = JEPAConfig, base: type = SFTConfig) -> dict[str, Any]:
+    """Name -> type of each option that the base lacks or that is defined anew, in the order of definition.
 
     The types are those written: `HfArgumentParser` overwrites `Field.type`.
     """
-    own = [kind for kind in reversed(JEPAConfig.__mro__) if kind not in SFTConfig.__mro__]
+    own = [kind for kind in reversed(configuration.__mro__) if kind not in base.__mro__]
     return {name: hint for kind in own for name, hint in inspect.get_annotations(kind).items()}
 
 
-def _is_plain_cpu_run() -> bool:
+def is_plain_cpu_run() -> bool:
     """Whether there is no accelerator and no launcher whose CPU back-end is chosen elsewhere."""
     launched = any(
         os.environ.get(name, "false").lower() == "true" for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")

@@ -20,7 +20,8 @@ from llm_jepa.runs.output_directory import (
 )
 from llm_jepa.settings.checks import check_recipe
 from llm_jepa.settings.reading import recipe_and_overrides
-from llm_jepa.settings.schema import PATH_OR_MAPPING
+from llm_jepa.settings.schema import PATH_OR_MAPPING, recipe_kind
+from llm_jepa.settings.vision_checks import PARTS
 from llm_jepa.training.checkpoints import check_resume
 from llm_jepa.training.packages import check_packages
 from llm_jepa.training.trackers import check_trackers
@@ -30,6 +31,7 @@ TEMPLATE_SUFFIXES = (".jinja", ".j2")
 
 if TYPE_CHECKING:
     from llm_jepa.recipe import Recipe
+    from llm_jepa.vision.recipe import VisionRecipe
 
 
 def check_command_line(argv: Sequence[str]) -> None:
@@ -41,7 +43,7 @@ def check_command_line(argv: Sequence[str]) -> None:
     check_files(check_recipe(*recipe_and_overrides(argv)))
 
 
-def check_run(recipe: "Recipe") -> None:
+def check_run(recipe: "Recipe | VisionRecipe") -> None:
     """Check that a recipe, its settings read and checked, can be trained here. Nothing is written, here or on the Hub.
 
     Raises:
@@ -53,11 +55,13 @@ def check_run(recipe: "Recipe") -> None:
         return
     # These import torch, which takes seconds.
     from llm_jepa.hub.push import check_push
+    from llm_jepa.recipe import Recipe
     from llm_jepa.training.launch import check_deepspeed, check_processes
     from llm_jepa.training.refusals import refuse_settings
 
     args = recipe.training
-    refuse_settings(args)
+    if isinstance(recipe, Recipe):
+        refuse_settings(recipe.training)
     check_deepspeed(args)
     check_processes(args.world_size)
     if args.push_to_hub and args.process_index == 0:
@@ -106,6 +110,10 @@ def _check_local_inputs(settings: Mapping[str, Any], reads_weights: bool) -> Non
     for key in sorted(PATH_OR_MAPPING & settings.keys()):
         _check_configuration_file(key, settings[key])
     check_named_columns(settings, check_local_data(settings["dataset_name"]))
+    if recipe_kind(settings) == "vision":
+        for key in named_parts(settings):
+            check_local_model(settings[key], key)
+        return
     template = settings.get("chat_template_path")
     if template is not None and not Path(template).exists() and _is_path_of_template(template):
         raise ValueError(
@@ -123,8 +131,17 @@ def _is_path_of_template(name: str) -> bool:
     return name.endswith(TEMPLATE_SUFFIXES) or looks_like_a_path(name)
 
 
+def named_parts(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of a VL-JEPA recipe that name what is loaded: its three parts, or the model of an earlier stage."""
+    return PARTS if settings.get("model_name_or_path") is None else ("model_name_or_path",)
+
+
 def _check_hub_inputs(settings: Mapping[str, Any]) -> None:
     check_data_set(settings["dataset_name"])
+    if recipe_kind(settings) == "vision":
+        for key in named_parts(settings):
+            check_model_on_hub(settings[key], key)
+        return
     if "cache_dir" not in (settings.get("model_init_kwargs") or {}):
         check_model_on_hub(settings["model_name_or_path"])
     template = settings.get("chat_template_path")

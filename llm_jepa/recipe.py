@@ -15,7 +15,9 @@ from trl import ModelConfig, ScriptArguments
 from llm_jepa.config import JEPAConfig
 from llm_jepa.settings.checks import REQUIRED, check_recipe, check_settings
 from llm_jepa.settings.reading import recipe_and_overrides
+from llm_jepa.settings.schema import recipe_kind
 
+VISION_COMMANDS = "`llm-jepa train`, `eval` and `plan`"
 CONFIGURATIONS = (ScriptArguments, ModelConfig, JEPAConfig)
 """What a recipe configures; no two of them share a key."""
 
@@ -37,6 +39,16 @@ class Recipe:
     def output_dir(self) -> Path:
         return Path(self.settings["output_dir"]).expanduser()
 
+    @property
+    def source(self) -> ScriptArguments:
+        """The data that the recipe names."""
+        return self.script
+
+    @property
+    def base(self) -> tuple[str, str | None]:
+        """The name of the model that is trained, and its revision."""
+        return self.settings["model_name_or_path"], self.model.model_revision
+
 
 def parse_recipe(argv: list[str], required: Sequence[str] = REQUIRED) -> Recipe:
     """Read `[RECIPE.yaml, --key value, --key=value, ...]`; `required` are the keys without which nothing can be done.
@@ -56,6 +68,8 @@ def build_recipe(path: Path, settings: dict[str, Any], required: Sequence[str] =
 
 
 def _build_checked(path: Path, settings: dict[str, Any]) -> Recipe:
+    if recipe_kind(settings) == "vision":
+        raise ValueError(f"{path}: a recipe of VL-JEPA, which has `vision_encoder`, is for {VISION_COMMANDS}.")
     _refuse_keys_of_other_versions(path, settings)
     try:
         script = _build(ScriptArguments, settings)

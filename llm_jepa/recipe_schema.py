@@ -1,4 +1,4 @@
-"""Writes the JSON schema of recipes from the dataclasses that a recipe configures: `make schema`."""
+"""Writes the JSON schemas of recipes from the dataclasses that a recipe configures: `make schema`."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,8 @@ from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import CONFIGURATIONS
 from llm_jepa.settings.objectives import OWN_OBJECTIVE, ObjectiveName, ObjectiveNames
 from llm_jepa.settings.reading import IDLE
-from llm_jepa.settings.schema import DEFINED_BY, PATH_OR_MAPPING, SCHEMA_FILE
+from llm_jepa.settings.schema import DEFINED_BY, PATH_OR_MAPPING, SCHEMA_FILES, Kind
+from llm_jepa.vision.config import VisionConfig, vision_fields
 
 JSON_TYPES: dict[Any, str] = {
     bool: "boolean",
@@ -26,11 +27,14 @@ JSON_TYPES: dict[Any, str] = {
 }
 
 
-def recipe_schema() -> dict[str, Any]:
+TITLES: dict[Kind, str] = {"text": "A recipe of llm-jepa", "vision": "A recipe of llm-jepa for VL-JEPA"}
+
+
+def recipe_schema(kind: Kind = "text") -> dict[str, Any]:
     """The schema: a property for each key that has an effect, the toolkit's own first."""
-    own = own_fields()
+    own = own_fields() if kind == "text" else vision_fields()
     properties: dict[str, Any] = dict.fromkeys(own)
-    for configuration in CONFIGURATIONS:
+    for configuration in CONFIGURATIONS if kind == "text" else (VisionConfig,):
         hints = typing.get_type_hints(configuration)
         for field in dataclasses.fields(configuration):
             if field.init and field.name not in IDLE:
@@ -38,16 +42,16 @@ def recipe_schema() -> dict[str, Any]:
                 properties[field.name] = {**_property(field, hints[field.name]), DEFINED_BY: owner}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "A recipe of llm-jepa",
+        "title": TITLES[kind],
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
     }
 
 
-def schema_text() -> str:
+def schema_text(kind: Kind = "text") -> str:
     """The schema as its file has it, a line for each key."""
-    schema = recipe_schema()
+    schema = recipe_schema(kind)
     properties = ",\n".join(
         f"  {json.dumps(key)}: {json.dumps(content, ensure_ascii=False)}"
         for key, content in schema.pop("properties").items()
@@ -99,4 +103,5 @@ def _allowed(hint: Any, choices: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    write_atomically(schema_text(), SCHEMA_FILE)
+    for kind, file in SCHEMA_FILES.items():
+        write_atomically(schema_text(kind), file)

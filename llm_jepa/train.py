@@ -16,10 +16,17 @@ from llm_jepa.runs.record import record_start
 from llm_jepa.training.checkpoints import checkpoint_to_resume, remove_partial_checkpoints
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from transformers import TrainerCallback
 
     from llm_jepa.recipe import Recipe
     from llm_jepa.trainer import JEPATrainer
+    from llm_jepa.vision.recipe import VisionRecipe
+    from llm_jepa.vision.trainer import VLJEPATrainer
+
+    AnyRecipe: TypeAlias = Recipe | VisionRecipe
+    AnyTrainer: TypeAlias = JEPATrainer | VLJEPATrainer
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
 
@@ -29,13 +36,15 @@ def main(argv: list[str] | None = None) -> None:
     with entry_point():
         argv = sys.argv[1:] if argv is None else argv
         check_command_line(argv)
-        from llm_jepa.recipe import parse_recipe
+        from llm_jepa.vision.recipe import parse_any_recipe
 
-        train(parse_recipe(argv))
+        train(parse_any_recipe(argv))
 
 
-def train(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ()) -> "JEPATrainer | None":
-    """Train a recipe, or resume an interrupted run of it; the model or adapter is in its `output_dir` then.
+def train(recipe: "AnyRecipe", callbacks: Sequence["TrainerCallback"] = ()) -> "AnyTrainer | None":
+    """Train a recipe, of text or of VL-JEPA, or resume an interrupted run of it.
+
+    The model or adapter is in its `output_dir` then.
 
     Args:
         callbacks: For the trainer, beside its own.
@@ -53,11 +62,12 @@ def train(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ()) -> "JEP
     if is_complete(recipe.settings):
         _publish_complete_run(recipe)
         return None
+    from llm_jepa.hub.publishing_trainer import PublishingTrainer
     from llm_jepa.training.interruption import Terminated
     from llm_jepa.training.launch import check_distributed_type, destroy_process_group
 
     checkpoint = checkpoint_to_resume(recipe.settings)
-    trainer = build_trainer(recipe, callbacks)
+    trainer = build_any_trainer(recipe, callbacks)
     check_distributed_type(trainer.accelerator)
     with output_directory_lock(recipe.output_dir, trainer.is_world_process_zero()):
         try:
@@ -67,9 +77,18 @@ def train(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ()) -> "JEP
             destroy_process_group(trainer)
             raise
         if recipe.training.push_to_hub:
+            assert isinstance(trainer, PublishingTrainer), "a recipe of VL-JEPA is refused"
             trainer.publish()
         destroy_process_group(trainer)
     return trainer
+
+
+def build_any_trainer(recipe: "AnyRecipe", callbacks: Sequence["TrainerCallback"] = ()) -> "AnyTrainer":
+    """Load the data and the model of a recipe, and build its trainer."""
+    from llm_jepa.recipe import Recipe
+    from llm_jepa.vision.building import build_vision_trainer
+
+    return build_trainer(recipe, callbacks) if isinstance(recipe, Recipe) else build_vision_trainer(recipe, callbacks)
 
 
 def build_trainer(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ()) -> "JEPATrainer":
@@ -111,7 +130,7 @@ def build_trainer(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ())
         )
 
 
-def _run(trainer: "JEPATrainer", recipe: "Recipe", checkpoint: str | None) -> None:
+def _run(trainer: "AnyTrainer", recipe: "AnyRecipe", checkpoint: str | None) -> None:
     """Record the run, train it and save the model."""
     from llm_jepa.data.loading import stream_errors_explained
     from llm_jepa.models.known_models import model_origin, resolve_model
@@ -124,21 +143,21 @@ def _run(trainer: "JEPATrainer", recipe: "Recipe", checkpoint: str | None) -> No
     if trainer.args.should_save:
         remove_partial_checkpoints(output_dir)
     if trainer.is_world_process_zero():
-        origin = model_origin(resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision))
+        origin = model_origin(resolve_model(*recipe.base))
         device, num_processes = device_name(trainer.args.device), trainer.accelerator.num_processes
         record_start(output_dir, recipe.settings, device, num_processes, origin)
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
-    with checkpoint_on_signal(trainer), stream_errors_explained(recipe.script):
-        with build_errors_explained(recipe.settings["model_name_or_path"]):
+    with checkpoint_on_signal(trainer), stream_errors_explained(recipe.source):
+        with build_errors_explained(recipe.base[0]):
             trainer.train(resume_from_checkpoint=checkpoint)
         with write_errors_explained("The model", output_dir):
             trainer.save_model(str(output_dir))
             trainer.save_state()  # last, since it marks the run as complete
-    logger.info(f"{'Adapter' if recipe.model.use_peft else 'Model'} saved to {output_dir}.")
+    logger.info(f"{'Adapter' if recipe.settings.get('use_peft') else 'Model'} saved to {output_dir}.")
 
 
-def _publish_complete_run(recipe: "Recipe") -> None:
+def _publish_complete_run(recipe: "AnyRecipe") -> None:
     publishes = recipe.training.push_to_hub
     rest = "it is published" if publishes else "nothing to do"
     logger.info(f"{recipe.output_dir} already holds the complete run; {rest}.")

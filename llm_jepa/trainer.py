@@ -44,7 +44,7 @@ from llm_jepa.training.refusals import (
     refuse_settings,
     refuse_trained_output_tokens,
 )
-from llm_jepa.training.resumable import ResumableTrainer
+from llm_jepa.training.resumable import ResumableSFTTrainer
 from llm_jepa.training.row_ends import warn_of_ends_that_do_not_stop
 from llm_jepa.training.step_metrics import StepMetrics
 from llm_jepa.training.throughput import Throughput, device_peak_flops_per_second
@@ -56,7 +56,7 @@ class NonFiniteLossError(FloatingPointError):
     """The loss became NaN or infinite; the message names the batch."""
 
 
-class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableTrainer):
+class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
     """Trains a causal LM to predict the next token, and the embedding of one view of a row from the other view.
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss (+ the router loss of a mixture of experts)

@@ -9,12 +9,14 @@ from llm_jepa.recipe import CONFIGURATIONS, build_recipe
 from llm_jepa.recipe_schema import recipe_schema, schema_text
 from llm_jepa.settings.objectives import OBJECTIVES
 from llm_jepa.settings.reading import IDLE
-from llm_jepa.settings.schema import SCHEMA_FILE, known_settings
+from llm_jepa.settings.schema import SCHEMA_FILES, known_settings
+from llm_jepa.vision.config import VisionConfig, vision_fields
 
 
-def test_the_schema_is_that_of_the_dataclasses():
+@pytest.mark.parametrize("kind", SCHEMA_FILES)
+def test_the_schema_is_that_of_the_dataclasses(kind):
     """If this fails, an option or TRL's version has changed: run `make schema`."""
-    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text()
+    assert SCHEMA_FILES[kind].read_text(encoding="utf-8") == schema_text(kind)
 
 
 def test_an_objective_is_a_name_or_a_file_or_a_list_of_them():
@@ -31,14 +33,17 @@ def test_an_objective_is_a_name_or_a_file_or_a_list_of_them():
 
 def test_every_key_is_in_the_schema_or_has_no_effect():
     """Both ways: a key that the dataclasses lack would be dropped in silence."""
-    keys = {field.name for of in CONFIGURATIONS for field in dataclasses.fields(of) if field.init}
-    assert keys == known_settings().keys() | IDLE.keys()
+    for kind, configurations in (("text", CONFIGURATIONS), ("vision", (VisionConfig,))):
+        keys = {field.name for of in configurations for field in dataclasses.fields(of) if field.init}
+        assert keys - IDLE.keys() == known_settings(kind).keys()
+        assert kind == "vision" or keys >= IDLE.keys()
 
 
 def test_the_options_of_the_toolkit_are_ours_and_each_says_what_it_means():
-    ours = {key: setting for key, setting in known_settings().items() if setting.owner == "llm_jepa"}
-    assert ours.keys() == own_fields().keys()
-    assert all(setting.help.endswith(".") for setting in ours.values())
+    for kind, own in (("text", own_fields()), ("vision", vision_fields())):
+        ours = {key: setting for key, setting in known_settings(kind).items() if setting.owner == "llm_jepa"}
+        assert ours.keys() == own.keys()
+        assert all(setting.help.endswith(".") for setting in ours.values())
 
 
 def test_a_key_that_the_installed_libraries_lack_is_refused(monkeypatch, tmp_path):

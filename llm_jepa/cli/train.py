@@ -3,13 +3,13 @@
 import argparse
 import shlex
 
-from llm_jepa.recipe import parse_recipe
 from llm_jepa.train import train
+from llm_jepa.vision.recipe import parse_any_recipe
 
 
 def run(args: argparse.Namespace) -> int:
     argv = [args.recipe, *args.overrides]
-    recipe = parse_recipe(argv)
+    recipe = parse_any_recipe(argv)
     train(recipe)
     if recipe.training.process_index == 0:
         print(f"To score it: llm-jepa eval {shlex.join(argv)}")

@@ -13,6 +13,7 @@ from llm_jepa.settings.view_fields import missing_columns
 
 NAMING_KEYS = (
     "source_column", "target_column", "view_columns", "choices_column", "source_view_column", "target_view_column",
+    "image_column", "question_column", "answer_column", "candidates_column",
 )  # fmt: skip
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 

@@ -14,6 +14,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    TrainingArguments,
 )
 from transformers.integrations import (
     is_deepspeed_zero3_enabled,
@@ -21,7 +22,6 @@ from transformers.integrations import (
     unset_hf_deepspeed_config,
 )
 
-from llm_jepa.config import JEPAConfig
 from llm_jepa.models.known_models import KNOWN_MODELS, resolve_model
 from llm_jepa.recipe import Recipe
 
@@ -112,7 +112,7 @@ def position_limit(model: PreTrainedModel | PeftModel) -> int | None:
 
 
 @contextmanager
-def _unpartitioned(args: JEPAConfig) -> Iterator[None]:
+def unpartitioned(args: TrainingArguments) -> Iterator[None]:
     """Build models whole meanwhile: ZeRO-3 partitions their data, and a model on the meta device has none."""
     if not is_deepspeed_zero3_enabled():
         yield
@@ -129,7 +129,7 @@ def _unpartitioned(args: JEPAConfig) -> Iterator[None]:
 def meta_model(recipe: Recipe, model_path: str) -> PreTrainedModel:
     """The recipe's model on the meta device, built from its config: names and shapes, no weights."""
     config, attention = model_config(recipe, model_path), model_init_kwargs(recipe)["attn_implementation"]
-    with _unpartitioned(recipe.training), torch.device("meta"):
+    with unpartitioned(recipe.training), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.training.trust_remote_code)
     if attention is not None:
         model.config._attn_implementation = attention  # set directly: its kernels need not be installed here

@@ -23,25 +23,27 @@ OTHER_WEIGHT_SETTINGS = frozenset({"subfolder", "variant", "gguf_file", "use_saf
 CAUSAL_LM_ENDINGS = ("ForCausalLM", "LMHeadModel")
 
 
-def check_local_model(name_or_path: str) -> None:
-    """Check that a `model_name_or_path` that is a path holds a model; the name of a known model or a Hub id passes.
+def check_local_model(name_or_path: str, key: str = "model_name_or_path") -> None:
+    """Check that a name that is a path holds a model; the name of a known model or a Hub id passes.
+
+    Args:
+        key: The key of the recipe that names it.
 
     Raises:
         ValueError: There is no such directory, or it holds no model.
     """
     if not name_or_path:
-        raise ValueError(f"`model_name_or_path` is empty. {WHAT_TO_NAME}")
+        raise ValueError(f"`{key}` is empty. {WHAT_TO_NAME}")
     path = Path(name_or_path)
     if path.is_dir():
         if not any(file for pattern in MODEL_FILES for file in path.glob(pattern)):
             raise ValueError(
-                f"`model_name_or_path: {name_or_path}` holds no model: none of {', '.join(MODEL_FILES)}. "
-                f"{WHAT_TO_NAME}"
+                f"`{key}: {name_or_path}` holds no model: none of {', '.join(MODEL_FILES)}. {WHAT_TO_NAME}"
             )
         return
     if path.is_file() or looks_like_a_path(name_or_path):
         raise ValueError(
-            f"`model_name_or_path: {name_or_path}` is no directory (looked in {Path.cwd()}). "
+            f"`{key}: {name_or_path}` is no directory (looked in {Path.cwd()}). "
             f"{_suggestion(name_or_path)}{WHAT_TO_NAME}"
         )
 

@@ -95,15 +95,19 @@ def linear_map_error(source_ND: Tensor, target_ND: Tensor) -> Tensor:
     return rest_ND.square().sum() / target_ND[half:].square().sum()
 
 
-def collapse_warning(unpaired: float, rank: float) -> str | None:
+REMEDY = (
+    "Lower `jepa_weight`, or try `jepa_target: stop_gradient`, `jepa_loss: info_nce` or `jepa_regulariser: sigreg`."
+)
+
+
+def collapse_warning(unpaired: float, rank: float, remedy: str = REMEDY) -> str | None:
     """The warning for collapsed embeddings, all equal or all on one line; None if they are not."""
     if unpaired < COLLAPSED_COSINE and rank > COLLAPSED_RANK:
         return None
     return (
         f"The embeddings have collapsed: the mean cosine of unpaired views is {unpaired:.4f} (alarm from "
         f"{COLLAPSED_COSINE}) and the effective rank {rank:.2f} (alarm up to {COLLAPSED_RANK}). The JEPA loss can be "
-        "low although nothing was learned. Lower `jepa_weight`, or try `jepa_target: stop_gradient`, "
-        "`jepa_loss: info_nce` or `jepa_regulariser: sigreg`."
+        f"low although nothing was learned. {remedy}"
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts import Example, LaidOut, Layout, RowsLayout
@@ -128,7 +128,7 @@ def token_key(token_ids: Sequence[int]) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def refuse_batches_of_one_row(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> None:
+def refuse_batches_of_one_row(args: TrainingArguments, train_dataset: Any, eval_dataset: Any) -> None:
     """Refuse micro-batches of a single row, which no other is compared with, before an epoch ends in one.
 
     Raises:
@@ -152,7 +152,9 @@ def refuse_batches_of_one_row(args: JEPAConfig, train_dataset: Any, eval_dataset
             )
 
 
-def _with_batch_sizes(args: JEPAConfig, train_dataset: Any, eval_dataset: Any) -> Iterator[tuple[Any, str, int]]:
+def _with_batch_sizes(
+    args: TrainingArguments, train_dataset: Any, eval_dataset: Any
+) -> Iterator[tuple[Any, str, int]]:
     yield train_dataset, "per_device_train_batch_size", args.train_batch_size
     if eval_dataset is not None:
         for dataset in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:

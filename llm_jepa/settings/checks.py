@@ -12,8 +12,9 @@ from llm_jepa.settings.objective_checks import WITHOUT_VIEWS, check_effect_of_ob
 from llm_jepa.settings.objectives import needs_views
 from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
-from llm_jepa.settings.schema import known_settings
+from llm_jepa.settings.schema import known_settings, recipe_kind
 from llm_jepa.settings.view_fields import check_expression
+from llm_jepa.settings.vision_checks import VISION_REQUIRED, check_vision_settings
 
 REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 MAX_PREDICTOR_TOKENS = 16
@@ -40,10 +41,16 @@ def check_settings(path: Path | str, settings: Mapping[str, Any], required: Sequ
     Raises:
         ValueError: One is missing, out of range or without effect, or settings contradict each other.
     """
+    is_vision = recipe_kind(settings) == "vision"
+    if is_vision:
+        required = [key for key in VISION_REQUIRED if key in required or key not in REQUIRED]
     missing = [key for key in required if settings.get(key) is None]
     if missing:
         raise ValueError(f"{path}: `{'`, `'.join(missing)}` must be given, in the recipe or as `--key value`.")
     try:
+        if is_vision:
+            check_vision_settings(settings)
+            return
         _check_text_field(settings)
         check_split(settings, "dataset_train_split")
         check_split(settings, "dataset_test_split")

@@ -22,13 +22,13 @@ SPLIT = re.compile(r"[\w.-]+(\[(-?[\d_]+%?)?:(-?[\d_]+%?)?\])?(\([^)]*\))?")
 
 
 def check_training_ranges(options: Any) -> None:
-    """Check numbers of the training: the attributes of a `JEPAConfig`, or of a namespace of the same.
+    """Check numbers of the training: the attributes of `JEPAConfig` or `VisionConfig`, or of a namespace of the same.
 
     Raises:
         ValueError: One is out of its range.
     """
     for name in POSITIVE_COUNTS:
-        value = getattr(options, name)
+        value = getattr(options, name, None)  # a recipe of VL-JEPA lacks some
         if value is not None and value < 1:
             raise ValueError(f"`{name}` is {value}; it must be at least 1.")
     for name in FINITE_RATES:

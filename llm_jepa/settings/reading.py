@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_jepa.settings.schema import Setting, known_settings
+from llm_jepa.settings.schema import Kind, Setting, known_settings, recipe_kind
 from llm_jepa.settings.secrets import refuse_secrets
 from llm_jepa.settings.yaml_mapping import Entry, read_yaml_list, read_yaml_mapping, yaml_text
 
@@ -56,16 +56,18 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     recipe = read_yaml_mapping(path, "recipe")
     if {"recipe", "arms"} <= {*recipe.keys()}:
         raise ValueError(f"{path} is an experiment, no recipe. Run it by `llm-jepa compare {path}`.")
-    return typed_settings([*recipe.entries(), *_command_line_entries(overrides)])
+    overrides = [*overrides]
+    kind = recipe_kind([*recipe.keys(), *(key for key, _ in _given(overrides))])
+    return typed_settings([*recipe.entries(), *_command_line_entries(overrides, kind)], kind)
 
 
-def typed_settings(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Keys of a recipe, as written -> typed settings.
+def typed_settings(entries: Iterable[Entry], kind: Kind = "text") -> dict[str, Any]:
+    """Keys of a recipe of a kind, as written -> typed settings.
 
     Raises:
         ValueError: A key is unknown or without effect, or a value is of the wrong type or holds a secret.
     """
-    return {entry.key: _typed_setting(entry) for entry in entries}
+    return {entry.key: _typed_setting(entry, kind) for entry in entries}
 
 
 def read_overrides(argv: Iterable[str]) -> dict[str, Any]:
@@ -106,10 +108,10 @@ def typed(entry: Entry, known: Mapping[str, Setting]) -> Any:
     return value
 
 
-def _typed_setting(entry: Entry) -> Any:
+def _typed_setting(entry: Entry, kind: Kind) -> Any:
     if entry.key in IDLE:
         raise ValueError(f"{entry.where}: `{entry.key}` has no effect: {IDLE[entry.key]}. Leave it out.")
-    return typed(entry, known_settings())
+    return typed(entry, known_settings(kind))
 
 
 def _read(value: Any, setting: Setting) -> Any:
@@ -151,8 +153,18 @@ def _read_text(text: str, setting: Setting) -> Any:
 # --- the command line ---
 
 
-def _command_line_entries(argv: Iterable[str]) -> Iterator[Entry]:
+def _command_line_entries(argv: Iterable[str], kind: Kind = "text") -> Iterator[Entry]:
     """`--key value`, `--key=value`, `--key` alone (true); a list as `--key one two` or `--key "[one, two]"`."""
+    known = known_settings(kind)
+    for key, values in _given(argv):
+        if not values and (setting := known.get(key)) and "boolean" not in setting.types:
+            raise ValueError(f"{COMMAND_LINE}: `--{key}` needs a value: {setting.in_words()}.")
+        texts = [None if value == "null" else value for value in values or ["true"]]
+        yield Entry(key, _bracketed(known.get(key), texts[0]) if len(texts) == 1 else texts, COMMAND_LINE)
+
+
+def _given(argv: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Key -> the words after it, in their order."""
     given: list[tuple[str, list[str]]] = []
     for token in argv:
         if token.startswith("--"):
@@ -162,16 +174,11 @@ def _command_line_entries(argv: Iterable[str]) -> Iterator[Entry]:
             given[-1][1].append(token)
         else:
             raise ValueError(f"{COMMAND_LINE}: {token!r} belongs to no key. Overrides are written `--key value`.")
-    for key, values in given:
-        if not values and (setting := known_settings().get(key)) and "boolean" not in setting.types:
-            raise ValueError(f"{COMMAND_LINE}: `--{key}` needs a value: {setting.in_words()}.")
-        texts = [None if value == "null" else value for value in values or ["true"]]
-        yield Entry(key, _bracketed(key, texts[0]) if len(texts) == 1 else texts, COMMAND_LINE)
+    return given
 
 
-def _bracketed(key: str, text: str | None) -> Any:
+def _bracketed(setting: Setting | None, text: str | None) -> Any:
     """The texts of a YAML list in brackets, where the key takes a list; any other text as it is."""
-    setting = known_settings().get(key)
     if text is None or setting is None or setting.item is None or not text.lstrip().startswith("["):
         return text
     return read_yaml_list(text)

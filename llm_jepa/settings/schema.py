@@ -1,16 +1,23 @@
-"""What every key of a recipe may be, read from the JSON schema `schema.json`.
+"""What every key of a recipe may be, read from the JSON schemas `schema.json` and, of VL-JEPA, `vision_schema.json`.
 
-`llm_jepa.recipe_schema` makes it from the dataclasses that a recipe configures. Reading it needs no torch, and editors
-read it too.
+`llm_jepa.recipe_schema` makes them from the dataclasses that a recipe configures. Reading them needs no torch, and
+editors read them too.
 """
 
 import functools
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-SCHEMA_FILE = Path(__file__).with_name("schema.json")
+Kind = Literal["text", "vision"]
+SCHEMA_FILES: dict[Kind, Path] = {
+    "text": Path(__file__).with_name("schema.json"),
+    "vision": Path(__file__).with_name("vision_schema.json"),
+}
+VISION_KEY = "vision_encoder"
+"""A recipe with this key trains VL-JEPA."""
 DEFINED_BY = "x-defined-by"
 """The keyword of a property that says whose key it is."""
 
@@ -38,7 +45,7 @@ class Setting:
         item: What the items of a list may be.
         default: What holds where the key is not given; JSON's form of it.
         help: What the key means.
-        owner: `llm_jepa` for the keys of `JEPAConfig`, else `trl`.
+        owner: `llm_jepa` for the toolkit's own keys, else `trl`; in a recipe of VL-JEPA these are transformers' alone.
     """
 
     types: tuple[str, ...]
@@ -57,10 +64,15 @@ class Setting:
         return " or ".join(allowed + [WORDS[kind] for kind in self.types if kind in WORDS])
 
 
+def recipe_kind(keys: Iterable[str]) -> Kind:
+    """What a recipe with these keys trains."""
+    return "vision" if VISION_KEY in keys else "text"
+
+
 @functools.cache
-def known_settings() -> dict[str, Setting]:
+def known_settings(kind: Kind = "text") -> dict[str, Setting]:
     """Key -> what it may be, in the order of the dataclasses."""
-    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    schema = json.loads(SCHEMA_FILES[kind].read_text(encoding="utf-8"))
     return {key: _setting(content) for key, content in schema["properties"].items()}
 
 

@@ -5,9 +5,7 @@ import os
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from transformers import Trainer
-
-from llm_jepa.config import JEPAConfig
+from transformers import Trainer, TrainingArguments
 
 
 def check_processes(world_size: int) -> None:
@@ -45,7 +43,7 @@ def check_distributed_type(accelerator: Accelerator) -> None:
             )
 
 
-def check_deepspeed(args: JEPAConfig) -> None:
+def check_deepspeed(args: TrainingArguments) -> None:
     """Check that a DeepSpeed configuration agrees with the recipe. transformers checks it after loading the model.
 
     Raises:

@@ -8,7 +8,7 @@ from datasets import Dataset
 from peft import PeftModel, TaskType
 from peft.utils.other import TrainableTokensWrapper
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.config import JEPAConfig
@@ -157,7 +157,7 @@ def refuse_fewer_rows_than_processes(num_processes: int, train_dataset: Any) -> 
         )
 
 
-def refuse_fewer_rows_than_a_batch(args: JEPAConfig, num_processes: int, train_dataset: Any) -> None:
+def refuse_fewer_rows_than_a_batch(args: TrainingArguments, num_processes: int, train_dataset: Any) -> None:
     """Refuse data of which `dataloader_drop_last` would drop every row.
 
     Raises:

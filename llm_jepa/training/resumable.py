@@ -1,4 +1,4 @@
-"""`ResumableTrainer`: an `SFTTrainer` that resumes from a checkpoint as if it had never stopped."""
+"""`ResumableTrainer`: resumes from a checkpoint as if it had never stopped; `ResumableSFTTrainer`: so does TRL's."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
@@ -15,20 +16,14 @@ from llm_jepa.training.step_metrics import StepMetrics
 from llm_jepa.training.write_errors import write_errors_explained
 
 
-class ResumableTrainer(SFTTrainer):
-    """Adds the log window and a manifest to `SFTTrainer`'s checkpoints.
+class ResumableTrainer(Trainer):
+    """Adds the log window and a manifest to transformers' checkpoints.
 
-    The log window is what has been accumulated since the last log: the running loss, TRL's metrics and its count of
-    tokens. transformers and TRL do not save it, and would start it anew. A run whose last step is done is not trained
-    further.
+    The log window is what has been accumulated since the last log: the running loss and `step_metrics`. transformers
+    does not save it, and would start it anew. A run whose last step is done is not trained further.
     """
 
     step_metrics: StepMetrics
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        # TRL keeps each micro-batch's values to the next log, which may never come.
-        self._metrics = {mode: defaultdict(RunningSum) for mode in self._metrics}  # type: ignore[arg-type]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         output_dir = Path(str(self.args.output_dir))
@@ -64,14 +59,30 @@ class ResumableTrainer(SFTTrainer):
         return {
             "loss": self._tr_loss,
             "last_logged_step": self._globalstep_last_logged,
-            "trl_metrics": {name: (sum(seen), len(seen)) for name, seen in self._metrics["train"].items()},
-            "num_tokens": self._total_train_tokens,
             "step_metrics": self.step_metrics.state(),
         }
 
     def _restore_log_window(self, window: dict[str, Any]) -> None:
         self._tr_loss = window["loss"].to(self.args.device)
         self._globalstep_last_logged = window["last_logged_step"]
+        self.step_metrics.restore(window["step_metrics"], self.args.device)
+
+
+class ResumableSFTTrainer(ResumableTrainer, SFTTrainer):
+    """Adds TRL's metrics and its count of tokens to the log window."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # TRL keeps each micro-batch's values to the next log, which may never come.
+        self._metrics = {mode: defaultdict(RunningSum) for mode in self._metrics}  # type: ignore[arg-type]
+
+    def _log_window(self) -> dict[str, Any]:
+        return super()._log_window() | {
+            "trl_metrics": {name: (sum(seen), len(seen)) for name, seen in self._metrics["train"].items()},
+            "num_tokens": self._total_train_tokens,
+        }
+
+    def _restore_log_window(self, window: dict[str, Any]) -> None:
+        super()._restore_log_window(window)
         self._metrics["train"].update({name: RunningSum(*seen) for name, seen in window["trl_metrics"].items()})
         self._total_train_tokens = window["num_tokens"]
-        self.step_metrics.restore(window["step_metrics"], self.args.device)

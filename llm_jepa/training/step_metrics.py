@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from llm_jepa.objectives.diagnostics import PairBuffer, collapse_warning
+from llm_jepa.objectives.diagnostics import REMEDY, PairBuffer, collapse_warning
 from llm_jepa.training.running_sums import widened
 
 
@@ -18,9 +18,13 @@ class StepMetrics:
     Sums stay on the device until then, one for each name, however long that is. In training a value is a micro-batch's
     share of its step. The mean over steps is the sum of the values divided by the steps that had one since the last
     log; steps that dropped the JEPA term have no `jepa_loss`. In evaluation a value is a batch's mean over rows.
+
+    Args:
+        collapse_remedy: What the warning of collapsed pairs advises.
     """
 
-    def __init__(self):
+    def __init__(self, collapse_remedy: str = REMEDY):
+        self.collapse_remedy = collapse_remedy
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "eval": {}}
         self._pairs = {"train": PairBuffer(), "eval": PairBuffer()}
         self._counts = {"train": Counter[str](), "eval": Counter[str]()}  # name -> steps or rows with a value
@@ -116,6 +120,8 @@ class StepMetrics:
         pairs = self._pairs["train"]
         if self._has_warned or len(pairs) < pairs.min_pairs or "jepa_cosine_unpaired" not in metrics:
             return None
-        warning = collapse_warning(metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"])
+        warning = collapse_warning(
+            metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"], self.collapse_remedy
+        )
         self._has_warned = warning is not None
         return warning

@@ -216,7 +216,12 @@ class VLJEPAModel(PreTrainedModel):
         self._processor = processor
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Save the model with all its parts, and its processor beside it."""
+        """Save the model with all its parts, and its processor beside it.
+
+        Weights keep the names that they have here. transformers would write those of a part's first release, which
+        `Trainer` does not find when it resumes.
+        """
+        kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", True):
             self.processor.save_pretrained(save_directory)

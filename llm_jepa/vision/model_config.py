@@ -25,7 +25,8 @@ class VLJEPAConfig(PreTrainedConfig):
         max_question_tokens, max_answer_tokens: What the tokenizers cut at in answering, and refuse in training.
         trains_vision_encoder, trains_text_encoder, trains_target_head, trains_temperature: What has gradients beside
             the predictor's layers, the projector and the prediction's head.
-        temperature: Of InfoNCE, at the start where it is trained.
+        part_names: What the recipe called the parts: `vision_encoder`, `language_model` and `text_encoder`.
+        loss_temperature: Of InfoNCE, at the start where it is trained.
     """
 
     model_type = "vl_jepa"
@@ -47,6 +48,7 @@ class VLJEPAConfig(PreTrainedConfig):
         trains_target_head: bool = True,
         trains_temperature: bool = False,
         loss_temperature: float = 0.07,
+        part_names: dict[str, str] | None = None,
         **kwargs: Any,
     ):
         parts = (vision_config, predictor_config, text_config)
@@ -64,4 +66,5 @@ class VLJEPAConfig(PreTrainedConfig):
         self.trains_target_head = trains_target_head
         self.trains_temperature = trains_temperature
         self.loss_temperature = loss_temperature
+        self.part_names = part_names or {}
         super().__init__(**kwargs)

@@ -53,12 +53,17 @@ def check_pictures(values: Iterable[Any], directory: Path | None = None) -> int:
 
 def undecoded_pictures(rows: Dataset, column: str) -> Iterator[Any]:
     """The values of a column of pictures as they are stored, without decoding them."""
+    return iter(with_undecoded_pictures(rows, column)[column])
+
+
+def with_undecoded_pictures(rows: Dataset, column: str) -> Dataset:
+    """Rows whose column of pictures gives them as they are stored."""
     feature = rows.features[column]
     if isinstance(feature, Image):
-        rows = rows.cast_column(column, Image(decode=False))
+        return rows.cast_column(column, Image(decode=False))
     elif isinstance(feature, List) and isinstance(feature.feature, Image):
-        rows = rows.cast_column(column, List(Image(decode=False)))
-    return iter(rows[column])
+        return rows.cast_column(column, List(Image(decode=False)))
+    return rows
 
 
 def _pictures_with_places(values: Iterable[Any]) -> Iterator[tuple[str, PictureValue]]:

@@ -6,11 +6,7 @@ import torch
 from PIL import Image
 
 from llm_jepa.vision.processor import VLJEPAProcessor, frame_indices
-from tests.vision.tiny_parts import SIDE, VISION, picture, saved
-
-
-def processor(vision: str = "dinov2", num_frames: int = 1) -> VLJEPAProcessor:
-    return VLJEPAProcessor.from_parts(saved(vision), saved("llama"), saved("bert"), num_frames)
+from tests.vision.tiny_parts import SIDE, VISION, picture, tiny_processor
 
 
 @pytest.mark.parametrize(
@@ -25,7 +21,7 @@ def test_frames_are_spread_evenly_and_repeated_where_there_are_too_few(given, wa
 def test_pixels_are_the_normalised_colours_of_the_chosen_frames(vision):
     """Also by V-JEPA 2, whose processor is one of videos."""
     rows = [[picture((255, 0, 51))], [picture("black", (40, 30)), picture("white")]]
-    pixels = processor(vision, num_frames=2).pixels(rows)
+    pixels = tiny_processor(vision, num_frames=2).pixels(rows)
     assert pixels.shape == (2, 2, 3, SIDE, SIDE)
     expected = torch.tensor([[[1, -1, -0.6], [1, -1, -0.6]], [[-1, -1, -1], [1, 1, 1]]])  # (x / 255 - 0.5) / 0.5
     torch.testing.assert_close(pixels, expected[..., None, None].expand_as(pixels))
@@ -34,13 +30,13 @@ def test_pixels_are_the_normalised_colours_of_the_chosen_frames(vision):
 def test_an_even_grid_keeps_its_places():
     grid = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
     grid[0, SIDE - 1] = 255
-    pixels = processor().pixels([[Image.fromarray(grid)]])
+    pixels = tiny_processor().pixels([[Image.fromarray(grid)]])
     assert (pixels[0, 0, :, 0, SIDE - 1] == 1).all()
     assert (pixels == 1).sum() == 3
 
 
 def test_texts_are_padded_on_the_right_and_cut_at_the_limit():
-    ids_NS, is_token_NS = processor().questions(["lines", "lines with a number"], 6)
+    ids_NS, is_token_NS = tiny_processor().questions(["lines", "lines with a number"], 6)
     assert ids_NS.shape == is_token_NS.shape
     assert ids_NS.shape[1] <= 6
     assert is_token_NS[0].tolist() == sorted(is_token_NS[0].tolist(), reverse=True)
@@ -48,7 +44,7 @@ def test_texts_are_padded_on_the_right_and_cut_at_the_limit():
 
 
 def test_a_saved_processor_gives_the_same_tensors(tmp_path):
-    before = processor("vjepa2", num_frames=2)
+    before = tiny_processor("vjepa2", num_frames=2)
     before.save_pretrained(tmp_path)
     after = VLJEPAProcessor.from_pretrained(str(tmp_path), num_frames=2)
     rows = [[picture("red", (20, 33))]]

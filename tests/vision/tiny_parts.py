@@ -3,10 +3,13 @@
 import functools
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -24,7 +27,7 @@ from transformers import (
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 from llm_jepa.vision.model import VLJEPAModel
-from llm_jepa.vision.processor import VIDEO_PROCESSING_FILE
+from llm_jepa.vision.processor import VIDEO_PROCESSING_FILE, VLJEPAProcessor
 from tests.tiny import tiny_tokenizer
 
 SIDE = 16
@@ -102,8 +105,44 @@ def config_of(name: str) -> PreTrainedConfig:
     return (VISION | LANGUAGE | SENTENCE)[name]
 
 
-def tiny_model(vision: str = "dinov2", language: str = "llama", text: str = "bert", layers: int = 2, **options):
-    """A model of tiny parts, its own layers drawn by the same seed, in evaluation."""
+def tiny_model(
+    vision: str = "dinov2",
+    language: str = "llama",
+    text: str = "bert",
+    layers: int = 2,
+    directories: Mapping[str, str] | None = None,
+    **options: Any,
+) -> VLJEPAModel:
+    """A model of tiny parts without dropout, its own layers drawn by the same seed, in evaluation.
+
+    Args:
+        directories: Where the parts lie, for a process that does not save them again.
+    """
+    parts = [(directories or {}).get(name) or saved(name) for name in (vision, language, text)]
     torch.manual_seed(0)
     options = {"embedding_size": 12} | options
-    return VLJEPAModel.from_parts(saved(vision), saved(language), saved(text), layers, **options).eval()
+    model = VLJEPAModel.from_parts(*parts, layers, **options).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def tiny_processor(vision: str = "dinov2", num_frames: int = 1) -> VLJEPAProcessor:
+    """The processor of tiny parts."""
+    return VLJEPAProcessor.from_parts(saved(vision), saved("llama"), saved("bert"), num_frames)
+
+
+COLOURS = {"red": "red", "green": "#00ff00", "blue": "blue", "white": "white", "black": "black", "sun": "yellow"}
+
+
+def colour_rows(directory: Path, copies: int = 2) -> list[dict[str, str]]:
+    """Rows that ask for the colour of a picture; the pictures are files, and come again with every copy."""
+    for name, colour in COLOURS.items():
+        picture(colour).save(directory / f"{name}.png")
+    questions = ("what colour is it?", "which one?")
+    return [
+        {"image": str(directory / f"{name}.png"), "question": questions[copy % 2], "answer": name}
+        for copy in range(copies)
+        for name in COLOURS
+    ]

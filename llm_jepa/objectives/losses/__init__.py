@@ -75,7 +75,7 @@ def pair_loss(
     kind: PairLoss,
     prediction_ND: Tensor,
     target_ND: Tensor,
-    temperature: float | None = None,
+    temperature: float | Tensor | None = None,
     target_key_N: Tensor | None = None,
     others: OtherRows | None = None,
 ) -> Tensor:

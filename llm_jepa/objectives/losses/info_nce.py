@@ -29,7 +29,7 @@ class OtherRows(NamedTuple):
 def info_nce_loss(
     prediction_ND: Tensor,
     target_ND: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     target_key_N: Tensor | None = None,
     others: OtherRows | None = None,
 ) -> Tensor:
@@ -40,6 +40,7 @@ def info_nce_loss(
     (arXiv 1807.03748), equation 4; without false negatives: Huynh et al. 2020 (arXiv 2011.11765), elimination.
 
     Args:
+        temperature: A tensor of one number where it is learned.
         target_key_N: As in `OtherRows`; None if all targets differ.
 
     Returns:
@@ -56,7 +57,7 @@ def info_nce_loss(
 def symmetric_info_nce_loss(
     prediction_ND: Tensor,
     target_ND: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     target_key_N: Tensor | None = None,
     others: OtherRows | None = None,
 ) -> Tensor:
@@ -87,7 +88,7 @@ def negatives_mask(num_rows: int, target_key_N: Tensor | None, others: OtherRows
 
 
 def _cross_entropy(
-    query_ND: Tensor, candidate_KD: Tensor, temperature: float, key_N: Tensor | None, others: OtherRows | None
+    query_ND: Tensor, candidate_KD: Tensor, temperature: float | Tensor, key_N: Tensor | None, others: OtherRows | None
 ) -> Tensor:
     num_rows = len(query_ND)
     if num_rows < 2 and others is None:

@@ -1,0 +1,91 @@
+"""Every check of a VL-JEPA recipe's settings that needs no torch: ranges, and settings that contradict each other."""
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from llm_jepa.settings.ranges import check_split, check_training_ranges
+from llm_jepa.settings.schema import known_settings
+
+PARTS = ("vision_encoder", "language_model", "text_encoder")
+"""The keys that name the models of which one is made."""
+VISION_REQUIRED = (*PARTS, "dataset_name", "output_dir")
+COUNTS = ("predictor_layers", "embedding_size", "num_frames", "max_question_tokens", "max_answer_tokens")
+FACTORS = ("vision_encoder_learning_rate_factor", "text_encoder_learning_rate_factor", "regulariser_weight")
+
+
+def check_vision_settings(settings: Mapping[str, Any]) -> None:
+    """Check typed settings, defaults in the place of those not given.
+
+    Raises:
+        ValueError: One is out of range or without effect, or settings contradict each other.
+    """
+    for key in ("dataset_train_split", "dataset_test_split"):
+        check_split(settings, key)
+    if settings.get("push_to_hub"):
+        raise ValueError(
+            "`push_to_hub` is not supported for VL-JEPA. Train without it, and upload `output_dir` with `hf upload`."
+        )
+    idle = [
+        key
+        for key in ("regulariser_weight",)
+        if key in settings and settings.get("jepa_regulariser", "none") == "none"
+    ]
+    if settings.get("jepa_loss") == "cosine":
+        idle += [key for key in ("info_nce_temperature", "trains_temperature") if key in settings]
+    if settings.get("model_name_or_path") is not None and "predictor_weights" in settings:
+        raise ValueError(
+            "`predictor_weights` has no effect with `model_name_or_path`, whose weights are kept. Leave it out."
+        )
+    if idle:
+        raise ValueError(f"`{'`, `'.join(idle)}` would have no effect: no term of the loss reads it. Leave it out.")
+    defaults = {key: setting.default for key, setting in known_settings("vision").items()}
+    check_vision_options(SimpleNamespace(**{**defaults, **settings}))
+
+
+def check_vision_options(options: Any) -> None:
+    """Check what `VisionConfig` holds: its attributes, or a namespace of the same.
+
+    Raises:
+        ValueError: An option is out of range or without effect, or options contradict each other.
+    """
+    check_training_ranges(options)
+    for name in COUNTS:
+        if getattr(options, name) < 1:
+            raise ValueError(f"`{name}` is {getattr(options, name)}; it must be at least 1.")
+    for name in FACTORS:
+        if not 0 <= getattr(options, name) < math.inf:
+            raise ValueError(f"`{name}` is {getattr(options, name)}; it must be a finite number >= 0.")
+    if not 0 < options.info_nce_temperature < math.inf:
+        raise ValueError(f"`info_nce_temperature` is {options.info_nce_temperature}; it must be a finite number > 0.")
+    if options.remove_unused_columns:
+        raise ValueError("`remove_unused_columns: true` would remove image, question and answer. Leave it out.")
+    _check_inputs(options)
+    if options.jepa_target == "stop_gradient" and options.text_encoder_learning_rate_factor > 0:
+        raise ValueError(
+            "`jepa_target: stop_gradient` sends no gradient to the text encoder. Set "
+            "`text_encoder_learning_rate_factor: 0`."
+        )
+
+
+def _check_inputs(options: Any) -> None:
+    is_blind = options.inputs == "question"
+    if is_blind and options.question_column is None:
+        raise ValueError("`inputs: question` needs a `question_column`.")
+    if is_blind and options.feature_cache is not None:
+        raise ValueError("`feature_cache` has no effect with `inputs: question`, which reads no images. Leave it out.")
+    if is_blind and options.vision_encoder_learning_rate_factor > 0:
+        raise ValueError(
+            "`vision_encoder_learning_rate_factor` has no effect with `inputs: question`, which reads no images. "
+            "Leave it out."
+        )
+    if options.feature_cache is not None and options.vision_encoder_learning_rate_factor > 0:
+        raise ValueError(
+            "`feature_cache` keeps the features of a frozen encoder, and `vision_encoder_learning_rate_factor: "
+            f"{options.vision_encoder_learning_rate_factor}` trains it. Leave one out."
+        )
+    columns = [options.image_column, options.answer_column]
+    columns += [column for column in (options.question_column, options.candidates_column) if column is not None]
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"The columns are {', '.join(columns)}; image, question, answer and candidates are one each.")

@@ -1,0 +1,56 @@
+"""`VisionConfig`: transformers' `TrainingArguments` and every option of VL-JEPA."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from llm_jepa.config import check_choices, is_plain_cpu_run, own_fields
+from llm_jepa.data.source import DataSource
+from llm_jepa.options.vision import VisionOptions
+from llm_jepa.settings.secrets import redacted
+from llm_jepa.settings.vision_checks import check_vision_options
+
+
+@dataclass
+class VisionConfig(VisionOptions, TrainingArguments):
+    """What `VLJEPATrainer` takes.
+
+    The `help` of each field says what it means; a recipe has the same keys. After a change run `make schema`.
+
+    Raises:
+        ValueError: An option is out of range or without effect.
+    """
+
+    logging_steps: float = field(default=10, metadata={"help": "Steps between two logs."})
+    remove_unused_columns: bool = field(
+        default=False,
+        metadata={"help": "The collator reads the columns that the recipe names, whatever they are called."},
+    )
+
+    def __post_init__(self):
+        if is_plain_cpu_run() and not self.use_cpu:
+            self.use_cpu = True  # transformers refuses bf16 autocast on a CPU that was not asked for
+        super().__post_init__()
+        check_choices(self, vision_fields())
+        check_vision_options(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every option as JSON, for trackers and logs; `<secret>` stands for each secret."""
+        return redacted(super().to_dict())
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether the predictor reads the image; the blind arm does not."""
+        return self.inputs != "question"
+
+    @property
+    def source(self) -> DataSource:
+        """The data that the recipe names."""
+        splits = self.dataset_train_split, self.dataset_test_split
+        return DataSource(self.dataset_name, self.dataset_config, *splits)
+
+
+def vision_fields() -> dict[str, Any]:
+    """Name -> type of each option that `TrainingArguments` lacks or that is defined anew here."""
+    return own_fields(VisionConfig, TrainingArguments)
