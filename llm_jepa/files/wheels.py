@@ -8,17 +8,27 @@ from pathlib import Path
 from llm_jepa.files.cache import sha256_of
 
 
-def download_wheel(requirement: str, wheel_sha256: str, directory: Path) -> Path:
+def pip_download(requirement: str, directory: Path) -> Path:
     """Download the wheel of a pinned requirement without its dependencies, with the pip of this environment.
 
     Raises:
         subprocess.CalledProcessError: pip does not find it; `stderr` says why.
-        ValueError: It has another checksum.
     """
     options = ["--no-deps", "--only-binary", ":all:", "--dest", str(directory)]
     command = [sys.executable, "-m", "pip", "download", *options, requirement]
     subprocess.run(command, check=True, capture_output=True, text=True)
     (wheel,) = directory.glob("*.whl")
+    return wheel
+
+
+def download_wheel(requirement: str, wheel_sha256: str, directory: Path) -> Path:
+    """Download a wheel and check it.
+
+    Raises:
+        subprocess.CalledProcessError: As `pip_download`.
+        ValueError: It has another checksum.
+    """
+    wheel = pip_download(requirement, directory)
     _check_sha256(wheel, wheel_sha256)
     return wheel
 

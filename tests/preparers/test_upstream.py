@@ -1,8 +1,11 @@
 """Published files: found or fetched from a real server on loopback, compared, and taken whole or not at all."""
 
 import hashlib
+import os
 import subprocess
 import threading
+import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -154,3 +157,25 @@ def test_a_directory_of_inputs_that_is_none_is_named(tmp_path, name, what):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=f"The directory `--input_dir {tmp_path / name}` {what} "):
         find(UpstreamFile("rows.jsonl", "https://example.org/rows.jsonl"), "set", tmp_path / name)
+
+
+def test_a_wheel_is_fetched_by_pip_and_checked(tmp_path, monkeypatch):
+    wheel = tmp_path / "wheels" / "pictures-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("pictures-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: pictures\nVersion: 1.0\n")
+        archive.writestr("pictures-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("pictures-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("LLM_JEPA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    checksum = f"sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+    file = UpstreamFile(wheel.name, "pypi://pictures==1.0", checksum)
+    assert find(file, "set", None).path.read_bytes() == wheel.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"cannot be fetched.*has the checksum sha256:.*pip download --no-deps pictures"
+    ):
+        find(replace(file, checksum="sha256:0"), "other", None)
+    with pytest.raises(ValueError, match=r"cannot be fetched from pypi://pictures==2.0: .*No matching distribution"):
+        find(replace(file, location="pypi://pictures==2.0"), "other", None)
