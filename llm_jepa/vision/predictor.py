@@ -1,14 +1,13 @@
 """The predictor: the last layers of a causal LM, which see every position."""
 
-import copy
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from llm_jepa.models.layer_selection import config_of_layers, last_layers, weights_of_layers
+
 PredictorWeights = Literal["pretrained", "random"]
-LAYERS = "layers."
 PROBED_POSITIONS = 4
 
 
@@ -18,16 +17,12 @@ def predictor_config(language_model: PreTrainedConfig, num_layers: int) -> PreTr
     Raises:
         ValueError: It has fewer layers.
     """
-    config = copy.deepcopy(language_model.get_text_config())
-    total = config.num_hidden_layers
+    total = language_model.get_text_config().num_hidden_layers
     if not 1 <= num_layers <= total:
         raise ValueError(
             f"`predictor_layers` is {num_layers}; it must be from 1 to {total}, the layers of `language_model`."
         )
-    for name, value in vars(config).items():
-        if isinstance(value, list) and len(value) == total:  # one value a layer, as `layer_types`
-            setattr(config, name, value[-num_layers:])
-    config.num_hidden_layers = num_layers
+    config = config_of_layers(language_model.get_text_config(), last_layers(total, num_layers))
     config.is_causal = False
     config.use_cache = False
     return config
@@ -48,29 +43,12 @@ def load_predictor(name_or_path: str, num_layers: int, weights: PredictorWeights
             f"`language_model: {name_or_path}` is a {type(predictor).__name__}, which has no `layers` to take the "
             "last of. Name a causal LM such as Llama, Qwen3 or SmolLM2."
         )
-    kept = last_layers(whole.state_dict(), whole.config.num_hidden_layers, num_layers)
+    kept = weights_of_layers(whole.state_dict(), last_layers(whole.config.num_hidden_layers, num_layers))
     if weights == "random":
         kept = {name: value for name, value in kept.items() if name.startswith("embed_tokens.")}
     predictor.load_state_dict(kept, strict=weights == "pretrained")
     refuse_causal_mask(predictor, name_or_path)
     return predictor
-
-
-def last_layers(state: dict[str, Tensor], total: int, num_layers: int) -> dict[str, Tensor]:
-    """The weights of the last layers, numbered from 0, and those of no layer.
-
-    Example: of 16 layers the last 8 are `layers.8.*` to `layers.15.*`, and become `layers.0.*` to `layers.7.*`.
-    """
-    kept = {}
-    for name, value in state.items():
-        if name.startswith(LAYERS):
-            number, _, rest = name.removeprefix(LAYERS).partition(".")
-            place = int(number) - (total - num_layers)
-            if place < 0:
-                continue
-            name = f"{LAYERS}{place}.{rest}"
-        kept[name] = value
-    return kept
 
 
 def refuse_causal_mask(predictor: PreTrainedModel, name: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaModel
 
-from llm_jepa.vision.predictor import last_layers, load_predictor, predictor_config, refuse_causal_mask
+from llm_jepa.vision.predictor import load_predictor, predictor_config, refuse_causal_mask
 from tests.vision.tiny_parts import LANGUAGE, config_of, saved
 
 every_language_model = pytest.mark.parametrize("name", LANGUAGE)
@@ -27,15 +27,6 @@ def test_random_weights_keep_the_embeddings_alone(name):
     assert torch.equal(cut.embed_tokens.weight, whole.embed_tokens.weight)
     name = "layers.0.mlp.up_proj.weight"
     assert not torch.equal(cut.state_dict()[name], whole.state_dict()[name])
-
-
-def test_layers_are_numbered_from_the_first_that_is_kept():
-    state = {f"layers.{i}.mlp": torch.tensor(i) for i in range(16)} | {"norm": torch.tensor(-1)}
-    kept = last_layers(state, 16, 8)
-    assert {name: int(value) for name, value in kept.items()} == {
-        **{f"layers.{i}.mlp": 8 + i for i in range(8)},
-        "norm": -1,
-    }
 
 
 @every_language_model
