@@ -1,4 +1,4 @@
-"""Score the base and the tuned model of a recipe, or one model or adapter, on held-out rows."""
+"""Score the base and the tuned model of a recipe, one model or adapter, or a run of VL-JEPA, on held-out rows."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from llm_jepa.cli import eval_decodings, eval_generation
+from llm_jepa.cli import eval_decodings, eval_generation, eval_vision
 from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
@@ -29,6 +29,8 @@ HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+    if args.vision_subject is not None:
+        return eval_vision.run(args, *args.vision_subject)
     if args.decoding_request is not None:
         return eval_decodings.run(args)
     if args.decoding is not None:

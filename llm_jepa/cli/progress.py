@@ -8,8 +8,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def bars(names: Sequence[str], total: int) -> Iterator[Callable[[str, int], None]]:
-    """A bar for each name, gone at the end; gives what advances the bar of a name by a number."""
+def bars(names: Sequence[str], total: int | None) -> Iterator[Callable[[str, int], None]]:
+    """A bar for each name, gone at the end; gives what advances the bar of a name by a number.
+
+    Without a total a bar counts alone.
+    """
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         tasks = {name: progress.add_task(name, total=total) for name in names}

@@ -11,6 +11,7 @@ from llm_jepa.evaluation.decoding_checks import DecodingRequest, check_decoding
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.inference.answer_checks import check_changes, check_index, check_queries
+from llm_jepa.inference.candidates import read_answers
 from llm_jepa.inference.export_checks import check_export
 from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.local_files import check_merge
@@ -18,7 +19,9 @@ from llm_jepa.models.subject_checks import check_subject, recipe_of
 from llm_jepa.preflight import check_files, check_inputs
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides, read_settings
+from llm_jepa.settings.schema import recipe_kind
 
+DRAFT_ARGUMENTS = ("num_drafted_tokens", "draft_vocabulary")
 CANDIDATE_ARGUMENTS = ("labels", "shortlist", "fallback_margin", "dev_split")
 """What has an effect with `eval --decoding` alone."""
 
@@ -56,6 +59,9 @@ def _check_recipe(args: argparse.Namespace) -> None:
     if args.command in ("eval", "probe"):
         check_subject(args.recipe, args.overrides, args.checkpoints)
         if args.command == "eval":
+            args.vision_subject = _vision_subject(args)
+            if args.vision_subject is not None:
+                return
             _check_decoding(args)
         return
     if not names_a_recipe(args):
@@ -73,13 +79,26 @@ def _check_recipe(args: argparse.Namespace) -> None:
         check_inputs(settings)
 
 
+def _vision_subject(args: argparse.Namespace) -> tuple[Path, list[str]] | None:
+    """The recipe of a VL-JEPA run and its overrides; None for other subjects. What has no effect on it is refused."""
+    found = recipe_of(args.recipe, args.overrides)
+    if found is None or recipe_kind(read_settings(*found)) == "text":
+        return None
+    for name in ("decoding", "shortlist", "fallback_margin", "dev_split", "vllm_options", *DRAFT_ARGUMENTS):
+        if getattr(args, name) is not None:
+            raise ValueError(f"`--{name}` has no effect on a run of VL-JEPA. Leave it out.")
+    if args.labels is not None:
+        read_answers(args.labels)
+    return found
+
+
 def _check_decoding(args: argparse.Namespace) -> None:
     """Check what `eval` is asked to choose from candidates, and keep it as `args.decoding_request`."""
     args.decoding_request = None
     if args.decoding is not None and {*args.decoding} <= {*GENERATION_METHODS}:
         _check_generation(args)
         return
-    for name in ("num_drafted_tokens", "draft_vocabulary"):
+    for name in DRAFT_ARGUMENTS:
         if getattr(args, name) is not None:
             raise ValueError(f"`--{name}` has no effect without `--decoding draft`. Leave it out.")
     has = "no effect without" if args.decoding is None else "no effect with"

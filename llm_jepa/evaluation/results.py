@@ -50,8 +50,8 @@ class CheckpointResult:
         return left_out(self.rows)
 
 
-def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write a JSON line per row: the fields of `Prediction`, `likelihoods` only if the row has choices."""
+def write_predictions(predictions: Sequence[Any], path: Path) -> None:
+    """Write a JSON line per row: the fields of a dataclass such as `Prediction` that are not None."""
     lines = [
         json.dumps({name: value for name, value in asdict(one).items() if value is not None}, ensure_ascii=False)
         for one in predictions

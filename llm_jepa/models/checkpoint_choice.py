@@ -8,6 +8,8 @@ from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG
 from llm_jepa.runs.output_directory import holds_complete_run
 from llm_jepa.runs.record import ENVIRONMENT_FILE, RECIPE_FILE
 from llm_jepa.settings.reading import read_settings
+from llm_jepa.settings.schema import recipe_kind
+from llm_jepa.settings.vision_checks import PARTS
 
 Checkpoint = Literal["base", "tuned"]
 CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
@@ -32,14 +34,14 @@ def choose_checkpoints(
     Raises:
         ValueError: A checkpoint is unknown or named twice, a run from scratch has no base, or training has not ended.
     """
-    has_base = not settings.get("from_scratch")
+    is_vision = recipe_kind(settings) == "vision"
+    has_base = not settings.get("from_scratch") and not is_vision
     if wanted is None:
         wanted = CHECKPOINTS if has_base else ["tuned"]
     check_names(wanted)
     if "base" in wanted and not has_base:
-        raise ValueError(
-            "`from_scratch: true` starts from random weights: there is no base. Give `--checkpoints tuned`."
-        )
+        reason = "A run of VL-JEPA joins its parts by" if is_vision else "`from_scratch: true` starts from"
+        raise ValueError(f"{reason} random weights: there is no base. Give `--checkpoints tuned`.")
     if "tuned" in wanted:
         _check_run(recipe, settings)
     return [checkpoint for checkpoint in CHECKPOINTS if checkpoint in wanted]
@@ -67,10 +69,11 @@ def _check_run(recipe: Path, settings: Mapping[str, Any]) -> None:
             f"{base_alone}."
         )
     if (directory / RECIPE_FILE).is_file():
-        trained = read_settings(directory / RECIPE_FILE)["model_name_or_path"]
-        given = settings["model_name_or_path"]
-        if trained != given:
-            raise ValueError(
-                f"`output_dir: {directory}` was trained from {trained!r}; `model_name_or_path` is {given!r}. Use the "
-                "settings of the run."
-            )
+        there = read_settings(directory / RECIPE_FILE)
+        for key in ("model_name_or_path", *(PARTS if recipe_kind(settings) == "vision" else ())):
+            trained, given = there.get(key), settings.get(key)
+            if trained != given:
+                raise ValueError(
+                    f"`output_dir: {directory}` was trained from {trained!r}; `{key}` is {given!r}. Use the settings "
+                    "of the run."
+                )

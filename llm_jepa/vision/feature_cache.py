@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -154,6 +155,27 @@ def cache_facts(encoder: PreTrainedModel, processor: VLJEPAProcessor) -> CacheFa
     num_tokens, features = picture_shape(encoder, processor.num_frames, height, width)
     digest = hashlib.sha256(processing.encode()).hexdigest()
     return CacheFacts(weights.hexdigest(), digest, processor.num_frames, num_tokens, features)
+
+
+def with_cached_features(
+    rows: Dataset,
+    cache: FeatureCache,
+    encoder: PreTrainedModel,
+    processor: VLJEPAProcessor,
+    directory: Path | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> Dataset:
+    """Rows with `picture_key` in the place of `image`; their features are in the cache then, as far as `share` goes.
+
+    Other arguments are those of `FeatureCache.fill`.
+    """
+    pictures = rows["image"]
+    keys = [picture_key(picture, directory) for picture in pictures]
+    first_rows: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        first_rows.setdefault(key, row)
+    cache.fill(first_rows, pictures, encoder, processor, directory, share)
+    return rows.remove_columns("image").add_column("picture_key", keys)
 
 
 def picture_key(value: Any, directory: Path | None = None) -> str:

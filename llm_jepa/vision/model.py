@@ -123,7 +123,7 @@ class VLJEPAModel(PreTrainedModel):
     def freeze_parts(self) -> None:
         """Take gradients from what the config says is not trained: encoders, embeddings of tokens, temperature."""
         config = self.config
-        self.predictor.get_input_embeddings().requires_grad_(False)
+        self.get_input_embeddings().requires_grad_(False)
         self.projector.requires_grad_(config.sees_images)
         self.target_head.requires_grad_(config.trains_target_head)
         self.log_temperature.requires_grad_(config.trains_temperature)
@@ -143,6 +143,10 @@ class VLJEPAModel(PreTrainedModel):
         trained = (config.trains_vision_encoder and config.sees_images, config.trains_text_encoder)
         encoders = (self.vision_encoder, self.text_encoder)
         return [part for part, is_trained in zip(encoders, trained, strict=True) if not is_trained]
+
+    def get_input_embeddings(self) -> Any:
+        """The embeddings of the question's tokens."""
+        return self.predictor.get_input_embeddings()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
@@ -187,7 +191,7 @@ class VLJEPAModel(PreTrainedModel):
             masks.append(torch.ones(patches_NPD.shape[:2], dtype=torch.long, device=patches_NPD.device))
         if question_ids_NS is not None:
             assert question_mask_NS is not None
-            embeds.append(self.predictor.get_input_embeddings()(question_ids_NS))
+            embeds.append(self.get_input_embeddings()(question_ids_NS))
             masks.append(question_mask_NS)
         mask_NS = torch.cat(masks, dim=1)
         embeds_NSD = torch.cat([embed.to(embeds[0].dtype) for embed in embeds], dim=1)

@@ -24,7 +24,7 @@ from llm_jepa.training.resumable import ResumableTrainer
 from llm_jepa.training.step_metrics import StepMetrics
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.config import VisionConfig
-from llm_jepa.vision.feature_cache import FeatureCache, picture_key
+from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.loss import Place, vl_jepa_loss
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.retrieval import answer_ranks, retrieval_scores
@@ -86,9 +86,9 @@ class VLJEPATrainer(ResumableTrainer):
         cache = None
         if args.feature_cache is not None:
             cache = FeatureCache(args.feature_cache, model.vision_encoder, processor)
-            train_rows = _with_cached_features(train_rows, cache, model, args, picture_directory)
+            train_rows = self._with_features(train_rows, cache, model, args, picture_directory)
             if eval_rows is not None:
-                eval_rows = _with_cached_features(eval_rows, cache, model, args, picture_directory)
+                eval_rows = self._with_features(eval_rows, cache, model, args, picture_directory)
         super().__init__(
             model,
             args,
@@ -103,6 +103,18 @@ class VLJEPATrainer(ResumableTrainer):
         refuse_fewer_rows_than_a_batch(args, self.accelerator.num_processes, train_rows)
         self.step_metrics = StepMetrics(COLLAPSE_REMEDY)
         self._step_rows: int | Tensor = 0
+
+    @staticmethod
+    def _with_features(
+        rows: Dataset, cache: FeatureCache, model: VLJEPAModel, args: VisionConfig, directory: Path | None
+    ) -> Dataset:
+        """Rows with keys of cached features; each process encodes its share of what is missing."""
+        encoder: Any = model.vision_encoder
+        share = args.process_index, args.world_size
+        rows = with_cached_features(rows, cache, encoder.to(args.device), model.processor, directory, share)
+        if args.world_size > 1:
+            torch.distributed.barrier()
+        return rows
 
     # --- loss
 
@@ -234,21 +246,3 @@ def _retrieval_metrics(evaluated: EvalPrediction) -> dict[str, float]:
     keys: Any = evaluated.label_ids
     prediction_NE, target_NE = embeddings
     return retrieval_scores(answer_ranks(prediction_NE, target_NE, keys))
-
-
-def _with_cached_features(
-    rows: Dataset, cache: FeatureCache, model: VLJEPAModel, args: VisionConfig, directory: Path | None
-) -> Dataset:
-    """Rows with `picture_key` in the place of pictures, whose features are in the cache then."""
-    pictures = rows["image"]
-    keys = [picture_key(picture, directory) for picture in pictures]
-    first_rows: dict[str, int] = {}
-    for row, key in enumerate(keys):
-        first_rows.setdefault(key, row)
-    encoder: Any = model.vision_encoder
-    encoder.to(args.device)
-    share = args.process_index, args.world_size
-    cache.fill(first_rows, pictures, encoder, model.processor, directory, share)
-    if args.world_size > 1:
-        torch.distributed.barrier()
-    return rows.remove_columns("image").add_column("picture_key", keys)

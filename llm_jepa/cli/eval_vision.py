@@ -1,0 +1,72 @@
+"""Score a run of VL-JEPA on held-out rows: accuracy among candidates, retrieval both ways."""
+
+import argparse
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from llm_jepa.cli.progress import bars
+from llm_jepa.evaluation.results import write_predictions
+from llm_jepa.evaluation.vision import VisionResult, evaluate_vision
+from llm_jepa.files.atomic import write_json
+from llm_jepa.inference.candidates import read_answers
+from llm_jepa.runs.record import SCORES_FILES
+from llm_jepa.scoring.tasks import Rate
+from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
+
+
+def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
+    recipe = parse_any_recipe([str(path), *overrides])
+    assert isinstance(recipe, VisionRecipe)
+    labels = None if args.labels is None else read_answers(args.labels)
+    with bars(["rows"], args.max_rows) as advance:
+        result = evaluate_vision(
+            recipe, labels, args.max_rows, args.eval_batch_size, lambda number: advance("rows", number)
+        )
+    directory = args.predictions or recipe.output_dir
+    write_predictions(result.predictions, directory / "predictions-tuned.jsonl")
+    write_json(_content(result, recipe), directory / SCORES_FILES["tuned"])
+    _show(Console(highlight=False), result)
+    print(f"predictions and scores: {directory}")
+    return 0
+
+
+def _content(result: VisionResult, recipe: VisionRecipe) -> dict:
+    return {
+        "checkpoint": "tuned",
+        "dataset": recipe.source.dataset_name,
+        "split": recipe.source.dataset_test_split,
+        "rows": len(result.predictions),
+        "date": datetime.now(UTC).date().isoformat(),
+        "scores": {name: asdict(rate) | {"interval": rate.interval} for name, rate in result.scores.items()},
+        "chance": result.chance,
+        "image_to_answer": result.image_to_answer,
+        "answer_to_image": result.answer_to_image,
+    }
+
+
+def _show(console: Console, result: VisionResult) -> None:
+    table = Table(caption="in brackets: 95 % interval over rows (Wilson)")
+    for heading in ("", "score"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    table.add_row("accuracy", _percent(result.scores["accuracy"]))
+    table.add_row("most frequent answer", _percent(result.scores["most_frequent"]))
+    table.add_row("chance", f"{100 * result.chance:.1f} %")
+    table.add_row("rows", str(len(result.predictions)))
+    console.print(table)
+    ways = {"image to answer": result.image_to_answer, "answer to image": result.answer_to_image}
+    retrieval = Table(title="retrieval", title_justify="left")
+    for heading in ("", "R@1", "R@5", "R@10", "MRR"):
+        retrieval.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for name, scores in ways.items():
+        retrieval.add_row(name, *(f"{100 * score:.1f} %" for score in scores.values()))
+    console.print(retrieval)
+
+
+def _percent(rate: Rate) -> str:
+    assert rate.interval is not None, "there are rows"
+    low, high = rate.interval
+    return f"{100 * rate.fraction:.1f} % ({100 * low:.1f} to {100 * high:.1f})"

@@ -1,0 +1,145 @@
+"""`llm-jepa eval` of a VL-JEPA run: its ranks are those of a loop over rows; what has no effect is refused."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cosine_similarity
+
+from llm_jepa.cli import main as command
+from llm_jepa.evaluation.held_out_rows import sample_indices
+from llm_jepa.evaluation.vision import evaluate_vision
+from llm_jepa.train import main as train
+from llm_jepa.vision.model import VLJEPAModel
+from llm_jepa.vision.recipe import parse_any_recipe
+from tests.vision.tiny_parts import COLOURS, colour_rows, saved
+
+CANDIDATES = ["sun", "green", "red", "blue", "black", "white"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a few steps; each row has three candidates."""
+    directory = tmp_path_factory.mktemp("eval")
+    rows = colour_rows(directory)
+    for i, row in enumerate(rows):
+        others = [name for name in CANDIDATES if name != row["answer"]]
+        row["candidates"] = [others[i % 5], row["answer"], others[(i + 2) % 5]]
+    (directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "vision_encoder": saved("dinov2"), "language_model": saved("llama"), "text_encoder": saved("bert"),
+        "predictor_layers": 2, "embedding_size": 12, "max_steps": 4, "per_device_train_batch_size": 6,
+        "learning_rate": 1e-3, "save_strategy": "no", "disable_tqdm": True, "dataset_test_split": "train",
+        "dataset_name": str(directory / "rows.jsonl"), "output_dir": str(directory / "run"),
+    }  # fmt: skip
+    (directory / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    train([str(directory / "recipe.yaml")])
+    return directory
+
+
+def recipe(run: Path, *overrides: str):
+    return parse_any_recipe([str(run / "recipe.yaml"), *overrides])
+
+
+def slow_ranks(run: Path, rows: list[dict], candidates: list[list[str]]) -> list[int]:
+    """How many candidates are as near as the right one, itself included, row by row."""
+    model = VLJEPAModel.from_pretrained(run / "run").eval()
+    ranks = []
+    for row, texts in zip(rows, candidates, strict=True):
+        prediction = model.predict([row["image"]], [row["question"]])[0]
+        score = {text: float(cosine_similarity(prediction, model.encode_text([text])[0], 0)) for text in texts}
+        ranks.append(sum(score[text] >= score[row["answer"]] - 1e-6 for text in texts))
+    return ranks
+
+
+def rows_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "rows.jsonl").read_text().splitlines()]
+
+
+def test_open_vocabulary_is_ranked_among_all_answers(run):
+    rows = rows_of(run)
+    result = evaluate_vision(recipe(run))
+    expected = slow_ranks(run, rows, [list(COLOURS)] * len(rows))
+    assert [one.rank for one in result.predictions] == expected
+    assert result.scores["accuracy"].hits == sum(rank == 1 for rank in expected)
+    assert all((one.prediction == one.gold) == (one.rank == 1) for one in result.predictions)
+    assert result.image_to_answer["recall_at_1"] == pytest.approx(result.scores["accuracy"].fraction)
+    assert (result.chance, result.scores["most_frequent"].hits) == (pytest.approx(1 / 6), 2)
+
+
+def test_questions_are_ranked_among_their_own_candidates(run):
+    rows = rows_of(run)
+    result = evaluate_vision(recipe(run, "--candidates_column", "candidates"))
+    assert [one.rank for one in result.predictions] == slow_ranks(run, rows, [row["candidates"] for row in rows])
+    assert {one.num_candidates for one in result.predictions} == {3}
+    assert all(one.prediction in row["candidates"] for one, row in zip(result.predictions, rows, strict=True))
+    assert result.chance == pytest.approx(1 / 3)
+
+
+def test_labels_stand_in_the_place_of_candidates(run):
+    labels = [*COLOURS, "purple", "grey"]
+    result = evaluate_vision(recipe(run, "--candidates_column", "candidates"), labels)
+    assert [one.rank for one in result.predictions] == slow_ranks(run, rows_of(run), [labels] * 12)
+    with pytest.raises(ValueError, match="1 of 6 answers are not among the labels, the first: 'sun'"):
+        evaluate_vision(recipe(run), labels[:5])
+
+
+def test_a_sample_is_always_the_same_rows(run):
+    result = evaluate_vision(recipe(run), max_rows=5)
+    assert [one.row_index for one in result.predictions] == sample_indices(12, 5)
+    whole = {one.row_index: one for one in evaluate_vision(recipe(run), list(COLOURS)).predictions}
+    again = evaluate_vision(recipe(run), list(COLOURS), max_rows=5).predictions
+    assert [one.rank for one in again] == [whole[one.row_index].rank for one in again]
+
+
+def test_a_feature_cache_gives_the_same_answers(run, tmp_path):
+    plain = evaluate_vision(recipe(run))
+    cached = evaluate_vision(recipe(run, "--feature_cache", str(tmp_path / "cache")))
+    for mine, its in zip(plain.predictions, cached.predictions, strict=True):
+        assert mine.cosine == pytest.approx(its.cosine, abs=1e-2)
+    assert len([*(tmp_path / "cache").glob("*/*.npy")]) == 6
+
+
+def test_embeddings_that_are_all_equal_are_right_about_nothing(run):
+    path = run / "run" / "model.safetensors"
+    before = path.read_bytes()
+    weights = load_file(path)
+    weights["target_head.weight"] = torch.zeros_like(weights["target_head.weight"])
+    weights["target_head.bias"] = torch.ones_like(weights["target_head.bias"])
+    try:
+        save_file(weights, path, metadata={"format": "pt"})
+        result = evaluate_vision(recipe(run))
+    finally:
+        path.write_bytes(before)
+    assert result.scores["accuracy"].hits == 0
+    assert result.image_to_answer["recall_at_5"] == 0
+
+
+def test_the_command_writes_predictions_and_scores(run, capsys):
+    assert command(["eval", str(run / "run"), "--max_rows", "6"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"accuracy .* %", said)
+    assert "answer to image" in said
+    lines = [json.loads(line) for line in (run / "run" / "predictions-tuned.jsonl").read_text().splitlines()]
+    scores = json.loads((run / "run" / "scores-tuned.json").read_text())
+    assert scores["scores"]["accuracy"]["hits"] == sum(line["rank"] == 1 for line in lines)
+    assert scores["rows"] == len(lines) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--decoding", "latent"], "`--decoding` has no effect on a run of VL-JEPA"),
+        (["--checkpoints", "base"], "A run of VL-JEPA joins its parts by random weights: there is no base"),
+        (["--labels", "no/such"], "There is no file `no/such`"),
+        (["--predictor_layer", "2"], "unknown key `predictor_layer`. Did you mean `predictor_layers`"),
+    ],
+)
+def test_what_has_no_effect_is_refused(arguments, message, run, capsys):
+    with pytest.raises(SystemExit):
+        command(["eval", str(run / "run"), *arguments])
+    assert message in capsys.readouterr().err
