@@ -15,6 +15,7 @@ KNOWN_MODEL_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct
 """Short name -> Hub id of the known causal LMs (`llm_jepa.models.known_models`)."""
 KNOWN_ENCODERS = ("minilm-l6-v2", "efficientnet-lite0")
 """Short names of the other known models, the encoders of texts and pictures."""
+KNOWN_NAMES = (*KNOWN_MODEL_IDS, *KNOWN_MODEL_IDS.values(), *KNOWN_ENCODERS)
 HUB_TIMEOUT_SECONDS = 5.0
 WHAT_TO_NAME = "Name a model's directory, a Hub id, or a known model."
 WEIGHTS, PICKLED_WEIGHTS = "model.safetensors", "pytorch_model.bin"
@@ -75,8 +76,11 @@ def check_model_on_hub(name_or_path: str, key: str = "model_name_or_path") -> No
     Raises:
         ValueError: There is no such model, or the Hub does not answer and the model is not in its cache.
     """
-    known = {*KNOWN_MODEL_IDS, *KNOWN_MODEL_IDS.values()}
-    if not Path(name_or_path).is_dir() and name_or_path not in known and os.environ.get("LOCAL_RANK", "0") == "0":
+    if (
+        not Path(name_or_path).is_dir()
+        and name_or_path not in KNOWN_NAMES
+        and os.environ.get("LOCAL_RANK", "0") == "0"
+    ):
         _ask_hub(name_or_path, key)
 
 
@@ -100,7 +104,7 @@ def _suggestion(name: str) -> str:
     """A question that names the nearest known model or directory of a model beside the one that is missing."""
     path = Path(name)
     near = [str(path.parent / one.parent.name) for one in path.parent.glob(f"*/{MODEL_CONFIG}")]
-    found = difflib.get_close_matches(name, [*KNOWN_MODEL_IDS, *KNOWN_MODEL_IDS.values(), *near], n=1, cutoff=0.75)
+    found = difflib.get_close_matches(name, [*KNOWN_NAMES, *near], n=1, cutoff=0.75)
     return f"Did you mean `{found[0]}`? " if found else ""
 
 
