@@ -34,7 +34,7 @@ from tests.preparers.scripts import load_script
 from tests.tiny import PAIRS
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("nl_rx", "gsm8k", "spider")
+FOLDERS = ("nl_rx", "gsm8k", "spider", "banking77", "trivia")
 RECIPES = sorted(path for folder in FOLDERS for path in (ROOT / "recipes" / folder).glob("*.yaml"))
 PLANNING = sorted((ROOT / "recipes" / "planning").glob("*.yaml"))
 EXPERIMENTS = sorted((ROOT / "recipes" / "experiments").glob("*.yaml"))
@@ -56,6 +56,23 @@ ROWS = {
             ("pets_1", "pet", "SELECT count(*) FROM pets"),
             ("car_1", "maker", "SELECT count(DISTINCT maker) FROM car_makers"),
             ("flight_2", "airline", "SELECT count(*) FROM airlines AS T1 WHERE T1.country = 'USA'"),
+        )
+    ],
+    "banking77": [
+        {"source": f"{question} {word}?", "target": intent}
+        for question, intent in (
+            ("Where is my", "card arrival"),
+            ("Why is there a fee on my", "card payment fee charged"),
+        )
+        for word in ("card", "order")
+    ],
+    "trivia": [
+        {"source": "\n".join([question, *(f"- {choice}" for choice in choices)]), "target": answer, "choices": choices}
+        for question, answer, *choices in (
+            ("Which is a bird?", "Wren", "Wren", "Cod", "Ant", "Yak"),
+            ("Which is a fish?", "Cod", "Wren", "Cod", "Ant", "Yak"),
+            ("Which is a river?", "Nile", "Etna", "Oslo", "Nile", "Mars"),
+            ("Which is a planet?", "Mars", "Etna", "Oslo", "Nile", "Mars"),
         )
     ],
 }
@@ -205,7 +222,7 @@ def test_the_first_losses_are_those_of_plain_forwards(run):
     args, settings = run.recipe.training, run.recipe.model
     attention = settings.attn_implementation or "sdpa"
     model = AutoModelForCausalLM.from_pretrained(run.base, dtype=torch.float32, attn_implementation=attention).eval()
-    embed, total, count, distances = model.get_input_embeddings(), 0.0, 0, []
+    embed, total, count, read = model.get_input_embeddings(), 0.0, 0, []
     vectors_KD = new_predictor(model, args.num_predictor_tokens, args.seed).vectors_KD
     with torch.no_grad():
         for row in run.prepared:
@@ -216,15 +233,30 @@ def test_the_first_losses_are_those_of_plain_forwards(run):
             if args.jepa_objective == "pair":
                 source_LD, target_LD = (embed(torch.tensor(row[name])) for name in ("source_ids", "target_ids"))
                 views = torch.cat([source_LD, vectors_KD])[None], target_LD[None]
-                read = [model.base_model(inputs_embeds=view).last_hidden_state[0, -1] for view in views]
-                distances.append(1 - torch.cosine_similarity(*read, dim=0).item())
+                read.append([model.base_model(inputs_embeds=view).last_hidden_state[0, -1] for view in views])
     is_quantised = settings.load_in_4bit or settings.load_in_8bit
     first = run.trainer.state.log_history[0]
     assert first["lm_loss"] == pytest.approx(total / count, rel=0.1 if is_quantised else 0.02)  # the recipe's are bf16
-    if distances:
-        expected = sum(distances) / len(distances)
-        assert first["jepa_loss"] == pytest.approx(expected, abs=0.1 if is_quantised else 0.02)
-        assert min(distances) > 0.3  # of a random model; near 0 all would be alike
+    if read:
+        cosine = [
+            [torch.cosine_similarity(source_D, target_D, dim=0).item() for _, target_D in read] for source_D, _ in read
+        ]
+        assert max(cosine[i][i] for i in range(len(read))) < 0.7  # of a random model; near 1 all would be alike
+        expected = _pair_loss(cosine, [row["target"] for row in run.texts], args.jepa_loss)
+        assert first["jepa_loss"] == pytest.approx(
+            expected, abs=0.1 if is_quantised or args.jepa_loss != "cosine" else 0.02
+        )
+
+
+def _pair_loss(cosine: list[list[float]], targets: list[str], name: str) -> float:
+    """The mean of 1 - cosine, or of InfoNCE at the temperature 0.07 with the other targets as negatives."""
+    if name == "cosine":
+        return sum(1 - cosine[i][i] for i in range(len(targets))) / len(targets)
+    losses = []
+    for i, row in enumerate(cosine):
+        scores = [math.exp(row[j] / 0.07) for j in range(len(row)) if j == i or targets[j] != targets[i]]
+        losses.append(math.log(sum(scores)) - row[i] / 0.07)
+    return sum(losses) / len(losses)
 
 
 def test_what_trains_has_changed_and_nothing_else_is_saved(run):

@@ -34,6 +34,7 @@ TASK_SETTINGS = {
     "hellaswag": {"task": "choice", "choices_column": "choices"},
     "rotten_tomatoes": {"task": "choice", "choices_column": "choices"},
     "yelp": {"task": "choice", "choices_column": "choices"},
+    "trivia": {"task": "choice", "choices_column": "choices"},
     **{name: {"task": task} for name, task in TASKS.items()},
 }
 
@@ -160,6 +161,34 @@ def test_yelp_says_the_stars_in_words(prepared):
     output, _ = prepared("yelp")
     words = [row["target"] for row in read(output, "test")]
     assert words == ["very bad", "bad", "mediocre", "good", "very good", "very bad", "bad", "mediocre"]
+
+
+def test_banking77_has_intents_in_words_and_a_file_of_them(prepared):
+    """Of 24 training questions two are tested; one of them has a comma, quotes and a line break."""
+    output, said = prepared("banking77")
+    assert (output / "labels.txt").read_text(encoding="utf-8") == "Refund not showing up\ncard arrival\n"
+    learnt = read(output, "train") + read(output, "validation")
+    assert {"source": 'He said "no",\nwhy?', "target": "card arrival"} in learnt
+    assert len(learnt) == 20
+    assert said.count("overlap with test") == 1
+    assert [row["target"] for row in read(output, "test")] == ["card arrival"] * 2 + ["Refund not showing up"] * 2
+
+
+def test_trivia_asks_with_four_choices_and_counts_what_it_leaves_out(prepared):
+    """Five questions in each of 22 categories; one with two choices, one with a choice twice, and three more."""
+    output, said = prepared("trivia")
+    rows = [row for split in SPLITS for row in read(output, split)]
+    assert len(rows) == 5 * 22
+    row = next(row for row in rows if row["question"] == "What is 3 and 4?")
+    assert row["source"] == "What is 3 and 4?\n- 4\n- 5\n- 6\n- none"
+    assert (row["target"], row["choices"]) == ("4", ["4", "5", "6", "none"])
+    for reason in (
+        "2 without 4 different choices",
+        "1 not in UTF-8",
+        "1 whose answer is none of",
+        "1 without a question",
+    ):
+        assert f"{reason}" in said
 
 
 def test_spiders_queries_run_on_the_databases_that_came_with_them(prepared):

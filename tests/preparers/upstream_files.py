@@ -13,6 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet
 
 SAMPLES = Path(__file__).parent / "samples"
+TRIVIA_CATEGORIES = (
+    "animals", "brain-teasers", "celebrities", "entertainment", "for-kids", "general", "geography", "history",
+    "hobbies", "humanities", "literature", "movies", "music", "newest", "people", "rated", "religion-faith",
+    "science-technology", "sports", "television", "video-games", "world",
+)  # fmt: skip
 SENTENCES = [f"sentence {number}: {'good' if number % 2 else 'bad'} acting ." for number in range(48)]
 
 
@@ -83,6 +88,30 @@ def yelp(directory: Path) -> list[str]:
     for split, numbers in (("train", range(40)), ("test", range(40, 48))):
         rows = [{"label": number % 5, "text": SENTENCES[number]} for number in numbers]
         write_parquet(directory / f"{split}-00000-of-00001.parquet", rows)
+    return []
+
+
+def banking77(directory: Path) -> list[str]:
+    """Made up; of 24 training questions one has quotes and a line break, one is tested."""
+    rows = [(f"Where is my card {number}?", "card_arrival") for number in range(12)]
+    rows += [(f"Why was I charged {number}?", "Refund_not_showing_up") for number in range(11)]
+    for split, part in (("train", [*rows, ('He said "no",\nwhy?', "card_arrival")]), ("test", rows[10:14])):
+        with (directory / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "category"), *part])
+    return []
+
+
+def trivia(directory: Path) -> list[str]:
+    """Made up: five questions in every category, and in the first those that are left out."""
+    for number, category in enumerate(TRIVIA_CATEGORIES):
+        blocks = [
+            f"#Q What is {number} and\r\n{k}?\r\n^ {k}\nA {k}\nB {k + 1}\r\nC {k + 2}\nD none\n\n" for k in range(5)
+        ]
+        (directory / category).write_bytes("".join(blocks).encode())
+    with (directory / TRIVIA_CATEGORIES[0]).open("ab") as file:
+        file.write(b"#Q True?\n^ True\nA True\nB False\n\n#Q Twice?\n^ a\nA a\nB a\nC b\nD c\n\n")
+        file.write(b"#Q Caf\xe9?\n^ a\nA a\nB b\nC c\nD d\n\n#Q Else?\n^ e\nA a\nB b\nC c\nD d\n\n")
+        file.write(b"#Q \n^ a\nA a\nB b\nC c\nD d\n")
     return []
 
 
@@ -173,6 +202,8 @@ WRITERS: dict[str, Callable[[Path], list[str]]] = {
         hellaswag,
         rotten_tomatoes,
         yelp,
+        banking77,
+        trivia,
         paraphrase,
         translation,
         git_commits,
