@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from counting import BatchCounts, floor
 
-from llm_jepa.compute.devices import TERA
+from llm_jepa.compute.devices import TERA, processor_name
 from llm_jepa.compute.flops import ModelSize, step_flops
 
 QUARTILES = (0.25, 0.5, 0.75)
@@ -109,10 +108,8 @@ def table(measured: dict[str, Any]) -> str:
 
 def hardware() -> dict[str, Any]:
     """Processor and accelerator, by their makers' names."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cpu": processor_name(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -27,6 +27,7 @@ COMMANDS = {
     "probe": "probe",
     "answer": "answer",
     "generate": "generate",
+    "latency": "latency",
     "export": "export",
     "merge": "merge",
     "push": "push",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_jepa.cli.argument_types import DTYPES, at_least, checkpoints, json_object
-from llm_jepa.cli.inference_arguments import add_decodings, answer, export, generate
+from llm_jepa.cli.inference_arguments import add_decodings, answer, export, generate, latency
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.models.checkpoint_choice import CHECKPOINTS
 from llm_jepa.models.source import KNOWN_ENCODERS, KNOWN_MODEL_IDS
@@ -72,6 +72,19 @@ def plan(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
         help=f"share of requests that need not be asked again (default: {GAIN}, a point of accuracy)",
+    )
+    parser.add_argument(
+        "--latency",
+        type=Path,
+        metavar="FILE",
+        help="of `llm-jepa latency`: after how many requests the seconds saved repay the training's extra ones",
+    )
+    parser.add_argument(
+        "--serving_price_per_hour",
+        "--serving-price-per-hour",
+        type=float,
+        metavar="P",
+        help="of the device of --latency, if it is another than that of training",
     )
     parser.add_argument(
         "--calibrate", action="store_true", help="train the first steps on this machine and go by their time"
@@ -238,6 +251,7 @@ ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "probe": probe,
     "answer": answer,
     "generate": generate,
+    "latency": latency,
     "export": export,
     "merge": merge,
     "push": push,

@@ -13,28 +13,18 @@ from rich.table import Table
 
 from llm_jepa.cli.argument_types import SHORTLIST
 from llm_jepa.cli.progress import bars
-from llm_jepa.config import DEFAULT_INFO_NCE_TEMPERATURE
-from llm_jepa.evaluation.candidate_task import CandidateTask, choice_task, label_task, retrieval_task
+from llm_jepa.evaluation.candidate_task import CandidateTask, task_of
 from llm_jepa.evaluation.decoding_checks import FROM_DEV, DecodingRequest
 from llm_jepa.evaluation.decoding_figures import draw_fallback
 from llm_jepa.evaluation.decoding_results import RECALLS, DecodingResult, measure
-from llm_jepa.evaluation.decodings import (
-    Decoding,
-    GenerateDecoding,
-    LatentDecoding,
-    LikelihoodDecoding,
-    ShortlistDecoding,
-)
+from llm_jepa.evaluation.decodings import Decoding
 from llm_jepa.evaluation.fallback import FallbackPoint, best_margin, fallback_curve, fallback_point, margins_of
 from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.run_decodings import RunDecodings
 from llm_jepa.files.atomic import write_json
-from llm_jepa.inference.candidates import read_answers
-from llm_jepa.inference.encoder import LatentEncoder
 from llm_jepa.models.base_and_tuned import load_checkpoints
-from llm_jepa.models.latent_predictor import read_facts, read_weights
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
-from llm_jepa.recipe import Recipe
 
 REPORT_FILE, FIGURE_FILE = "decodings.json", "fallback.svg"
 
@@ -43,10 +33,11 @@ def run(args: argparse.Namespace) -> int:
     request: DecodingRequest = args.decoding_request
     recipe, checkpoints = read_subject(args.recipe, args.overrides, None)
     tokenizer = load_run_tokenizer(recipe)
-    task = _task(recipe, request, load_rows(recipe, tokenizer, args.max_rows))
+    task = task_of(recipe.training.task, load_rows(recipe, tokenizer, args.max_rows), request.labels)
     dev = _dev_task(args, request, tokenizer)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
-    make = _Maker(recipe, model, tokenizer, args)
+    limits = args.eval_batch_size, args.max_new_tokens, args.shortlist or SHORTLIST
+    make = RunDecodings(recipe, model, tokenizer, *limits)
     console = Console()
     results = _measured([make(name, task) for name in request.decodings])
     console.print(_table(results))
@@ -76,42 +67,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Maker:
-    """Makes a decoding by its name, of one loaded model."""
-
-    def __init__(self, recipe: Recipe, model: Any, tokenizer: Any, args: argparse.Namespace):
-        self.recipe, self.tokenizer, self.args = recipe, tokenizer, args
-        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.model.eval()
-
-    def __call__(self, name: str, task: CandidateTask) -> Decoding:
-        size = self.args.eval_batch_size
-        if name == "generate":
-            return GenerateDecoding(task, size, self.model, self.tokenizer, self.args.max_new_tokens)
-        likelihood = LikelihoodDecoding(task, size, self.model, self.tokenizer)
-        if name == "likelihood":
-            return likelihood
-        latent = self._latent(task, size)
-        return latent if name == "latent" else ShortlistDecoding(latent, likelihood, self.args.shortlist or SHORTLIST)
-
-    def _latent(self, task: CandidateTask, size: int) -> LatentDecoding:
-        directory = self.recipe.output_dir
-        encoder = LatentEncoder(self.model, self.tokenizer, read_facts(directory), read_weights(directory))
-        temperature = self.recipe.training.info_nce_temperature or DEFAULT_INFO_NCE_TEMPERATURE
-        return LatentDecoding(task, size, encoder, temperature)
-
-
-def _task(recipe: Recipe, request: DecodingRequest, rows: Sequence[Any]) -> CandidateTask:
-    if request.labels is not None:
-        return label_task(rows, read_answers(request.labels))
-    return choice_task(rows) if recipe.training.task == "choice" else retrieval_task(rows)
-
-
 def _dev_task(args: argparse.Namespace, request: DecodingRequest, tokenizer: Any) -> CandidateTask | None:
     if request.fallback_margin != FROM_DEV:
         return None
     recipe, _ = read_subject(args.recipe, [*args.overrides, f"--dataset_test_split={request.dev_split}"], None)
-    return _task(recipe, request, load_rows(recipe, tokenizer, args.max_rows))
+    return task_of(recipe.training.task, load_rows(recipe, tokenizer, args.max_rows), request.labels)
 
 
 def _measured(decodings: Sequence[Decoding], **options: Any) -> dict[str, DecodingResult]:

@@ -12,7 +12,6 @@ from llm_jepa.data.prompts import prompt_ids
 from llm_jepa.evaluation.generation_latency import BASELINE, GenerationLatency, measure_generation
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.files.atomic import write_json
-from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
 from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.inference.text_generation import TextGenerator
 from llm_jepa.models.base_and_tuned import load_checkpoints
@@ -28,13 +27,11 @@ def run(args: argparse.Namespace) -> int:
     rows = load_rows(recipe, tokenizer, args.max_rows)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
     pack_linear_layers(model)
-    generators = {}
-    for method in dict.fromkeys([BASELINE, *args.decoding]):
-        drafter = None
-        if method == "draft":
-            vocabulary, length = args.draft_vocabulary or DRAFT_VOCABULARY, new_length(args.num_drafted_tokens)
-            drafter = Drafter.from_predictor(recipe.output_dir, model, tokenizer, vocabulary, length)
-        generators[method] = TextGenerator(model, tokenizer, method, args.max_new_tokens, drafter)
+    limits = args.max_new_tokens, args.draft_vocabulary, new_length(args.num_drafted_tokens)
+    generators = {
+        method: TextGenerator.of_run(recipe.output_dir, model, tokenizer, method, *limits)
+        for method in dict.fromkeys([BASELINE, *args.decoding])
+    }
     prompts = [prompt_ids(tokenizer, row.prompt, row.template_kwargs) for row in rows]
     console = Console()
     with bars(["rows"], len(rows)) as advance:

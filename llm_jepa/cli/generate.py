@@ -8,7 +8,7 @@ import transformers
 from transformers import TextStreamer
 
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength, FixedLength
-from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
+from llm_jepa.inference.drafting import Drafter
 from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.inference.text_generation import GeneratedText, TextGenerator, ids_of_prompt
 from llm_jepa.inference.tuned_model import load_tuned
@@ -18,11 +18,8 @@ def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     recipe, tokenizer, model = load_tuned(args.run, args.dtype)
     pack_linear_layers(model)
-    drafter = None
-    if args.decoding == "draft":
-        vocabulary = args.draft_vocabulary or DRAFT_VOCABULARY
-        drafter = Drafter.from_predictor(args.run, model, tokenizer, vocabulary, new_length(args.num_drafted_tokens))
-    generator = TextGenerator(model, tokenizer, args.decoding, args.max_new_tokens, drafter)
+    drafting = args.draft_vocabulary, new_length(args.num_drafted_tokens)
+    generator = TextGenerator.of_run(args.run, model, tokenizer, args.decoding, args.max_new_tokens, *drafting)
     for prompt in args.prompts:
         ids = ids_of_prompt(recipe, tokenizer, prompt)
         streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True) if args.stream else None
@@ -33,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
             print(generated.text, flush=True)
         if not args.json:
             print(_figures(generated), flush=True)
-    if drafter is not None and not args.json:
-        print(acceptance_line(drafter))
+    if generator.drafter is not None and not args.json:
+        print(acceptance_line(generator.drafter))
     return 0
 
 

@@ -75,6 +75,25 @@ def export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: that of training)")
 
 
+def latency(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa latency RUN|RECIPE [options] [--key value ...]"
+    parser.epilog = "Every key of the run's recipe can be overridden: --dataset_test_split 'test[:500]'."
+    parser.add_argument("recipe", metavar="RUN|RECIPE", help="directory of a run, or the recipe that made one")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the figures (default: latency.json in the run)")
+    parser.add_argument(
+        "--max_rows", "--max-rows", type=at_least(1), default=24, metavar="N", help="held-out rows (default: 24)"
+    )
+    parser.add_argument(
+        "--max_new_tokens", "--max-new-tokens", type=at_least(1), default=128, metavar="N", help="(default: 128)"
+    )
+    add_drafting(parser)
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="choose from a text file with a label per line")
+    parser.add_argument(
+        "--shortlist", type=at_least(1), metavar="K", help=f"candidates of a shortlist (default: {SHORTLIST})"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: that of training)")
+
+
 def add_drafting(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--num_drafted_tokens",

@@ -13,11 +13,15 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from llm_jepa.cli.plan_latency import repayment, show_repayment
 from llm_jepa.cli.progress import stages
 from llm_jepa.compute.devices import GIB, GPU, TERA, find_gpu, recognise_gpu
+from llm_jepa.evaluation.latency import hardware_of
+from llm_jepa.planning.break_even import check_same_hardware
 from llm_jepa.planning.calibration import calibrate
 from llm_jepa.planning.changes import Change, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests
+from llm_jepa.planning.figures import draw_break_even
 from llm_jepa.planning.memory import Launch
 from llm_jepa.planning.plan import FITS, THIS_RECIPE, Plan, make_plan
 from llm_jepa.planning.workload import ARMS, SFT, with_arm
@@ -34,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("llm_jepa").setLevel(logging.WARNING)  # of each arm, its layout
     with stages() as begin, redirect_stdout(sys.stderr):  # TRL's log of a calibration too: stdout is the plan's
         recipe = parse_recipe([args.recipe, *args.overrides])
+        if args.latency is not None and gpu is None and args.serving_price_per_hour is None:
+            check_same_hardware(hardware_of(recipe.training.device), args.latency_report.hardware)
         timed = []
         for name, one in ((THIS_RECIPE, recipe), (SFT, with_arm(recipe, ARMS[SFT]))) if args.calibrate else ():
             begin(f"training the first steps of {name}")
@@ -43,12 +49,19 @@ def run(args: argparse.Namespace) -> int:
         if gpu is not None and plan.verdict != FITS:
             begin("looking for changes after which it fits")
             changes = changes_that_fit(recipe, gpu, args.gpus, launch)
-    money = _money(plan, args)
+    money, repaid = _money(plan, args), None if args.latency is None else repayment(plan, args)
+    console = Console(soft_wrap=True, highlight=False)
     if args.json:
         content = dataclasses.asdict(plan) | {"changes": [dataclasses.asdict(one) for one in changes], "money": money}
-        Console(soft_wrap=True, highlight=False).print_json(json.dumps(content, default=dataclasses.asdict))
+        console.print_json(json.dumps(content | {"repayment": repaid}, default=dataclasses.asdict))
     else:
-        _show(Console(highlight=False, soft_wrap=True), plan, changes, money, args)
+        _show(console, plan, changes, money, args)
+    if repaid is not None:
+        path = args.latency.with_suffix(".svg")
+        if repaid.ways:
+            draw_break_even(repaid.extra_seconds, repaid.ways, path)
+        if not args.json:
+            show_repayment(console, repaid, args, path)
     return 0
 
 
@@ -62,7 +75,7 @@ def _money(plan: Plan, args: argparse.Namespace) -> dict[str, Estimate]:
         return {}
     price = args.price_per_hour * args.gpus
     cost, sft_cost = own.times(price), sft.times(price)
-    extra = Estimate(cost.low - sft_cost.low, cost.expected - sft_cost.expected, cost.high - sft_cost.high)
+    extra = cost.minus(sft_cost)
     money = {"cost": cost, "cost_over_sft": extra}
     if args.request_seconds is not None:
         money["break_even_requests"] = break_even_requests(extra, args.request_seconds, args.price_per_hour, args.gain)

@@ -1,13 +1,17 @@
 """What each command refuses before its module imports what takes seconds."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from llm_jepa.cli.argument_types import GENERATION_METHODS
 from llm_jepa.cli.arguments import REQUIRED_TO_LOOK, names_a_recipe
 from llm_jepa.compute.devices import find_gpu
 from llm_jepa.data.source import check_data_set
 from llm_jepa.evaluation.decoding_checks import DecodingRequest, check_decoding
+from llm_jepa.evaluation.latency_checks import check_latency
+from llm_jepa.evaluation.latency_report import check_same_recipe, read_latency
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.inference.answer_checks import check_changes, check_index, check_queries
@@ -16,6 +20,7 @@ from llm_jepa.inference.export_checks import check_export
 from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.local_files import check_merge
 from llm_jepa.models.subject_checks import check_subject, recipe_of
+from llm_jepa.planning.break_even import check_same_gpu
 from llm_jepa.preflight import check_files, check_inputs
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides, read_settings
@@ -56,6 +61,10 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def _check_recipe(args: argparse.Namespace) -> None:
+    if args.command == "latency":
+        has_drafting_options = args.num_drafted_tokens is not None or args.draft_vocabulary is not None
+        check_latency(args.recipe, args.overrides, args.labels, args.shortlist, has_drafting_options)
+        return
     if args.command in ("eval", "probe"):
         check_subject(args.recipe, args.overrides, args.checkpoints)
         if args.command == "eval":
@@ -73,6 +82,8 @@ def _check_recipe(args: argparse.Namespace) -> None:
         raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
     required = REQUIRED_TO_LOOK if args.command == "inspect" else REQUIRED
     settings = check_recipe(Path(args.recipe), args.overrides, required)
+    if args.command == "plan" and args.latency is not None:
+        _check_latency_file(args, settings)
     if args.command == "train":
         check_files(settings)
     else:
@@ -90,6 +101,14 @@ def _vision_subject(args: argparse.Namespace) -> tuple[Path, list[str]] | None:
     if args.labels is not None:
         read_answers(args.labels)
     return found
+
+
+def _check_latency_file(args: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Read what `plan` is given of latencies, and keep it as `args.latency_report`."""
+    args.latency_report = read_latency(args.latency)
+    check_same_recipe(args.latency_report, settings, args.latency)
+    if args.gpu is not None and args.serving_price_per_hour is None:
+        check_same_gpu(args.gpu, args.latency_report.hardware)
 
 
 def _check_decoding(args: argparse.Namespace) -> None:
@@ -130,7 +149,7 @@ def _check_generation(args: argparse.Namespace) -> None:
 
 
 def _check_plan(args: argparse.Namespace) -> None:
-    for name in ("gpus", "price_per_hour", "request_seconds", "gain"):
+    for name in ("gpus", "price_per_hour", "request_seconds", "gain", "serving_price_per_hour"):
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"`--{name}` is {value}; it must be a finite number above 0.")
@@ -144,5 +163,9 @@ def _check_plan(args: argparse.Namespace) -> None:
         raise ValueError("`--request_seconds` has no effect without `--price_per_hour`.")
     if args.gain is not None and args.request_seconds is None:
         raise ValueError("`--gain` has no effect without `--request_seconds`.")
+    if args.latency is not None and args.gpu is None and not args.calibrate:
+        raise ValueError("`--latency` needs the seconds of training: give `--gpu`, or `--calibrate` on this machine.")
+    if args.serving_price_per_hour is not None and (args.latency is None or args.price_per_hour is None):
+        raise ValueError("`--serving_price_per_hour` has no effect without `--latency` and `--price_per_hour`.")
     if args.price_per_hour is not None and args.gpu is None and not args.calibrate:
         raise ValueError("`--price_per_hour` needs hours: give `--gpu`, or `--calibrate` on this machine.")

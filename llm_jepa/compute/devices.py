@@ -1,10 +1,12 @@
-"""GPUs by name: memory and peak rate of matrix products, from the makers' data sheets.
+"""GPUs by name: memory and peak rate of matrix products, from the makers' data sheets. The processor's name.
 
 Rates are dense (no structured sparsity), with accumulation in float32. Imports nothing of the package.
 """
 
+import platform
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 GIB = 2**30
 TERA = 1e12
@@ -83,3 +85,10 @@ def recognise_gpu(reported_name: str) -> GPU | None:
     if words & OTHER_GPU_WORDS:
         return None
     return next((gpu for gpu in GPUS.values() if words >= {*gpu.name_words}), None)
+
+
+def processor_name() -> str:
+    """The processor by its maker's name, or by its architecture where no name is known."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
-from llm_jepa.inference.candidates import check_answers
+from llm_jepa.inference.candidates import check_answers, read_answers
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,21 @@ def retrieval_task(rows: Sequence[HeldOutRow]) -> CandidateTask:
     targets = list(dict.fromkeys(row.gold.strip() for row in rows))
     _check_number(targets, "The held-out rows")
     return label_task(rows, targets)
+
+
+def task_of(scorer: str, rows: Sequence[HeldOutRow], labels: Path | None) -> CandidateTask:
+    """Candidates from a file of labels, from a row's own choices with `task: choice`, or from all targets.
+
+    Args:
+        scorer: The recipe's `task`.
+        labels: A file with a label per line, or None.
+
+    Raises:
+        ValueError: As `label_task`, `choice_task` and `retrieval_task` do, or the file cannot be read.
+    """
+    if labels is not None:
+        return label_task(rows, read_answers(labels))
+    return choice_task(rows) if scorer == "choice" else retrieval_task(rows)
 
 
 def _check_number(candidates: Sequence[str], where: str) -> None:

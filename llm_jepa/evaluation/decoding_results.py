@@ -75,10 +75,7 @@ def measure(
         scores, seconds = _all_scores(decoding, progress)
         latency_seconds = _single_requests(decoding, timed_rows)
     task = decoding.task
-    ranks = [
-        int(pessimistic_ranks(score_R[None], np.array([gold]))[0])
-        for score_R, gold in zip(scores, task.gold, strict=True)
-    ]
+    ranks = [rank_of_gold(score_R, gold) for score_R, gold in zip(scores, task.gold, strict=True)]
     error = _calibration_error(scores, ranks, decoding.temperature)
     requests_per_second = len(task.rows) / seconds
     return DecodingResult(decoding.name, scores, ranks, error, latency_seconds, requests_per_second, memory.peak_bytes)
@@ -89,7 +86,7 @@ def _all_scores(decoding: Decoding, progress: Callable[[int], None]) -> tuple[li
     scores, seconds, num_rows, size = [], 0.0, len(decoding.task.rows), decoding.batch_size
     for start in range(0, num_rows, size):
         batch = range(start, min(start + size, num_rows))
-        found, elapsed = _timed(decoding, batch)
+        found, elapsed = timed_scores(decoding, batch)
         scores += found
         seconds += elapsed
         progress(len(batch))
@@ -100,11 +97,17 @@ def _single_requests(decoding: Decoding, timed_rows: int) -> list[float]:
     """The seconds of the first rows, asked one by one after a warm-up."""
     timed = range(min(len(decoding.task.rows), timed_rows))
     for index in timed[:WARM_UP_ROWS]:
-        _timed(decoding, [index])
-    return [_timed(decoding, [index])[1] for index in timed]
+        timed_scores(decoding, [index])
+    return [timed_scores(decoding, [index])[1] for index in timed]
 
 
-def _timed(decoding: Decoding, indices: Sequence[int]) -> tuple[list[NDArray], float]:
+def rank_of_gold(score_R: NDArray, gold: int) -> int:
+    """The rank of a row's gold, from 1; candidates that score as much count as nearer."""
+    return int(pessimistic_ranks(score_R[None], np.array([gold]))[0])
+
+
+def timed_scores(decoding: Decoding, indices: Sequence[int]) -> tuple[list[NDArray], float]:
+    """The scores of some rows, and the seconds that they took."""
     _wait_for_device()
     start = time.perf_counter()
     scores = decoding.scores(indices)

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from llm_jepa.evaluation.interleaving import interleave, latency_figures
 from llm_jepa.inference.text_generation import GeneratedText, TextGenerator
 
 BASELINE = "plain"
@@ -26,11 +25,6 @@ class GenerationLatency:
     acceptance: Sequence[float] = ()
 
     @property
-    def times_faster(self) -> float:
-        """Seconds of plain decoding for all answers over those of this one."""
-        return sum(one.seconds for one in self.plain) / sum(one.seconds for one in self.texts)
-
-    @property
     def num_same(self) -> int:
         """How many texts are those of plain decoding, token by token."""
         return sum(one.ids == other.ids for one, other in zip(self.texts, self.plain, strict=True))
@@ -38,14 +32,9 @@ class GenerationLatency:
     def report(self) -> dict[str, Any]:
         """The figures as JSON takes them."""
         seconds, tokens = [one.seconds for one in self.texts], sum(len(one.ids) for one in self.texts)
-        ratios = [other.seconds / one.seconds for one, other in zip(self.texts, self.plain, strict=True)]
-        return {
-            "answers": len(self.texts),
+        return latency_figures(seconds, [one.seconds for one in self.plain]) | {
             "same_text": self.num_same,
             "tokens": tokens,
-            "seconds_per_answer": _quartiles(seconds),
-            "times_faster": self.times_faster,
-            "times_faster_per_answer": _quartiles(ratios),
             "tokens_per_second": tokens / sum(seconds),
             "tokens_per_forward": tokens / sum(one.forwards for one in self.texts),
             "acceptance": list(self.acceptance),
@@ -55,37 +44,23 @@ class GenerationLatency:
 def measure_generation(
     generators: Mapping[str, TextGenerator],
     prompts: Sequence[list[int]],
-    warm_up_prompts: int = 1,
     progress: Callable[[int], None] = lambda number: None,
 ) -> dict[str, GenerationLatency]:
-    """Let each generator answer each prompt, one after another, in an order that rotates with the prompt.
+    """Let each generator answer each prompt by turns.
 
     Args:
         generators: Name -> generator; `plain` among them.
         prompts: Token ids.
-        warm_up_prompts: The first so many are answered once before, and not counted.
         progress: Called after each prompt, with 1.
     """
-    names = list(generators)
-    for ids in prompts[:warm_up_prompts]:
-        for name in names:
-            generators[name].generate(ids)
-    texts: dict[str, list[GeneratedText]] = {name: [] for name in names}
-    for number, ids in enumerate(prompts):
-        start = number % len(names)
-        for name in names[start:] + names[:start]:
-            texts[name].append(generators[name].generate(ids))
-        progress(1)
+    ways = {name: generator.generate for name, generator in generators.items()}
+    texts = interleave(ways, prompts, progress=progress)
     return {
-        name: GenerationLatency(texts[name], texts[BASELINE], _acceptance(generator))
+        name: GenerationLatency(texts[name], texts[BASELINE], acceptance_of(generator))
         for name, generator in generators.items()
     }
 
 
-def _acceptance(generator: TextGenerator) -> Sequence[float]:
+def acceptance_of(generator: TextGenerator) -> Sequence[float]:
+    """The share of accepted tokens at each position of a draft, so far; none without a drafter."""
     return () if generator.drafter is None else generator.drafter.counts.acceptance
-
-
-def _quartiles(values: Sequence[float]) -> list[float]:
-    """First quartile, median, third quartile."""
-    return [float(value) for value in np.quantile(values, (0.25, 0.5, 0.75))]

@@ -231,15 +231,20 @@ def trained_dynamics(facts: PredictorFacts, weights: Mapping[str, Tensor], confi
 
 
 @torch.no_grad()
+def is_croppable(model: PreTrainedModel) -> bool:
+    """Whether drafted tokens can be taken back out of a model's cache, by a forward of one token."""
+    output = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True)
+    cache = getattr(output, CACHE_ARGUMENT, None)
+    return cache is not None and cache.is_croppable
+
+
 def check_croppable(model: PreTrainedModel) -> None:
-    """Check, by a forward of one token, that drafted tokens can be taken back out of a model's cache.
+    """Check that drafted tokens can be taken back out of a model's cache.
 
     Raises:
         ValueError: They cannot.
     """
-    output = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True)
-    cache = getattr(output, CACHE_ARGUMENT, None)
-    if cache is None or not cache.is_croppable:
+    if not is_croppable(model):
         raise ValueError(
             f"The cache of a {model.config.model_type} model cannot be cropped, so a drafted token that is refused "
             "could not be taken back. Use `--decoding plain`."

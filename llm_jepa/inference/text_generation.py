@@ -6,6 +6,7 @@ rounds its sums otherwise than a forward of one, so that two tokens of almost eq
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -17,7 +18,8 @@ from transformers.generation.streamers import BaseStreamer
 from llm_jepa.data.prompts import prompt_ids, template_kwargs_of
 from llm_jepa.data.rows import ColumnMapping, row_maker
 from llm_jepa.inference.draft_counts import DraftCounts
-from llm_jepa.inference.drafting import Drafter
+from llm_jepa.inference.draft_length import DraftLength
+from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.recipe import Recipe
@@ -92,6 +94,29 @@ class TextGenerator:
         self.max_new_tokens = max_new_tokens
         self.counts = DraftCounts()
         """Forwards and tokens of all texts; the acceptance of drafts is in the drafter's."""
+
+    @classmethod
+    def of_run(
+        cls,
+        directory: Path,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        method: GenerationMethod,
+        max_new_tokens: int,
+        draft_vocabulary: int | None = None,
+        length: DraftLength | None = None,
+    ) -> "TextGenerator":
+        """The generator of a run's model, for `draft` with the drafter of the run. Raises as `Drafter.from_predictor`.
+
+        Args:
+            draft_vocabulary: How many of the most frequent tokens are drafted; `DRAFT_VOCABULARY` if None.
+            length: How many tokens to draft; adaptive if None.
+        """
+        drafter = None
+        if method == "draft":
+            vocabulary = draft_vocabulary or DRAFT_VOCABULARY
+            drafter = Drafter.from_predictor(directory, model, tokenizer, vocabulary, length)
+        return cls(model, tokenizer, method, max_new_tokens, drafter)
 
     def generate(self, ids: list[int], streamer: BaseStreamer | None = None) -> GeneratedText:
         """Continue the tokens of a prompt.

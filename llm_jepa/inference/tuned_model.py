@@ -23,9 +23,14 @@ def load_tuned(
         ValueError: There is no model, or it cannot be loaded.
     """
     recipe, checkpoint = read_tuned(directory)
-    if dtype is not None:
-        recipe.training.bf16 = recipe.training.fp16 = False
-        recipe.model.dtype = dtype
+    set_precision(recipe, dtype)
     tokenizer = load_run_tokenizer(recipe)
     ((_, _, model),) = load_checkpoints(recipe, [checkpoint], len(tokenizer))
     return recipe, tokenizer, model
+
+
+def set_precision(recipe: Recipe, dtype: str | None) -> None:
+    """Have a recipe's weights loaded in a precision; None leaves that of training."""
+    if dtype is not None:
+        recipe.training.bf16 = recipe.training.fp16 = False
+        recipe.model.dtype = dtype

@@ -43,7 +43,7 @@ def choose_checkpoints(
         reason = "A run of VL-JEPA joins its parts by" if is_vision else "`from_scratch: true` starts from"
         raise ValueError(f"{reason} random weights: there is no base. Give `--checkpoints tuned`.")
     if "tuned" in wanted:
-        _check_run(recipe, settings)
+        _check_run(recipe, settings, "base" in wanted)
     return [checkpoint for checkpoint in CHECKPOINTS if checkpoint in wanted]
 
 
@@ -52,21 +52,21 @@ def is_adapter(directory: Path) -> bool:
     return (directory / ADAPTER_CONFIG).is_file()
 
 
-def _check_run(recipe: Path, settings: Mapping[str, Any]) -> None:
+def _check_run(recipe: Path, settings: Mapping[str, Any], has_base: bool) -> None:
     """Raise unless the output directory holds a finished run of this recipe's model."""
     directory = Path(settings["output_dir"]).expanduser()
-    base_alone = "evaluate the base model alone with `--checkpoints base`"
+    or_base = ", or evaluate the base model alone with `--checkpoints base`" if has_base else ""
     # What was published or merged has no environment beside its recipe.
     is_run = (directory / RECIPE_FILE).is_file() and (directory / ENVIRONMENT_FILE).is_file()
     if is_run and not holds_complete_run(directory):
         raise ValueError(
-            f"The run in `output_dir: {directory}` has not finished. Wait for it, go on with it (llm-jepa train "
-            f"{recipe}), or {base_alone}."
+            f"The run in `output_dir: {directory}` has not finished. Wait for it, or go on with it (llm-jepa train "
+            f"{recipe}){or_base}."
         )
     if not (is_adapter(directory) or (directory / MODEL_CONFIG).is_file()):
         raise ValueError(
-            f"`output_dir: {directory}` holds no trained model or adapter. Train first (llm-jepa train {recipe}), or "
-            f"{base_alone}."
+            f"`output_dir: {directory}` holds no trained model or adapter. Train first (llm-jepa train {recipe})"
+            f"{or_base}."
         )
     if (directory / RECIPE_FILE).is_file():
         there = read_settings(directory / RECIPE_FILE)

@@ -22,6 +22,10 @@ class Estimate:
         """The estimate multiplied by a factor."""
         return Estimate(self.low * factor, self.expected * factor, self.high * factor)
 
+    def minus(self, other: "Estimate") -> "Estimate":
+        """The difference, value by value: both are low, or high, for the same reason."""
+        return Estimate(self.low - other.low, self.expected - other.expected, self.high - other.high)
+
 
 def hours_at_peak(flops: float, peak_flops_per_second: float) -> Estimate:
     """Hours of one device for `flops`, at the usual shares of its peak."""
@@ -45,6 +49,22 @@ def break_even_requests(extra_cost: Estimate, request_seconds: float, price_per_
         request_seconds: Device time of a request.
         gain: Share of requests that only the better model answers; the plain model must be asked again.
     """
-    saved = gain * request_seconds / SECONDS_PER_HOUR * price_per_hour
-    low, expected, high = (max(0.0, cost) / saved for cost in (extra_cost.low, extra_cost.expected, extra_cost.high))
+    found = requests_to_repay(extra_cost, gain * request_seconds / SECONDS_PER_HOUR * price_per_hour)
+    assert found is not None, "gain, seconds and price are above 0"
+    return found
+
+
+def requests_to_repay(extra: Estimate, saved_per_request: float) -> Estimate | None:
+    """Number of requests after which what each saves has repaid an extra cost, both in the same unit.
+
+        N = max(0, extra) / saved_per_request
+
+    None if a request saves nothing and there is something to repay: never.
+    """
+    costs = [max(0.0, cost) for cost in (extra.low, extra.expected, extra.high)]
+    if not any(costs):
+        return Estimate(0.0, 0.0, 0.0)
+    if saved_per_request <= 0:
+        return None
+    low, expected, high = (cost / saved_per_request for cost in costs)
     return Estimate(low, expected, high)

@@ -1,0 +1,41 @@
+"""What `llm-jepa latency` refuses by looking at its arguments and files. Imports no torch."""
+
+from pathlib import Path
+
+from llm_jepa.inference.candidates import read_answers
+from llm_jepa.models.latent_predictor import check_drafts, check_has_views, has_latent_predictor, read_facts
+from llm_jepa.models.local_files import artifact_kind
+from llm_jepa.models.subject_checks import check_subject, recipe_of
+from llm_jepa.settings.reading import read_settings
+from llm_jepa.settings.schema import recipe_kind
+
+
+def check_latency(
+    subject: str, overrides: list[str], labels: Path | None, shortlist: int | None, has_drafting_options: bool
+) -> None:
+    """Check that a run is here and whole, and that each option has an effect on it.
+
+    A run without a latent predictor is measured in the ways that need none.
+
+    Raises:
+        ValueError: There is no run, its predictor is damaged, the file of labels is wrong, or an option has no effect.
+    """
+    found = recipe_of(subject, overrides)
+    if found is None:
+        artifact_kind(Path(subject))
+    check_subject(subject, overrides, ["tuned"])
+    settings = {} if found is None else read_settings(*found)
+    if recipe_kind(settings) == "vision":
+        raise ValueError(f"`{subject}` is a run of VL-JEPA; latencies are of runs on text. Use `llm-jepa eval`.")
+    directory = Path(settings.get("output_dir", subject)).expanduser()
+    if labels is not None:
+        if settings.get("task") == "choice":
+            raise ValueError("`--labels` has no effect with `task: choice`, whose rows have their own. Leave it out.")
+        read_answers(labels)
+    if not (has_latent_predictor(directory) or has_drafting_options or shortlist is not None):
+        return
+    facts = read_facts(directory)
+    if has_drafting_options:
+        check_drafts(facts)
+    if shortlist is not None:
+        check_has_views(facts)
