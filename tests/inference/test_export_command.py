@@ -2,11 +2,13 @@
 
 import json
 import shlex
+import sys
 
 import pytest
 import yaml
 
 from llm_jepa.cli import main
+from llm_jepa.inference.export_checks import check_export
 from llm_jepa.models.latent_predictor import facts_of, write_latent_predictor
 from tests.cli.test_cli import ran
 from tests.inference.drafters import untrained_dynamics
@@ -51,6 +53,13 @@ def test_an_embedder_comes_with_the_line_that_loads_it(place, capsys):
     assert first == "Embedder: embedder"
     names = {"SentenceTransformer": sentence_transformers.SentenceTransformer, "texts": ["lines with a number"]}
     assert eval(line, names).shape == (1, 32)
+
+
+def test_without_sentence_transformers_it_is_said_how_to_install_it(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ValueError, match=r"pip install 'llm-jepa\[sentence-transformers\]'"):
+        check_export(place / "pair", "sentence-transformers", place / "new")
+    check_export(place / "drafts", "vllm", place / "new")
 
 
 def write_facts(directory, objectives, **options):
