@@ -27,7 +27,7 @@ from llm_jepa.evaluation.peak_memory import PeakMemory
 from llm_jepa.evaluation.run_decodings import RunDecodings
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength
 from llm_jepa.inference.drafting import is_croppable
-from llm_jepa.inference.text_generation import GeneratedText, TextGenerator
+from llm_jepa.inference.text_generation import GeneratedText, GenerationMethod, TextGenerator
 from llm_jepa.models.latent_predictor import PredictorFacts, has_latent_predictor, has_views, read_facts
 from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import LIBRARIES, toolkit_commit
@@ -83,7 +83,7 @@ class RunWays:
         rows: The held-out rows.
 
     Attributes:
-        ways: Name -> way, `plain` first.
+        ways: Name -> way, `plain` among them.
         task: What is chosen from; None if nothing is.
         notes: What cannot be measured, and why; a sentence each.
     """
@@ -126,7 +126,7 @@ class RunWays:
         for name, length in self.options.draft_lengths.items():
             self._add_generator(name, "draft", limit, self.options.draft_vocabulary, length)
 
-    def _add_generator(self, name: str, method: Any, *limits: Any) -> None:
+    def _add_generator(self, name: str, method: GenerationMethod, *limits: Any) -> None:
         generator = TextGenerator.of_run(self.recipe.output_dir, self.model, self.tokenizer, method, *limits)
         prompts = [prompt_ids(self.tokenizer, row.prompt, row.template_kwargs) for row in self.rows]
 

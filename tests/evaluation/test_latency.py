@@ -11,6 +11,7 @@ from llm_jepa.evaluation.interleaving import interleave
 from llm_jepa.evaluation.latency import hardware_of
 from llm_jepa.evaluation.latency_report import FIGURES, read_latency
 from llm_jepa.runs.record import toolkit_commit
+from tests.architectures import tiny_model
 from tests.cli.test_cli import ran
 from tests.evaluation.latency_runs import LIMITS, write_drafting_run, write_pair_run, write_run
 from tests.tiny import PAIRS
@@ -79,6 +80,14 @@ def test_a_run_without_a_predictor_is_measured_in_the_ways_that_need_none(place,
     report = read_latency(place / "none" / "latency.json")
     assert [*report.ways] == [*ALWAYS, "likelihood"]
     assert report.candidates == 8
+
+
+def test_a_model_whose_cache_cannot_be_cropped_is_measured_without_drafts(place, capsys):
+    write_run(place, "none")
+    tiny_model("mamba2", vocab_size=320).save_pretrained(place / "none")
+    assert main(["latency", "none.yaml", *LIMITS]) == 0
+    assert "The cache of a mamba2 model cannot be cropped: nothing is drafted." in capsys.readouterr().out
+    assert [*read_latency(place / "none" / "latency.json").ways] == ["first_token", "plain"]
 
 
 def test_every_way_of_a_run_takes_its_turn(place, monkeypatch):
