@@ -33,8 +33,9 @@ def test_the_picture_is_what_the_script_draws():
     assert drawing.PICTURE.read_text(encoding="utf-8") == drawing.draw()
 
 
-def test_the_table_of_options_is_made_from_the_fields():
-    assert script("options_table").with_table(PAGES["options"]) == PAGES["options"]
+@pytest.mark.parametrize(("page", "kind"), [("options", "text"), ("vl", "vision")])
+def test_the_table_of_options_is_made_from_the_fields(page, kind):
+    assert script("options_table").with_table(PAGES[page], kind) == PAGES[page]
 
 
 def test_the_site_builds_strictly_and_fetches_nothing_from_elsewhere(tmp_path):

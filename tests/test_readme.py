@@ -154,8 +154,8 @@ def test_every_command_runs(clone, nl_rx, python):
     assert (clone / "outputs" / "compare" / "report.md").is_file()
 
 
-# Those of inference.md need a trained predictor, and run in `tests/inference`.
-PYTHON = [block for block in BLOCKS if block.kind == "python" and block.page != "inference.md"]
+# Those of inference.md and vl.md need a trained model, and run in `tests/inference` and `tests/vision`.
+PYTHON = [block for block in BLOCKS if block.kind == "python" and block.page not in ("inference.md", "vl.md")]
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)

@@ -13,6 +13,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from llm_jepa.cli import plan_vision
 from llm_jepa.cli.plan_latency import repayment, show_repayment
 from llm_jepa.cli.progress import stages
 from llm_jepa.compute.devices import GIB, GPU, TERA, find_gpu, recognise_gpu
@@ -25,7 +26,7 @@ from llm_jepa.planning.figures import draw_break_even
 from llm_jepa.planning.memory import Launch
 from llm_jepa.planning.plan import FITS, THIS_RECIPE, Plan, make_plan
 from llm_jepa.planning.workload import ARMS, SFT, with_arm
-from llm_jepa.recipe import parse_recipe
+from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,8 +37,11 @@ def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     launch: Launch = args.launch or ("single" if args.gpus == 1 else "multi-gpu")
     logging.getLogger("llm_jepa").setLevel(logging.WARNING)  # of each arm, its layout
+    with redirect_stdout(sys.stderr):
+        recipe = parse_any_recipe([args.recipe, *args.overrides])
+    if isinstance(recipe, VisionRecipe):
+        return plan_vision.run(args, recipe)
     with stages() as begin, redirect_stdout(sys.stderr):  # TRL's log of a calibration too: stdout is the plan's
-        recipe = parse_recipe([args.recipe, *args.overrides])
         if args.latency is not None and gpu is None and args.serving_price_per_hour is None:
             check_same_hardware(hardware_of(recipe.training.device), args.latency_report.hardware)
         timed = []

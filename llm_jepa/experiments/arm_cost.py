@@ -53,7 +53,9 @@ def count_arm(recipe: Recipe, prepared: PreparedRecipe, rows: Sequence[dict[str,
     dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
     if dropout > 0:
         flops = (1 - dropout) * flops + dropout * sum(step_flops(_conversation_counts(row), size) for row in rows)
-    return ArmCost(num_rows, planned_steps(num_rows, recipe), rows_per_step(num_rows, recipe), flops / len(rows))
+    return ArmCost(
+        num_rows, planned_steps(num_rows, recipe.training), rows_per_step(num_rows, recipe.training), flops / len(rows)
+    )
 
 
 def recipe_model_size(recipe: Recipe) -> ModelSize:

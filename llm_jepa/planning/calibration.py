@@ -72,5 +72,5 @@ def calibrate(recipe: Recipe, num_steps: int = CALIBRATION_STEPS) -> Calibration
     dropped = sum(is_dropped(args.seed, step, args.jepa_dropout) for step in steps) / len(steps)
     rows: float = args.per_device_train_batch_size * args.gradient_accumulation_steps
     if isinstance(trainer.train_dataset, Dataset):
-        rows = rows_per_step(len(trainer.train_dataset), recipe)
+        rows = rows_per_step(len(trainer.train_dataset), recipe.training)
     return Calibration(seconds, rows / seconds, dropped if args.jepa_weight > 0 else 0.0, args.device.type == "cuda")

@@ -75,7 +75,7 @@ class DryModel:
         else:
             keep_fp32_master_weights(self.model)
         with self.mode:
-            _materialise(self.model)
+            materialise(self.model)
             self.predictor = None if self.objective is None else self.objective.new_predictor(base)
         if self.objective is None:
             ViewForward(base, None, mask_form, stops_gradient=False)  # SFT whose head scores labelled positions alone
@@ -207,7 +207,7 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> None:
     model.to(dtype=dtype)
 
 
-def _materialise(model: nn.Module) -> None:
+def materialise(model: nn.Module) -> None:
     """Recreate the parameters and buffers of a meta model in the surrounding mode; ties are kept."""
     made: dict[Tensor, Tensor] = {}
 

@@ -105,7 +105,10 @@ def make_plan(
     own = draw_workload(recipe, launch, labels_only)
     rows = round(own.prepared.total_rows * len(own.prepared.rows) / own.prepared.num_rows)
     _check_devices(recipe, rows, gpu, num_devices)
-    steps, step_rows = planned_steps(rows, recipe, num_devices), rows_per_step(rows, recipe, num_devices)
+    steps, step_rows = (
+        planned_steps(rows, recipe.training, num_devices),
+        rows_per_step(rows, recipe.training, num_devices),
+    )
     dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
     arms: dict[str, ArmPlan] = {}
     sft_flops = own_flops = 0.0  # of a row that keeps its JEPA term

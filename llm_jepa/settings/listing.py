@@ -4,7 +4,7 @@ import json
 import textwrap
 from typing import Any
 
-from llm_jepa.settings.schema import Owner, Setting, known_settings
+from llm_jepa.settings.schema import Kind, Owner, Setting, known_settings
 
 TERMINAL_TYPES = {
     "boolean": "true|false", "integer": "INTEGER", "number": "NUMBER", "string": "TEXT", "array": "LIST",
@@ -17,10 +17,10 @@ MARKDOWN_TYPES = {
 }  # fmt: skip
 
 
-def options_table() -> str:
+def options_table(kind: Kind = "text") -> str:
     """The toolkit's own keys as a Markdown table: key with its choices or types, the default in bold, and meaning."""
     lines = ["| key, values, **default** | meaning |", "|---|---|"]
-    for key, setting in _owned_by("llm_jepa").items():
+    for key, setting in _owned_by("llm_jepa", kind).items():
         values = [f"**`{choice}`**" if choice == setting.default else f"`{choice}`" for choice in setting.choices]
         values += [MARKDOWN_TYPES[kind] for kind in setting.types if kind != "null"]
         if setting.default is not None and setting.default not in setting.choices:
@@ -39,8 +39,8 @@ def options_text(owner: Owner, width: int = 100) -> str:
     return "\n".join(lines)
 
 
-def _owned_by(owner: Owner) -> dict[str, Setting]:
-    return {key: setting for key, setting in known_settings().items() if setting.owner == owner}
+def _owned_by(owner: Owner, kind: Kind = "text") -> dict[str, Setting]:
+    return {key: setting for key, setting in known_settings(kind).items() if setting.owner == owner}
 
 
 def _shown(default: Any) -> str:

@@ -2,28 +2,25 @@
 
 import math
 
-from llm_jepa.recipe import Recipe
+from transformers import TrainingArguments
 
 
-def planned_steps(num_rows: int, recipe: Recipe, num_processes: int = 1) -> int:
-    """The number of optimizer steps of a recipe on `num_rows` rows."""
-    args = recipe.training
+def planned_steps(num_rows: int, args: TrainingArguments, num_processes: int = 1) -> int:
+    """The number of optimizer steps of a recipe's arguments on `num_rows` rows."""
     if args.max_steps > 0:
         return args.max_steps
-    return math.ceil(args.num_train_epochs * _steps_per_epoch(num_rows, recipe, num_processes))
+    return math.ceil(args.num_train_epochs * _steps_per_epoch(num_rows, args, num_processes))
 
 
-def rows_per_step(num_rows: int, recipe: Recipe, num_processes: int = 1) -> float:
+def rows_per_step(num_rows: int, args: TrainingArguments, num_processes: int = 1) -> float:
     """Mean rows of a step: fewer than batch x accumulation x processes if an epoch ends within a step."""
-    args = recipe.training
     batch = args.per_device_train_batch_size * num_processes
     if args.dataloader_drop_last:
         num_rows = max(batch, num_rows // batch * batch)
-    return num_rows / _steps_per_epoch(num_rows, recipe, num_processes)
+    return num_rows / _steps_per_epoch(num_rows, args, num_processes)
 
 
-def _steps_per_epoch(num_rows: int, recipe: Recipe, num_processes: int) -> int:
-    args = recipe.training
+def _steps_per_epoch(num_rows: int, args: TrainingArguments, num_processes: int) -> int:
     batches = num_rows / args.per_device_train_batch_size / num_processes
     batches_per_epoch = math.floor(batches) if args.dataloader_drop_last else math.ceil(batches)
     return max(1, math.ceil(batches_per_epoch / args.gradient_accumulation_steps))

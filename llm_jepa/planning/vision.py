@@ -1,0 +1,229 @@
+"""Plans a recipe of VL-JEPA: parameters of each part, tokens, FLOPs, memory of a device for its frames, hours.
+
+The model is built from configurations alone, and computes one micro-batch without data (`FakeTensorMode`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import set_checkpoint_early_stop
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig
+from transformers.training_args import OptimizerNames
+
+from llm_jepa.compute.devices import GPU
+from llm_jepa.models.known_models import resolve_model
+from llm_jepa.planning.dry_step import EXTRA_FLOP_FORMULAS, materialise
+from llm_jepa.planning.estimate import Estimate, hours_at_peak
+from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
+from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Launch, Weights, model_states
+from llm_jepa.planning.plan import FITS, usable_bytes
+from llm_jepa.training.schedule import planned_steps, rows_per_step
+from llm_jepa.vision.building import load_rows, model_options
+from llm_jepa.vision.config import VisionConfig
+from llm_jepa.vision.model import VLJEPAModel
+from llm_jepa.vision.model_config import VLJEPAConfig
+from llm_jepa.vision.picture_encoder import encode_pictures, picture_encoder_config
+from llm_jepa.vision.predictor import predictor_config
+from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.recipe import VisionRecipe
+
+SAMPLE_ROWS = 1000
+"""As many rows' texts are tokenised."""
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """The parameters of a part, and how many of them are trained."""
+
+    parameters: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class VisionPlan:
+    """The cost of a recipe.
+
+    Attributes:
+        parts: Name -> its parameters.
+        visual_tokens: Of a row, of all frames together.
+        question_tokens, answer_tokens: The mean of a row, and the most of any, in the sample.
+        flops_per_step: Of all devices, with texts of the mean length.
+        memory: Kind -> bytes on one device at its peak, with texts of the greatest length.
+        verdict: Whether it fits on the GPU; None without one.
+        hours: None without a GPU.
+    """
+
+    rows: int
+    steps: int
+    parts: dict[str, PartPlan]
+    visual_tokens: int
+    question_tokens: tuple[float, int]
+    answer_tokens: tuple[float, int]
+    flops_per_step: float
+    memory: dict[str, float]
+    verdict: str | None
+    hours: Estimate | None
+
+
+def make_vision_plan(
+    recipe: VisionRecipe, gpu: GPU | None = None, num_devices: int = 1, launch: Launch = "single"
+) -> VisionPlan:
+    """Plan a recipe of VL-JEPA.
+
+    Raises:
+        ValueError: A configuration or the data cannot be loaded, or the memory of the optimizer is unknown.
+    """
+    args = recipe.training
+    names = [resolve_model(recipe.settings[key]) for key in ("vision_encoder", "language_model", "text_encoder")]
+    processor = VLJEPAProcessor.from_parts(names[0], names[1], names[2], args.num_frames)
+    rows = load_rows(recipe, args.dataset_train_split)
+    questions, answers = _lengths(rows, args, processor)
+    dry = DryVisionModel(args, *names)
+    pixels = processor.pixels([[Image.new("RGB", (64, 64))]])
+    batch = args.per_device_train_batch_size
+    usual = dry.inputs(batch, pixels, round(questions[0]), round(answers[0]))
+    longest = dry.inputs(batch, pixels, questions[1], answers[1])
+    steps, step_rows = planned_steps(len(rows), args, num_devices), rows_per_step(len(rows), args, num_devices)
+    flops_per_step = dry.flops(usual) / batch * step_rows
+    kept = model_states(dry.weights(), OptimizerNames(args.optim).value, launch, num_devices, dry.half is not None)
+    memory = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
+    memory |= dry.peak_bytes(longest, kept.gradient_share)
+    verdict, hours = None, None
+    if gpu is not None:
+        verdict = FITS if sum(memory.values()) <= usable_bytes(gpu) else "does not fit"
+        peak = gpu.peak_flops_per_second(dry.half is not None, bool(args.tf32))
+        hours = hours_at_peak(flops_per_step * steps / num_devices, peak)
+    return VisionPlan(
+        rows=len(rows),
+        steps=steps,
+        parts=dry.parts(),
+        visual_tokens=dry.visual_tokens(pixels),
+        question_tokens=questions,
+        answer_tokens=answers,
+        flops_per_step=flops_per_step,
+        memory=memory,
+        verdict=verdict,
+        hours=hours,
+    )
+
+
+class DryVisionModel:
+    """A recipe's model in training mode, without data. The names are those of directories or Hub ids."""
+
+    def __init__(self, args: VisionConfig, vision_encoder: str, language_model: str, text_encoder: str):
+        self.args = args
+        self.half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+        self.mode = FakeTensorMode()
+        config = VLJEPAConfig(
+            picture_encoder_config(vision_encoder),
+            predictor_config(AutoConfig.from_pretrained(language_model), args.predictor_layers),
+            AutoConfig.from_pretrained(text_encoder),
+            **model_options(args),
+        )
+        with torch.device("meta"):
+            self.model = VLJEPAModel(config)
+        with self.mode:
+            materialise(self.model)
+        if args.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs or {"use_reentrant": False})
+        self.model.train()
+
+    def parts(self) -> dict[str, PartPlan]:
+        """Parameters by part; the embeddings of tokens apart from the predictor's layers."""
+        groups: dict[str, list[Tensor]] = {}
+        for name, parameter in self.model.named_parameters():
+            part = "token_embeddings" if "predictor.embed_tokens" in name else name.partition(".")[0]
+            groups.setdefault(part, []).append(parameter)
+        return {
+            name: PartPlan(sum(one.numel() for one in group), sum(one.numel() for one in group if one.requires_grad))
+            for name, group in groups.items()
+        }
+
+    def weights(self) -> Weights:
+        """Bytes of the model's weights."""
+        everything = [*self.model.parameters(), *self.model.buffers()]
+        trained = [one for one in everything if one.requires_grad]
+        layers = self.model.config.predictor_config.num_hidden_layers
+        embedding_bytes = storage_bytes(self.model.get_input_embeddings().parameters())
+        predictor_bytes = storage_bytes(self.model.predictor.parameters()) - embedding_bytes
+        return Weights(
+            weight_bytes=storage_bytes(everything),
+            quantised_bytes=0.0,
+            trained_parameters=sum(one.numel() for one in trained),
+            parameters_in_32_bits=sum(one.numel() for one in trained if one.numel() < SMALLEST_8BIT_PARAMETERS),
+            gradient_bytes=storage_bytes(trained),
+            block_bytes=max(predictor_bytes / layers, embedding_bytes),
+        )
+
+    def inputs(self, batch: int, pixels_NTCHW: Tensor, question_tokens: int, answer_tokens: int) -> dict[str, Any]:
+        """A micro-batch of such shapes; features in the place of pixels if the recipe caches them."""
+        found: dict[str, Any] = {}
+        visual_tokens = self.visual_tokens(pixels_NTCHW)
+        with self.mode:
+            if self.args.feature_cache is not None:
+                found["patches"] = torch.empty(batch, visual_tokens, self.model.projector.in_features)
+            elif visual_tokens:
+                found["pixel_values"] = torch.empty(batch, *pixels_NTCHW.shape[1:])
+            for role, length in (("question", question_tokens), ("answer", answer_tokens)):
+                if length:
+                    found[f"{role}_ids"] = torch.zeros(batch, length, dtype=torch.long)
+                    found[f"{role}_mask"] = torch.ones(batch, length, dtype=torch.long)
+        return found
+
+    def visual_tokens(self, pixels_NTCHW: Tensor) -> int:
+        """Of one row; 0 if images are not read."""
+        if not self.args.sees_images:
+            return 0
+        with self.mode, torch.no_grad():
+            pixels = self.mode.from_tensor(pixels_NTCHW)
+            return encode_pictures(self.model.vision_encoder, pixels).shape[1]
+
+    def flops(self, inputs: dict[str, Any]) -> float:
+        """FLOPs of a micro-batch, forward and backward, including what checkpointing recomputes."""
+        counter = FlopCounterMode(display=False, custom_mapping=EXTRA_FLOP_FORMULAS)
+        with self.mode, set_checkpoint_early_stop(False), counter:
+            self._loss(inputs).backward()
+        self.model.zero_grad()
+        return float(counter.get_total_flops())
+
+    def peak_bytes(self, inputs: dict[str, Any], gradient_share: float = 1.0) -> dict[str, float]:
+        """Peak bytes of a micro-batch by kind: `activations` and `gradients`.
+
+        Args:
+            gradient_share: The share of a gradient that one device keeps.
+        """
+        parameters = list(self.model.parameters())
+        held = [*parameters, *self.model.buffers()]
+        live = LiveBytes(lambda tensor: "activations", held, parameters, gradient_share)
+        with self.mode, set_checkpoint_early_stop(False), live:
+            for _ in range(min(self.args.gradient_accumulation_steps, 2)):
+                self._loss(inputs).backward()
+        self.model.zero_grad()
+        return {"activations": 0.0, "gradients": 0.0} | live.peak
+
+    def _loss(self, inputs: dict[str, Any]) -> Tensor:
+        with torch.autocast("cpu", dtype=self.half, enabled=self.half is not None):
+            outputs = self.model(**inputs)
+        return outputs.prediction_NE.float().sum() + outputs.target_NE.float().sum()
+
+
+def _lengths(
+    rows: Dataset, args: VisionConfig, processor: VLJEPAProcessor
+) -> tuple[tuple[float, int], tuple[float, int]]:
+    """Mean and greatest number of tokens of questions and of answers, in the first rows."""
+    sample = rows.select(range(min(SAMPLE_ROWS, len(rows))))
+
+    def lengths(column: str | None, tokenizer: Any) -> tuple[float, int]:
+        if column is None:
+            return 0.0, 0
+        found = [len(ids) for ids in tokenizer([*sample[column]])["input_ids"]]
+        return sum(found) / len(found), max(found)
+
+    questions = lengths(args.question_column, processor.question_tokenizer)
+    return questions, lengths(args.answer_column, processor.answer_tokenizer)
