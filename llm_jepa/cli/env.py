@@ -9,7 +9,7 @@ from llm_jepa.runs.record import toolkit_commit
 
 PACKAGES = (
     "llm-jepa", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "huggingface-hub",
-    "bitsandbytes", "deepspeed", "flash-attn", "kernels", "liger-kernel", "vllm", "trackio",
+    "bitsandbytes", "deepspeed", "flash-attn", "kernels", "liger-kernel", "vllm", "sentence-transformers", "trackio",
 )  # fmt: skip
 
 
