@@ -29,6 +29,8 @@ LONGEST = (
     "planning/test_dry_step.py",
     "training/test_quantised.py",
     "training/test_distributed.py",
+    "vision/test_launch.py",
+    "vision/test_distributed.py",
     "training/test_trackers.py",
     "training/test_step_metrics.py",
     "evaluation/test_eval_harnesses.py",

@@ -50,7 +50,7 @@ class CacheFacts:
 
 
 class FeatureCache:
-    """The features in a directory.
+    """The features in a directory. Of several processes one opens it first.
 
     Raises:
         ValueError: The directory holds features of another encoder or processing, or other files.
@@ -69,8 +69,9 @@ class FeatureCache:
                 )
         elif self.directory.is_dir() and any(self.directory.iterdir()):
             raise ValueError(f"`feature_cache: {directory}` is not empty and holds no features. {ANOTHER}.")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_json(asdict(self.facts), path)
+        else:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_json(asdict(self.facts), path)
 
     def path(self, key: str) -> Path:
         """The file of a picture's features."""

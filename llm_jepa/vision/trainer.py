@@ -85,7 +85,8 @@ class VLJEPATrainer(ResumableTrainer):
             refuse_batches_of_one_row(args, train_rows, eval_rows)
         cache = None
         if args.feature_cache is not None:
-            cache = FeatureCache(args.feature_cache, model.vision_encoder, processor)
+            with args.main_process_first(desc="opening of the feature cache"):
+                cache = FeatureCache(args.feature_cache, model.vision_encoder, processor)
             train_rows = self._with_features(train_rows, cache, model, args, picture_directory)
             if eval_rows is not None:
                 eval_rows = self._with_features(eval_rows, cache, model, args, picture_directory)
