@@ -44,7 +44,7 @@ def train(parser: argparse.ArgumentParser) -> None:
 
 def inspect(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "llm-jepa inspect RECIPE [--rows N] [--key value ...]\n"
+        "llm-jepa inspect RECIPE [--rows N] [--html PATH] [--runs DIR ...] [--key value ...]\n"
         "       llm-jepa inspect DATA [--rows N] [--max_rows N] [--dataset_config NAME] [--dataset_train_split NAME]"
     )
     parser.add_argument(
@@ -52,6 +52,16 @@ def inspect(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rows", type=int, default=2, help="how many rows, or values of a field, to show (default: 2)"
+    )
+    parser.add_argument(
+        "--html", type=Path, metavar="PATH", help="of a VL-JEPA recipe: write a page with its pictures"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="of a VL-JEPA recipe: show its test rows beside what these runs answered, as `llm-jepa eval` wrote it",
     )
     parser.add_argument("--max_rows", type=int, help=f"rows of DATA to read (default: all; of the Hub {HUB_ROWS:,})")
 

@@ -8,16 +8,15 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from llm_jepa.cli.arguments import REQUIRED_TO_LOOK
 from llm_jepa.inspection.recipe_rows import InspectedRow, Inspection, inspect_recipe
-from llm_jepa.recipe import parse_recipe
+from llm_jepa.recipe import Recipe
 
 MASK_CELLS = 96
 SHOWN_DROPPED = 10
 
 
-def show_recipe(console: Console, args: argparse.Namespace) -> None:
-    inspection = inspect_recipe(parse_recipe([args.recipe, *args.overrides], REQUIRED_TO_LOOK), args.rows)
+def show_recipe(console: Console, args: argparse.Namespace, recipe: Recipe) -> None:
+    inspection = inspect_recipe(recipe, args.rows)
     for row in inspection.rows:
         _show_row(console, row)
     _show_summary(console, inspection)

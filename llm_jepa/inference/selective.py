@@ -55,6 +55,15 @@ def offline_moments(embedding_TD: NDArray, num_decodes: int) -> NDArray:
     Raises:
         ValueError: There are fewer moments than decodes, or no decode.
     """
+    return np.unique(offline_stand_ins(embedding_TD, num_decodes))
+
+
+def offline_stand_ins(embedding_TD: NDArray, num_decodes: int) -> NDArray:
+    """The moment of `offline_moments` that stands for each moment, that of its own segment: moment_T.
+
+    Raises:
+        ValueError: There are fewer moments than decodes, or no decode.
+    """
     num_moments = len(embedding_TD)
     _check_decodes(num_moments, num_decodes)
     if num_moments == 1:
@@ -64,8 +73,9 @@ def offline_moments(embedding_TD: NDArray, num_decodes: int) -> NDArray:
     clustering = AgglomerativeClustering(num_decodes, linkage="ward", connectivity=neighbours_TT)
     segment_T = clustering.fit_predict(unit_TD)
     starts = np.flatnonzero(np.diff(segment_T, prepend=-1))
-    bounds = zip(starts, [*starts[1:], num_moments], strict=True)
-    return np.array([start + _nearest_to_mean(unit_TD[start:end]) for start, end in bounds])
+    ends = [*starts[1:], num_moments]
+    moments = [start + _nearest_to_mean(unit_TD[start:end]) for start, end in zip(starts, ends, strict=True)]
+    return np.repeat(moments, np.subtract(ends, starts))
 
 
 def online_moments(embedding_TD: NDArray, threshold: float) -> NDArray:

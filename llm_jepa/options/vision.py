@@ -42,6 +42,13 @@ class VisionModelOptions:
     embedding_size: int = field(
         default=1536, metadata={"help": "Width of the space that predictions and answers share."}
     )
+    image_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Height and width in pixels of what the vision encoder gets; null leaves those of its own "
+            "processing. Fewer pixels are fewer tokens; encoders with fixed positions take their own size alone."
+        },
+    )
     num_frames: int = field(
         default=1,
         metadata={

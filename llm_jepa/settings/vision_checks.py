@@ -54,6 +54,8 @@ def check_vision_options(options: Any) -> None:
     for name in COUNTS:
         if getattr(options, name) < 1:
             raise ValueError(f"`{name}` is {getattr(options, name)}; it must be at least 1.")
+    if options.image_size is not None and options.image_size < 1:
+        raise ValueError(f"`image_size` is {options.image_size}; it must be at least 1 pixel, or null.")
     for name in FACTORS:
         if not 0 <= getattr(options, name) < math.inf:
             raise ValueError(f"`{name}` is {getattr(options, name)}; it must be a finite number >= 0.")

@@ -74,6 +74,8 @@ def load_model(args: VisionConfig) -> VLJEPAModel:
             model = VLJEPAModel.from_parts(
                 vision, language, text, args.predictor_layers, args.predictor_weights, **options
             )
+    if args.image_size is not None:
+        model.processor.resize(args.image_size)
     keep_fp32_master_weights(model)
     return model
 

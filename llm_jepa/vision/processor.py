@@ -50,6 +50,15 @@ class VLJEPAProcessor:
             if tokenizer.pad_token is None:
                 tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
 
+    def resize(self, side: int) -> None:
+        """Give the encoder squares of so many pixels a side, in the place of the size of its own processing."""
+        square = {"height": side, "width": side}
+        if getattr(self.image_processor, "do_center_crop", False):
+            self.image_processor.size = {"shortest_edge": side}
+            self.image_processor.crop_size = square
+        else:
+            self.image_processor.size = square
+
     @classmethod
     def from_parts(
         cls, vision_encoder: str, language_model: str, text_encoder: str, num_frames: int

@@ -52,3 +52,11 @@ def test_a_saved_processor_gives_the_same_tensors(tmp_path):
     for kind in ("questions", "answers"):
         for mine, its in zip(getattr(before, kind)(["a dog"], 9), getattr(after, kind)(["a dog"], 9), strict=True):
             assert torch.equal(mine, its)
+
+
+@pytest.mark.parametrize("crops", [False, True])
+def test_another_size_gives_squares_of_it(crops):
+    processor = tiny_processor()
+    processor.image_processor.do_center_crop = crops
+    processor.resize(8)
+    assert processor.pixels([[picture("white", (40, 30))]]).shape == (1, 1, 3, 8, 8)
