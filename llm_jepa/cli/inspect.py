@@ -9,25 +9,28 @@ from llm_jepa.cli.arguments import REQUIRED_TO_LOOK, names_a_recipe
 
 def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
-    is_recipe = names_a_recipe(args)
-    if is_recipe:
-        from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe  # imports torch
-
-        recipe = parse_any_recipe([args.recipe, *args.overrides], REQUIRED_TO_LOOK)
-        if isinstance(recipe, VisionRecipe):
-            from llm_jepa.cli.inspect_vision import show_vision_recipe
-
-            show_vision_recipe(console, args, recipe)
-            return 0
-    idle = [f"--{name}" for name in ("html", "runs") if getattr(args, name)]
-    if idle:
-        raise ValueError(f"`{'` and `'.join(idle)}` is for recipes of VL-JEPA alone. Leave it out.")
-    if not is_recipe:
+    if not names_a_recipe(args):
+        _refuse_pages(args)
         from llm_jepa.cli.inspect_data import show_data
 
         show_data(console, args)
         return 0
+    from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe  # imports torch
+
+    recipe = parse_any_recipe([args.recipe, *args.overrides], REQUIRED_TO_LOOK)
+    if isinstance(recipe, VisionRecipe):
+        from llm_jepa.cli.inspect_vision import show_vision_recipe
+
+        show_vision_recipe(console, args, recipe)
+        return 0
+    _refuse_pages(args)
     from llm_jepa.cli.inspect_recipe import show_recipe
 
     show_recipe(console, args, recipe)
     return 0
+
+
+def _refuse_pages(args: argparse.Namespace) -> None:
+    idle = [f"--{name}" for name in ("html", "runs") if getattr(args, name)]
+    if idle:
+        raise ValueError(f"`{'` and `'.join(idle)}` is for recipes of VL-JEPA alone. Leave it out.")

@@ -52,12 +52,12 @@ class VLJEPAProcessor:
 
     def resize(self, side: int) -> None:
         """Give the encoder squares of so many pixels a side, in the place of the size of its own processing."""
+        processor: Any = self.image_processor
         square = {"height": side, "width": side}
-        if getattr(self.image_processor, "do_center_crop", False):
-            self.image_processor.size = {"shortest_edge": side}
-            self.image_processor.crop_size = square
+        if getattr(processor, "do_center_crop", False):
+            processor.size, processor.crop_size = {"shortest_edge": side}, square
         else:
-            self.image_processor.size = square
+            processor.size = square
 
     @classmethod
     def from_parts(
