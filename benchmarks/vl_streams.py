@@ -1,10 +1,10 @@
 """Selective decoding of streams of pictures: how often to decode, and how many answers are right then.
 
-    python benchmarks/vl_streams.py --run outputs/vl/openmoji --streams data/openmoji_scenes/streams
+    python benchmarks/vl_streams.py --run outputs/vl/openmoji --data data/openmoji_scenes
 
-Every moment is embedded with the stream's question; decoding takes the nearest of the answers of all streams. A moment
-that is not decoded has the text of another one. Right is what the stream shows at a moment, so the count is of quality
-and not of decodes alone.
+Every moment is embedded with the stream's question; decoding takes the nearest of the objects of `test.jsonl`. A
+moment that is not decoded has the text of another one. Right is what the stream shows at a moment, so the count is of
+quality and not of decodes alone.
 """
 
 import argparse
@@ -50,11 +50,12 @@ class Point:
     right_share: float
 
 
-def embed_streams(run: Path, directory: Path) -> list[EmbeddedStream]:
-    """Embed every moment of the streams of a directory, and name its nearest answer."""
+def embed_streams(run: Path, data: Path) -> list[EmbeddedStream]:
+    """Embed every moment of the streams of a data set, and name its nearest object."""
     model = VLJEPAModel.from_pretrained(run).eval()
-    rows = [json.loads(line) for line in (directory / "test.jsonl").read_text(encoding="utf-8").splitlines()]
-    texts = sorted({answer for row in rows for answer in row["answers"]})
+    directory = data / "streams"
+    rows = _read(directory / "test.jsonl")
+    texts = sorted({name for row in _read(data / "test.jsonl") for name in row["objects"]})
     unit_MD = unit_rows(model.encode_text(texts).numpy())
     streams = []
     for row in rows:
@@ -63,6 +64,10 @@ def embed_streams(run: Path, directory: Path) -> list[EmbeddedStream]:
         decoded = [texts[best] for best in (unit_TD @ unit_MD.T).argmax(axis=1)]
         streams.append(EmbeddedStream(unit_TD, decoded, row["answers"], row["changes"]))
     return streams
+
+
+def _read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def right_share(streams: Sequence[EmbeddedStream], stand_ins: Sequence[NDArray], way: str) -> Point:
@@ -129,10 +134,10 @@ def report(found: Sequence[Point]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="a run of VL-JEPA")
-    parser.add_argument("--streams", type=Path, required=True, help="the folder `streams` of openmoji_scenes.py")
+    parser.add_argument("--data", type=Path, required=True, help="what openmoji_scenes.py has prepared")
     parser.add_argument("--output", type=Path, help="a JSON file for the points")
     options = parser.parse_args()
-    found = points(embed_streams(options.run, options.streams))
+    found = points(embed_streams(options.run, options.data))
     print(report(found))
     if options.output is not None:
         options.output.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
