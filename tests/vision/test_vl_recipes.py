@@ -9,7 +9,7 @@ import pytest
 from llm_jepa.train import train
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.recipe import parse_any_recipe
-from tests.vision.tiny_parts import colour_rows, saved
+from tests.vision.tiny_parts import COLOURS, colour_rows, saved
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "vl").glob("*.yaml"))
 TINY = {
@@ -19,6 +19,9 @@ TINY = {
     "Qwen/Qwen3-0.6B-Base": "qwen3",
     "google/embeddinggemma-300m": "gemma3",
     "sentence-transformers/all-MiniLM-L6-v2": "bert",
+    "efficientnet-lite0": "resnet",  # a convolutional encoder too
+    "smollm2-135m-instruct": "llama",
+    "minilm-l6-v2": "bert",
 }
 SMALL = {
     "max_steps": 2, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 4, "use_cpu": "true",
@@ -50,7 +53,7 @@ FIRST_STAGES = {first_stage(path) for path in RECIPES}
 
 @pytest.mark.parametrize("last", [path for path in RECIPES if path not in FIRST_STAGES], ids=lambda path: path.stem)
 def test_a_recipe_trains_two_steps_after_its_first_stage(last, tmp_path):
-    rows = colour_rows(tmp_path)
+    rows = [{**row, "candidates": [*COLOURS]} for row in colour_rows(tmp_path)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings, model_dir = parse_any_recipe([str(last)]).settings, None
     for path in filter(None, (first_stage(last), last)):
