@@ -69,10 +69,15 @@ SENTENCE = {
 }  # fmt: skip
 
 
+PLACE = tempfile.TemporaryDirectory(prefix="tiny-parts-")
+"""Where they are saved, until this process ends."""
+
+
 @functools.cache
 def saved(name: str) -> str:
     """The directory of a tiny model with its tokenizer or image processor, made once for all tests."""
-    directory = Path(tempfile.mkdtemp(prefix=f"tiny-{name}-"))
+    directory = Path(PLACE.name) / name
+    directory.mkdir()
     torch.manual_seed(0)
     if name in VISION:
         AutoModel.from_config(VISION[name]).save_pretrained(directory)
