@@ -17,7 +17,6 @@ from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.latency import LatencyOptions, RunWays, measure_latency
 from llm_jepa.evaluation.latency_report import write_latency
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength, FixedLength
-from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.inference.tuned_model import set_precision
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
@@ -31,7 +30,6 @@ def main() -> None:
     set_precision(recipe, args.dtype)
     tokenizer = load_run_tokenizer(recipe)
     ((_, _, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
-    pack_linear_layers(model)
     lengths: dict[str, DraftLength] = {f"draft {number}": FixedLength(number) for number in args.num_drafted}
     options = LatencyOptions(
         max_new_tokens=args.max_new_tokens,
@@ -70,9 +68,12 @@ def _table(ways: Mapping[str, Mapping[str, Any]]) -> str:
         first, ratio, third = one["times_faster_per_answer"]
         columns = [
             f"{name} | {middle:.3f} ({low:.3f}-{high:.3f}) | {one['times_faster']:.2f}",
-            f"{ratio:.2f} ({first:.2f}-{third:.2f}) | {one['right']} of {one['answers']}",
+            f"{ratio:.2f} ({first:.2f}-{third:.2f})",
+            "" if one["right"] is None else f"{one['right']} of {one['answers']}",
         ]
-        if "tokens" in one:
+        if "tokens" not in one:
+            columns += [""] * 4
+        else:
             accepted = " ".join(f"{100 * share:.0f}" for share in one["acceptance"])
             columns.append(f"{one['tokens_per_second']:.1f} | {one['tokens_per_forward']:.2f}")
             columns.append(f"{one['same_text']} of {one['answers']} | {accepted}")

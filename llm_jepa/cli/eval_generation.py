@@ -12,7 +12,7 @@ from llm_jepa.data.prompts import prompt_ids
 from llm_jepa.evaluation.generation_latency import BASELINE, GenerationLatency, measure_generation
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.files.atomic import write_json
-from llm_jepa.inference.packed_linear import pack_linear_layers
+from llm_jepa.inference.packed_linear import packed_copy
 from llm_jepa.inference.text_generation import TextGenerator
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
@@ -26,10 +26,10 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
-    pack_linear_layers(model)
+    models = {"draft": packed_copy(model)} if "draft" in args.decoding else {}
     limits = args.max_new_tokens, args.draft_vocabulary, new_length(args.num_drafted_tokens)
     generators = {
-        method: TextGenerator.of_run(recipe.output_dir, model, tokenizer, method, *limits)
+        method: TextGenerator.of_run(recipe.output_dir, models.get(method, model), tokenizer, method, *limits)
         for method in dict.fromkeys([BASELINE, *args.decoding])
     }
     prompts = [prompt_ids(tokenizer, row.prompt, row.template_kwargs) for row in rows]

@@ -17,7 +17,8 @@ from llm_jepa.inference.tuned_model import load_tuned
 def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     recipe, tokenizer, model = load_tuned(args.run, args.dtype)
-    pack_linear_layers(model)
+    if args.decoding == "draft":
+        pack_linear_layers(model)
     drafting = args.draft_vocabulary, new_length(args.num_drafted_tokens)
     generator = TextGenerator.of_run(args.run, model, tokenizer, args.decoding, args.max_new_tokens, *drafting)
     for prompt in args.prompts:

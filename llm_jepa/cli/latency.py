@@ -14,7 +14,6 @@ from llm_jepa.compute.devices import GIB
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.latency import LatencyOptions, RunWays, measure_latency
 from llm_jepa.evaluation.latency_report import FIRST_TOKEN, LatencyReport, write_latency
-from llm_jepa.inference.packed_linear import pack_linear_layers
 from llm_jepa.inference.tuned_model import set_precision
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
@@ -31,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
-    pack_linear_layers(model)
     options = LatencyOptions(
         max_new_tokens=args.max_new_tokens,
         labels=args.labels,

@@ -27,6 +27,7 @@ from llm_jepa.evaluation.peak_memory import PeakMemory
 from llm_jepa.evaluation.run_decodings import RunDecodings
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength
 from llm_jepa.inference.drafting import is_croppable
+from llm_jepa.inference.packed_linear import packed_copy
 from llm_jepa.inference.text_generation import GeneratedText, GenerationMethod, TextGenerator
 from llm_jepa.models.latent_predictor import PredictorFacts, has_latent_predictor, has_views, read_facts
 from llm_jepa.recipe import Recipe
@@ -123,11 +124,15 @@ class RunWays:
         if "next_latent" not in facts.objectives:
             self.notes.append("No drafted tokens: they need `jepa_objective: next_latent`.")
             return
+        packed = packed_copy(self.model)
         for name, length in self.options.draft_lengths.items():
-            self._add_generator(name, "draft", limit, self.options.draft_vocabulary, length)
+            self._add_generator(name, "draft", limit, self.options.draft_vocabulary, length, model=packed)
 
-    def _add_generator(self, name: str, method: GenerationMethod, *limits: Any) -> None:
-        generator = TextGenerator.of_run(self.recipe.output_dir, self.model, self.tokenizer, method, *limits)
+    def _add_generator(
+        self, name: str, method: GenerationMethod, *limits: Any, model: PreTrainedModel | PeftModel | None = None
+    ) -> None:
+        model = self.model if model is None else model
+        generator = TextGenerator.of_run(self.recipe.output_dir, model, self.tokenizer, method, *limits)
         prompts = [prompt_ids(self.tokenizer, row.prompt, row.template_kwargs) for row in self.rows]
 
         def answer(index: int) -> Answer:

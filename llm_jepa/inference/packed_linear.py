@@ -1,8 +1,11 @@
 """Linear layers packed for the kernels of a CPU, so that a forward of a few tokens costs little more than one of one.
 
-PyTorch's linear layer packs its weights anew in each call with more than one token. oneDNN packs them once.
+PyTorch's linear layer packs its weights anew in each call with more than one token. oneDNN packs them once. For a
+single token the layer as it is can be the faster one, so packing is for drafted tokens.
 Legend: I inputs, O outputs of a layer.
 """
+
+import copy
 
 import torch
 from peft import PeftModel
@@ -38,6 +41,14 @@ class PackedLinear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """The outputs, in the type of the weights."""
         return torch.ops.mkldnn._linear_pointwise(inputs, self._packed, self._bias_O, "none", [], "")
+
+
+def packed_copy(model: PreTrainedModel | PeftModel) -> PreTrainedModel | PeftModel:
+    """A packed model beside the given one, which stays as it is; both share all other weights."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    copied = copy.deepcopy(model, shared)
+    pack_linear_layers(copied)
+    return copied
 
 
 def pack_linear_layers(model: PreTrainedModel | PeftModel) -> None:

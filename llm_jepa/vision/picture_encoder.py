@@ -3,12 +3,16 @@
 Legend: N rows, T frames, C channels, H and W pixels, P tokens of a row, D the encoder's width.
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
 
+PERIOD = 10000
 VIDEO_ENCODERS = ("vjepa2",)
 """The model types that see all frames at once; the others see one frame at a time."""
 
@@ -42,15 +46,34 @@ def encode_pictures(encoder: PreTrainedModel, pixels_NTCHW: Tensor) -> Tensor:
     """The tokens of all frames: patches_NPD.
 
     A video encoder reads the frames together. Another reads each, and P counts the tokens of all frames in their
-    order. A grid of a convolutional encoder becomes its cells, row by row: 7 x 7 cells are 49 tokens. Tokens that
-    belong to no patch, as [CLS], stay.
+    order. A grid of a convolutional encoder, whose features do not know their place, gets `grid_positions` added and
+    becomes its cells, row by row: 7 x 7 cells are 49 tokens. Tokens that belong to no patch, as [CLS], stay.
     """
     if encoder.config.model_type in VIDEO_ENCODERS:
         return encoder(pixel_values_videos=pixels_NTCHW, skip_predictor=True).last_hidden_state
     frames = encoder(pixel_values=pixels_NTCHW.flatten(0, 1)).last_hidden_state
     if frames.dim() == 4:  # (frames, width, rows, columns)
-        frames = frames.flatten(2).transpose(1, 2)
+        _, width, num_rows, num_columns = frames.shape
+        frames = frames.flatten(2).transpose(1, 2) + grid_positions(num_rows, num_columns, width).to(frames)
     return frames.unflatten(0, pixels_NTCHW.shape[:2]).flatten(1, 2)
+
+
+def grid_positions(num_rows: int, num_columns: int, width: int) -> Tensor:
+    """Where each cell of a grid is, as sines and cosines: positions_PD (DETR, arXiv 2005.12872, appendix A.4).
+
+        angle_q(row) = 2 pi (row + 1) / num_rows / 10000^(q / Q),  Q = D // 4
+
+    Q channels each for the sine and the cosine of the row's angles, then of the column's; what is left of D is 0.
+    Example: of 4 rows the first has the angle pi / 2 for q = 0, so its sine is 1 and its cosine 0.
+    """
+    quarter = width // 4
+    rate_Q = PERIOD ** (-torch.arange(quarter) / quarter)
+    row_P, column_P = torch.arange(num_rows).repeat_interleave(num_columns), torch.arange(num_columns).repeat(num_rows)
+    waves = []
+    for place_P, number in ((row_P, num_rows), (column_P, num_columns)):
+        angle_PQ = 2 * math.pi * (place_P[:, None] + 1) / number * rate_Q
+        waves += [angle_PQ.sin(), angle_PQ.cos()]
+    return F.pad(torch.cat(waves, dim=1), (0, width - 4 * quarter))
 
 
 def picture_shape(encoder: PreTrainedModel, num_frames: int, height: int, width: int) -> tuple[int, int]:

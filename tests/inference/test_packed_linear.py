@@ -7,7 +7,7 @@ from torch import nn
 
 from llm_jepa.inference.draft_length import FixedLength
 from llm_jepa.inference.drafting import Drafter
-from llm_jepa.inference.packed_linear import PackedLinear, pack_linear_layers
+from llm_jepa.inference.packed_linear import PackedLinear, packed_copy
 from tests.architectures import tiny_model
 from tests.inference.drafters import GREEDY, prompts, trained_dynamics
 
@@ -33,9 +33,11 @@ def test_a_packed_model_writes_the_same_text_plainly_and_drafted(name):
     if name == "lora":
         model = get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights=False)).eval()
     plain = [model.generate(input_ids=prompt_1S, **GREEDY).tolist() for prompt_1S in prompts()]
-    pack_linear_layers(model)
-    assert any(isinstance(module, PackedLinear) for module in model.modules())
-    drafter = Drafter(model, dynamics, list(range(8)), FixedLength(3))
+    packed = packed_copy(model)
+    assert not any(isinstance(module, PackedLinear) for module in model.modules())
+    assert any(isinstance(module, PackedLinear) for module in packed.modules())
+    assert packed.get_input_embeddings().weight is model.get_input_embeddings().weight
+    drafter = Drafter(packed, dynamics, list(range(8)), FixedLength(3))
     for text, prompt_1S in zip(plain, prompts(), strict=True):
-        assert model.generate(input_ids=prompt_1S, **GREEDY).tolist() == text
+        assert packed.generate(input_ids=prompt_1S, **GREEDY).tolist() == text
         assert drafter.generate(prompt_1S, **GREEDY).tolist() == text

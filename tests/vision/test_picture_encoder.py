@@ -1,5 +1,7 @@
 """Encoders give one token for each patch, frame by frame, as an explicit loop over frames and cells does."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from transformers import AutoModel
 
 from llm_jepa.vision.picture_encoder import (
     encode_pictures,
+    grid_positions,
     load_picture_encoder,
     picture_encoder_config,
     picture_shape,
@@ -25,6 +28,18 @@ def name(request):
 
 def pixels(num_frames: int = 2) -> torch.Tensor:
     return torch.randn(3, num_frames, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
+def test_positions_of_a_grid_by_hand():
+    """Two rows, four columns, one channel a wave and a zero: row 0 has the angle pi, column 0 pi / 2."""
+    positions_PD = grid_positions(2, 4, 5)
+    assert positions_PD.shape == (8, 5)
+    row_0_column_0, row_0_column_2, row_1_column_3 = positions_PD[[0, 2, 7]].round(decimals=6).tolist()
+    assert row_0_column_0 == [0, -1, 1, 0, 0]
+    assert row_0_column_2 == [0, -1, -1, 0, 0]
+    assert row_1_column_3 == [0, 1, 0, 1, 0]
+    assert grid_positions(1, 1, 8)[0, 1].item() == pytest.approx(math.sin(2 * math.pi / 100))
+    assert len(torch.unique(grid_positions(7, 7, 320), dim=0)) == 49
 
 
 def test_every_encoder_gives_its_tokens(name):
@@ -47,7 +62,9 @@ def test_frames_are_encoded_one_by_one_and_cells_stand_row_by_row(name):
         for t in range(2):
             frame = encoder(pixel_values=video[n, t][None]).last_hidden_state[0]
             if frame.dim() == 3:
-                frame = torch.stack([frame[:, y, x] for y in range(frame.shape[1]) for x in range(frame.shape[2])])
+                width, num_rows, num_columns = frame.shape
+                frame = torch.stack([frame[:, y, x] for y in range(num_rows) for x in range(num_columns)])
+                frame = frame + grid_positions(num_rows, num_columns, width)
             tokens += [*frame]
         torch.testing.assert_close(patches_NPD[n], torch.stack(tokens))
 
