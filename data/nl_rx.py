@@ -12,10 +12,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from llm_jepa.entry import cleaned_up_at_sigterm
 from llm_jepa.files.staged import staged_directory
 from llm_jepa.preparers.dataset_card import card_header
 from llm_jepa.preparers.nl_rx_grammar import DrawnPairs, draw_pairs
-from llm_jepa.preparers.program import cleaned_up_at_sigterm
 
 FILES = ("train.jsonl", "test.jsonl", "README.md")
 MAX_PAIRS = 20_000  # takes a quarter of a minute; beyond it new pairs become rare

@@ -34,6 +34,20 @@ packed 4-bit weights, which this package never packs on a CPU. The second goes t
 """
 
 
+@contextmanager
+def cleaned_up_at_sigterm() -> Iterator[None]:
+    """Make SIGTERM end the program as Ctrl-C does, so that incomplete files are removed and other processes ended."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def drop_needless_warnings() -> None:
     """Keep these warnings out of the log of every program that imports the package."""
     for name, beginning in NEEDLESS_WARNINGS.items():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from llm_jepa.entry import cleaned_up_at_sigterm
 from llm_jepa.experiments.cells import Cell, Series, longer_baselines, search_cells
 from llm_jepa.experiments.common_rows import CommonRows, check_test_golds, find_common_rows
 from llm_jepa.experiments.comparison import (
@@ -78,7 +79,9 @@ def _run(
     if num_jobs == 0 or not cells:
         return []
     task = bar.add_task(name, total=len(cells))
-    return run_cells(cells, specs_of(experiment, common, cells), num_jobs, lambda cell: bar.advance(task))
+    specs = specs_of(experiment, common, cells)
+    with cleaned_up_at_sigterm():
+        return run_cells(cells, specs, num_jobs, lambda cell: bar.advance(task))
 
 
 def _say(console: Console, experiment: Experiment, common: CommonRows) -> None:

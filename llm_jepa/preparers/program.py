@@ -1,12 +1,10 @@
 """The program of every script in `data/`: its options, its steps, its report."""
 
 import argparse
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from llm_jepa.entry import entry_point
+from llm_jepa.entry import cleaned_up_at_sigterm, entry_point
 from llm_jepa.files.cache import sha256_of
 from llm_jepa.files.staged import staged_directory
 from llm_jepa.preparers.data_set import DataSet, Inputs, describe_own_files
@@ -26,20 +24,6 @@ def run(data_set: DataSet, arguments: Sequence[str] | None = None) -> list[str]:
     options = _parser(data_set).parse_args(arguments)
     with entry_point(), cleaned_up_at_sigterm():
         return prepare(data_set, options)
-
-
-@contextmanager
-def cleaned_up_at_sigterm() -> Iterator[None]:
-    """Make SIGTERM end the program as Ctrl-C does, so that incomplete files are removed."""
-
-    def end(*_: object) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    previous = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def prepare(data_set: DataSet, options: argparse.Namespace) -> list[str]:

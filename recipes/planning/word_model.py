@@ -7,8 +7,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from llm_jepa.entry import cleaned_up_at_sigterm
 from llm_jepa.files.staged import staged_directory
-from llm_jepa.preparers.program import cleaned_up_at_sigterm
 from llm_jepa.preparers.word_model import words_of, write_word_model
 
 

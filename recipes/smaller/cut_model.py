@@ -7,9 +7,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from llm_jepa.entry import cleaned_up_at_sigterm
 from llm_jepa.files.staged import staged_directory
 from llm_jepa.models.cutting import cut_model
-from llm_jepa.preparers.program import cleaned_up_at_sigterm
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

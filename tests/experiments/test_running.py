@@ -1,4 +1,12 @@
-"""What the process of a cell is given."""
+"""What the process of a cell is given, and how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
 
 from llm_jepa.experiments.running import cell_environment
 
@@ -13,3 +21,33 @@ def test_a_cell_has_one_gpu_and_its_share_of_the_cores():
 def test_a_number_of_threads_that_is_given_stays():
     """More threads than free cores wait for each other, which slows a small model down many times."""
     assert cell_environment({"OMP_NUM_THREADS": "1"}, 0, 1, [], 8) == {"OMP_NUM_THREADS": "1"}
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from llm_jepa.entry import cleaned_up_at_sigterm
+from llm_jepa.experiments.cell_spec import CellSpec
+from llm_jepa.experiments.cells import Cell
+from llm_jepa.experiments.running import run_cells
+
+directory, sys.executable = Path(sys.argv[1]), sys.argv[2]
+cell = Cell("arm", 1, {}, directory)
+with cleaned_up_at_sigterm():
+    run_cells([cell], {directory: CellSpec("recipe.yaml", {}, "a", "b", None, None, None, 1, 1, False)}, 1, print)
+"""
+
+
+def test_a_comparison_that_is_asked_to_end_ends_its_cells(tmp_path):
+    """The cell is a program that would sleep for a minute."""
+    sleeper, started = tmp_path / "sleeper", tmp_path / "started"
+    sleeper.write_text(f"#!/bin/sh\necho $$ > {started}.part; mv {started}.part {started}; exec sleep 60\n")
+    sleeper.chmod(0o755)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path / "cell"), str(sleeper)])
+    while not started.is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_jepa.entry import MISTAKE_STATUS
+from llm_jepa.entry import MISTAKE_STATUS, cleaned_up_at_sigterm
 from llm_jepa.files.staged import staged_directory
-from llm_jepa.preparers.program import cleaned_up_at_sigterm, prepare
+from llm_jepa.preparers.program import prepare
 from tests.preparers.rights import without_roots_rights
 from tests.preparers.scripts import load_script
 
