@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from llm_jepa.experiments.arm_cost import ArmCost
+from llm_jepa.experiments.assembling import assemble_report
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.cells import Budget, Cell, Series, longer_baselines, search_cells, series_cells, spec_of
-from llm_jepa.experiments.claims import compare_results, contrasts_of, reaches_of, summary_json
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.running import CellError, read_result
-from llm_jepa.experiments.significance.verdicts import Reaches
 from llm_jepa.experiments.spec import Experiment, Settings
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER, score_names
 
@@ -88,19 +87,12 @@ def chosen_point(experiment: Experiment, common: CommonRows, series: Series) -> 
 def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     """The report of an experiment as JSON: protocol, costs, summaries, verdicts, and the cells that are missing."""
     results, refused = _results(design)
+    return assemble_report(design_json(experiment, design) | {"refused": refused}, results)
+
+
+def design_json(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
+    """What a report knows beside the results of the cells."""
     settings = experiment.resolved(experiment.baseline)
-    found = {experiment.primary_score, *(name for s in results.values() for r in s.values() for name in r["scores"])}
-    possible = score_names(settings.get("task", "text"), settings.get("extract", "none"))
-    names = [name for name in possible if name in found]
-    comparisons, by_threshold = compare_results(
-        contrasts_of(design.baselines),
-        results,
-        names=names,
-        primary_score=experiment.primary_score,
-        seeds=experiment.seeds,
-        clusters=_clusters(results),
-        reaches=_reaches(experiment, design, results),
-    )
     return {
         "experiment": _described(experiment, design.common),
         "arms": {
@@ -112,30 +104,10 @@ def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
             for arm in experiment.arms
         },
         "chosen": {name: settings for name, settings in design.chosen.items() if settings},
-        "series": {series: _series(found, names) for series, found in results.items()},
-        "comparisons": comparisons,
-        "by_threshold": by_threshold,
-        "missing": [
-            [series, seed] for series, cells in design.cells.items() for seed in cells if seed not in results[series]
-        ],
-        "refused": refused,
+        "baselines": design.baselines,
+        "series_names": list(design.cells),
+        "score_names": score_names(settings.get("task", "text"), settings.get("extract", "none")),
     }
-
-
-def _clusters(results: Mapping[str, Results]) -> list[int] | None:
-    """The data set's row that each test row comes from; None if each comes from its own."""
-    clusters = next((result["clusters"] for found in results.values() for result in found.values()), None)
-    return None if clusters is None or len(set(clusters)) == len(clusters) else clusters
-
-
-def _reaches(experiment: Experiment, design: ExperimentDesign, results: Mapping[str, Results]) -> Reaches | None:
-    if experiment.threshold is None:
-        return None
-    baseline = design.costs[experiment.baseline].flops_per_step
-    flops = {
-        series: design.costs[series].flops_per_step if series in design.costs else baseline for series in design.cells
-    }
-    return reaches_of(design.baselines, results, flops, score=experiment.primary_score, threshold=experiment.threshold)
 
 
 def _results(design: ExperimentDesign) -> tuple[dict[str, Results], list[str]]:
@@ -168,19 +140,4 @@ def _described(experiment: Experiment, common: CommonRows) -> dict[str, Any]:
         "rows": common.num_rows,
         "excluded_rows": len(common.excluded),
         "overlap": [one.sentence for one in common.shared],
-    }
-
-
-def _series(found: Results, names: list[str]) -> dict[str, Any]:
-    """Scores, curves and training cost of a series over its finished seeds."""
-    seconds = [result["training"]["seconds"] for result in found.values()]
-    return {
-        "scores": {name: summary_json(found, name) for name in names if found},
-        "steps": next((result["training"]["steps"] for result in found.values()), None),
-        "seconds_mean": sum(seconds) / len(seconds) if seconds else None,
-        "last_log": {seed: result["training"]["last_log"] for seed, result in found.items()},
-        "log": {seed: result["training"]["log"] for seed, result in found.items()},
-        "curve": {seed: result["curve"] for seed, result in found.items()},
-        "left_out": {seed: result["left_out"] for seed, result in found.items() if result["left_out"]},
-        "eval_batch_sizes": sorted({result["eval_batch_size"] for result in found.values()}),
     }

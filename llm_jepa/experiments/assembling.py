@@ -1,0 +1,73 @@
+"""Makes a report from the results of the cells: summaries and verdicts, computed from the outcome of each test row."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_jepa.experiments.claims import Results, compare_results, contrasts_of, reaches_of, summary_json
+from llm_jepa.experiments.significance.verdicts import Reaches
+
+
+def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    """The report as JSON.
+
+    Args:
+        design: What the report knows beside the results, as `comparison.design_json` gives it.
+        results: Series -> seed -> result of each finished cell.
+    """
+    experiment = design["experiment"]
+    results = {name: results.get(name, {}) for name in design["series_names"]}
+    found = {
+        experiment["primary_score"],
+        *(score for s in results.values() for r in s.values() for score in r["scores"]),
+    }
+    names = [name for name in design["score_names"] if name in found]
+    comparisons, by_threshold = compare_results(
+        contrasts_of(design["baselines"]),
+        results,
+        names=names,
+        primary_score=experiment["primary_score"],
+        seeds=experiment["seeds"],
+        clusters=_clusters(results),
+        reaches=_reaches(design, results),
+    )
+    return {
+        **design,
+        "series": {name: _series(found, names) for name, found in results.items()},
+        "comparisons": comparisons,
+        "by_threshold": by_threshold,
+        "missing": [
+            [name, seed] for name, found in results.items() for seed in experiment["seeds"] if seed not in found
+        ],
+    }
+
+
+def _clusters(results: Results) -> list[int] | None:
+    """The data set's row that each test row comes from; None if each comes from its own."""
+    clusters = next((result["clusters"] for found in results.values() for result in found.values()), None)
+    return None if clusters is None or len(set(clusters)) == len(clusters) else clusters
+
+
+def _reaches(design: Mapping[str, Any], results: Results) -> Reaches | None:
+    experiment, arms = design["experiment"], design["arms"]
+    if experiment["threshold"] is None:
+        return None
+    costs = {arm: facts["cost"]["rows_per_step"] * facts["cost"]["flops_per_row"] for arm, facts in arms.items()}
+    flops = {name: costs.get(name, costs[experiment["baseline"]]) for name in results}
+    return reaches_of(
+        design["baselines"], results, flops, score=experiment["primary_score"], threshold=experiment["threshold"]
+    )
+
+
+def _series(found: Mapping[int, Mapping[str, Any]], names: list[str]) -> dict[str, Any]:
+    """Scores, curves and training cost of a series over its finished seeds."""
+    seconds = [result["training"]["seconds"] for result in found.values()]
+    return {
+        "scores": {name: summary_json(found, name) for name in names if found},
+        "steps": next((result["training"]["steps"] for result in found.values()), None),
+        "seconds_mean": sum(seconds) / len(seconds) if seconds else None,
+        "last_log": {seed: result["training"]["last_log"] for seed, result in found.items()},
+        "log": {seed: result["training"]["log"] for seed, result in found.items()},
+        "curve": {seed: result["curve"] for seed, result in found.items()},
+        "left_out": {seed: result["left_out"] for seed, result in found.items() if result["left_out"]},
+        "eval_batch_sizes": sorted({result["eval_batch_size"] for result in found.values()}),
+    }
