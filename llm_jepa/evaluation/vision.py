@@ -5,7 +5,7 @@ Legend: N rows, M answers, E the shared space's width.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,26 +13,29 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from llm_jepa.data.loading import load_split
 from llm_jepa.evaluation.held_out_rows import sample_indices
 from llm_jepa.inference.answer_index import AnswerIndex
 from llm_jepa.inference.candidates import check_answers
 from llm_jepa.inference.ranking import pessimistic_ranks, unit_rows
 from llm_jepa.scoring.tasks import Rate
-from llm_jepa.vision.building import picture_directory
+from llm_jepa.vision.building import load_rows, picture_directory
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.model import VLJEPAModel
+from llm_jepa.vision.processor import VLJEPAProcessor
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.retrieval import answer_ranks, image_ranks, retrieval_scores
-from llm_jepa.vision.rows import answer_key, prepare_rows
+from llm_jepa.vision.rows import KIND_COLUMN, answer_key, prepare_rows
 
 ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class VisionPrediction:
-    """The answer that was chosen for a row, and the strict rank of the right one among `num_candidates`."""
+    """The answer that was chosen for a row, and the strict rank of the right one among `num_candidates`.
+
+    `kind` is the row's kind of question, where the data set has them.
+    """
 
     row_index: int
     question: str | None
@@ -41,6 +44,24 @@ class VisionPrediction:
     cosine: float
     rank: int
     num_candidates: int
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class HeldOutQuestions:
+    """Held-out rows as the collator reads them.
+
+    Attributes:
+        indices: The number of each row in its split.
+        kinds: The kind of question of each row, where the data set has them.
+        labels: What to choose from; None for a row's own candidates or all answers.
+    """
+
+    rows: Dataset
+    indices: Sequence[int]
+    kinds: Sequence[str | None]
+    collator: VisionCollator
+    labels: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,36 +98,65 @@ def evaluate_vision(
     Raises:
         ValueError: The run or the data cannot be loaded, rows are wrong, or an answer is not among the labels.
     """
-    args, directory = recipe.training, picture_directory(recipe.source.dataset_name)
+    args = recipe.training
     model = VLJEPAModel.from_pretrained(recipe.output_dir).to(args.device).eval()
-    rows = load_split(recipe.source, args.dataset_test_split)
-    assert isinstance(rows, Dataset), "recipes of VL-JEPA have no streams"
-    indices = sample_indices(len(rows), max_rows) if max_rows is not None else range(len(rows))
-    prepared = prepare_rows(rows.select(indices), args, model.processor, "held-out", directory)
-    answers = list(dict.fromkeys(answer.strip() for answer in prepared["answer"]))
+    held_out = load_held_out(recipe, model.processor, labels, max_rows)
+    return evaluate_model(model, with_features(held_out, recipe, model), batch_size, progress)
+
+
+def load_held_out(
+    recipe: VisionRecipe,
+    processor: VLJEPAProcessor,
+    labels: Sequence[str] | None = None,
+    max_rows: int | None = None,
+) -> HeldOutQuestions:
+    """The rows of a recipe's `dataset_test_split`, checked. Arguments and errors are those of `evaluate_vision`."""
+    args, directory = recipe.training, picture_directory(recipe.source.dataset_name)
+    rows = load_rows(recipe, args.dataset_test_split)
+    indices = sample_indices(len(rows), max_rows) if max_rows is not None else list(range(len(rows)))
+    rows = rows.select(indices)
+    kinds = [str(kind) for kind in rows[KIND_COLUMN]] if KIND_COLUMN in rows.column_names else [None] * len(rows)
+    prepared = prepare_rows(rows, args, processor, "held-out", directory)
     if labels is not None:
-        _check_labels(labels, answers)
-    cache = None
-    if args.feature_cache is not None:
-        cache = FeatureCache(args.feature_cache, model.vision_encoder, model.processor)
-        prepared = with_cached_features(prepared, cache, model.vision_encoder, model.processor, directory)
-    collator = VisionCollator(model.processor, args, cache, directory)
-    prediction_NE = embed_rows(model, prepared, collator, batch_size, progress)
-    texts = list(dict.fromkeys([*answers, *(labels or ()), *_own_candidates(prepared)]))
+        _check_labels(labels, _answers(prepared))
+    return HeldOutQuestions(prepared, indices, kinds, VisionCollator(processor, args, None, directory), labels)
+
+
+def with_features(held_out: HeldOutQuestions, recipe: VisionRecipe, model: VLJEPAModel) -> HeldOutQuestions:
+    """The same rows with features of the recipe's cache in the place of pictures, if it has one."""
+    if recipe.training.feature_cache is None:
+        return held_out
+    collator, encoder = held_out.collator, model.vision_encoder
+    cache = FeatureCache(recipe.training.feature_cache, encoder, collator.processor)
+    rows = with_cached_features(held_out.rows, cache, encoder, collator.processor, collator.directory)
+    return replace(held_out, rows=rows, collator=replace(collator, cache=cache))
+
+
+def evaluate_model(
+    model: VLJEPAModel,
+    held_out: HeldOutQuestions,
+    batch_size: int = 16,
+    progress: Callable[[int], None] = lambda number: None,
+) -> VisionResult:
+    """Evaluate a model in evaluation mode. Arguments are those of `evaluate_vision`."""
+    rows, labels = held_out.rows, held_out.labels
+    answers = _answers(rows)
+    prediction_NE = embed_rows(model, rows, held_out.collator, batch_size, progress)
+    texts = list(dict.fromkeys([*answers, *(labels or ()), *_own_candidates(rows)]))
     embedding_of = dict(zip(texts, unit_rows(model.encode_text(texts, batch_size).numpy()), strict=True))
-    if labels is None and "candidates" in prepared.column_names:
-        chosen = choose_among_own(prepared, prediction_NE, embedding_of)
+    if labels is None and "candidates" in rows.column_names:
+        chosen = choose_among_own(rows, prediction_NE, embedding_of)
     else:
         candidates = list(labels or answers)
         embedding_ME = np.stack([embedding_of[text] for text in candidates])
-        chosen = choose_among_all(prepared, prediction_NE, candidates, embedding_ME)
+        chosen = choose_among_all(rows, prediction_NE, candidates, embedding_ME)
     predictions = [
-        VisionPrediction(indices[row["row_index"]], row.get("question"), row["answer"].strip(), *found)
-        for row, found in zip(prepared, chosen, strict=True)
+        VisionPrediction(index, row.get("question"), row["answer"].strip(), *found, kind)
+        for index, row, found, kind in zip(held_out.indices, rows, chosen, held_out.kinds, strict=True)
     ]
-    key_N = np.array([answer_key(answer) for answer in prepared["answer"]])
-    target_NE = np.stack([embedding_of[answer.strip()] for answer in prepared["answer"]])
-    frequency = Counter(answer.strip() for answer in prepared["answer"]).most_common(1)[0][1]
+    key_N = np.array([answer_key(answer) for answer in rows["answer"]])
+    target_NE = np.stack([embedding_of[answer.strip()] for answer in rows["answer"]])
+    frequency = Counter(answer.strip() for answer in rows["answer"]).most_common(1)[0][1]
     return VisionResult(
         predictions,
         {
@@ -168,6 +218,11 @@ def choose_among_own(
         rank = int(pessimistic_ranks(score_1M, np.array([gold]))[0])
         chosen.append((candidates[best], float(score_1M[0, best]), rank, len(candidates)))
     return chosen
+
+
+def _answers(rows: Dataset) -> list[str]:
+    """The different answers of the rows."""
+    return list(dict.fromkeys(answer.strip() for answer in rows["answer"]))
 
 
 def _own_candidates(rows: Dataset) -> list[str]:

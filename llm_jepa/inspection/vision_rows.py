@@ -9,16 +9,12 @@ from typing import Any
 from datasets import Dataset
 from PIL import Image
 
-from llm_jepa.models.known_models import resolve_model
 from llm_jepa.scoring.tasks import Rate
-from llm_jepa.vision.building import load_rows, picture_directory
+from llm_jepa.vision.building import load_processor, load_rows, picture_directory
 from llm_jepa.vision.pictures import read_frames
-from llm_jepa.vision.processor import VLJEPAProcessor
 from llm_jepa.vision.recipe import VisionRecipe
-from llm_jepa.vision.rows import prepare_rows
+from llm_jepa.vision.rows import KIND_COLUMN, prepare_rows
 
-KIND_COLUMN = "kind"
-"""The column, of data sets that have it, by which scores are told apart."""
 PREDICTIONS_FILE = "predictions-tuned.jsonl"
 ALL = "all"
 
@@ -75,11 +71,7 @@ def inspect_vision_recipe(recipe: VisionRecipe, num_rows: int, runs: Sequence[Pa
     args, directory = recipe.training, picture_directory(recipe.source.dataset_name)
     split = args.dataset_test_split if runs else args.dataset_train_split
     rows = load_rows(recipe, split)
-    vision, language, text = (
-        resolve_model(str(name)) for name in (args.vision_encoder, args.language_model, args.text_encoder)
-    )
-    processor = VLJEPAProcessor.from_parts(vision, language, text, args.num_frames)
-    prepared = prepare_rows(rows, args, processor, split, directory)
+    prepared = prepare_rows(rows, args, load_processor(args), split, directory)
     found = {name: read_predictions(run, prepared) for name, run in _names(runs).items()}
     kinds = [str(kind) for kind in rows[KIND_COLUMN]] if KIND_COLUMN in rows.column_names else [ALL] * len(rows)
     return VisionInspection(

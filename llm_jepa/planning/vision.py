@@ -23,8 +23,9 @@ from llm_jepa.planning.estimate import Estimate, hours_at_peak
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
 from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Launch, Weights, model_states
 from llm_jepa.planning.plan import FITS, usable_bytes
+from llm_jepa.settings.vision_checks import PARTS
 from llm_jepa.training.schedule import planned_steps, rows_per_step
-from llm_jepa.vision.building import load_rows, model_options
+from llm_jepa.vision.building import load_processor, load_rows, model_options
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.model_config import VLJEPAConfig
@@ -80,20 +81,14 @@ def make_vision_plan(
         ValueError: A configuration or the data cannot be loaded, or the memory of the optimizer is unknown.
     """
     args = recipe.training
-    names = [resolve_model(recipe.settings[key]) for key in ("vision_encoder", "language_model", "text_encoder")]
-    processor = VLJEPAProcessor.from_parts(names[0], names[1], names[2], args.num_frames)
     rows = load_rows(recipe, args.dataset_train_split)
-    questions, answers = _lengths(rows, args, processor)
-    dry = DryVisionModel(args, *names)
-    pixels = processor.pixels([[Image.new("RGB", (64, 64))]])
-    batch = args.per_device_train_batch_size
-    usual = dry.inputs(batch, pixels, round(questions[0]), round(answers[0]))
-    longest = dry.inputs(batch, pixels, questions[1], answers[1])
+    batch = draw_batch(args, rows)
+    dry = batch.model
     steps, step_rows = planned_steps(len(rows), args, num_devices), rows_per_step(len(rows), args, num_devices)
-    flops_per_step = dry.flops(usual) / batch * step_rows
+    flops_per_step = batch.flops_per_row() * step_rows
     kept = model_states(dry.weights(), OptimizerNames(args.optim).value, launch, num_devices, dry.half is not None)
     memory = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
-    memory |= dry.peak_bytes(longest, kept.gradient_share)
+    memory |= dry.peak_bytes(batch.longest(), kept.gradient_share)
     verdict, hours = None, None
     if gpu is not None:
         verdict = FITS if sum(memory.values()) <= usable_bytes(gpu) else "does not fit"
@@ -103,9 +98,9 @@ def make_vision_plan(
         rows=len(rows),
         steps=steps,
         parts=dry.parts(),
-        visual_tokens=dry.visual_tokens(pixels),
-        question_tokens=questions,
-        answer_tokens=answers,
+        visual_tokens=dry.visual_tokens(batch.pixels_NTCHW),
+        question_tokens=batch.question_tokens,
+        answer_tokens=batch.answer_tokens,
         flops_per_step=flops_per_step,
         memory=memory,
         verdict=verdict,
@@ -113,10 +108,44 @@ def make_vision_plan(
     )
 
 
-class DryVisionModel:
-    """A recipe's model in training mode, without data. The names are those of directories or Hub ids."""
+@dataclass(frozen=True)
+class DryBatch:
+    """A recipe's model, and the shapes of its micro-batches.
 
-    def __init__(self, args: VisionConfig, vision_encoder: str, language_model: str, text_encoder: str):
+    Attributes:
+        pixels_NTCHW: Of one row.
+        question_tokens, answer_tokens: The mean of a row, and the most of any, in the sample.
+    """
+
+    model: "DryVisionModel"
+    pixels_NTCHW: Tensor
+    question_tokens: tuple[float, int]
+    answer_tokens: tuple[float, int]
+
+    def flops_per_row(self) -> float:
+        """FLOPs of a row with texts of the mean length."""
+        size = self.model.args.per_device_train_batch_size
+        usual = round(self.question_tokens[0]), round(self.answer_tokens[0])
+        return self.model.flops(self.model.inputs(size, self.pixels_NTCHW, *usual)) / size
+
+    def longest(self) -> dict[str, Any]:
+        """A micro-batch with texts of the greatest length."""
+        size = self.model.args.per_device_train_batch_size
+        return self.model.inputs(size, self.pixels_NTCHW, self.question_tokens[1], self.answer_tokens[1])
+
+
+def draw_batch(args: VisionConfig, rows: Dataset) -> DryBatch:
+    """A micro-batch of a recipe's rows by the lengths of their texts."""
+    processor = load_processor(args)
+    questions, answers = _lengths(rows, args, processor)
+    return DryBatch(DryVisionModel(args), processor.pixels([[Image.new("RGB", (64, 64))]]), questions, answers)
+
+
+class DryVisionModel:
+    """A recipe's model in training mode, without data."""
+
+    def __init__(self, args: VisionConfig):
+        vision_encoder, language_model, text_encoder = (resolve_model(str(getattr(args, key))) for key in PARTS)
         self.args = args
         self.half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         self.mode = FakeTensorMode()

@@ -15,6 +15,7 @@ from llm_jepa.settings.vision_checks import PARTS
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.model_config import VLJEPAConfig
+from llm_jepa.vision.processor import VLJEPAProcessor
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.trainer import VLJEPATrainer
 
@@ -51,6 +52,15 @@ def picture_directory(dataset_name: str | None) -> Path | None:
     if not dataset_name or not path.exists():
         return None
     return path if path.is_dir() else path.parent
+
+
+def load_processor(args: VisionConfig) -> VLJEPAProcessor:
+    """The processor that the model of a recipe begins with, without the model."""
+    vision, language, text = (resolve_model(str(getattr(args, key))) for key in PARTS)
+    processor = VLJEPAProcessor.from_parts(vision, language, text, args.num_frames)
+    if args.image_size is not None:
+        processor.resize(args.image_size)
+    return processor
 
 
 def load_model(args: VisionConfig) -> VLJEPAModel:

@@ -12,6 +12,8 @@ from llm_jepa.options.vision import VisionOptions
 from llm_jepa.vision.picture_check import check_pictures, with_undecoded_pictures
 from llm_jepa.vision.processor import VLJEPAProcessor
 
+KIND_COLUMN = "kind"
+"""The column, of data sets that have it, by which scores are told apart."""
 TOKENISED_TEXTS = 1000
 """As many texts are tokenised at once."""
 

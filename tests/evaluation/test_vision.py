@@ -96,6 +96,16 @@ def test_a_sample_is_always_the_same_rows(run):
     assert [one.rank for one in again] == [whole[one.row_index].rank for one in again]
 
 
+def test_a_prediction_has_its_kind_of_question(run, tmp_path):
+    """Those of a sample are the kinds of its rows."""
+    kinds = [f"kind {number}" for number in range(12)]
+    rows = [row | {"kind": kind} for row, kind in zip(rows_of(run), kinds, strict=True)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = evaluate_vision(recipe(run, "--dataset_name", str(tmp_path / "rows.jsonl")), max_rows=5)
+    assert [one.kind for one in result.predictions] == [kinds[index] for index in sample_indices(12, 5)]
+    assert {one.kind for one in evaluate_vision(recipe(run)).predictions} == {None}
+
+
 def test_a_feature_cache_gives_the_same_answers(run, tmp_path):
     plain = evaluate_vision(recipe(run))
     cached = evaluate_vision(recipe(run, "--feature_cache", str(tmp_path / "cache")))

@@ -64,7 +64,7 @@ def test_the_paper_counts_its_parameters(rows, paper):
     """VL-JEPA (arXiv 2512.10942): V-JEPA 2 ViT-L 304M frozen; a predictor of 490M trained, 487M of them its layers;
     EmbeddingGemma 300M. 16 frames of 256 x 256 are 8 x 16 x 16 tokens.
     """
-    dry = DryVisionModel(recipe_of(rows, paper).training, *paper.values())
+    dry = DryVisionModel(recipe_of(rows, paper).training)
     parts, weights = dry.parts(), dry.weights()
     millions = {name: (round(one.parameters / 1e6), round(one.trained / 1e6)) for name, one in parts.items()}
     assert millions == {
@@ -109,6 +109,13 @@ def test_flops_are_those_of_the_matrices(rows):
     floor = 4 * (2 * forward + 6 * (layers + projector) + 6 * heads)
     # The first trained layer passes no gradient to what is frozen: the projector's inputs, the encoder's outputs.
     assert 0.85 * floor < plan.flops_per_step < 1.6 * floor
+
+
+def test_larger_pictures_have_more_tokens(rows):
+    """Twice the height and width are four times the tokens of a convolutional encoder."""
+    parts = tiny_parts() | {"vision_encoder": saved("resnet")}
+    small, large = (plan_of(rows, parts, **TINY, image_size=size) for size in (32, 64))
+    assert large.visual_tokens == 4 * small.visual_tokens
 
 
 def test_more_frames_take_more_memory_and_cached_features_less(rows, tmp_path):
