@@ -1,6 +1,8 @@
 """Renders a report as Markdown, and as one HTML page that includes its style and figures."""
 
 import html
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from llm_jepa.experiments.report import Section, Table, report_sections, report_title
@@ -21,19 +23,37 @@ _CLASSES = {"better": "better", "worse": "worse", "too few to tell": "open", "in
 
 def render_markdown(report: dict[str, Any]) -> str:
     """The report as Markdown, without its figures."""
-    blocks = [f"# {report_title(report)}"]
-    for section in report_sections(report):
-        lines = [f"- {sentence}" for sentence in (*section.notes, *(text for _, text in section.verdicts))]
-        if lines or section.tables:
-            blocks += [f"## {section.title}", *(["\n".join(lines)] if lines else [])]
-            blocks += [_markdown_table(table) for table in section.tables]
-    return "\n\n".join(blocks) + "\n"
+    return page_markdown(report_title(report), report_sections(report))[0]
 
 
 def render_html(report: dict[str, Any]) -> str:
     """The report as one HTML page."""
-    title = html.escape(report_title(report))
-    body = "\n".join(_html_section(section) for section in report_sections(report))
+    return page_html(report_title(report), report_sections(report))
+
+
+def page_markdown(
+    title: str, sections: Sequence[Section], figure_folder: str | None = None
+) -> tuple[str, dict[str, str]]:
+    """Sections as Markdown, and the figures that it shows from a folder: file name -> SVG. Without a folder, none."""
+    blocks = [f"# {title}"]
+    files: dict[str, str] = {}
+    for section in sections:
+        lines = [f"- {sentence}" for sentence in (*section.notes, *(text for _, text in section.verdicts))]
+        figures = section.figures if figure_folder is not None else []
+        if lines or section.tables or figures:
+            blocks += [f"## {section.title}", *(["\n".join(lines)] if lines else [])]
+        for svg, caption in figures:
+            name = f"{len(files) + 1}.svg"
+            files[name] = svg
+            blocks.append(f"![{caption}]({figure_folder}/{name})")
+        blocks += [_markdown_table(table) for table in section.tables]
+    return "\n\n".join(blocks) + "\n", files
+
+
+def page_html(title: str, sections: Sequence[Section]) -> str:
+    """Sections as one HTML page."""
+    title = html.escape(title)
+    body = "\n".join(_html_section(section) for section in sections)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
         f'content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
@@ -44,14 +64,19 @@ def render_html(report: dict[str, Any]) -> str:
 def _html_section(section: Section) -> str:
     parts = [f"<h2>{html.escape(section.title)}</h2>"]
     if len(section.notes) == 1:
-        parts.append(f"<p>{html.escape(section.notes[0])}</p>")
+        parts.append(f"<p>{_html_text(section.notes[0])}</p>")
     elif section.notes:
-        parts.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in section.notes) + "</ul>")
+        parts.append("<ul>" + "".join(f"<li>{_html_text(note)}</li>" for note in section.notes) + "</ul>")
     for outcome, sentence in section.verdicts:
-        parts.append(f'<p class="verdict {_CLASSES.get(outcome, "")}">{html.escape(sentence)}</p>')
+        parts.append(f'<p class="verdict {_CLASSES.get(outcome, "")}">{_html_text(sentence)}</p>')
     for svg, caption in section.figures:
-        parts.append(f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>")
+        parts.append(f"<figure>{svg}<figcaption>{_html_text(caption)}</figcaption></figure>")
     return "\n".join([*parts, *(_html_table(table) for table in section.tables)])
+
+
+def _html_text(text: str) -> str:
+    """A text in which `backticks` mark code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _markdown_table(table: Table) -> str:
@@ -60,6 +85,6 @@ def _markdown_table(table: Table) -> str:
 
 
 def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.heading)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    head = "".join(f"<th>{_html_text(cell)}</th>" for cell in table.heading)
+    body = "\n".join("<tr>" + "".join(f"<td>{_html_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"

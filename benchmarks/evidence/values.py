@@ -1,0 +1,66 @@
+"""Fills the figures of a text from the committed results, so that every figure has its source.
+
+`{FILE:a/b/c:FORMAT}` becomes the value at the keys a, b, c of `results/FILE`. A FILE that is a directory is an
+experiment, whose report is computed from its cells. FORMAT is Python's, or of a share: `percent` (54.3), `points`
+(+1.2, a difference in hundredths), `size` (1.2, the same without its sign).
+
+Example: `{latency.json:ways/draft 4/times_faster:.2f}` becomes `2.39`.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from evidence.cells import committed_report, read_json
+
+PLACEHOLDER = re.compile(r"\{([^{}:]+):([^{}:]+):([^{}]+)\}")
+OF_SHARES: dict[str, Callable[[float], str]] = {
+    "percent": "{:.1f}".format,
+    "points": "{:+.1f}".format,
+    "size": lambda points: f"{abs(points):.1f}",
+}
+
+
+class Values:
+    """The values of the results in a directory."""
+
+    def __init__(self, results: Path):
+        self.results = results
+        self.content = cache(self._content)
+
+    def at(self, name: str, path: str) -> Any:
+        """The value at a path of keys.
+
+        Raises:
+            ValueError: There is no such file, or no such key in it.
+        """
+        value = self.content(name)
+        for key in path.split("/"):
+            found = value[int(key)] if isinstance(value, list) else value.get(key, value.get(_number(key)))
+            if found is None:
+                there = ", ".join(map(str, value))
+                raise ValueError(f"{self.results / name} has no `{path}`: where `{key}` was sought there are {there}.")
+            value = found
+        return value
+
+    def fill(self, text: str) -> str:
+        """A text with every placeholder replaced by its value."""
+        return PLACEHOLDER.sub(lambda match: _formatted(self.at(match[1], match[2]), match[3]), text)
+
+    def _content(self, name: str) -> Any:
+        path = self.results / name
+        if not path.exists():
+            raise ValueError(f"There is no {path}.")
+        return committed_report(path) if path.is_dir() else read_json(path)
+
+
+def _number(key: str) -> int | None:
+    return int(key) if key.isdigit() else None
+
+
+def _formatted(value: Any, how: str) -> str:
+    if how in OF_SHARES:
+        return OF_SHARES[how](100 * value)
+    return format(value, how).replace("%", " %")

@@ -1,0 +1,85 @@
+"""benchmarks/results.py: cells kept in the repository give the same report, and the page is made from them alone."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_jepa.cli import main
+from llm_jepa.experiments.spec import read_experiment
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))  # where a script finds its neighbours
+results = importlib.import_module("results")
+cells, claims, values = (importlib.import_module(f"evidence.{name}") for name in ("cells", "claims", "values"))
+
+
+@pytest.fixture(scope="module")
+def committed(finished, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("results") / "whole"
+    assert cells.collect(read_experiment(finished).output_dir, directory) == 4
+    return directory
+
+
+def without_logs(report: dict) -> dict:
+    """A report as JSON gives it, without the training's figures, which are kept with fewer digits."""
+    report = json.loads(json.dumps(report))
+    for series in report["series"].values():
+        del series["log"], series["last_log"], series["seconds_mean"]
+    return report
+
+
+def test_a_report_from_kept_cells_has_the_scores_and_verdicts_of_the_comparison(finished, committed):
+    report = json.loads((read_experiment(finished).output_dir / "report.json").read_text())
+    assert without_logs(cells.committed_report(committed)) == without_logs(report)
+
+
+def test_a_comparison_takes_restored_cells_as_its_own(finished, written, committed, capsys):
+    experiment = read_experiment(written("restored", **json_settings(finished)))
+    assert cells.restore(committed, experiment.output_dir) == 4
+    assert cells.restore(committed, experiment.output_dir) == 0
+    assert main(["compare", str(experiment.path), "--report_only"]) == 0
+    assert "refused" not in capsys.readouterr().out
+    assert json.loads((experiment.output_dir / "report.json").read_text())["missing"] == []
+
+
+def json_settings(path: Path) -> dict:
+    experiment = read_experiment(path)
+    return {"evaluation": vars(experiment.evaluation), "threshold": experiment.threshold}
+
+
+def test_what_has_no_finished_cell_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--report_only"):
+        cells.collect(tmp_path, tmp_path / "kept")
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(ValueError, match="no finished cell"):
+        cells.collect(tmp_path, tmp_path / "kept")
+
+
+def test_the_committed_page_is_what_the_committed_cells_say(tmp_path):
+    """Also that README, recipes and pages claim what the results say: a false claim is an error."""
+    written = results.write_page(tmp_path)
+    assert Path("docs/results.md") in written
+    different = [str(path) for path in written if (tmp_path / path).read_text() != (ROOT / path).read_text()]
+    assert different == [], "run `python benchmarks/results.py`"
+
+
+def test_a_claim_that_no_result_carries_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("It is 9.9 times faster.")
+    with pytest.raises(ValueError, match=r"README\.md does not say .*1\.03 to 1\.12 times"):
+        claims.check_claims(values.Values(results.RESULTS), tmp_path)
+
+
+def test_placeholders_are_filled_from_their_file(tmp_path):
+    (tmp_path / "a.json").write_text('{"x": [{"draft 4": 2.386, "share": -0.0147}]}')
+    found = values.Values(tmp_path)
+    assert found.fill("{a.json:x/0/draft 4:.2f} times, {a.json:x/0/share:points} points") == "2.39 times, -1.5 points"
+    assert found.fill("{a.json:x/0/share:size}, {a.json:x/0/share:percent}") == "1.5, -1.5"
+    with pytest.raises(
+        ValueError, match=r"a\.json has no `x/0/lost`: where `lost` was sought there are draft 4, share"
+    ):
+        found.fill("{a.json:x/0/lost:.2f}")
+    with pytest.raises(ValueError, match=r"There is no .*b\.json"):
+        found.fill("{b.json:x:.2f}")
