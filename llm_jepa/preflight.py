@@ -21,7 +21,7 @@ from llm_jepa.runs.output_directory import (
 from llm_jepa.settings.checks import check_recipe
 from llm_jepa.settings.reading import recipe_and_overrides
 from llm_jepa.settings.schema import PATH_OR_MAPPING, recipe_kind
-from llm_jepa.settings.vision_checks import PARTS
+from llm_jepa.settings.vision_checks import named_parts
 from llm_jepa.training.checkpoints import check_resume
 from llm_jepa.training.packages import check_packages
 from llm_jepa.training.trackers import check_trackers
@@ -111,7 +111,7 @@ def _check_local_inputs(settings: Mapping[str, Any], reads_weights: bool) -> Non
         _check_configuration_file(key, settings[key])
     check_named_columns(settings, check_local_data(settings["dataset_name"]))
     if recipe_kind(settings) == "vision":
-        for key in named_parts(settings):
+        for key in loaded_models(settings):
             check_local_model(settings[key], key)
         return
     template = settings.get("chat_template_path")
@@ -131,15 +131,15 @@ def _is_path_of_template(name: str) -> bool:
     return name.endswith(TEMPLATE_SUFFIXES) or looks_like_a_path(name)
 
 
-def named_parts(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The keys of a VL-JEPA recipe that name what is loaded: its three parts, or the model of an earlier stage."""
-    return PARTS if settings.get("model_name_or_path") is None else ("model_name_or_path",)
+def loaded_models(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of a VL-JEPA recipe that name what is loaded: its parts, or the model of an earlier stage."""
+    return named_parts(settings) if settings.get("model_name_or_path") is None else ("model_name_or_path",)
 
 
 def _check_hub_inputs(settings: Mapping[str, Any]) -> None:
     check_data_set(settings["dataset_name"])
     if recipe_kind(settings) == "vision":
-        for key in named_parts(settings):
+        for key in loaded_models(settings):
             check_model_on_hub(settings[key], key)
         return
     if "cache_dir" not in (settings.get("model_init_kwargs") or {}):

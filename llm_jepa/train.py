@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from llm_jepa.recipe import Recipe
     from llm_jepa.trainer import JEPATrainer
+    from llm_jepa.vision.base_trainer import PictureQuestionTrainer
     from llm_jepa.vision.recipe import VisionRecipe
-    from llm_jepa.vision.trainer import VLJEPATrainer
 
     AnyRecipe: TypeAlias = Recipe | VisionRecipe
-    AnyTrainer: TypeAlias = JEPATrainer | VLJEPATrainer
+    AnyTrainer: TypeAlias = JEPATrainer | PictureQuestionTrainer
 
 logger = logging.getLogger("llm_jepa.train")  # also when this module runs as __main__
 

@@ -43,8 +43,8 @@ def _content(result: VisionResult, recipe: VisionRecipe) -> dict:
         "date": datetime.now(UTC).date().isoformat(),
         "scores": {name: asdict(rate) | {"interval": rate.interval} for name, rate in result.scores.items()},
         "chance": result.chance,
-        "image_to_answer": result.image_to_answer,
-        "answer_to_image": result.answer_to_image,
+        **({"image_to_answer": result.image_to_answer} if result.image_to_answer else {}),
+        **({"answer_to_image": result.answer_to_image} if result.answer_to_image else {}),
     }
 
 
@@ -53,10 +53,14 @@ def _show(console: Console, result: VisionResult) -> None:
     for heading in ("", "score"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     table.add_row("accuracy", _percent(result.scores["accuracy"]))
+    if "exact_match" in result.scores:
+        table.add_row("generated text is the answer", _percent(result.scores["exact_match"]))
     table.add_row("most frequent answer", _percent(result.scores["most_frequent"]))
     table.add_row("chance", f"{100 * result.chance:.1f} %")
     table.add_row("rows", str(len(result.predictions)))
     console.print(table)
+    if not result.image_to_answer:
+        return
     ways = {"image to answer": result.image_to_answer, "answer to image": result.answer_to_image}
     retrieval = Table(title="retrieval", title_justify="left")
     for heading in ("", "R@1", "R@5", "R@10", "MRR"):

@@ -1,50 +1,66 @@
-"""Scores of a VL-JEPA run: answers chosen by their embedding, and retrieval both ways. All ranks are strict.
+"""Scores of a run on pictures and questions: answers chosen by their embedding, or by their likelihood as tokens; of
+embeddings also retrieval both ways. All ranks are strict.
 
 Legend: N rows, M answers, E the shared space's width.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
+from torch import Tensor
 
 from llm_jepa.evaluation.held_out_rows import sample_indices
+from llm_jepa.evaluation.token_likelihood import candidate_log_probs
 from llm_jepa.inference.answer_index import AnswerIndex
 from llm_jepa.inference.candidates import check_answers
 from llm_jepa.inference.ranking import pessimistic_ranks, unit_rows
+from llm_jepa.scoring.exact import is_strict_match
 from llm_jepa.scoring.tasks import Rate
-from llm_jepa.vision.building import load_rows, picture_directory
+from llm_jepa.vision.base_model import PictureQuestionModel
+from llm_jepa.vision.building import load_rows, load_saved_model, picture_directory
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.model import VLJEPAModel
-from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.processor import PictureQuestionProcessor
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.retrieval import answer_ranks, image_ranks, retrieval_scores
 from llm_jepa.vision.rows import KIND_COLUMN, answer_key, prepare_rows
+from llm_jepa.vision.token_model import TokenVLM
 
 ROWS_AT_ONCE = 1024
+INPUTS = ("pixel_values", "patches", "question_ids", "question_mask")
+"""What a model reads of a batch to answer."""
+Chosen = tuple[str, float, int, int]
+"""The best candidate, its score, the strict rank of the right one, and how many there are."""
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class VisionPrediction:
-    """The answer that was chosen for a row, and the strict rank of the right one among `num_candidates`.
+    """The answer that was chosen for a row.
 
-    `kind` is the row's kind of question, where the data set has them.
+    Attributes:
+        score: Its cosine with the prediction, or its log-probability in nats.
+        rank: The strict rank of the right answer among `num_candidates`.
+        kind: The row's kind of question, where the data set has them.
+        generated: The greedy text of a token VLM.
     """
 
     row_index: int
     question: str | None
     gold: str
     prediction: str
-    cosine: float
+    score: float
     rank: int
     num_candidates: int
     kind: str | None = None
+    generated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,22 +79,52 @@ class HeldOutQuestions:
     collator: VisionCollator
     labels: Sequence[str] | None = None
 
+    @property
+    def has_own_candidates(self) -> bool:
+        """Whether each row chooses from its own candidates."""
+        return self.labels is None and "candidates" in self.rows.column_names
+
+    @property
+    def golds(self) -> list[str]:
+        """The right answer of each row."""
+        return [answer.strip() for answer in self.rows["answer"]]
+
+    @property
+    def common_candidates(self) -> list[str]:
+        """What every row chooses from where it has no candidates of its own."""
+        return list(self.labels or dict.fromkeys(self.golds))
+
+    @property
+    def candidates(self) -> list[list[str]]:
+        """What each row chooses from."""
+        if self.has_own_candidates:
+            return [[text.strip() for text in candidates] for candidates in self.rows["candidates"]]
+        return [self.common_candidates] * len(self.rows)
+
+    def batches(self, batch_size: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
+        """The arguments of a model's `forward` for so many rows at once, without answers."""
+        for start in range(0, len(self.rows), batch_size):
+            batch = self.collator([*self.rows.select(range(start, min(start + batch_size, len(self.rows))))])
+            yield {name: batch[name].to(device) for name in INPUTS if name in batch}
+
 
 @dataclass(frozen=True)
 class VisionResult:
     """What an evaluation finds.
 
     Attributes:
-        scores: `accuracy`; and, of the same rows, `most_frequent`, what the split's most frequent answer scores.
+        scores: `accuracy`; of a token VLM `exact_match`, how often its greedy text is the answer; and, of the same
+            rows, `most_frequent`, what the split's most frequent answer scores.
         chance: Accuracy of a random choice.
-        image_to_answer, answer_to_image: Recall at 1, 5 and 10, and the mean reciprocal rank.
+        image_to_answer, answer_to_image: Recall at 1, 5 and 10, and the mean reciprocal rank; empty without
+            embeddings.
     """
 
     predictions: list[VisionPrediction]
     scores: dict[str, Rate]
     chance: float
-    image_to_answer: dict[str, float]
-    answer_to_image: dict[str, float]
+    image_to_answer: dict[str, float] = field(default_factory=dict)
+    answer_to_image: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate_vision(
@@ -86,7 +132,7 @@ def evaluate_vision(
     labels: Sequence[str] | None = None,
     max_rows: int | None = None,
     batch_size: int = 16,
-    progress: Callable[[int], None] = lambda number: None,
+    progress: Progress = lambda number: None,
 ) -> VisionResult:
     """Evaluate a run on its `dataset_test_split`.
 
@@ -99,14 +145,15 @@ def evaluate_vision(
         ValueError: The run or the data cannot be loaded, rows are wrong, or an answer is not among the labels.
     """
     args = recipe.training
-    model = VLJEPAModel.from_pretrained(recipe.output_dir).to(args.device).eval()
+    model: Any = load_saved_model(recipe.output_dir, args, f"The run {recipe.output_dir}")
+    model = model.to(args.device).eval()
     held_out = load_held_out(recipe, model.processor, labels, max_rows)
     return evaluate_model(model, with_features(held_out, recipe, model), batch_size, progress)
 
 
 def load_held_out(
     recipe: VisionRecipe,
-    processor: VLJEPAProcessor,
+    processor: PictureQuestionProcessor,
     labels: Sequence[str] | None = None,
     max_rows: int | None = None,
 ) -> HeldOutQuestions:
@@ -118,11 +165,11 @@ def load_held_out(
     kinds = [str(kind) for kind in rows[KIND_COLUMN]] if KIND_COLUMN in rows.column_names else [None] * len(rows)
     prepared = prepare_rows(rows, args, processor, "held-out", directory)
     if labels is not None:
-        _check_labels(labels, _answers(prepared))
+        _check_labels(labels, prepared["answer"])
     return HeldOutQuestions(prepared, indices, kinds, VisionCollator(processor, args, None, directory), labels)
 
 
-def with_features(held_out: HeldOutQuestions, recipe: VisionRecipe, model: VLJEPAModel) -> HeldOutQuestions:
+def with_features(held_out: HeldOutQuestions, recipe: VisionRecipe, model: PictureQuestionModel) -> HeldOutQuestions:
     """The same rows with features of the recipe's cache in the place of pictures, if it has one."""
     if recipe.training.feature_cache is None:
         return held_out
@@ -133,30 +180,72 @@ def with_features(held_out: HeldOutQuestions, recipe: VisionRecipe, model: VLJEP
 
 
 def evaluate_model(
-    model: VLJEPAModel,
+    model: PictureQuestionModel,
     held_out: HeldOutQuestions,
     batch_size: int = 16,
-    progress: Callable[[int], None] = lambda number: None,
+    progress: Progress = lambda number: None,
 ) -> VisionResult:
     """Evaluate a model in evaluation mode. Arguments are those of `evaluate_vision`."""
-    rows, labels = held_out.rows, held_out.labels
-    answers = _answers(rows)
-    prediction_NE = embed_rows(model, rows, held_out.collator, batch_size, progress)
-    texts = list(dict.fromkeys([*answers, *(labels or ()), *_own_candidates(rows)]))
+    if isinstance(model, TokenVLM):
+        return evaluate_tokens(model, held_out, batch_size, progress)
+    assert isinstance(model, VLJEPAModel)
+    return evaluate_embeddings(model, held_out, batch_size, progress)
+
+
+def evaluate_embeddings(
+    model: VLJEPAModel, held_out: HeldOutQuestions, batch_size: int, progress: Progress
+) -> VisionResult:
+    """Choose the nearest candidates."""
+    rows, golds = held_out.rows, held_out.golds
+    prediction_NE = embed_rows(model, held_out, batch_size, progress)
+    texts = list(dict.fromkeys([*golds, *(text for candidates in held_out.candidates for text in candidates)]))
     embedding_of = dict(zip(texts, unit_rows(model.encode_text(texts, batch_size).numpy()), strict=True))
-    if labels is None and "candidates" in rows.column_names:
-        chosen = choose_among_own(rows, prediction_NE, embedding_of)
+    if held_out.has_own_candidates:
+        chosen = choose_among_own(held_out, prediction_NE, embedding_of)
     else:
-        candidates = list(labels or answers)
+        candidates = held_out.common_candidates
         embedding_ME = np.stack([embedding_of[text] for text in candidates])
         chosen = choose_among_all(rows, prediction_NE, candidates, embedding_ME)
+    key_N = np.array([answer_key(answer) for answer in golds])
+    target_NE = np.stack([embedding_of[answer] for answer in golds])
+    result = _result(held_out, chosen)
+    return replace(
+        result,
+        image_to_answer=retrieval_scores(answer_ranks(prediction_NE, target_NE, key_N)),
+        answer_to_image=retrieval_scores(image_ranks(prediction_NE, target_NE, key_N)),
+    )
+
+
+def evaluate_tokens(model: TokenVLM, held_out: HeldOutQuestions, batch_size: int, progress: Progress) -> VisionResult:
+    """Choose the likeliest candidates, and generate greedily."""
+    candidates, golds = held_out.candidates, held_out.golds
+    chosen: list[Chosen] = []
+    generated: list[str] = []
+    for inputs in held_out.batches(batch_size, model.device):
+        texts = model.generate_answers(inputs, model.config.max_answer_tokens)
+        of_rows = candidates[len(chosen) : len(chosen) + len(texts)]
+        for scores in candidate_log_probs(model, inputs, of_rows, batch_size):
+            row = len(chosen)
+            chosen.append(best_of(candidates[row], np.array(scores), golds[row]))
+        generated += texts
+        progress(len(texts))
+    result = _result(held_out, chosen, generated)
+    num_right = sum(is_strict_match(text, gold) for text, gold in zip(generated, golds, strict=True))
+    return replace(result, scores={"exact_match": Rate(num_right, len(golds))} | result.scores)
+
+
+def _result(
+    held_out: HeldOutQuestions, chosen: Sequence[Chosen], generated: Sequence[str] | None = None
+) -> VisionResult:
+    """The scores that models of both kinds have."""
+    texts: Sequence[str | None] = generated or [None] * len(chosen)
     predictions = [
-        VisionPrediction(index, row.get("question"), row["answer"].strip(), *found, kind)
-        for index, row, found, kind in zip(held_out.indices, rows, chosen, held_out.kinds, strict=True)
+        VisionPrediction(index, row.get("question"), row["answer"].strip(), *found, kind, text)
+        for index, row, found, kind, text in zip(
+            held_out.indices, held_out.rows, chosen, held_out.kinds, texts, strict=True
+        )
     ]
-    key_N = np.array([answer_key(answer) for answer in rows["answer"]])
-    target_NE = np.stack([embedding_of[answer.strip()] for answer in rows["answer"]])
-    frequency = Counter(answer.strip() for answer in rows["answer"]).most_common(1)[0][1]
+    frequency = Counter(held_out.golds).most_common(1)[0][1]
     return VisionResult(
         predictions,
         {
@@ -164,34 +253,27 @@ def evaluate_model(
             "most_frequent": Rate(frequency, len(predictions)),
         },
         float(np.mean([1 / one.num_candidates for one in predictions])),
-        retrieval_scores(answer_ranks(prediction_NE, target_NE, key_N)),
-        retrieval_scores(image_ranks(prediction_NE, target_NE, key_N)),
     )
 
 
 def embed_rows(
     model: VLJEPAModel,
-    rows: Dataset,
-    collator: VisionCollator,
+    held_out: HeldOutQuestions,
     batch_size: int,
-    progress: Callable[[int], None] = lambda number: None,
+    progress: Progress = lambda number: None,
 ) -> NDArray:
-    """prediction_NE of prepared rows."""
+    """prediction_NE of held-out rows."""
     parts = []
-    for start in range(0, len(rows), batch_size):
-        batch = collator([*rows.select(range(start, min(start + batch_size, len(rows))))])
-        inputs: dict[str, Any] = {
-            name: value.to(model.device) for name, value in batch.items() if not name.startswith("answer")
-        }
+    for inputs in held_out.batches(batch_size, model.device):
         with torch.no_grad():
             parts.append(model(**inputs).prediction_NE.float().cpu().numpy())
-        progress(len(batch["row_index"]))
+        progress(len(parts[-1]))
     return np.concatenate(parts)
 
 
 def choose_among_all(
     rows: Dataset, prediction_NE: NDArray, answers: Sequence[str], embedding_ME: NDArray
-) -> list[tuple[str, float, int, int]]:
+) -> list[Chosen]:
     """Of each row the nearest of all answers, its cosine, the strict rank of the right one, and how many there are."""
     hits = AnswerIndex(answers, embedding_ME, checkpoint="", predictor="").search(prediction_NE, k=1)
     place = {answer: i for i, answer in enumerate(answers)}
@@ -207,32 +289,26 @@ def choose_among_all(
 
 
 def choose_among_own(
-    rows: Dataset, prediction_NE: NDArray, embedding_of: dict[str, NDArray]
-) -> list[tuple[str, float, int, int]]:
+    held_out: HeldOutQuestions, prediction_NE: NDArray, embedding_of: dict[str, NDArray]
+) -> list[Chosen]:
     """The same of each row's own candidates."""
-    chosen = []
-    for row, unit_E in zip(rows, unit_rows(prediction_NE), strict=True):
-        candidates = [text.strip() for text in row["candidates"]]
-        score_1M = (np.stack([embedding_of[text] for text in candidates]) @ unit_E)[None]
-        best, gold = int(score_1M[0].argmax()), candidates.index(row["answer"].strip())
-        rank = int(pessimistic_ranks(score_1M, np.array([gold]))[0])
-        chosen.append((candidates[best], float(score_1M[0, best]), rank, len(candidates)))
-    return chosen
+    rows = zip(held_out.candidates, held_out.golds, unit_rows(prediction_NE), strict=True)
+    return [
+        best_of(candidates, np.stack([embedding_of[text] for text in candidates]) @ unit_E, gold)
+        for candidates, gold, unit_E in rows
+    ]
 
 
-def _answers(rows: Dataset) -> list[str]:
-    """The different answers of the rows."""
-    return list(dict.fromkeys(answer.strip() for answer in rows["answer"]))
-
-
-def _own_candidates(rows: Dataset) -> list[str]:
-    if "candidates" not in rows.column_names:
-        return []
-    return [text.strip() for candidates in rows["candidates"] for text in candidates]
+def best_of(candidates: Sequence[str], score_M: NDArray, gold: str) -> Chosen:
+    """The candidate of the highest score."""
+    best = int(score_M.argmax())
+    rank = int(pessimistic_ranks(score_M[None], np.array([candidates.index(gold)]))[0])
+    return candidates[best], float(score_M[best]), rank, len(candidates)
 
 
 def _check_labels(labels: Sequence[str], answers: Sequence[str]) -> None:
     check_answers(labels)
+    answers = list(dict.fromkeys(answer.strip() for answer in answers))
     missing = [answer for answer in answers if answer not in labels]
     if missing:
         raise ValueError(

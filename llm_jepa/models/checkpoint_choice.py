@@ -9,7 +9,7 @@ from llm_jepa.runs.output_directory import holds_complete_run
 from llm_jepa.runs.record import ENVIRONMENT_FILE, RECIPE_FILE
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import recipe_kind
-from llm_jepa.settings.vision_checks import PARTS
+from llm_jepa.settings.vision_checks import named_parts
 
 Checkpoint = Literal["base", "tuned"]
 CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
@@ -70,7 +70,7 @@ def _check_run(recipe: Path, settings: Mapping[str, Any], has_base: bool) -> Non
         )
     if (directory / RECIPE_FILE).is_file():
         there = read_settings(directory / RECIPE_FILE)
-        for key in ("model_name_or_path", *(PARTS if recipe_kind(settings) == "vision" else ())):
+        for key in ("model_name_or_path", *(named_parts(settings) if recipe_kind(settings) == "vision" else ())):
             trained, given = there.get(key), settings.get(key)
             if trained != given:
                 raise ValueError(

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass
 class VisionModelOptions:
-    """The three parts of the model and how they are put together."""
+    """The parts of the model and how they are put together."""
 
     vision_encoder: str | None = field(
         default=None,
@@ -22,6 +22,14 @@ class VisionModelOptions:
     text_encoder: str | None = field(
         default=None, metadata={"help": "Sentence encoder of the answers, the target of the prediction."}
     )
+    answer_form: Literal["embedding", "tokens"] = field(
+        default="embedding",
+        metadata={
+            "help": "What is predicted of an answer. `tokens` is a control, a VLM: the same encoder and projector, "
+            "the same layers with their causal mask, and the head of the language model, trained by next-token loss "
+            "on the answer alone. It reads no option of embeddings, `text_encoder` among them."
+        },
+    )
     model_name_or_path: str | None = field(
         default=None,
         metadata={
@@ -30,7 +38,11 @@ class VisionModelOptions:
         },
     )
     predictor_layers: int = field(
-        default=8, metadata={"help": "How many of the language model's last layers are the predictor."}
+        default=8,
+        metadata={
+            "help": "How many of the language model's last layers are the predictor. 0 is a control, a linear probe: "
+            "the mean of the picture's tokens and the question's embeddings goes straight to the head."
+        },
     )
     predictor_weights: Literal["pretrained", "random"] = field(
         default="pretrained",

@@ -17,22 +17,23 @@ from transformers import AutoConfig
 from transformers.training_args import OptimizerNames
 
 from llm_jepa.compute.devices import GPU
-from llm_jepa.models.known_models import resolve_model
 from llm_jepa.planning.dry_step import EXTRA_FLOP_FORMULAS, materialise
 from llm_jepa.planning.estimate import Estimate, hours_at_peak
 from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
 from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Launch, Weights, model_states
 from llm_jepa.planning.plan import FITS, usable_bytes
-from llm_jepa.settings.vision_checks import PARTS
 from llm_jepa.training.schedule import planned_steps, rows_per_step
-from llm_jepa.vision.building import load_processor, load_rows, model_options
+from llm_jepa.vision.building import load_processor, load_rows, model_options, part_locations
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
-from llm_jepa.vision.model_config import VLJEPAConfig
+from llm_jepa.vision.model_config import TokenVLMConfig, VLJEPAConfig
 from llm_jepa.vision.picture_encoder import encode_pictures, picture_encoder_config
-from llm_jepa.vision.predictor import predictor_config
-from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.predictor import language_config, predictor_config
+from llm_jepa.vision.processor import PictureQuestionProcessor
 from llm_jepa.vision.recipe import VisionRecipe
+from llm_jepa.vision.rows import Tokenise
+from llm_jepa.vision.token_loss import answer_loss
+from llm_jepa.vision.token_model import TokenVLM
 
 SAMPLE_ROWS = 1000
 """As many rows' texts are tokenised."""
@@ -145,18 +146,11 @@ class DryVisionModel:
     """A recipe's model in training mode, without data."""
 
     def __init__(self, args: VisionConfig):
-        vision_encoder, language_model, text_encoder = (resolve_model(str(getattr(args, key))) for key in PARTS)
         self.args = args
         self.half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         self.mode = FakeTensorMode()
-        config = VLJEPAConfig(
-            picture_encoder_config(vision_encoder),
-            predictor_config(AutoConfig.from_pretrained(language_model), args.predictor_layers),
-            AutoConfig.from_pretrained(text_encoder),
-            **model_options(args),
-        )
         with torch.device("meta"):
-            self.model = VLJEPAModel(config)
+            self.model = _new_model(args, *part_locations(args))
         with self.mode:
             materialise(self.model)
         if args.gradient_checkpointing:
@@ -166,8 +160,9 @@ class DryVisionModel:
     def parts(self) -> dict[str, PartPlan]:
         """Parameters by part; the embeddings of tokens apart from the predictor's layers."""
         groups: dict[str, list[Tensor]] = {}
+        embeddings = {id(parameter) for parameter in self.model.get_input_embeddings().parameters()}
         for name, parameter in self.model.named_parameters():
-            part = "token_embeddings" if "predictor.embed_tokens" in name else name.partition(".")[0]
+            part = "token_embeddings" if id(parameter) in embeddings else name.partition(".")[0]
             groups.setdefault(part, []).append(parameter)
         return {
             name: PartPlan(sum(one.numel() for one in group), sum(one.numel() for one in group if one.requires_grad))
@@ -178,16 +173,15 @@ class DryVisionModel:
         """Bytes of the model's weights."""
         everything = [*self.model.parameters(), *self.model.buffers()]
         trained = [one for one in everything if one.requires_grad]
-        layers = self.model.config.predictor_config.num_hidden_layers
         embedding_bytes = storage_bytes(self.model.get_input_embeddings().parameters())
-        predictor_bytes = storage_bytes(self.model.predictor.parameters()) - embedding_bytes
+        layer_bytes = [storage_bytes(layer.parameters()) for layer in self.model.decoder_layers]
         return Weights(
             weight_bytes=storage_bytes(everything),
             quantised_bytes=0.0,
             trained_parameters=sum(one.numel() for one in trained),
             parameters_in_32_bits=sum(one.numel() for one in trained if one.numel() < SMALLEST_8BIT_PARAMETERS),
             gradient_bytes=storage_bytes(trained),
-            block_bytes=max(predictor_bytes / layers, embedding_bytes),
+            block_bytes=max([embedding_bytes, *layer_bytes]),
         )
 
     def inputs(self, batch: int, pixels_NTCHW: Tensor, question_tokens: int, answer_tokens: int) -> dict[str, Any]:
@@ -239,20 +233,36 @@ class DryVisionModel:
     def _loss(self, inputs: dict[str, Any]) -> Tensor:
         with torch.autocast("cpu", dtype=self.half, enabled=self.half is not None):
             outputs = self.model(**inputs)
+        if self.args.answer_form == "tokens":
+            return answer_loss(outputs.logits_NAV, inputs["answer_ids"], inputs["answer_mask"])[0].sum()
         return outputs.prediction_NE.float().sum() + outputs.target_NE.float().sum()
 
 
+def _new_model(
+    args: VisionConfig, vision_encoder: str, language_model: str, text_encoder: str = ""
+) -> VLJEPAModel | TokenVLM:
+    """The model of a recipe, by the configurations of its parts."""
+    vision_config, whole = picture_encoder_config(vision_encoder), AutoConfig.from_pretrained(language_model)
+    options = model_options(args)
+    if args.answer_form == "tokens":
+        return TokenVLM(TokenVLMConfig(vision_config, language_config(whole, args.predictor_layers), **options))
+    text_config = AutoConfig.from_pretrained(text_encoder)
+    return VLJEPAModel(
+        VLJEPAConfig(vision_config, predictor_config(whole, args.predictor_layers), text_config, **options)
+    )
+
+
 def _lengths(
-    rows: Dataset, args: VisionConfig, processor: VLJEPAProcessor
+    rows: Dataset, args: VisionConfig, processor: PictureQuestionProcessor
 ) -> tuple[tuple[float, int], tuple[float, int]]:
     """Mean and greatest number of tokens of questions and of answers, in the first rows."""
     sample = rows.select(range(min(SAMPLE_ROWS, len(rows))))
 
-    def lengths(column: str | None, tokenizer: Any) -> tuple[float, int]:
+    def lengths(column: str | None, tokenise: Tokenise) -> tuple[float, int]:
         if column is None:
             return 0.0, 0
-        found = [len(ids) for ids in tokenizer([*sample[column]])["input_ids"]]
+        found = [len(ids) for ids in tokenise(sample[column])]
         return sum(found) / len(found), max(found)
 
-    questions = lengths(args.question_column, processor.question_tokenizer)
-    return questions, lengths(args.answer_column, processor.answer_tokenizer)
+    questions = lengths(args.question_column, processor.question_ids)
+    return questions, lengths(args.answer_column, processor.answer_ids)

@@ -14,7 +14,7 @@ from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, chec
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings, recipe_kind
 from llm_jepa.settings.view_fields import check_expression
-from llm_jepa.settings.vision_checks import VISION_REQUIRED, check_vision_settings
+from llm_jepa.settings.vision_checks import check_vision_settings, required_of
 
 REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 MAX_PREDICTOR_TOKENS = 16
@@ -43,7 +43,7 @@ def check_settings(path: Path | str, settings: Mapping[str, Any], required: Sequ
     """
     is_vision = recipe_kind(settings) == "vision"
     if is_vision:
-        required = [key for key in VISION_REQUIRED if key in required or key not in REQUIRED]
+        required = [key for key in required_of(settings) if key in required or key not in REQUIRED]
     missing = [key for key in required if settings.get(key) is None]
     if missing:
         raise ValueError(f"{path}: `{'`, `'.join(missing)}` must be given, in the recipe or as `--key value`.")

@@ -10,8 +10,22 @@ from llm_jepa.settings.schema import known_settings
 
 PARTS = ("vision_encoder", "language_model", "text_encoder")
 """The keys that name the models of which one is made."""
-VISION_REQUIRED = (*PARTS, "dataset_name", "output_dir")
-COUNTS = ("predictor_layers", "embedding_size", "num_frames", "max_question_tokens", "max_answer_tokens")
+EMBEDDING_OPTIONS = (
+    "text_encoder",
+    "text_pooling",
+    "embedding_size",
+    "jepa_loss",
+    "info_nce_temperature",
+    "trains_temperature",
+    "jepa_target",
+    "jepa_regulariser",
+    "regulariser_weight",
+    "text_encoder_learning_rate_factor",
+)
+"""Options that `answer_form: tokens` does not read. They may stand in its recipe, which is then an arm of another."""
+TOKEN_METRICS = ("loss", "answer_token_accuracy")
+"""What an evaluation logs of `answer_form: tokens`."""
+COUNTS = ("embedding_size", "num_frames", "max_question_tokens", "max_answer_tokens")
 FACTORS = ("vision_encoder_learning_rate_factor", "text_encoder_learning_rate_factor", "regulariser_weight")
 
 
@@ -27,21 +41,55 @@ def check_vision_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             "`push_to_hub` is not supported for VL-JEPA. Train without it, and upload `output_dir` with `hf upload`."
         )
-    idle = [
-        key
-        for key in ("regulariser_weight",)
-        if key in settings and settings.get("jepa_regulariser", "none") == "none"
-    ]
-    if settings.get("jepa_loss") == "cosine":
-        idle += [key for key in ("info_nce_temperature", "trains_temperature") if key in settings]
     if settings.get("model_name_or_path") is not None and "predictor_weights" in settings:
         raise ValueError(
             "`predictor_weights` has no effect with `model_name_or_path`, whose weights are kept. Leave it out."
         )
-    if idle:
-        raise ValueError(f"`{'`, `'.join(idle)}` would have no effect: no term of the loss reads it. Leave it out.")
+    if predicts_tokens(settings):
+        _check_token_settings(settings)
+    else:
+        _check_idle_loss_options(settings)
     defaults = {key: setting.default for key, setting in known_settings("vision").items()}
     check_vision_options(SimpleNamespace(**{**defaults, **settings}))
+
+
+def predicts_tokens(settings: Mapping[str, Any]) -> bool:
+    """Whether a recipe is that of a token VLM."""
+    return settings.get("answer_form") == "tokens"
+
+
+def named_parts(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of the models of which a recipe makes one."""
+    return tuple(key for key in PARTS if not (predicts_tokens(settings) and key in EMBEDDING_OPTIONS))
+
+
+def required_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that a recipe must have."""
+    return (*named_parts(settings), "dataset_name", "output_dir")
+
+
+def unread_options(settings: Mapping[str, Any]) -> list[str]:
+    """The keys of a recipe that its `answer_form` does not read."""
+    return [key for key in EMBEDDING_OPTIONS if key in settings] if predicts_tokens(settings) else []
+
+
+def _check_token_settings(settings: Mapping[str, Any]) -> None:
+    metric = settings.get("metric_for_best_model")
+    if metric is not None and metric.removeprefix("eval_") not in TOKEN_METRICS:
+        raise ValueError(
+            f"`metric_for_best_model: {metric}` is not logged with `answer_form: tokens`. Name one of "
+            f"{', '.join(TOKEN_METRICS)}, or null."
+        )
+
+
+def _check_idle_loss_options(settings: Mapping[str, Any]) -> None:
+    idle = []
+    if "regulariser_weight" in settings and settings.get("jepa_regulariser", "none") == "none":
+        idle.append("regulariser_weight")
+    if settings.get("jepa_loss") == "cosine":
+        idle += [key for key in ("info_nce_temperature", "trains_temperature") if key in settings]
+    if idle:
+        raise ValueError(f"`{'`, `'.join(idle)}` would have no effect: no term of the loss reads it. Leave it out.")
 
 
 def check_vision_options(options: Any) -> None:
@@ -54,6 +102,7 @@ def check_vision_options(options: Any) -> None:
     for name in COUNTS:
         if getattr(options, name) < 1:
             raise ValueError(f"`{name}` is {getattr(options, name)}; it must be at least 1.")
+    _check_layers(options)
     if options.image_size is not None and options.image_size < 1:
         raise ValueError(f"`image_size` is {options.image_size}; it must be at least 1 pixel, or null.")
     for name in FACTORS:
@@ -64,11 +113,21 @@ def check_vision_options(options: Any) -> None:
     if options.remove_unused_columns:
         raise ValueError("`remove_unused_columns: true` would remove image, question and answer. Leave it out.")
     _check_inputs(options)
-    if options.jepa_target == "stop_gradient" and options.text_encoder_learning_rate_factor > 0:
+    is_embedding = options.answer_form == "embedding"
+    if is_embedding and options.jepa_target == "stop_gradient" and options.text_encoder_learning_rate_factor > 0:
         raise ValueError(
             "`jepa_target: stop_gradient` sends no gradient to the text encoder. Set "
             "`text_encoder_learning_rate_factor: 0`."
         )
+
+
+def _check_layers(options: Any) -> None:
+    least = 1 if options.answer_form == "tokens" else 0
+    if options.predictor_layers < least:
+        needed = " with `answer_form: tokens`" if least else ""
+        raise ValueError(f"`predictor_layers` is {options.predictor_layers}; it must be at least {least}{needed}.")
+    if options.predictor_layers == 0 and options.predictor_weights == "random":
+        raise ValueError("`predictor_weights: random` has no effect with `predictor_layers: 0`. Leave it out.")
 
 
 def _check_inputs(options: Any) -> None:

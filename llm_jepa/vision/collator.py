@@ -9,7 +9,7 @@ import torch
 from llm_jepa.options.vision import VisionOptions
 from llm_jepa.vision.feature_cache import FeatureCache
 from llm_jepa.vision.pictures import read_frames
-from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.processor import PictureQuestionProcessor
 from llm_jepa.vision.rows import answer_key
 
 
@@ -22,13 +22,13 @@ class VisionCollator:
         directory: What relative paths of pictures are relative to.
     """
 
-    processor: VLJEPAProcessor
+    processor: PictureQuestionProcessor
     options: VisionOptions
     cache: FeatureCache | None = None
     directory: Path | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The arguments of `VLJEPAModel.forward`, with `answer_key` and `row_index`."""
+        """The arguments of the model's `forward`, with `answer_key` and `row_index`."""
         batch = {
             "row_index": torch.tensor([row["row_index"] for row in rows]),
             "answer_key": torch.tensor([answer_key(row["answer"]) for row in rows]),

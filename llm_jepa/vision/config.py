@@ -9,7 +9,7 @@ from llm_jepa.config import check_choices, is_plain_cpu_run, own_fields
 from llm_jepa.data.source import DataSource
 from llm_jepa.options.vision import VisionOptions
 from llm_jepa.settings.secrets import redacted
-from llm_jepa.settings.vision_checks import check_vision_options
+from llm_jepa.settings.vision_checks import check_vision_options, named_parts
 
 
 @dataclass
@@ -43,6 +43,11 @@ class VisionConfig(VisionOptions, TrainingArguments):
     def sees_images(self) -> bool:
         """Whether the predictor reads the image; the blind arm does not."""
         return self.inputs != "question"
+
+    @property
+    def part_names(self) -> dict[str, str]:
+        """Key -> the name of each model of which the recipe's is made."""
+        return {key: str(getattr(self, key)) for key in named_parts(vars(self))}
 
     @property
     def source(self) -> DataSource:

@@ -27,7 +27,7 @@ from llm_jepa.files.atomic import partial_path, write_json
 from llm_jepa.runs.record import read_json
 from llm_jepa.vision.picture_encoder import encode_pictures, picture_shape
 from llm_jepa.vision.pictures import read_frames
-from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.processor import PictureQuestionProcessor
 
 FACTS_FILE = "cache.json"
 FEATURE_BYTES = 2
@@ -56,7 +56,7 @@ class FeatureCache:
         ValueError: The directory holds features of another encoder or processing, or other files.
     """
 
-    def __init__(self, directory: str | Path, encoder: PreTrainedModel, processor: VLJEPAProcessor):
+    def __init__(self, directory: str | Path, encoder: PreTrainedModel, processor: PictureQuestionProcessor):
         self.directory = Path(directory).expanduser()
         self.facts = cache_facts(encoder, processor)
         path = self.directory / FACTS_FILE
@@ -102,7 +102,7 @@ class FeatureCache:
         first_rows: Mapping[str, int],
         pictures: Sequence[Any],
         encoder: PreTrainedModel,
-        processor: VLJEPAProcessor,
+        processor: PictureQuestionProcessor,
         directory: Path | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
@@ -145,7 +145,7 @@ class FeatureCache:
                 self.store(key, patches_PD)
 
 
-def cache_facts(encoder: PreTrainedModel, processor: VLJEPAProcessor) -> CacheFacts:
+def cache_facts(encoder: PreTrainedModel, processor: PictureQuestionProcessor) -> CacheFacts:
     """What features by this encoder and processor belong to."""
     weights = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
@@ -162,7 +162,7 @@ def with_cached_features(
     rows: Dataset,
     cache: FeatureCache,
     encoder: PreTrainedModel,
-    processor: VLJEPAProcessor,
+    processor: PictureQuestionProcessor,
     directory: Path | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> Dataset:

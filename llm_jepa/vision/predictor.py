@@ -1,4 +1,4 @@
-"""The predictor: the last layers of a causal LM, which see every position."""
+"""The last layers of a causal LM: as the predictor, which sees every position, or as a smaller causal LM."""
 
 from typing import Any, Literal
 
@@ -8,47 +8,89 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreT
 from llm_jepa.models.layer_selection import config_of_layers, last_layers, weights_of_layers
 
 PredictorWeights = Literal["pretrained", "random"]
+KEPT_WEIGHTS = {"embed_tokens", "lm_head"}
+"""Modules that stay where layers are drawn anew."""
 PROBED_POSITIONS = 4
 
 
-def predictor_config(language_model: PreTrainedConfig, num_layers: int) -> PreTrainedConfig:
-    """The configuration of a language model cut down to its last layers, its causal mask off.
+def language_config(language_model: PreTrainedConfig, num_layers: int) -> PreTrainedConfig:
+    """The configuration of a language model cut down to its last layers.
 
     Raises:
         ValueError: It has fewer layers.
     """
-    total = language_model.get_text_config().num_hidden_layers
-    if not 1 <= num_layers <= total:
+    config = language_model.get_text_config()
+    total = config.num_hidden_layers
+    if not 0 <= num_layers <= total:
         raise ValueError(
-            f"`predictor_layers` is {num_layers}; it must be from 1 to {total}, the layers of `language_model`."
+            f"`predictor_layers` is {num_layers}; it must be from 0 to {total}, the layers of `language_model`."
         )
-    config = config_of_layers(language_model.get_text_config(), last_layers(total, num_layers))
+    return config_of_layers(config, last_layers(total, num_layers))
+
+
+def predictor_config(language_model: PreTrainedConfig, num_layers: int) -> PreTrainedConfig:
+    """The same with the causal mask off.
+
+    Raises:
+        ValueError: It has fewer layers.
+    """
+    config = language_config(language_model, num_layers)
     config.is_causal = False
     config.use_cache = False
     return config
 
 
 def load_predictor(name_or_path: str, num_layers: int, weights: PredictorWeights) -> PreTrainedModel:
-    """The last layers of a causal LM with its embeddings and final norm, in float32.
+    """The last layers of a causal LM with its embeddings and final norm, in float32. Of 0 layers nothing but the
+    embeddings is read.
 
     With `weights: random` the layers and the norm are drawn anew; the embeddings stay.
 
     Raises:
         ValueError: The model has fewer layers, has no `layers`, or keeps its causal mask.
     """
-    whole: Any = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=torch.float32).base_model
+    whole: Any = _load_whole(name_or_path).base_model
     predictor = AutoModel.from_config(predictor_config(whole.config, num_layers))
-    if not hasattr(predictor, "layers"):
-        raise ValueError(
-            f"`language_model: {name_or_path}` is a {type(predictor).__name__}, which has no `layers` to take the "
-            "last of. Name a causal LM such as Llama, Qwen3 or SmolLM2."
-        )
-    kept = weights_of_layers(whole.state_dict(), last_layers(whole.config.num_hidden_layers, num_layers))
-    if weights == "random":
-        kept = {name: value for name, value in kept.items() if name.startswith("embed_tokens.")}
-    predictor.load_state_dict(kept, strict=weights == "pretrained")
-    refuse_causal_mask(predictor, name_or_path)
+    _check_has_layers(predictor, name_or_path)
+    _copy_last_layers(whole, predictor, weights)
+    if num_layers > 0:
+        refuse_causal_mask(predictor, name_or_path)
     return predictor
+
+
+def load_language_model(name_or_path: str, num_layers: int, weights: PredictorWeights) -> PreTrainedModel:
+    """The last layers of a causal LM with its embeddings, final norm and head, in float32.
+
+    With `weights: random` the layers and the norm are drawn anew; embeddings and head stay.
+
+    Raises:
+        ValueError: The model has fewer layers or no `layers`.
+    """
+    whole: Any = _load_whole(name_or_path)
+    cut = AutoModelForCausalLM.from_config(language_config(whole.config, num_layers))
+    _check_has_layers(cut.base_model, name_or_path)
+    _copy_last_layers(whole, cut, weights)
+    return cut
+
+
+def _load_whole(name_or_path: str) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(name_or_path, dtype=torch.float32)
+
+
+def _check_has_layers(model: PreTrainedModel, name: str) -> None:
+    if not hasattr(model, "layers"):
+        raise ValueError(
+            f"`language_model: {name}` is a {type(model).__name__}, which has no `layers` to take the last of. Name a "
+            "causal LM such as Llama, Qwen3 or SmolLM2."
+        )
+
+
+def _copy_last_layers(whole: PreTrainedModel, cut: PreTrainedModel, weights: PredictorWeights) -> None:
+    total, num_layers = whole.config.num_hidden_layers, cut.config.num_hidden_layers
+    kept = weights_of_layers(whole.state_dict(), last_layers(total, num_layers))
+    if weights == "random":
+        kept = {name: value for name, value in kept.items() if KEPT_WEIGHTS & {*name.split(".")}}
+    cut.load_state_dict(kept, strict=weights == "pretrained")
 
 
 def refuse_causal_mask(predictor: PreTrainedModel, name: str) -> None:

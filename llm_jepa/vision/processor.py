@@ -1,12 +1,13 @@
-"""`VLJEPAProcessor`: pictures to pixels, questions and answers to tokens.
+"""Pictures to pixels, questions and answers to tokens: what all models do, and `VLJEPAProcessor`.
 
 Legend: N rows, T frames, C channels, H and W pixels, S tokens of the longest row.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.utils import cached_file
 
+Side = Literal["left", "right"]
 VIDEO_PROCESSING_FILE = "video_preprocessor_config.json"
 FRAME_SETTINGS = (
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
@@ -25,30 +27,41 @@ FRAME_SETTINGS = (
 QUESTION_FOLDER, ANSWER_FOLDER = "question_tokenizer", "answer_tokenizer"
 
 
-class VLJEPAProcessor:
-    """What stands between a row and the model's tensors.
+class PictureQuestionProcessor(ABC):
+    """Turns pictures and questions into tensors; a subclass does so with answers.
 
     Args:
         image_processor: That of the vision encoder.
-        question_tokenizer: That of the predictor.
-        answer_tokenizer: That of the text encoder.
+        question_tokenizer: That of the language model.
         num_frames: As many frames of a row are read.
     """
 
+    question_padding: Side = "right"
+
     def __init__(
-        self,
-        image_processor: BaseImageProcessor,
-        question_tokenizer: PreTrainedTokenizerBase,
-        answer_tokenizer: PreTrainedTokenizerBase,
-        num_frames: int,
+        self, image_processor: BaseImageProcessor, question_tokenizer: PreTrainedTokenizerBase, num_frames: int
     ):
         self.image_processor = image_processor
-        self.question_tokenizer, self.answer_tokenizer = question_tokenizer, answer_tokenizer
+        self.question_tokenizer = with_padding(question_tokenizer)
         self.num_frames = num_frames
-        for tokenizer in (question_tokenizer, answer_tokenizer):
-            tokenizer.padding_side = "right"
-            if tokenizer.pad_token is None:
-                tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
+
+    @classmethod
+    @abstractmethod
+    def from_pretrained(cls, name_or_path: str, num_frames: int, **places: Any) -> "PictureQuestionProcessor":
+        """The processor that was saved with a model; `places` may name a `revision`."""
+
+    @abstractmethod
+    def answer_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each answer, however many."""
+
+    @abstractmethod
+    def answers(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """ids_NS and is_token_NS; a text beyond the limit is cut."""
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `preprocessor_config.json` and a folder for each tokenizer."""
+        self.image_processor.save_pretrained(directory)
+        self.question_tokenizer.save_pretrained(Path(directory) / QUESTION_FOLDER)
 
     def resize(self, side: int) -> None:
         """Give the encoder squares of so many pixels a side, in the place of the size of its own processing."""
@@ -58,6 +71,38 @@ class VLJEPAProcessor:
             processor.size, processor.crop_size = {"shortest_edge": side}, square
         else:
             processor.size = square
+
+    def pixels(self, rows: Sequence[Sequence[Image.Image]]) -> Tensor:
+        """Rows of RGB frames, resized and normalised as the encoder was trained: pixels_NTCHW."""
+        chosen = [frames[i] for frames in rows for i in frame_indices(len(frames), self.num_frames)]
+        pixels = self.image_processor(images=chosen, return_tensors="pt")["pixel_values"]
+        return pixels.unflatten(0, (len(rows), self.num_frames))
+
+    def question_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each question, however many."""
+        return self.question_tokenizer([*texts])["input_ids"]
+
+    def questions(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """ids_NS and is_token_NS; a text beyond the limit is cut."""
+        return tokens_of(self.question_tokenizer, texts, max_tokens, self.question_padding)
+
+
+class VLJEPAProcessor(PictureQuestionProcessor):
+    """What stands between a row and the tensors of a `VLJEPAModel`.
+
+    Args:
+        answer_tokenizer: That of the text encoder; the others are those of `PictureQuestionProcessor`.
+    """
+
+    def __init__(
+        self,
+        image_processor: BaseImageProcessor,
+        question_tokenizer: PreTrainedTokenizerBase,
+        answer_tokenizer: PreTrainedTokenizerBase,
+        num_frames: int,
+    ):
+        super().__init__(image_processor, question_tokenizer, num_frames)
+        self.answer_tokenizer = with_padding(answer_tokenizer)
 
     @classmethod
     def from_parts(
@@ -78,23 +123,16 @@ class VLJEPAProcessor:
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `preprocessor_config.json` and a folder for each tokenizer."""
-        self.image_processor.save_pretrained(directory)
-        self.question_tokenizer.save_pretrained(Path(directory) / QUESTION_FOLDER)
+        super().save_pretrained(directory)
         self.answer_tokenizer.save_pretrained(Path(directory) / ANSWER_FOLDER)
 
-    def pixels(self, rows: Sequence[Sequence[Image.Image]]) -> Tensor:
-        """Rows of RGB frames, resized and normalised as the encoder was trained: pixels_NTCHW."""
-        chosen = [frames[i] for frames in rows for i in frame_indices(len(frames), self.num_frames)]
-        pixels = self.image_processor(images=chosen, return_tensors="pt")["pixel_values"]
-        return pixels.unflatten(0, (len(rows), self.num_frames))
-
-    def questions(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-        """ids_NS and is_token_NS; a text beyond the limit is cut."""
-        return _tokens(self.question_tokenizer, texts, max_tokens)
+    def answer_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each answer, however many."""
+        return self.answer_tokenizer([*texts])["input_ids"]
 
     def answers(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """ids_NS and is_token_NS; a text beyond the limit is cut."""
-        return _tokens(self.answer_tokenizer, texts, max_tokens)
+        return tokens_of(self.answer_tokenizer, texts, max_tokens)
 
 
 def frame_indices(num_given: int, num_frames: int) -> list[int]:
@@ -124,7 +162,19 @@ def load_image_processor(name_or_path: str, **places: Any) -> BaseImageProcessor
     return BitImageProcessorPil(**{name: content[name] for name in FRAME_SETTINGS if name in content})
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-    batch = tokenizer([*texts], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+def with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer with a token for padding, which is masked wherever it stands."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def tokens_of(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int, side: Side = "right"
+) -> tuple[Tensor, Tensor]:
+    """ids_NS and is_token_NS, padded on a side; a text beyond the limit is cut."""
+    batch = tokenizer(
+        [*texts], padding=True, padding_side=side, truncation=True, max_length=max_tokens, return_tensors="pt"
+    )
     ids_NS, is_token_NS = batch["input_ids"], batch["attention_mask"]
     return ids_NS.long(), is_token_NS.to(torch.long)

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,21 @@ from datasets import Dataset
 
 from llm_jepa.options.vision import VisionOptions
 from llm_jepa.vision.picture_check import check_pictures, with_undecoded_pictures
-from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.processor import PictureQuestionProcessor
 
 KIND_COLUMN = "kind"
 """The column, of data sets that have it, by which scores are told apart."""
+Tokenise = Callable[[Sequence[str]], list[list[int]]]
 TOKENISED_TEXTS = 1000
 """As many texts are tokenised at once."""
 
 
 def prepare_rows(
-    rows: Dataset, options: VisionOptions, processor: VLJEPAProcessor, name: str, directory: Path | None = None
+    rows: Dataset,
+    options: VisionOptions,
+    processor: PictureQuestionProcessor,
+    name: str,
+    directory: Path | None = None,
 ) -> Dataset:
     """Rows with the columns `image`, `question`, `answer`, `candidates` (those that the recipe has) and `row_index`.
 
@@ -38,12 +43,12 @@ def prepare_rows(
     if "image" in columns:
         rows = with_undecoded_pictures(rows, columns["image"])
         check_pictures(rows[columns["image"]], directory)
-    tokenizers = {"question": processor.question_tokenizer, "answer": processor.answer_tokenizer}
-    for role in tokenizers.keys() & columns.keys():
+    tokenise = {"question": processor.question_ids, "answer": processor.answer_ids}
+    for role in tokenise.keys() & columns.keys():
         texts = rows[columns[role]][:]
         _check_texts(texts, columns[role], name)
         option = f"max_{role}_tokens"
-        _check_lengths(texts, tokenizers[role], option, getattr(options, option), name)
+        _check_lengths(texts, tokenise[role], option, getattr(options, option), name)
     if "candidates" in columns:
         _check_candidates(rows[columns["candidates"]], rows[columns["answer"]], columns["candidates"], name)
     rows = rows.select_columns(list(columns.values()))
@@ -100,10 +105,10 @@ def _check_texts(values: Sequence[Any], column: str, name: str) -> None:
             raise ValueError(f"Row {row} of the {name} data: `{column}` {what}. Mend the row, or leave it out.")
 
 
-def _check_lengths(texts: Sequence[str], tokenizer: Any, option: str, limit: int, name: str) -> None:
+def _check_lengths(texts: Sequence[str], tokenise: Tokenise, option: str, limit: int, name: str) -> None:
     too_long, first = 0, ""
     for start in range(0, len(texts), TOKENISED_TEXTS):
-        for place, ids in enumerate(tokenizer([*texts[start : start + TOKENISED_TEXTS]])["input_ids"], start):
+        for place, ids in enumerate(tokenise(texts[start : start + TOKENISED_TEXTS]), start):
             if len(ids) > limit:
                 too_long += 1
                 first = first or f"row {place} with {len(ids)} tokens"

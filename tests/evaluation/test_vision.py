@@ -110,7 +110,7 @@ def test_a_feature_cache_gives_the_same_answers(run, tmp_path):
     plain = evaluate_vision(recipe(run))
     cached = evaluate_vision(recipe(run, "--feature_cache", str(tmp_path / "cache")))
     for mine, its in zip(plain.predictions, cached.predictions, strict=True):
-        assert mine.cosine == pytest.approx(its.cosine, abs=1e-2)
+        assert mine.score == pytest.approx(its.score, abs=1e-2)
     assert len([*(tmp_path / "cache").glob("*/*.npy")]) == 6
 
 

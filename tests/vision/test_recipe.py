@@ -66,7 +66,16 @@ def test_the_command_line_may_name_the_vision_encoder(recipe):
         ({"jepa_weight": 1.0}, "unknown key `jepa_weight`"),
         ({"jepa_loss": "l2"}, "`jepa_loss` is 'l2'; it must be one of info_nce_symmetric, info_nce, cosine"),
         ({"text_encoder": "left out"}, "`text_encoder` must be given"),
-        ({"predictor_layers": 0}, "`predictor_layers` is 0; it must be at least 1"),
+        ({"predictor_layers": -1}, "`predictor_layers` is -1; it must be at least 0"),
+        (
+            {"predictor_layers": 0, "answer_form": "tokens"},
+            "`predictor_layers` is 0; it must be at least 1 with `answer_form: tokens`",
+        ),
+        ({"predictor_layers": 0, "predictor_weights": "random"}, "has no effect with `predictor_layers: 0`"),
+        (
+            {"answer_form": "tokens", "metric_for_best_model": "recall_at_1"},
+            "`metric_for_best_model: recall_at_1` is not logged with `answer_form: tokens`",
+        ),
         ({"text_encoder_learning_rate_factor": -1}, "must be a finite number >= 0"),
         ({"info_nce_temperature": 0}, "`info_nce_temperature` is 0.0; it must be a finite number > 0"),
         ({"inputs": "question", "question_column": None}, "`inputs: question` needs a `question_column`"),
@@ -97,7 +106,7 @@ def test_wrong_settings_are_refused(settings, message, recipe):
             {"question_column": "ask"},
             "`question_column: ask`: .* has no column 'ask'. It has: image, question, answer",
         ),
-        ({"predictor_layers": 9}, "`predictor_layers` is 9; it must be from 1 to 4"),
+        ({"predictor_layers": 9}, "`predictor_layers` is 9; it must be from 0 to 4"),
     ],
 )
 def test_what_is_not_there_is_refused_and_nothing_is_written(settings, message, recipe, tmp_path, capsys):

@@ -28,6 +28,7 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.processor import VIDEO_PROCESSING_FILE, VLJEPAProcessor
+from llm_jepa.vision.token_model import TokenVLM
 from tests.tiny import tiny_tokenizer
 
 SIDE = 16
@@ -131,6 +132,12 @@ def tiny_model(
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return model
+
+
+def tiny_token_vlm(vision: str = "dinov2", language: str = "llama", layers: int = 2, **options: Any) -> TokenVLM:
+    """A token VLM of tiny parts, its projector drawn by the same seed, in evaluation."""
+    torch.manual_seed(0)
+    return TokenVLM.from_parts(saved(vision), saved(language), layers, **options).eval()
 
 
 def tiny_processor(vision: str = "dinov2", num_frames: int = 1) -> VLJEPAProcessor:

@@ -1,0 +1,198 @@
+"""`PictureQuestionTrainer`: transformers' `Trainer` on rows of pictures, questions and answers."""
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from llm_jepa.objectives.base import ObjectiveLoss
+from llm_jepa.training.predictor_trainer import split_groups
+from llm_jepa.training.refusals import (
+    refuse_fewer_rows_than_a_batch,
+    refuse_fewer_rows_than_processes,
+    refuse_parallelism,
+    refuse_several_devices,
+)
+from llm_jepa.training.resumable import ResumableTrainer
+from llm_jepa.training.step_metrics import StepMetrics
+from llm_jepa.vision.base_model import PictureQuestionModel
+from llm_jepa.vision.collator import VisionCollator
+from llm_jepa.vision.config import VisionConfig
+from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
+from llm_jepa.vision.rows import prepare_rows, refuse_one_answer
+
+COLLAPSE_REMEDY = (
+    "Lower `learning_rate` or `text_encoder_learning_rate_factor`, or try `jepa_loss: info_nce_symmetric` or "
+    "`jepa_regulariser: sigreg`."
+)
+ROW_KEYS = ("row_index", "answer_key")
+"""What a batch has beside the arguments of the model."""
+
+logger = logging.getLogger(__name__)
+
+
+class PictureQuestionTrainer(ResumableTrainer, ABC):
+    """Trains a `PictureQuestionModel` to answer. A subclass has the loss.
+
+    The loss is the mean over what `num_terms` counts of an optimizer step, all processes and micro-batches together.
+
+    Args:
+        model: With its processor.
+        args: The options.
+        train_dataset, eval_dataset: Rows with the columns that the options name.
+        picture_directory: What relative paths of pictures are relative to; the working directory if None.
+        callbacks: Beside the trainer's own.
+
+    Raises:
+        ValueError: Rows are wrong (`prepare_rows`), answers are all equal, or the feature cache is of another encoder.
+    """
+
+    args: VisionConfig
+    model: Any
+    loss_is_scaled_for_ga = True  # it is normalised by the step's terms
+
+    def __init__(
+        self,
+        model: PictureQuestionModel,
+        args: VisionConfig,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None = None,
+        picture_directory: Path | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ):
+        refuse_several_devices(args.n_gpu, None)
+        processor = model.processor
+        train_rows = prepare_rows(train_dataset, args, processor, "train", picture_directory)
+        eval_rows = None
+        if eval_dataset is not None:
+            eval_rows = prepare_rows(eval_dataset, args, processor, "eval", picture_directory)
+        refuse_one_answer(train_rows)
+        self.refuse_rows(model, args, train_rows, eval_rows)
+        cache = None
+        if args.feature_cache is not None:
+            with args.main_process_first(desc="opening of the feature cache"):
+                cache = FeatureCache(args.feature_cache, model.vision_encoder, processor)
+            train_rows = self._with_features(train_rows, cache, model, args, picture_directory)
+            if eval_rows is not None:
+                eval_rows = self._with_features(eval_rows, cache, model, args, picture_directory)
+        super().__init__(
+            model,
+            args,
+            VisionCollator(processor, args, cache, picture_directory),
+            train_rows,
+            eval_rows,
+            compute_metrics=self.evaluation_metrics,
+            callbacks=callbacks,
+        )
+        refuse_parallelism(self.accelerator)
+        refuse_fewer_rows_than_processes(self.accelerator.num_processes, train_rows)
+        refuse_fewer_rows_than_a_batch(args, self.accelerator.num_processes, train_rows)
+        self.step_metrics = StepMetrics(COLLAPSE_REMEDY)
+        self._step_terms: int | Tensor = 0
+
+    @staticmethod
+    def _with_features(
+        rows: Dataset, cache: FeatureCache, model: PictureQuestionModel, args: VisionConfig, directory: Path | None
+    ) -> Dataset:
+        """Rows with keys of cached features; each process encodes its share of what is missing."""
+        encoder: Any = model.vision_encoder
+        share = args.process_index, args.world_size
+        rows = with_cached_features(rows, cache, encoder.to(args.device), model.processor, directory, share)
+        if args.world_size > 1:
+            torch.distributed.barrier()
+        return rows
+
+    # --- what a subclass has
+
+    evaluation_metrics: Any = None
+    """What `Trainer` calls with the predictions of an evaluation."""
+
+    def refuse_rows(
+        self, model: PictureQuestionModel, args: VisionConfig, train_rows: Dataset, eval_rows: Dataset | None
+    ) -> None:
+        """Refuse rows from which nothing can be learnt."""
+
+    @abstractmethod
+    def num_terms(self, batch: dict[str, Tensor]) -> int:
+        """How many terms the loss of a micro-batch has."""
+
+    @abstractmethod
+    def batch_loss(self, outputs: Any, batch: dict[str, Tensor]) -> ObjectiveLoss:
+        """The loss of a micro-batch and what is logged of it, each as a sum over its terms."""
+
+    # --- loss
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """Collect the micro-batches of a step and count the terms of all processes."""
+        batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.step_metrics.begin_step()
+        self._step_terms = sum(self.num_terms(batch) for batch in batches)
+        if self.accelerator.num_processes > 1:
+            self._step_terms = self.accelerator.gather(torch.tensor(self._step_terms, device=device)).sum()
+        return batches, num_items_in_batch
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of a micro-batch: its share of the step's mean or, in evaluation, its own mean."""
+        outputs = model(**{name: value for name, value in inputs.items() if name not in ROW_KEYS})
+        result, is_training = self.batch_loss(outputs, inputs), self.model.training
+        num_terms = self.num_terms(inputs)
+        # Data parallelism averages the gradients of the processes, whose terms `_step_terms` counts together.
+        share = self.accelerator.num_processes / self._step_terms if is_training else 1 / num_terms
+        mode = "train" if is_training else "eval"
+        self.step_metrics.add(mode, {name: total * share for name, total in result.sums.items()}, num_terms)
+        if result.pairs is not None:
+            self.step_metrics.add_pairs(mode, *result.pairs)
+        loss = result.loss_N.sum() * share
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None):
+        """Return the gradient's norm, and stop before the optimizer uses one that is not finite."""
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        # The gradient scaler of fp16 expects infinite gradients and skips such steps.
+        if not self.args.fp16 and grad_norm is not None and not math.isfinite(grad_norm):
+            raise FloatingPointError(
+                f"The gradient's norm is {float(grad_norm)} in step {self.state.global_step + 1}. Training has "
+                f"stopped; the last checkpoint in {self.args.output_dir} is kept. Lower the learning rate."
+            )
+        return grad_norm
+
+    # --- optimizer
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Create transformers' optimizer, in which each encoder has its own learning rate."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new:
+            factors = {
+                "vision_encoder": self.args.vision_encoder_learning_rate_factor,
+                "text_encoder": self.args.text_encoder_learning_rate_factor,
+            }
+            named = [*(self.model if model is None else model).named_parameters()]
+            for part, factor in factors.items():
+                own = {id(parameter) for name, parameter in named if part in name.split(".")}
+                split_groups(optimizer, own, factor * self.args.learning_rate)
+        return optimizer
+
+    # --- evaluation and logs
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any):
+        """Evaluate as `Trainer` does, without the values of a prediction, which is never logged."""
+        self.step_metrics.begin_evaluation()
+        return super().evaluation_loop(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the parts of the loss and the diagnostics too."""
+        rate = "_samples_per_second"  # only logs of an evaluation have it, after their prefix
+        prefix = next((key.removesuffix(rate) for key in logs if key.endswith(rate)), "eval")
+        mode = "train" if self.model.training else "eval"
+        metrics, warning = self.step_metrics.summary(mode, self.accelerator, prefix)
+        if warning is not None:
+            logger.warning(warning)
+        logs.update(metrics)
+        super().log(logs, start_time)
