@@ -1,14 +1,16 @@
-"""The cost of an arm of an experiment, counted on its data before training."""
+"""The cost of an arm of text, counted on its data before training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from peft import get_peft_model
+from peft import PeftModel, get_peft_model
+from transformers import PreTrainedModel
 from trl import get_peft_config
 
-from llm_jepa.compute.flops import ModelSize, StepCounts, model_size, step_flops
+from llm_jepa.compute.flops import StepCounts, model_size, step_flops
 from llm_jepa.data.views import IGNORED_LABEL
+from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.inspection.prepared_recipe import PreparedRecipe
 from llm_jepa.layouts import Batch, LaidOut
 from llm_jepa.models.known_models import resolve_model
@@ -20,30 +22,10 @@ COUNTED_ROWS = 4096
 """Of more rows about so many, at even distances, are counted; their mean stands for all."""
 
 
-@dataclass(frozen=True)
-class ArmCost:
-    """The cost of an arm's training, over the rows that all arms keep.
-
-    Attributes:
-        num_rows: Rows of an epoch.
-        steps: Optimizer steps of the recipe's schedule.
-        rows_per_step: Mean rows of a step.
-        flops_per_row: Mean over rows, with loss dropout at its expectation.
-    """
-
-    num_rows: int
-    steps: int
-    rows_per_step: float
-    flops_per_row: float
-
-    @property
-    def flops_per_step(self) -> float:
-        return self.rows_per_step * self.flops_per_row
-
-
 def count_arm(recipe: Recipe, prepared: PreparedRecipe, rows: Sequence[dict[str, Any]]) -> ArmCost:
     """Count the tokens of an arm's rows in its layout, attention included, and the FLOPs from its model's config."""
-    size = recipe_model_size(recipe)
+    model = recipe_model(recipe)
+    size = model_size(model)
     objective = prepared.collator.objective
     num_rows = len(rows)
     rows = rows[:: max(1, num_rows // COUNTED_ROWS)]
@@ -54,16 +36,20 @@ def count_arm(recipe: Recipe, prepared: PreparedRecipe, rows: Sequence[dict[str,
     if dropout > 0:
         flops = (1 - dropout) * flops + dropout * sum(step_flops(_conversation_counts(row), size) for row in rows)
     return ArmCost(
-        num_rows, planned_steps(num_rows, recipe.training), rows_per_step(num_rows, recipe.training), flops / len(rows)
+        num_rows,
+        planned_steps(num_rows, recipe.training),
+        rows_per_step(num_rows, recipe.training),
+        flops / len(rows),
+        sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
 
 
-def recipe_model_size(recipe: Recipe) -> ModelSize:
-    """The size of a recipe's model with its adapters, from the config; no weights are loaded."""
+def recipe_model(recipe: Recipe) -> PreTrainedModel | PeftModel:
+    """A recipe's model with its adapters, from the config; no weights are loaded."""
     model_path = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
     model = meta_model(recipe, model_path)
     adapter = get_peft_config(recipe.model)
-    return model_size(model if adapter is None else get_peft_model(model, adapter))
+    return model if adapter is None else get_peft_model(model, adapter)
 
 
 def _conversation_counts(row: dict[str, Any]) -> StepCounts:

@@ -16,11 +16,9 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
     """
     experiment = design["experiment"]
     results = {name: results.get(name, {}) for name in design["series_names"]}
-    found = {
-        experiment["primary_score"],
-        *(score for s in results.values() for r in s.values() for score in r["scores"]),
-    }
-    names = [name for name in design["score_names"] if name in found]
+    found = dict.fromkeys(score for s in results.values() for r in s.values() for score in r["scores"])
+    known = [name for name in design["score_names"] if name in found or name == experiment["primary_score"]]
+    names = [*known, *(name for name in found if name not in known)]
     comparisons, by_threshold = compare_results(
         contrasts_of(design["baselines"]),
         results,

@@ -15,11 +15,8 @@ from typing import Any
 from filelock import FileLock
 
 from llm_jepa.entry import entry_point
-from llm_jepa.evaluation.golds import check_golds
-from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
 from llm_jepa.evaluation.results import write_predictions
-from llm_jepa.evaluation.run import evaluate
 from llm_jepa.experiments.cell_spec import (
     CURVE_FILE,
     LOCK_FILE,
@@ -29,12 +26,12 @@ from llm_jepa.experiments.cell_spec import (
     CellSpec,
     read_spec,
 )
+from llm_jepa.experiments.kinds import kind_of
 from llm_jepa.experiments.learning_curve import LearningCurve, read_curve
 from llm_jepa.files.atomic import write_json
-from llm_jepa.models.run_tokenizer import load_run_tokenizer
-from llm_jepa.recipe import build_recipe
 from llm_jepa.runs.record import STATE_FILE, read_json
 from llm_jepa.train import train
+from llm_jepa.vision.recipe import build_any_recipe
 
 PREDICTIONS_FILE = "predictions.jsonl"
 
@@ -56,27 +53,25 @@ def run_cell(directory: Path) -> None:
 
 def _run(directory: Path, spec: CellSpec) -> None:
     run_directory = directory / RUN_DIRECTORY
-    recipe = build_recipe(Path(spec.recipe), spec.settings | {"output_dir": str(run_directory)})
-    tokenizer = load_run_tokenizer(recipe)
-    rows = load_rows(recipe, tokenizer, spec.max_rows)
-    gold_problems = check_golds(recipe.training.task, rows, recipe.training.extract)
+    settings = spec.settings | {"output_dir": str(run_directory)}
+    recipe = build_any_recipe(Path(spec.recipe), settings)
+    held_out = kind_of(settings).held_out(recipe, spec.max_rows, spec.max_new_tokens, spec.eval_batch_size)
     curve = []
     if spec.every_steps is not None:
-        curve = [LearningCurve(recipe, spec, rows, gold_problems, directory / CURVE_FILE)]
+        curve = [LearningCurve(held_out, spec.every_steps, directory / CURVE_FILE)]
     train(recipe, curve)
     gc.collect()  # free the trainer before another model is loaded
-    limits = spec.max_new_tokens, spec.eval_batch_size
-    (tuned,) = evaluate(recipe, ["tuned"], tokenizer, rows, *limits, directory=directory)
-    write_predictions(tuned.predictions, directory / PREDICTIONS_FILE)
+    outcome = held_out.evaluate(directory)
+    write_predictions(outcome.predictions, directory / PREDICTIONS_FILE)
     result = {
         "evaluated": spec.evaluation(),
         "eval_batch_size": spec.eval_batch_size,
-        "scores": {name: rate.fraction for name, rate in tuned.scores.items() if rate.count},
-        "rows": {name: [row.values[name] for row in tuned.rows] for name in tuned.scores},
-        "row_indices": [row.row_index for row in rows],
-        "clusters": [row.cluster for row in rows],
-        "left_out": tuned.left_out,
-        "problems": {i: row.problem for i, row in enumerate(tuned.rows) if row.problem is not None},
+        "scores": outcome.scores,
+        "rows": outcome.rows,
+        "row_indices": outcome.row_indices,
+        "clusters": outcome.clusters,
+        "left_out": outcome.left_out,
+        "problems": outcome.problems,
         "training": _training(run_directory),
         "curve": read_curve(directory / CURVE_FILE),
     }

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llm_jepa.experiments.arm_cost import ArmCost
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.common_rows import CommonRows
+from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.spec import Experiment, Settings
 from llm_jepa.settings.objectives import objective_names, own_objective_file
 

@@ -6,35 +6,20 @@ a comparison, a row that one arm would drop is dropped for all.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llm_jepa.data.preparation import read_excluded_rows
-from llm_jepa.evaluation.golds import check_golds
-from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.experiments.arm_cost import ArmCost, count_arm
+from llm_jepa.experiments.interface import ArmCost, RecipeKind, TrainRows
+from llm_jepa.experiments.kinds import kind_of
 from llm_jepa.experiments.spec import Experiment
-from llm_jepa.experiments.splits import SharedRows, digest, fingerprint, row_keys, shared_rows
+from llm_jepa.experiments.splits import SharedRows, shared_rows
 from llm_jepa.files.atomic import write_atomically
-from llm_jepa.inspection.prepared_recipe import PreparedRecipe, prepare_recipe
-from llm_jepa.models.run_tokenizer import load_run_tokenizer
-from llm_jepa.recipe import Recipe, build_recipe
+from llm_jepa.recipe import Recipe
+from llm_jepa.vision.recipe import VisionRecipe, build_any_recipe
 
 EXCLUDED_ROWS_FILE = "excluded_rows.json"
-KEYS_WITHOUT_EFFECT_ON_ROWS = frozenset(
-    {
-        "learning_rate",
-        "lm_weight",
-        "weight_decay",
-        "warmup_steps",
-        "lr_scheduler_type",
-        "info_nce_temperature",
-        "regulariser_weight",
-        "seed",
-    }
-)
-"""Arms that differ in these alone share their prepared rows. Any other key may stand here only if it cannot matter."""
 
 
 @dataclass
@@ -55,9 +40,13 @@ class CommonRows:
     dropped: dict[str, int] = field(default_factory=dict)
     shared: list[SharedRows] = field(default_factory=list)
     test_fingerprints: dict[str, str] = field(default_factory=dict)
-    _prepared: dict[str, PreparedRecipe] = field(default_factory=dict)
-    _kept: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _train_rows: dict[str, TrainRows] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> RecipeKind:
+        """What answers for the recipe."""
+        return kind_of(self.experiment.base)
 
     @property
     def path(self) -> Path:
@@ -73,30 +62,21 @@ class CommonRows:
 
     def cost(self, settings: Mapping[str, Any]) -> ArmCost:
         """What training with these settings costs on the common rows."""
-        recipe = recipe_of(self.experiment, settings)
-        return count_arm(recipe, self.prepared(settings), self._kept_rows(settings))
+        return self.train_rows(settings).cost(recipe_of(self.experiment, settings), frozenset(self.excluded))
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
-        """A fingerprint of the tokens that training with these settings sees."""
-        key = _rows_key(settings)
+        """A fingerprint of what training with these settings sees."""
+        key = self.kind.rows_key(settings)
         if key not in self._fingerprints:
-            self._fingerprints[key] = fingerprint(map(digest, self._kept_rows(settings)))
+            self._fingerprints[key] = self.train_rows(settings).fingerprint(frozenset(self.excluded))
         return self._fingerprints[key]
 
-    def prepared(self, settings: Mapping[str, Any]) -> PreparedRecipe:
+    def train_rows(self, settings: Mapping[str, Any]) -> TrainRows:
         """The rows that training with these settings would keep by itself."""
-        key = _rows_key(settings)
-        if key not in self._prepared:
-            self._prepared[key] = prepare_recipe(recipe_of(self.experiment, settings))
-        return self._prepared[key]
-
-    def _kept_rows(self, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-        key = _rows_key(settings)
-        if key not in self._kept:
-            excluded = set(self.excluded)
-            rows = self.prepared(settings).rows
-            self._kept[key] = [row for row in rows if row["row_index"] not in excluded]
-        return self._kept[key]
+        key = self.kind.rows_key(settings)
+        if key not in self._train_rows:
+            self._train_rows[key] = self.kind.train_rows(recipe_of(self.experiment, settings))
+        return self._train_rows[key]
 
 
 def find_common_rows(experiment: Experiment) -> CommonRows:
@@ -111,11 +91,10 @@ def find_common_rows(experiment: Experiment) -> CommonRows:
     numbers: dict[str, int] = {}
     for arm in experiment.arms:
         for settings in experiment.variants(arm):
-            prepared = common.prepared(settings)
-            dropped = [index for index, _ in prepared.dropped]
-            excluded.update(dropped)
-            common.dropped[arm] = max(common.dropped.get(arm, 0), len(dropped))
-            numbers[arm] = len(prepared.rows) + len(dropped)
+            rows = common.train_rows(settings)
+            excluded.update(rows.dropped)
+            common.dropped[arm] = max(common.dropped.get(arm, 0), len(rows.dropped))
+            numbers[arm] = rows.num_rows
     assert len({*numbers.values()}) == 1, "no arm sets a key that decides the rows"
     common.num_rows, common.excluded = next(iter(numbers.values())), sorted(excluded)
     if len(common.excluded) == common.num_rows:
@@ -126,32 +105,32 @@ def find_common_rows(experiment: Experiment) -> CommonRows:
     return common
 
 
-def check_test_golds(experiment: Experiment) -> None:
-    """Check the golds of the splits that score the cells, before any cell trains. Logs those that are left out.
+def check_test_rows(experiment: Experiment) -> None:
+    """Check the rows of the splits that score the cells, before any cell trains. Logs golds that are left out.
 
     Raises:
-        ValueError: The task can score by none of a split's golds.
+        ValueError: Rows cannot be read, or the task can score by none of a split's golds.
     """
-    settings = experiment.resolved(experiment.baseline)
+    settings, evaluation = experiment.resolved(experiment.baseline), experiment.evaluation
     splits = [] if experiment.search is None else [{"dataset_test_split": experiment.search.split}]
     for split in [*splits, {}]:
         recipe = recipe_of(experiment, {**settings, **split})
-        rows = load_rows(recipe, load_run_tokenizer(recipe), experiment.evaluation.max_rows)
-        check_golds(recipe.training.task, rows, recipe.training.extract)
+        limits = evaluation.max_rows, evaluation.max_new_tokens, evaluation.eval_batch_size
+        kind_of(settings).held_out(recipe, *limits)
 
 
-def recipe_of(experiment: Experiment, settings: Mapping[str, Any]) -> Recipe:
+def recipe_of(experiment: Experiment, settings: Mapping[str, Any]) -> Recipe | VisionRecipe:
     """Settings of a cell as a recipe."""
-    return build_recipe(experiment.recipe, {**settings, "output_dir": str(experiment.output_dir)})
+    return build_any_recipe(experiment.recipe, {**settings, "output_dir": str(experiment.output_dir)})
 
 
 def _compare_splits(common: CommonRows) -> None:
     experiment = common.experiment
     recipe = recipe_of(experiment, experiment.resolved(experiment.baseline))
-    names = [recipe.script.dataset_train_split]
+    names = [recipe.source.dataset_train_split]
     names += [] if experiment.search is None else [experiment.search.split]
-    names += [recipe.script.dataset_test_split]
-    keys = {name: row_keys(recipe, name) for name in dict.fromkeys(names)}
+    names += [recipe.source.dataset_test_split]
+    keys = {name: common.kind.row_keys(recipe, name) for name in dict.fromkeys(names)}
     if len(keys) < len(names):
         raise ValueError(
             f"{experiment.path}: the splits {', '.join(names)} must differ: a split that is trained on cannot choose "
@@ -164,19 +143,9 @@ def _compare_splits(common: CommonRows) -> None:
             "on proves nothing. Remove them from the data, name splits that do not overlap, or set `overlap: count` "
             "to have them counted in the report."
         )
-    common.test_fingerprints = {name: _test_fingerprint(experiment, name) for name in names[1:]}
-
-
-def _test_fingerprint(experiment: Experiment, split: str) -> str:
-    recipe = recipe_of(experiment, experiment.resolved(experiment.baseline, {"dataset_test_split": split}))
-    return fingerprint(digest(asdict(row)) for row in load_rows(recipe, load_run_tokenizer(recipe)))
-
-
-def _rows_key(settings: Mapping[str, Any]) -> str:
-    seen = {key: value for key, value in settings.items() if key not in KEYS_WITHOUT_EFFECT_ON_ROWS}
-    if seen.get("jepa_weight", 1) > 0:
-        seen.pop("jepa_weight", None)
-    return json.dumps(seen, sort_keys=True, default=str)
+    for name in names[1:]:
+        tested = recipe_of(experiment, experiment.resolved(experiment.baseline, {"dataset_test_split": name}))
+        common.test_fingerprints[name] = common.kind.test_fingerprint(tested)
 
 
 def _listed(numbers: Mapping[str, int]) -> str:

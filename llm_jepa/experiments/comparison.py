@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from llm_jepa.experiments.arm_cost import ArmCost
 from llm_jepa.experiments.assembling import assemble_report
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.cells import Budget, Cell, Series, longer_baselines, search_cells, series_cells, spec_of
 from llm_jepa.experiments.common_rows import CommonRows
+from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.running import CellError, read_result
+from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.spec import Experiment, Settings
-from llm_jepa.scoring.tasks import LOWER_IS_BETTER, score_names
+from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 
 Results = dict[int, dict[str, Any]]
 
@@ -106,7 +107,7 @@ def design_json(experiment: Experiment, design: ExperimentDesign) -> dict[str, A
         "chosen": {name: settings for name, settings in design.chosen.items() if settings},
         "baselines": design.baselines,
         "series_names": list(design.cells),
-        "score_names": score_names(settings.get("task", "text"), settings.get("extract", "none")),
+        "score_names": possible_scores(settings),
     }
 
 
@@ -129,6 +130,7 @@ def _results(design: ExperimentDesign) -> tuple[dict[str, Results], list[str]]:
 def _described(experiment: Experiment, common: CommonRows) -> dict[str, Any]:
     return {
         "name": experiment.path.stem,
+        "kind": experiment.kind,
         "recipe": experiment.recipe.name,
         "settings": experiment.settings,
         "baseline": experiment.baseline,

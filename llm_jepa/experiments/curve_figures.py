@@ -1,51 +1,63 @@
 """Draws what happened along the training of an experiment: its losses, and its scores if they were evaluated."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
-from llm_jepa.experiments.figures import new_axes, svg_text
+from llm_jepa.experiments.figures import COLOURS, new_axes, series_cost, svg_text
 
-Points = Mapping[int, float]
-COLOURS = ("#4a78b5", "#b4572a", "#1a7f37", "#8250a8", "#9a6700", "#0a7c86", "#b42318", "#57606a")
+Points = Mapping[float, float]
+Unit = Literal["rows", "FLOPs"]
+LABELS: dict[Unit, str] = {"rows": "rows trained on", "FLOPs": "FLOPs of training"}
 
 
 def loss_figure(report: dict[str, Any]) -> str | None:
-    """The next-token loss of each series over the steps, a thin line for each seed and a thick one for their mean."""
+    """The training loss of each series over the steps, a thin line for each seed and a thick one for their mean.
+
+    It is the next-token loss where there is one.
+    """
     lines = {
         name: [_points(log, "lm_loss") or _points(log, "loss") for log in series["log"].values()]
         for name, series in report["series"].items()
     }
-    return _figure(lines, "next-token loss")
+    return _figure(lines, "step", "next-token loss" if report["experiment"]["kind"] == "text" else "loss")
 
 
-def score_figure(report: dict[str, Any]) -> str | None:
-    """The primary score of each series over the steps; None if nothing was evaluated along the training."""
+def score_figure(report: dict[str, Any], unit: Unit) -> str | None:
+    """The primary score of each series by the rows or the FLOPs trained; None if only the end was evaluated."""
     primary = report["experiment"]["primary_score"]
-    lines = {
-        name: [
-            {point["step"]: 100 * point["scores"][primary] for point in curve if primary in point["scores"]}
+    lines = {}
+    for name, series in report["series"].items():
+        cost = series_cost(report, name)
+        factor = cost["rows_per_step"] * (cost["flops_per_row"] if unit == "FLOPs" else 1)
+        lines[name] = [
+            {factor * point["step"]: 100 * point["scores"][primary] for point in curve if primary in point["scores"]}
             for curve in series["curve"].values()
         ]
-        for name, series in report["series"].items()
-    }
-    return _figure(lines, f"{primary}, %", report["experiment"]["threshold"])
+    threshold = report["experiment"]["threshold"]
+    return _figure(lines, LABELS[unit], f"{primary}, %", threshold, "log" if unit == "FLOPs" else "linear")
 
 
-def mean_line(lines: Sequence[Points]) -> dict[int, float]:
-    """The mean over seeds at the steps that all of them have."""
+def mean_line(lines: Sequence[Points]) -> dict[float, float]:
+    """The mean over seeds at the points that all of them have."""
     if not lines:
         return {}
     common = sorted(set.intersection(*(set(line) for line in lines)))
-    return {step: sum(line[step] for line in lines) / len(lines) for step in common}
+    return {x: sum(line[x] for line in lines) / len(lines) for x in common}
 
 
-def _points(log: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
+def _points(log: Sequence[Mapping[str, Any]], name: str) -> dict[float, float]:
     return {entry["step"]: entry[name] for entry in log if name in entry}
 
 
-def _figure(lines: Mapping[str, Sequence[Points]], label: str, threshold: float | None = None) -> str | None:
+def _figure(
+    lines: Mapping[str, Sequence[Points]],
+    x_label: str,
+    y_label: str,
+    threshold: float | None = None,
+    x_scale: Literal["linear", "log"] = "linear",
+) -> str | None:
     drawn = {name: [line for line in by_seed if line] for name, by_seed in lines.items()}
     drawn = {name: by_seed for name, by_seed in drawn.items() if by_seed}
     if not drawn:
@@ -58,8 +70,9 @@ def _figure(lines: Mapping[str, Sequence[Points]], label: str, threshold: float 
         _plot(axes, mean_line(by_seed), colour, linewidth=1.8, label=name)
     if threshold is not None:
         axes.axhline(100 * threshold, color="#999999", linewidth=1, linestyle="--")
-    axes.set_xlabel("step")
-    axes.set_ylabel(label)
+    axes.set_xscale(x_scale)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     axes.legend(frameon=False, fontsize=9)
     return svg_text(figure)
 

@@ -1,6 +1,8 @@
 """Draws the figures of a comparison as SVG text."""
 
 import io
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -8,6 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 POINT, MEAN, ZERO = "#4a78b5", "#1b1b1b", "#999999"
+COLOURS = (POINT, "#b4572a", "#1a7f37", "#8250a8", "#9a6700", "#0a7c86", "#b42318", "#57606a", "#bf3989", "#2da4cf")
+DEPTH_KEY = "predictor_layers"
+"""Arms that differ in this alone are one curve."""
 _SVG: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "llm-jepa",
@@ -49,6 +54,44 @@ def scores_figure(report: dict[str, Any]) -> str | None:
         _mean_with_interval(axes, score["mean"], None, height)
     _label(axes, list(finished), f"{primary}, %")
     return svg_text(figure)
+
+
+def parameters_figure(report: dict[str, Any]) -> str | None:
+    """Each arm's primary score by its trained parameters, with a line through the arms that differ in depth alone.
+
+    None if all finished arms train as many.
+    """
+    primary = report["experiment"]["primary_score"]
+    curves: dict[str, list[tuple[float, str]]] = {}
+    for arm, facts in report["arms"].items():
+        if primary in report["series"][arm]["scores"]:
+            others = {key: value for key, value in facts["settings"].items() if key != DEPTH_KEY}
+            millions = facts["cost"]["trained_parameters"] / 1e6
+            curves.setdefault(json.dumps(others, sort_keys=True), []).append((millions, arm))
+    if len({millions for curve in curves.values() for millions, _ in curve}) < 2:
+        return None
+    figure, axes = new_axes(height_inches=3.6)
+    for number, curve in enumerate(curves.values()):
+        colour, means = COLOURS[number % len(COLOURS)], []
+        for millions, arm in sorted(curve):
+            score = report["series"][arm]["scores"][primary]
+            points = [100 * value for value in score["by_seed"].values()]
+            axes.plot([millions] * len(points), points, "o", color=colour, alpha=0.4, markersize=4)
+            means.append(100 * score["mean"])
+            place = millions, means[-1]
+            axes.annotate(arm, place, xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)
+        axes.plot([millions for millions, _ in sorted(curve)], means, "D-", color=colour, markersize=5, linewidth=1.2)
+    axes.set_xscale("log")
+    axes.set_xlabel("trained parameters, millions")
+    axes.set_ylabel(f"{primary}, %")
+    axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
+    return svg_text(figure)
+
+
+def series_cost(report: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The cost of a series: of its arm, or of the baseline for a longer schedule of it."""
+    arms = report["arms"]
+    return arms[name if name in arms else report["experiment"]["baseline"]]["cost"]
 
 
 def new_axes(height_inches: float) -> tuple[Figure, Axes]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_jepa.experiments.curve_figures import loss_figure, score_figure
-from llm_jepa.experiments.figures import differences_figure, scores_figure
+from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure, series_cost
 
 TITLES = {
     "equal_steps": "At equal steps",
@@ -191,9 +191,11 @@ def _other_scores_table(report: Mapping[str, Any], budget: str) -> Table:
 
 
 def _scores_section(report: dict[str, Any]) -> Section:
-    figure = scores_figure(report)
-    caption = "Every arm's score for each seed, and their mean."
-    figures = [] if figure is None else [(figure, caption)]
+    drawn = [
+        (scores_figure(report), "Every arm's score for each seed, and their mean."),
+        (parameters_figure(report), "The same by trained parameters. A line joins arms that differ in depth alone."),
+    ]
+    figures = [(svg, caption) for svg, caption in drawn if svg is not None]
     return Section("Scores and embeddings", [SCORES_NOTE], [], figures, [_scores_table(report)])
 
 
@@ -225,7 +227,8 @@ def _collapse(series: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
 
 def _curve_sections(report: dict[str, Any]) -> list[Section]:
     caption = "A thin line for each seed, a thick one for their mean."
-    figures = [(svg, caption) for svg in (loss_figure(report), score_figure(report)) if svg is not None]
+    drawn = loss_figure(report), score_figure(report, "rows"), score_figure(report, "FLOPs")
+    figures = [(svg, caption) for svg in drawn if svg is not None]
     return [Section("Along the training", figures=figures)] if figures else []
 
 
@@ -234,7 +237,7 @@ def _cost_table(report: Mapping[str, Any]) -> Table:
     flops = baseline["steps"] * baseline["rows_per_step"] * baseline["flops_per_row"]
     rows = []
     for name, series in report["series"].items():
-        cost = report["arms"].get(name, {}).get("cost", baseline)
+        cost = series_cost(report, name)
         steps, seconds = series["steps"], series["seconds_mean"]
         ratio = None if steps is None else steps * cost["rows_per_step"] * cost["flops_per_row"] / flops
         rows.append(
@@ -243,10 +246,11 @@ def _cost_table(report: Mapping[str, Any]) -> Table:
                 "-" if steps is None else str(steps),
                 f"{cost['rows_per_step']:g}",
                 "-" if ratio is None else f"{ratio:.2f}",
+                f"{cost['trained_parameters'] / 1e6:,.2f} M",
                 "-" if seconds is None else f"{seconds:.0f}",
             ]
         )
-    return Table(["arm", "steps", "rows per step", "FLOPs over the baseline's", "seconds"], rows)
+    return Table(["arm", "steps", "rows per step", "FLOPs over the baseline's", "trained parameters", "seconds"], rows)
 
 
 def _interval(interval: Mapping[str, float] | None) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.spec_checks import check_experiment
 from llm_jepa.settings.reading import read_settings, typed, typed_settings
-from llm_jepa.settings.schema import Setting, known_settings
+from llm_jepa.settings.schema import VISION_KEY, Kind, Setting, known_settings, recipe_kind
 from llm_jepa.settings.yaml_mapping import Entry, YamlMapping, read_yaml_mapping
 
 Settings = dict[str, Any]
@@ -107,7 +108,7 @@ class Experiment:
     arms: dict[str, Settings]
     seeds: list[int]
     base: Settings
-    primary_score: str = "strict"
+    primary_score: str
     settings: Settings = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     search: Search | None = None
@@ -115,6 +116,11 @@ class Experiment:
     overlap: Overlap = "refuse"
     threshold: float | None = None
     keep_models: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What the recipe trains."""
+        return recipe_kind(self.base)
 
     @property
     def compared_arms(self) -> list[str]:
@@ -135,7 +141,7 @@ class Experiment:
 
     def test_split(self) -> str:
         """The split that every cell is tested on."""
-        return self.base.get("dataset_test_split", known_settings()["dataset_test_split"].default)
+        return self.base.get("dataset_test_split", known_settings(self.kind)["dataset_test_split"].default)
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -145,27 +151,30 @@ def read_experiment(path: Path) -> Experiment:
         ValueError: A key is unknown, missing, given twice or of the wrong kind, or an arm's settings are refused.
     """
     file = read_yaml_mapping(path, "experiment")
-    if "model_name_or_path" in file.keys():  # noqa: SIM118 (no mapping)
+    if {"model_name_or_path", VISION_KEY} & {*file.keys()}:
         raise ValueError(
             f"{path} is a recipe, and an experiment compares arms of one. Train it by `llm-jepa train {path}`, or "
             "name it as `recipe` in an experiment."
         )
     content = _section(file, EXPERIMENT_KEYS, REQUIRED, str(path))
-    arms = {arm: _settings(section) for arm, section in _subsections(file, "arms").items()}
+    recipe = Path(content["recipe"])
+    own = _without_output_dir(read_settings(recipe))
+    kind = recipe_kind(own)
+    arms = {arm: _settings(section, kind) for arm, section in _subsections(file, "arms").items()}
     if content["baseline"] not in arms:
         raise ValueError(f"{path}: `baseline: {content['baseline']}` is not one of the arms {', '.join(arms)}.")
     evaluation, search = file.section("evaluation"), file.section("search")
-    recipe, shared = Path(content["recipe"]), file.section("settings")
-    settings = {} if shared is None else _settings(shared)
+    settings = _settings(file.section("settings"), kind)
+    content.setdefault("primary_score", possible_scores(own | settings)[0])
     content |= {
         "path": path,
         "recipe": recipe,
         "output_dir": Path(content["output_dir"]),
         "arms": arms,
         "settings": settings,
-        "base": _without_output_dir(read_settings(recipe)) | settings,
-        "evaluation": Evaluation() if evaluation is None else _read_evaluation(evaluation, path),
-        "search": None if search is None else _read_search(search, path, list(arms)),
+        "base": own | settings,
+        "evaluation": Evaluation() if evaluation is None else _read_evaluation(evaluation, path, kind),
+        "search": None if search is None else _read_search(search, path, list(arms), kind),
     }
     known = {one.name for one in fields(Experiment)}
     experiment = Experiment(**{key: value for key, value in content.items() if key in known})
@@ -186,23 +195,28 @@ def _subsections(section: YamlMapping, key: str) -> dict[str, YamlMapping | None
     return {} if inner is None else {name: inner.section(name) for name in inner.keys()}  # noqa: SIM118 (no mapping)
 
 
-def _settings(section: YamlMapping | None) -> Settings:
-    return {} if section is None else typed_settings(section.entries())
+def _settings(section: YamlMapping | None, kind: Kind) -> Settings:
+    return {} if section is None else typed_settings(section.entries(), kind)
 
 
 def _without_output_dir(settings: Settings) -> Settings:
     return {key: value for key, value in settings.items() if key != "output_dir"}
 
 
-def _read_evaluation(section: YamlMapping, path: Path) -> Evaluation:
+def _read_evaluation(section: YamlMapping, path: Path, kind: Kind) -> Evaluation:
     content = _section(section, EVALUATION_KEYS, (), f"{path}: `evaluation`")
+    if kind == "vision" and "max_new_tokens" in content:
+        raise ValueError(
+            f"{path}: `evaluation`: `max_new_tokens` has no effect: answers of VL-JEPA are chosen among candidates. "
+            "Leave it out."
+        )
     for key, value in content.items():
         if value is not None and value < 1:
             raise ValueError(f"{path}: `evaluation`: `{key}` is {value}; it must be at least 1.")
     return Evaluation(**content)
 
 
-def _read_search(section: YamlMapping, path: Path, arms: list[str]) -> Search:
+def _read_search(section: YamlMapping, path: Path, arms: list[str], kind: Kind) -> Search:
     where = f"{path}: `search`"
     content = _section(section, SEARCH_KEYS, ("split",), where)
     shared, own = section.section("grid"), _subsections(section, "grids")
@@ -216,18 +230,19 @@ def _read_search(section: YamlMapping, path: Path, arms: list[str]) -> Search:
             f"{where}: `grids` has {', '.join(own)}, and the arms are {', '.join(arms)}. Give every arm a grid of its "
             "own: what is searched for one arm alone favours it."
         )
-    grids = {arm: _grid(own[arm] if own else shared, f"{where}, arm `{arm}`") for arm in arms}
+    grids = {arm: _grid(own[arm] if own else shared, f"{where}, arm `{arm}`", kind) for arm in arms}
     return Search(content["split"], grids, cast(LongerBaseline, content.get("longer_baseline", "search")))
 
 
-def _grid(section: YamlMapping | None, where: str) -> dict[str, list[Any]]:
+def _grid(section: YamlMapping | None, where: str, kind: Kind) -> dict[str, list[Any]]:
     if section is None or not section.keys():
         raise ValueError(f"{where}: the grid is empty. Name at least `learning_rate` with values to try.")
     grid = {}
     for entry in section.entries():
         if not isinstance(entry.value, list) or not entry.value:
             raise ValueError(f"{entry.where}: `{entry.key}` is {entry.value!r}; give a list of values to try.")
-        if entry.key not in known_settings():
-            typed(entry, known_settings())  # raises, and names the nearest key
-        grid[entry.key] = [typed_settings([Entry(entry.key, value, entry.where)])[entry.key] for value in entry.value]
+        if entry.key not in known_settings(kind):
+            typed(entry, known_settings(kind))  # raises, and names the nearest key
+        values = [Entry(entry.key, value, entry.where) for value in entry.value]
+        grid[entry.key] = [typed_settings([value], kind)[entry.key] for value in values]
     return grid

@@ -4,24 +4,28 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
+from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.runs.output_directory import check_place
 from llm_jepa.runs.record import SCORING_KEYS
-from llm_jepa.scoring.tasks import score_names
 from llm_jepa.settings.checks import check_settings
-from llm_jepa.settings.schema import known_settings
+from llm_jepa.settings.schema import Kind
 
 if TYPE_CHECKING:
     from llm_jepa.experiments.spec import Experiment
 
 SET_BY_EXPERIMENT = frozenset({"seed", "output_dir", "max_steps", "excluded_rows", "resume_from_checkpoint"})
 """Keys that an experiment sets for each cell."""
-SAME_FOR_ALL = frozenset(
-    {
-        *("dataset_name", "dataset_config", "dataset_train_split", "dataset_test_split", "dataset_streaming"),
-        *("source_column", "target_column", "target_turn", "view_columns", "view_pairs", "missing_views"),
-        *SCORING_KEYS,
-    }
-)
+DATA_KEYS = ("dataset_name", "dataset_config", "dataset_train_split", "dataset_test_split", "dataset_streaming")
+SAME_FOR_ALL: dict[Kind, frozenset[str]] = {
+    "text": frozenset(
+        {
+            *DATA_KEYS,
+            *("source_column", "target_column", "target_turn", "view_columns", "view_pairs", "missing_views"),
+            *SCORING_KEYS,
+        }
+    ),
+    "vision": frozenset({*DATA_KEYS, "image_column", "question_column", "answer_column", "candidates_column"}),
+}
 """Keys that no arm may set by itself, since all train and test on the same rows."""
 STEP_KEYS = frozenset({"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"})
 """Keys that change the number of steps or their rows, which a search must leave alone."""
@@ -108,7 +112,7 @@ def _check_arm(experiment: "Experiment", arm: str) -> None:
             f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(taken))}`, which the experiment sets for each cell. "
             "Remove it."
         )
-    shared = SAME_FOR_ALL & {*experiment.arms[arm]}
+    shared = SAME_FOR_ALL[experiment.kind] & {*experiment.arms[arm]}
     if shared:
         raise ValueError(
             f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(shared))}`; all arms train and test on the same rows. Put "
@@ -124,12 +128,11 @@ def _check_arm(experiment: "Experiment", arm: str) -> None:
             f"{path}: arm `{arm}` has `dataset_streaming: true`. A comparison must know all rows, so that every arm "
             "trains on the same ones. Set it to false, or name a part of the data."
         )
-    task = settings.get("task", known_settings()["task"].default)
-    names = score_names(task, settings.get("extract", "none"))
+    names = possible_scores(settings)
     if experiment.primary_score not in names:
+        of = f"`task: {settings.get('task', 'text')}`" if experiment.kind == "text" else "a recipe of VL-JEPA"
         raise ValueError(
-            f"{path}: `primary_score` is {experiment.primary_score!r}; allowed with `task: {task}` are "
-            f"{', '.join(names)}."
+            f"{path}: `primary_score` is {experiment.primary_score!r}; allowed with {of} are {', '.join(names)}."
         )
     if experiment.search and experiment.search.split == experiment.test_split():
         raise ValueError(
@@ -154,7 +157,7 @@ def _check_search(experiment: "Experiment") -> None:
                 f"{path}: the grid of arm `{arm}` lacks `learning_rate`. The best rate differs between arms; search "
                 "it for every arm."
             )
-        taken = (SET_BY_EXPERIMENT | SAME_FOR_ALL | STEP_KEYS) & {*search.grids[arm]}
+        taken = (SET_BY_EXPERIMENT | SAME_FOR_ALL[experiment.kind] | STEP_KEYS) & {*search.grids[arm]}
         if taken:
             raise ValueError(
                 f"{path}: the grid of arm `{arm}` has `{'`, `'.join(sorted(taken))}`. All points train on the same "

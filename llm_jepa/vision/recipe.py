@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_jepa.data.source import DataSource
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.settings.checks import REQUIRED, check_recipe
+from llm_jepa.settings.checks import REQUIRED, check_recipe, check_settings
 from llm_jepa.settings.reading import recipe_and_overrides
 from llm_jepa.settings.schema import recipe_kind
 from llm_jepa.vision.config import VisionConfig
@@ -51,13 +51,14 @@ def parse_any_recipe(argv: list[str], required: Sequence[str] = REQUIRED) -> Rec
 def build_any_recipe(
     path: Path, settings: dict[str, Any], required: Sequence[str] = REQUIRED
 ) -> Recipe | VisionRecipe:
-    """Build a recipe of either kind from settings that have been checked.
+    """Check typed settings against each other and build a recipe of either kind; `path` is what errors call them.
 
     Raises:
-        ValueError: transformers or TRL refuses a setting.
+        ValueError: They contradict each other, or transformers or TRL refuses one.
     """
     if recipe_kind(settings) == "text":
         return build_recipe(path, settings, required)
+    check_settings(path, settings, required)
     try:
         training = VisionConfig(**copy.deepcopy(settings))
     except (ValueError, TypeError, ImportError) as error:  # what transformers refuses

@@ -2,11 +2,12 @@
 
 import pytest
 
-from llm_jepa.compute.flops import StepCounts, step_flops
+from llm_jepa.compute.flops import StepCounts, model_size, step_flops
 from llm_jepa.experiments import arm_cost
-from llm_jepa.experiments.arm_cost import ArmCost, recipe_model_size
+from llm_jepa.experiments.arm_cost import recipe_model
 from llm_jepa.experiments.cells import flop_matched_steps
 from llm_jepa.experiments.common_rows import find_common_rows, recipe_of
+from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.planning.workload import draw_workload
 from tests.experiments.conftest import ARMS, TUBE
@@ -36,7 +37,7 @@ def test_costs_by_hand_from_the_tokens_of_the_rows(written):
         sum((tokens + 1) ** 2 - tokens**2 for tokens in conversations),
         sum(tokens**2 for tokens in targets),
     )
-    size = recipe_model_size(recipe_of(experiment, experiment.resolved("jepa")))
+    size = model_size(recipe_model(recipe_of(experiment, experiment.resolved("jepa"))))
     assert size.attention_width == 2 * 32
     expected = step_flops(added, size) / len(PAIRS)
     assert costs["jepa"].flops_per_row - costs["lm_only"].flops_per_row == pytest.approx(expected)
@@ -47,7 +48,7 @@ def test_of_many_rows_some_at_even_distances_are_counted(written, monkeypatch):
     experiment = read_experiment(written("sampled"))
     common = find_common_rows(experiment)
     settings = experiment.resolved("jepa")
-    recipe, prepared = recipe_of(experiment, settings), common.prepared(settings)
+    recipe, prepared = recipe_of(experiment, settings), common.train_rows(settings).prepared
     rows = list(prepared.rows)
     assert len(rows) == 8
     by_hand = arm_cost.count_arm(recipe, prepared, [rows[0], rows[2], rows[4], rows[6]])
@@ -73,8 +74,21 @@ def test_attention_is_counted_as_plan_counts_it(written):
 
 def test_steps_of_equal_flops_by_hand():
     """Twice the FLOPs per row; then four times the rows per step as well."""
-    assert flop_matched_steps(ArmCost(8, 100, 8, 3.24), ArmCost(8, 100, 8, 2.0)) == 162
-    assert flop_matched_steps(ArmCost(64, 100, 32, 3.0), ArmCost(64, 400, 8, 2.0)) == 600
+    assert flop_matched_steps(ArmCost(8, 100, 8, 3.24, 9), ArmCost(8, 100, 8, 2.0, 9)) == 162
+    assert flop_matched_steps(ArmCost(64, 100, 32, 3.0, 9), ArmCost(64, 400, 8, 2.0, 9)) == 600
+
+
+def test_trained_parameters_are_those_of_the_model_or_of_its_adapters(written):
+    """LoRA of rank 4 adds 4 (inputs + outputs) parameters to a matrix."""
+    lora = {"use_peft": True, "lora_r": 4, "lora_target_modules": ["q_proj", "v_proj"]}
+    experiment = read_experiment(written("trained", arms=ARMS | {"lora": lora}))
+    common = find_common_rows(experiment)
+    model = recipe_model(recipe_of(experiment, experiment.resolved("lm_only")))
+    found = {arm: common.cost(experiment.resolved(arm)).trained_parameters for arm in experiment.arms}
+    layer = model.model.layers[0].self_attn
+    ranks = sum(sum(part.weight.shape) for part in (layer.q_proj, layer.v_proj))
+    assert found["lm_only"] == found["jepa"] == sum(one.numel() for one in model.parameters())
+    assert found["lora"] == len(model.model.layers) * 4 * ranks
 
 
 OWN_NETWORKS = {

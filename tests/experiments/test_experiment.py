@@ -59,7 +59,7 @@ def test_a_threshold_is_an_outcome_too_and_curves_are_drawn(finished):
     assert [point["step"] for point in report["series"]["jepa"]["curve"]["1"]] == [1, 2]
     page = render_html(report)
     assert "Reaching 90 % strict" in page
-    assert page.count("<svg") == 2 + 1 + 2
+    assert page.count("<svg") == 2 + 1 + 3
 
 
 def test_a_finished_comparison_runs_nothing_again(finished, capsys):

@@ -6,10 +6,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.run import evaluate
-from llm_jepa.experiments.cell_spec import CellSpec
+from llm_jepa.experiments.kinds import kind_of
 from llm_jepa.experiments.learning_curve import LearningCurve, read_curve
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import build_recipe
@@ -28,9 +27,8 @@ def trained(written, tmp_path):
         recipe = build_recipe(path, own)
         callbacks = []
         if every_steps is not None:
-            spec = CellSpec(str(path), own, "", "", None, every_steps, None, 6, 3, True)
-            rows = load_rows(recipe, load_run_tokenizer(recipe))
-            callbacks = [LearningCurve(recipe, spec, rows, check_golds("text", rows), tmp_path / f"{name}.jsonl")]
+            held_out = kind_of(own).held_out(recipe, None, 6, 3)
+            callbacks = [LearningCurve(held_out, every_steps, tmp_path / f"{name}.jsonl")]
         train(recipe, callbacks)
         return recipe, read_curve(tmp_path / f"{name}.jsonl")
 
