@@ -27,7 +27,7 @@ from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.rows import prepare_rows, row_columns
 
 KEYS_OF_ROWS = (
-    *("dataset_name", "dataset_config", "dataset_train_split", "inputs"),
+    *("dataset_name", "dataset_config", "dataset_train_split", "inputs", "answer_form"),
     *("image_column", "question_column", "answer_column", "candidates_column"),
     *("vision_encoder", "language_model", "text_encoder", "max_question_tokens", "max_answer_tokens"),
 )
