@@ -21,7 +21,7 @@ def loss_figure(report: dict[str, Any]) -> str | None:
         name: [_points(log, "lm_loss") or _points(log, "loss") for log in series["log"].values()]
         for name, series in report["series"].items()
     }
-    return _figure(lines, "step", "next-token loss" if report["experiment"]["kind"] == "text" else "loss")
+    return _figure(lines, "step", "loss" if report["experiment"].get("kind") == "vision" else "next-token loss")
 
 
 def score_figure(report: dict[str, Any], unit: Unit) -> str | None:

@@ -64,10 +64,10 @@ def parameters_figure(report: dict[str, Any]) -> str | None:
     primary = report["experiment"]["primary_score"]
     curves: dict[str, list[tuple[float, str]]] = {}
     for arm, facts in report["arms"].items():
-        if primary in report["series"][arm]["scores"]:
+        parameters = facts["cost"].get("trained_parameters")  # reports of earlier versions lack it
+        if parameters is not None and primary in report["series"][arm]["scores"]:
             others = {key: value for key, value in facts["settings"].items() if key != DEPTH_KEY}
-            millions = facts["cost"]["trained_parameters"] / 1e6
-            curves.setdefault(json.dumps(others, sort_keys=True), []).append((millions, arm))
+            curves.setdefault(json.dumps(others, sort_keys=True), []).append((parameters / 1e6, arm))
     if len({millions for curve in curves.values() for millions, _ in curve}) < 2:
         return None
     figure, axes = new_axes(height_inches=3.6)

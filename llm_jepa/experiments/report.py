@@ -235,6 +235,7 @@ def _curve_sections(report: dict[str, Any]) -> list[Section]:
 def _cost_table(report: Mapping[str, Any]) -> Table:
     baseline = report["arms"][report["experiment"]["baseline"]]["cost"]
     flops = baseline["steps"] * baseline["rows_per_step"] * baseline["flops_per_row"]
+    is_counted = "trained_parameters" in baseline  # reports of earlier versions lack it
     rows = []
     for name, series in report["series"].items():
         cost = series_cost(report, name)
@@ -246,11 +247,12 @@ def _cost_table(report: Mapping[str, Any]) -> Table:
                 "-" if steps is None else str(steps),
                 f"{cost['rows_per_step']:g}",
                 "-" if ratio is None else f"{ratio:.2f}",
-                f"{cost['trained_parameters'] / 1e6:,.2f} M",
                 "-" if seconds is None else f"{seconds:.0f}",
+                *([f"{cost['trained_parameters'] / 1e6:,.2f} M"] if is_counted else []),
             ]
         )
-    return Table(["arm", "steps", "rows per step", "FLOPs over the baseline's", "trained parameters", "seconds"], rows)
+    heading = ["arm", "steps", "rows per step", "FLOPs over the baseline's", "seconds"]
+    return Table([*heading, *(["trained parameters"] if is_counted else [])], rows)
 
 
 def _interval(interval: Mapping[str, float] | None) -> str:
