@@ -1,21 +1,24 @@
-"""Times the answers of a run as `llm-jepa latency` does, with several numbers of drafted tokens side by side.
+"""Times the answers of runs as `llm-jepa latency` does, with several numbers of drafted tokens side by side.
 
-    python benchmarks/latency.py RUN --output latency.json [--rows 24] [--num_drafted 2 3 4 6 8]
+    python benchmarks/latency.py RUN [RUN ...] --output latency.json [--rows 24] [--num_drafted 2 3 4 6 8]
 
-One process and one model: each prompt is answered by every method in turn, in an order that rotates. Prefill counts.
-Prints a Markdown table.
+One process: each prompt is answered by every method of every run in turn, in an order that rotates. Prefill counts.
+A method is held against plain decoding of its own run. Prints a Markdown table for each run.
 """
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import transformers
 
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.latency import LatencyOptions, RunWays, measure_latency
+from llm_jepa.evaluation.interleaving import interleave
+from llm_jepa.evaluation.latency import LatencyOptions, RunWays, latency_report
 from llm_jepa.evaluation.latency_report import write_latency
+from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength, FixedLength
 from llm_jepa.inference.tuned_model import set_precision
 from llm_jepa.models.base_and_tuned import load_checkpoints
@@ -26,7 +29,20 @@ from llm_jepa.models.subject import read_subject
 def main() -> None:
     args = _arguments()
     transformers.utils.logging.disable_progress_bar()
-    recipe, checkpoints = read_subject(str(args.run), args.overrides, None)
+    runs = {run.name: _ways_of(run, args) for run in args.runs}
+    ways = {(name, way): answer for name, run in runs.items() for way, answer in run.ways.items()}
+    answers = interleave(ways, range(args.rows), progress=lambda number: print(".", end="", flush=True))
+    reports = {name: latency_report(run, {way: answers[name, way] for way in run.ways}) for name, run in runs.items()}
+    for name, report in reports.items():
+        print(f"\n\n{name}\n\n{_table(report.ways)}")
+    if len(reports) == 1:
+        write_latency(next(iter(reports.values())), args.output)
+    else:
+        write_json({name: asdict(report) for name, report in reports.items()}, args.output)
+
+
+def _ways_of(run: Path, args: argparse.Namespace) -> RunWays:
+    recipe, checkpoints = read_subject(str(run), args.overrides, None)
     set_precision(recipe, args.dtype)
     tokenizer = load_run_tokenizer(recipe)
     ((_, _, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
@@ -37,15 +53,14 @@ def main() -> None:
         draft_vocabulary=args.draft_vocabulary,
         draft_lengths=lengths | {"draft auto": AdaptiveLength()},
     )
-    ways = RunWays(recipe, model, tokenizer, load_rows(recipe, tokenizer, args.rows), options)
-    report = measure_latency(ways, progress=lambda number: print(".", end="", flush=True))
-    print("\n\n" + _table(report.ways))
-    write_latency(report, args.output)
+    return RunWays(recipe, model, tokenizer, load_rows(recipe, tokenizer, args.rows), options)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="output directory of a run")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="output directories of runs on the same data"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="where the JSON goes")
     parser.add_argument("--rows", type=int, default=24, metavar="N", help="held-out rows (default: 24)")
     parser.add_argument("--num_drafted", type=int, nargs="+", default=[2, 3, 4, 6, 8], metavar="N")

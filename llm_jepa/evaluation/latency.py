@@ -182,7 +182,11 @@ def measure_latency(run: RunWays, progress: Callable[[int], None] = lambda numbe
     Args:
         progress: Called after each row, with 1.
     """
-    answers = interleave(run.ways, range(len(run.rows)), progress=progress)
+    return latency_report(run, interleave(run.ways, range(len(run.rows)), progress=progress))
+
+
+def latency_report(run: RunWays, answers: Mapping[str, Sequence[Answer]]) -> LatencyReport:
+    """The report of a run whose ways have each answered all of its rows."""
     recipe, options = run.recipe, run.options
     return LatencyReport(
         model=recipe.settings["model_name_or_path"],
