@@ -341,7 +341,7 @@ def test_a_recipe_is_in_the_table_with_its_figures(path):
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_is_read_with_every_arm(path, monkeypatch):
-    """From the repository's root, as its paths are written. It has the seeds of a verdict, or says that it has none."""
+    """From the repository's root, as its paths are written. It has the seeds of a verdict, or says "no verdict"."""
     monkeypatch.chdir(path.parents[2])
     experiment = read_experiment(path)
     assert experiment.baseline in experiment.arms

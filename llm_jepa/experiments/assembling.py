@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_jepa.experiments.claims import Results, compare_results, contrasts_of, reaches_of, summary_json
+from llm_jepa.experiments.series_names import arm_of
 from llm_jepa.experiments.significance.verdicts import Reaches
 
 
@@ -50,7 +51,7 @@ def _reaches(design: Mapping[str, Any], results: Results) -> Reaches | None:
     if experiment["threshold"] is None:
         return None
     costs = {arm: facts["cost"]["rows_per_step"] * facts["cost"]["flops_per_row"] for arm, facts in arms.items()}
-    flops = {name: costs.get(name, costs[experiment["baseline"]]) for name in results}
+    flops = {name: costs[arm_of(name, arms)] for name in results}
     return reaches_of(
         design["baselines"], results, flops, score=experiment["primary_score"], threshold=experiment["threshold"]
     )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.interface import ArmCost
+from llm_jepa.experiments.series_names import series_name
 from llm_jepa.experiments.spec import Experiment, Settings
 from llm_jepa.settings.objectives import objective_names, own_objective_file
 
@@ -35,7 +36,7 @@ class Series:
 
     @property
     def name(self) -> str:
-        return self.arm if self.max_steps is None else f"{self.arm}-{self.max_steps}-steps"
+        return series_name(self.arm, self.max_steps)
 
     @property
     def schedule(self) -> Settings:
@@ -86,10 +87,9 @@ def series_cells(experiment: Experiment, series: Series, chosen: Mapping[str, An
 
 
 def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> dict[str, Series]:
-    """Arm -> the series of the baseline that computes as many FLOPs as the arm."""
-    baseline = experiment.baseline
+    """Arm -> the series of its baseline that computes as many FLOPs as the arm."""
     found = {}
-    for arm in experiment.compared_arms if experiment.equal_flops else []:
+    for arm, baseline in experiment.baselines().items() if experiment.equal_flops else ():
         steps = flop_matched_steps(costs[arm], costs[baseline])
         found[arm] = Series(baseline, None if steps == costs[baseline].steps else steps)
     return found

@@ -45,9 +45,7 @@ def design_experiment(
     longer = longer_baselines(experiment, costs)
     series = [*(Series(arm) for arm in experiment.arms), *longer.values()]
     cells = {one.name: series_cells(experiment, one, chosen[one.name]) for one in dict.fromkeys(series)}
-    baselines: dict[Budget, dict[str, str]] = {
-        "equal_steps": dict.fromkeys(experiment.compared_arms, experiment.baseline)
-    }
+    baselines: dict[Budget, dict[str, str]] = {"equal_steps": experiment.baselines()}
     if experiment.equal_flops:
         baselines["equal_flops"] = {arm: one.name for arm, one in longer.items()}
     specs = specs_of(experiment, common, [cell for by_seed in cells.values() for cell in by_seed.values()])

@@ -9,6 +9,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llm_jepa.experiments.series_names import arm_of
+
 POINT, MEAN, ZERO = "#4a78b5", "#1b1b1b", "#999999"
 COLOURS = (POINT, "#b4572a", "#1a7f37", "#8250a8", "#9a6700", "#0a7c86", "#b42318", "#57606a", "#bf3989", "#2da4cf")
 DEPTH_KEY = "predictor_layers"
@@ -89,9 +91,8 @@ def parameters_figure(report: dict[str, Any]) -> str | None:
 
 
 def series_cost(report: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The cost of a series: of its arm, or of the baseline for a longer schedule of it."""
-    arms = report["arms"]
-    return arms[name if name in arms else report["experiment"]["baseline"]]["cost"]
+    """The cost of a series: that of its arm."""
+    return report["arms"][arm_of(name, report["arms"])]["cost"]
 
 
 def new_axes(height_inches: float) -> tuple[Figure, Axes]:

@@ -22,6 +22,7 @@ EXPERIMENT_KEYS = {
     "recipe": _TEXT,
     "output_dir": _TEXT,
     "baseline": _TEXT,
+    "compared_with": _MAPPING,
     "arms": _MAPPING,
     "seeds": Setting(("array",), item=_WHOLE),
     "primary_score": _TEXT,
@@ -99,6 +100,7 @@ class Experiment:
         overlap: What to do about rows that are in two of the splits trained, searched and tested on.
         threshold: A primary score; the share of seeds that reach it is an outcome too.
         keep_models: Whether the cells keep their trained models.
+        compared_with: Arm -> the arm that is its baseline in the place of `baseline`.
     """
 
     path: Path
@@ -116,6 +118,7 @@ class Experiment:
     overlap: Overlap = "refuse"
     threshold: float | None = None
     keep_models: bool = False
+    compared_with: dict[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -126,6 +129,10 @@ class Experiment:
     def compared_arms(self) -> list[str]:
         """All arms except the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]
+
+    def baselines(self) -> dict[str, str]:
+        """Arm -> the arm that it is compared with."""
+        return {arm: self.compared_with.get(arm, self.baseline) for arm in self.compared_arms}
 
     def resolved(self, arm: str, *overrides: Mapping[str, Any]) -> Settings:
         """All settings of an arm, with further overrides."""
@@ -171,6 +178,7 @@ def read_experiment(path: Path) -> Experiment:
         "recipe": recipe,
         "output_dir": Path(content["output_dir"]),
         "arms": arms,
+        "compared_with": _read_compared_with(file.section("compared_with")),
         "settings": settings,
         "base": own | settings,
         "evaluation": Evaluation() if evaluation is None else _read_evaluation(evaluation, path, kind),
@@ -197,6 +205,11 @@ def _subsections(section: YamlMapping, key: str) -> dict[str, YamlMapping | None
 
 def _settings(section: YamlMapping | None, kind: Kind) -> Settings:
     return {} if section is None else typed_settings(section.entries(), kind)
+
+
+def _read_compared_with(section: YamlMapping | None) -> dict[str, str]:
+    entries = [] if section is None else section.entries()
+    return {entry.key: typed(entry, {entry.key: _TEXT}) for entry in entries}
 
 
 def _without_output_dir(settings: Settings) -> Settings:

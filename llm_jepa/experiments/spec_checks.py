@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from llm_jepa.experiments.score_choice import possible_scores
+from llm_jepa.experiments.series_names import arm_of
 from llm_jepa.runs.output_directory import check_place
 from llm_jepa.runs.record import SCORING_KEYS
 from llm_jepa.settings.checks import check_settings
@@ -54,6 +55,7 @@ def check_experiment(experiment: "Experiment") -> None:
             "between two evaluations along the training."
         )
     _check_arm_names(experiment)
+    _check_compared_with(experiment)
     _check_shared_settings(experiment)
     _check_search(experiment)
     _refuse_equal_arms(experiment)
@@ -65,18 +67,27 @@ def check_experiment(experiment: "Experiment") -> None:
 
 def _check_arm_names(experiment: "Experiment") -> None:
     path, names = experiment.path, [*experiment.arms]
-    longer = re.compile(rf"{re.escape(experiment.baseline)}-\d+-steps")
     for place, name in enumerate(names):
         if not ARM_NAME.fullmatch(name):
             raise ValueError(
                 f"{path}: the arm {name!r} cannot name a directory. Use at most 80 letters, digits, spaces and "
                 "_ . , + = ( ) -, a letter or digit first."
             )
-        if longer.fullmatch(name):
+        if arm_of(name, ()) in names and arm_of(name, ()) != name:
             raise ValueError(f"{path}: the arm `{name}` has the name of a longer baseline. Give it another one.")
         if name.lower() in [other.lower() for other in names[:place]]:
             raise ValueError(
                 f"{path}: the arm `{name}` differs from another in upper and lower case alone. Rename one."
+            )
+
+
+def _check_compared_with(experiment: "Experiment") -> None:
+    path, compared = experiment.path, experiment.compared_arms
+    for arm, baseline in experiment.compared_with.items():
+        if arm not in compared or baseline not in experiment.arms or arm == baseline:
+            raise ValueError(
+                f"{path}: `compared_with` has `{arm}: {baseline}`. Name one of the arms {', '.join(compared)}, and "
+                "another arm that is its baseline."
             )
 
 

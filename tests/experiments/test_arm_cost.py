@@ -5,7 +5,7 @@ import pytest
 from llm_jepa.compute.flops import StepCounts, model_size, step_flops
 from llm_jepa.experiments import arm_cost
 from llm_jepa.experiments.arm_cost import recipe_model
-from llm_jepa.experiments.cells import flop_matched_steps
+from llm_jepa.experiments.cells import Series, flop_matched_steps, longer_baselines
 from llm_jepa.experiments.common_rows import find_common_rows, recipe_of
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.spec import read_experiment
@@ -113,3 +113,18 @@ def test_a_network_costs_what_plan_counts_of_it(name, written):
         added[arm] = planned, common.cost(experiment.resolved(arm)).flops_per_row
     planned, counted = (added["own"][i] - added["tube"][i] for i in (0, 1))
     assert counted == pytest.approx(planned, rel=0.1)
+
+
+def test_an_arm_with_a_baseline_of_its_own_is_matched_with_that(written):
+    """`small_jepa` computes 3 of what `small` computes as 2, so 100 of its steps are 150 of `small`'s."""
+    arms = {
+        "lm_only": {"jepa_weight": 0},
+        "small": {"jepa_weight": 0, "max_length": 64},
+        "small_jepa": {"max_length": 64},
+    }
+    experiment = read_experiment(written("own_baseline", arms=arms, compared_with={"small_jepa": "small"}))
+    costs = {
+        arm: ArmCost(8, 100, 8, flops, 9) for arm, flops in (("lm_only", 4.0), ("small", 2.0), ("small_jepa", 3.0))
+    }
+    assert experiment.baselines() == {"small": "lm_only", "small_jepa": "small"}
+    assert longer_baselines(experiment, costs) == {"small": Series("lm_only", 50), "small_jepa": Series("small", 150)}
