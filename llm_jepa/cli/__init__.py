@@ -19,6 +19,7 @@ from llm_jepa.settings.secrets import redacted_text
 
 COMMANDS = {
     "train": "train",
+    "train-decoder": "train_decoder",
     "inspect": "inspect",
     "plan": "plan",
     "fetch-model": "fetch_model",

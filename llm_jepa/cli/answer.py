@@ -1,4 +1,4 @@
-"""Answer queries with the nearest of an index of answers, one forward of the model each."""
+"""Answer queries with the nearest of an index of answers, or questions on a picture, one forward of the model each."""
 
 import argparse
 import json
@@ -14,6 +14,8 @@ from llm_jepa.inference.answer_index import AnswerIndex, Hit
 from llm_jepa.inference.candidates import answers_of_column, read_answers, read_texts
 from llm_jepa.inference.encoder import LatentEncoder
 from llm_jepa.inference.index_files import has_index
+from llm_jepa.models.local_files import is_vision_model
+from llm_jepa.vision.model import VLJEPAModel
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,6 +23,8 @@ def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     queries = read_texts(args.queries, "query") if args.queries is not None else []
     queries += [] if args.query is None else [args.query]
+    if is_vision_model(args.run):
+        return _answer_picture(args, queries)
     is_new = not has_index(args.index)
     answers = _answers(args) if is_new else []
     encoder = LatentEncoder.from_run(args.run)
@@ -29,6 +33,22 @@ def run(args: argparse.Namespace) -> int:
         print(f"{len(index):,} answers: {args.index}")
     for query, hits in zip(queries, index.ask(encoder, queries, args.top), strict=True):
         print(_json(query, hits) if args.json else _lines(query, hits))
+    return 0
+
+
+def _answer_picture(args: argparse.Namespace, queries: Sequence[str]) -> int:
+    """Answer each query, or the picture alone if there are none: the nearest candidates, or decoded text."""
+    model = VLJEPAModel.from_pretrained(args.run).eval()
+    num_rows = len(queries) or 1
+    images = None if args.image is None else [[str(path) for path in args.image]] * num_rows
+    shown = queries or [", ".join(map(str, args.image))]
+    if args.candidates is not None:
+        candidates = [read_answers(args.candidates)] * num_rows
+        for query, hits in zip(shown, model.rank(images, queries or None, candidates), strict=True):
+            print(_json(query, hits[: args.top]) if args.json else _lines(query, hits[: args.top]))
+        return 0
+    for query, text in zip(shown, model.decode(model.predict(images, queries or None)), strict=True):
+        print(json.dumps({"query": query, "text": text}, ensure_ascii=False) if args.json else f"{query}\n  {text}")
     return 0
 
 

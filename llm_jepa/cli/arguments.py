@@ -5,6 +5,7 @@ Choices that belong to a module which needs torch are written out here; a test h
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from llm_jepa.cli.inference_arguments import add_decodings, answer, export, gene
 from llm_jepa.compute.devices import GPUS
 from llm_jepa.models.checkpoint_choice import CHECKPOINTS
 from llm_jepa.models.source import KNOWN_ENCODERS, KNOWN_MODEL_IDS
+from llm_jepa.options.text_decoder import TextDecoderOptions
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.settings.checks import REQUIRED
 from llm_jepa.settings.listing import options_text
@@ -40,6 +42,20 @@ def train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
     parser.add_argument("--help-all", action=_HelpAll, help="show TRL's keys too, and exit")
+
+
+def train_decoder(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "llm-jepa train-decoder RUN [options] [--key value ...]"
+    parser.epilog = "Every other key of the run's recipe can be overridden: --dataset_test_split 'test[:500]'."
+    parser.add_argument("recipe", metavar="RUN", help="directory of a run of VL-JEPA, or the recipe that made one")
+    for option in fields(TextDecoderOptions):
+        kind = str if option.default is None else type(option.default)
+        shown = "" if option.default is None else f" (default: {option.default:g})"
+        text = option.metadata["help"].rstrip(".") + shown
+        parser.add_argument(f"--{option.name}", type=kind, default=option.default, metavar="VALUE", help=text)
+    parser.add_argument(
+        "--max_rows", type=at_least(1), metavar="N", help=f"score N held-out rows, {SAMPLE} (default: all)"
+    )
 
 
 def inspect(parser: argparse.ArgumentParser) -> None:
@@ -253,6 +269,7 @@ class Version(argparse.Action):
 
 ADD_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "train": train,
+    "train-decoder": train_decoder,
     "inspect": inspect,
     "plan": plan,
     "fetch-model": fetch_model,

@@ -17,9 +17,21 @@ from llm_jepa.inference.export_checks import EXPORT_TARGETS
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "llm-jepa answer RUN --index DIR [--query TEXT | --queries FILE] [options]"
+    parser.usage = (
+        "llm-jepa answer RUN --index DIR [--query TEXT | --queries FILE] [options]\n"
+        "       llm-jepa answer RUN --image FILE [--query TEXT | --queries FILE] [--candidates FILE] [options]"
+    )
     parser.add_argument("run", metavar="RUN", type=Path, help="directory of a run, or of what was merged or pulled")
-    parser.add_argument("--index", type=Path, required=True, metavar="DIR", help="where the index of answers is")
+    parser.add_argument("--index", type=Path, metavar="DIR", help="where the index of answers is")
+    parser.add_argument(
+        "--image", type=Path, nargs="+", metavar="FILE", help="of a VL-JEPA run: a picture, or the frames of a video"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=Path,
+        metavar="FILE",
+        help="of a VL-JEPA run: text file with an answer per line; without it the run's text decoder writes",
+    )
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--query", metavar="TEXT", help="what to answer")
     asked.add_argument("--queries", type=Path, metavar="FILE", help="text file with a query per line")

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,21 @@ from llm_jepa.evaluation.latency_checks import check_latency
 from llm_jepa.evaluation.latency_report import check_same_recipe, read_latency
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.hub.login import check_push_command
-from llm_jepa.inference.answer_checks import check_changes, check_index, check_queries
+from llm_jepa.inference.answer_checks import check_changes, check_index, check_picture_question, check_queries
 from llm_jepa.inference.candidates import read_answers
 from llm_jepa.inference.export_checks import check_export
 from llm_jepa.inference.generate_checks import check_drafting, check_generate
-from llm_jepa.models.local_files import check_merge
+from llm_jepa.models.decoder_files import FOLDER, has_text_decoder
+from llm_jepa.models.local_files import check_merge, is_vision_model
 from llm_jepa.models.subject_checks import check_subject, recipe_of
+from llm_jepa.options.text_decoder import TextDecoderOptions
 from llm_jepa.planning.break_even import check_same_gpu
 from llm_jepa.preflight import check_files, check_inputs
 from llm_jepa.settings.checks import REQUIRED, check_recipe
 from llm_jepa.settings.reading import read_overrides, read_settings
 from llm_jepa.settings.schema import recipe_kind
 
+DECODER_OPTIONS = tuple(option.name for option in fields(TextDecoderOptions))
 DRAFT_ARGUMENTS = ("num_drafted_tokens", "draft_vocabulary")
 CANDIDATE_ARGUMENTS = ("labels", "shortlist", "fallback_margin", "dev_split")
 """What has an effect with `eval --decoding` alone."""
@@ -40,10 +44,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.command == "plan":
         _check_plan(args)
     if args.command == "answer":
-        changes_index = any(one is not None for one in (args.answers, args.add, args.delete))
-        check_queries(args.query, args.queries, changes_index)
-        check_index(args.run, args.index, args.answers, args.answers_column)
-        check_changes(args.index, args.answers, args.add, args.delete)
+        _check_answer(args)
     if args.command == "generate":
         check_generate(args.run, args.prompts, args.decoding, args.num_drafted_tokens, args.draft_vocabulary)
         if args.stream and args.json:
@@ -60,10 +61,32 @@ def check_arguments(args: argparse.Namespace) -> None:
         args.experiment = read_experiment(args.experiment)
 
 
+def _check_answer(args: argparse.Namespace) -> None:
+    changes_index = any(one is not None for one in (args.answers, args.add, args.delete))
+    if is_vision_model(args.run):
+        check_queries(args.query, args.queries, args.image is not None)
+        others = {name: getattr(args, name) for name in ("index", "answers", "answers_column", "add", "delete")}
+        check_picture_question(
+            args.run, args.image, args.query is not None or args.queries is not None, args.candidates, others
+        )
+        return
+    for name in ("image", "candidates"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"`--{name}` has no effect on `{args.run}`, which is no run of VL-JEPA. Leave it out.")
+    if args.index is None:
+        raise ValueError("There is no index of answers to ask. Name its directory: `--index DIR`.")
+    check_queries(args.query, args.queries, changes_index)
+    check_index(args.run, args.index, args.answers, args.answers_column)
+    check_changes(args.index, args.answers, args.add, args.delete)
+
+
 def _check_recipe(args: argparse.Namespace) -> None:
     if args.command == "latency":
         has_drafting_options = args.num_drafted_tokens is not None or args.draft_vocabulary is not None
         check_latency(args.recipe, args.overrides, args.labels, args.shortlist, has_drafting_options)
+        return
+    if args.command == "train-decoder":
+        _check_train_decoder(args)
         return
     if args.command in ("eval", "probe"):
         check_subject(args.recipe, args.overrides, args.checkpoints)
@@ -101,6 +124,19 @@ def _vision_subject(args: argparse.Namespace) -> tuple[Path, list[str]] | None:
     if args.labels is not None:
         read_answers(args.labels)
     return found
+
+
+def _check_train_decoder(args: argparse.Namespace) -> None:
+    """Check a run of VL-JEPA and the options of its decoder, and keep both: `vision_subject`, `decoder_options`."""
+    args.decoder_options = TextDecoderOptions(**{name: getattr(args, name) for name in DECODER_OPTIONS})
+    check_subject(args.recipe, args.overrides, None)
+    args.vision_subject = recipe_of(args.recipe, args.overrides)
+    settings = {} if args.vision_subject is None else read_settings(*args.vision_subject)
+    if recipe_kind(settings) == "text":
+        raise ValueError(f"`{args.recipe}` is no run of VL-JEPA. A text decoder stands on top of one.")
+    run = Path(settings["output_dir"]).expanduser()
+    if has_text_decoder(run):
+        raise ValueError(f"`{run / FOLDER}` is there. Delete it to train another decoder.")
 
 
 def _check_latency_file(args: argparse.Namespace, settings: Mapping[str, Any]) -> None:

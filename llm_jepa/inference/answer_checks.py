@@ -1,5 +1,6 @@
 """What `llm-jepa answer` refuses by looking at its files. Imports no torch."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llm_jepa.data.source import check_data_set
@@ -11,9 +12,11 @@ from llm_jepa.inference.index_files import (
     read_answers_of,
     read_index_facts,
 )
+from llm_jepa.models.decoder_files import has_text_decoder, no_text_decoder
 from llm_jepa.models.latent_predictor import check_has_views, predictor_digest, read_facts
-from llm_jepa.models.local_files import artifact_kind
+from llm_jepa.models.local_files import MODEL_CONFIG, artifact_kind
 from llm_jepa.models.weights_digest import weights_digest
+from llm_jepa.runs.record import read_json
 
 
 def check_queries(query: str | None, queries: Path | None, changes_index: bool) -> None:
@@ -31,6 +34,37 @@ def check_queries(query: str | None, queries: Path | None, changes_index: bool) 
         raise ValueError("`--query` is empty. Give a text.")
     if queries is not None:
         read_texts(queries, "query")
+
+
+def check_picture_question(
+    run: Path, images: Sequence[Path] | None, has_query: bool, candidates: Path | None, others: Mapping[str, object]
+) -> None:
+    """Check what a VL-JEPA run is asked.
+
+    Args:
+        others: Names and values of the options that ask runs on text.
+
+    Raises:
+        ValueError: The run sees and there is no picture, or it is blind and there is one; a file is missing; there is
+            nothing to choose from and no text decoder; or an option has no effect.
+    """
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(f"`--{name}` has no effect on a run of VL-JEPA. Leave it out.")
+    sees_images = read_json(run / MODEL_CONFIG).get("sees_images", True)
+    if sees_images and images is None:
+        raise ValueError(f"`{run}` answers questions on pictures. Give `--image FILE`.")
+    if not sees_images and images is not None:
+        raise ValueError(f"`{run}` was trained on questions alone. Leave out `--image`.")
+    if not sees_images and not has_query:
+        raise ValueError(f"`{run}` was trained on questions alone. Give `--query TEXT`.")
+    for image in images or ():
+        if not image.is_file():
+            raise ValueError(f"`--image {image}`: there is no such file (looked in {Path.cwd()}).")
+    if candidates is not None:
+        read_answers(candidates)
+    elif not has_text_decoder(run):
+        raise ValueError(f"{no_text_decoder(run)} Or give answers to choose from: `--candidates FILE`.")
 
 
 def check_index(run: Path, index: Path, answers: str | None, column: str | None) -> None:

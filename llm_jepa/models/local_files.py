@@ -1,10 +1,12 @@
 """The files of models and adapters by their names, and checks of those on this machine. Imports no torch."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
 ArtifactKind = Literal["adapter", "model"]
 ADAPTER_CONFIG, MODEL_CONFIG = "adapter_config.json", "config.json"
+VISION_MODEL_TYPE = "vl_jepa"
 MODEL_FILES = (MODEL_CONFIG, ADAPTER_CONFIG, "*.gguf")
 """The directory of a model or adapter holds at least one of these."""
 TOKENIZER_FILES = (
@@ -46,6 +48,15 @@ def artifact_kind(directory: Path) -> ArtifactKind:
         f"`{directory}` holds no adapter ({ADAPTER_CONFIG}) and no model ({MODEL_CONFIG}). Give the output directory "
         "of a run, or what `llm-jepa merge` wrote."
     )
+
+
+def is_vision_model(directory: Path) -> bool:
+    """Whether a directory holds a VL-JEPA model."""
+    path = directory / MODEL_CONFIG
+    try:
+        return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("model_type") == VISION_MODEL_TYPE
+    except (ValueError, AttributeError):  # no JSON, or no mapping: whoever loads the model says so
+        return False
 
 
 def check_merge(adapter: str, output_dir: Path) -> None:

@@ -19,6 +19,7 @@ from llm_jepa.vision.model_config import VLJEPAConfig
 from llm_jepa.vision.picture_encoder import load_picture_encoder, picture_tower
 from llm_jepa.vision.predictor import PredictorWeights, load_predictor
 from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.text_decoder import MAX_NEW_TOKENS, TextDecoder
 from llm_jepa.vision.text_encoder import encode_texts, load_text_encoder, masked_mean, without_pooler
 
 BATCH_SIZE = 16
@@ -73,6 +74,7 @@ class VLJEPAModel(PictureQuestionModel):
         self.target_head = nn.Linear(config.text_config.hidden_size, config.embedding_size)
         # One number in a vector: FSDP shards no scalar.
         self.log_temperature = nn.Parameter(torch.full((1,), config.loss_temperature).log())
+        self._text_decoder: list[TextDecoder] = []  # in a list, so that it is no part of the model
         self.post_init()
         self.freeze_parts()
 
@@ -196,6 +198,16 @@ class VLJEPAModel(PictureQuestionModel):
             ids, mask = self.processor.answers(texts[start : start + batch_size], self.config.max_answer_tokens)
             parts.append(self.encode_answers(ids.to(self.device), mask.to(self.device)).float().cpu())
         return torch.cat(parts)
+
+    def decode(self, prediction_NE: Tensor, max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
+        """The text of each prediction, greedily, by the text decoder of the run, which is loaded once.
+
+        Raises:
+            ValueError: The run has none, or it was trained on other weights.
+        """
+        if not self._text_decoder:
+            self._text_decoder.append(TextDecoder.from_pretrained(str(self.name_or_path)).to(self.device))
+        return self._text_decoder[0].write(prediction_NE, max_new_tokens)
 
     def rank(
         self, images: Sequence[Any] | None, questions: Sequence[str] | None, candidates: Sequence[Sequence[str]]

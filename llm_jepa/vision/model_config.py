@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from llm_jepa.models.local_files import VISION_MODEL_TYPE
 from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
 from llm_jepa.vision.text_encoder import Pooling
 
@@ -61,7 +62,7 @@ class VLJEPAConfig(PictureQuestionConfig):
         kwargs: Of `PictureQuestionConfig`.
     """
 
-    model_type = "vl_jepa"
+    model_type = VISION_MODEL_TYPE
     sub_configs: ClassVar[dict[str, type]] = dict.fromkeys(
         ("vision_config", "predictor_config", "text_config"), AutoConfig
     )
