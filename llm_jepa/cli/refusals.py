@@ -134,6 +134,8 @@ def _check_train_decoder(args: argparse.Namespace) -> None:
     settings = {} if args.vision_subject is None else read_settings(*args.vision_subject)
     if recipe_kind(settings) == "text":
         raise ValueError(f"`{args.recipe}` is no run of VL-JEPA. A text decoder stands on top of one.")
+    if settings.get("answer_form") == "tokens":
+        raise ValueError(f"`{args.recipe}` answers in tokens (`answer_form: tokens`); it needs no text decoder.")
     run = Path(settings["output_dir"]).expanduser()
     if has_text_decoder(run):
         raise ValueError(f"`{run / FOLDER}` is there. Delete it to train another decoder.")

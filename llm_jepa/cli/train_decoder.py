@@ -43,10 +43,8 @@ def run(args: argparse.Namespace) -> int:
                 model, answers, language_model, options, checkpoint, lambda number: advance("steps", number)
             )
         with bars(["rows"], len(held_out.rows)) as advance:
-            prediction_NE = embed_rows(
-                model, held_out.rows, held_out.collator, options.batch_size, lambda number: advance("rows", number)
-            )
-        scores = score_decoded_text(model, decoder, prediction_NE, [text.strip() for text in held_out.rows["answer"]])
+            prediction_NE = embed_rows(model, held_out, options.batch_size, lambda number: advance("rows", number))
+        scores = score_decoded_text(model, decoder, prediction_NE, held_out.golds)
         decoder.save_pretrained(staging)
         rates = {name: Rate(**rate) for name, rate in asdict(scores).items()}
         content = {

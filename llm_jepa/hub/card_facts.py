@@ -7,7 +7,7 @@ from llm_jepa.hub.sources import Sources
 from llm_jepa.models.latent_predictor import PredictorFacts
 from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.runs.record import RunRecord
-from llm_jepa.scoring.tasks import Rate
+from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
 from llm_jepa.settings.objectives import OBJECTIVE_OPTIONS
 
 COLUMN_OPTIONS = {
@@ -39,6 +39,7 @@ class CardFacts:
         vllm_rank: The `max_lora_rank` that vLLM needs for the adapter, or the reason why vLLM cannot serve it.
         version: Version of the toolkit that publishes.
         predictor: The latent predictor that is published; None without one.
+        text_decoder: What the published text decoder of a VL-JEPA model says of itself; None without one.
     """
 
     repo_id: str
@@ -49,6 +50,7 @@ class CardFacts:
     vllm_rank: int | str | None
     version: str
     predictor: PredictorFacts | None = None
+    text_decoder: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -66,6 +68,18 @@ class CardFacts:
         return self.sources.scored.name or "data that are not public"
 
 
+def names_of(scores: dict[str, Any]) -> tuple[str, ...]:
+    """The scores that the metadata have."""
+    if "task" not in scores:  # of VL-JEPA
+        return ("accuracy",)
+    return score_names(scores["task"], scores.get("extract", "none"))
+
+
+def headline_of(scores: dict[str, Any]) -> str:
+    """The score that stands for a model."""
+    return (*TASK_SCORES[scores["task"]], "strict")[0] if "task" in scores else names_of(scores)[0]
+
+
 def rate_of(scores: dict[str, Any], name: str) -> Rate:
     """One score of a scores file."""
     rate = scores["scores"][name]
@@ -73,5 +87,7 @@ def rate_of(scores: dict[str, Any], name: str) -> Rate:
 
 
 def generation_settings(scores: dict[str, Any]) -> str:
-    """How the scored texts were generated, in words."""
+    """How the scored texts were generated, in words; answers of VL-JEPA are chosen."""
+    if "backend" not in scores:
+        return "the nearest candidate"
     return f"greedy, up to {scores['max_new_tokens']} new tokens, {scores['backend']}"

@@ -8,24 +8,30 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from llm_jepa.hub.card_editing import EVALUATION_NAME, model_index
-from llm_jepa.hub.card_facts import CardFacts, generation_settings, rate_of
+from llm_jepa.hub.card_facts import CardFacts, generation_settings, headline_of, names_of, rate_of
 from llm_jepa.models.local_files import ArtifactKind
-from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
+from llm_jepa.scoring.tasks import Rate
 
 TAGS = ("llm-jepa", "trl", "sft")
-LIBRARIES: dict[ArtifactKind, str] = {"adapter": "peft", "model": "transformers"}
+VISION_TAGS = ("llm-jepa", "vl-jepa")
+LIBRARIES: dict[ArtifactKind, str] = {"adapter": "peft", "model": "transformers", "vision": "llm-jepa"}
 
 
 def kind_metadata(kind: ArtifactKind) -> dict[str, Any]:
     """The metadata of every adapter or model of this toolkit."""
-    return {"library_name": LIBRARIES[kind], "pipeline_tag": "text-generation", "tags": [*TAGS]}
+    task, tags = ("visual-question-answering", VISION_TAGS) if kind == "vision" else ("text-generation", TAGS)
+    return {"library_name": LIBRARIES[kind], "pipeline_tag": task, "tags": [*tags]}
 
 
 def card_metadata(facts: CardFacts, existing: dict[str, Any]) -> dict[str, Any]:
     """The entries that a push writes. Lists keep what the existing metadata holds."""
     base, data = facts.sources.base.id, facts.sources.data.id
-    entries = kind_metadata(facts.kind) | {"tags": _extended(existing.get("tags"), TAGS)}
-    if base is not None:
+    entries = kind_metadata(facts.kind)
+    entries["tags"] = _extended(existing.get("tags"), entries["tags"])
+    parts = [part.id for part in facts.sources.parts.values() if part.id is not None]
+    if parts:
+        entries["base_model"] = parts
+    elif base is not None:
         entries |= {"base_model": base, "base_model_relation": "adapter" if facts.kind == "adapter" else "finetune"}
     if data is not None:
         entries["datasets"] = _extended(existing.get("datasets"), [data])
@@ -39,11 +45,11 @@ def results_yaml(facts: CardFacts) -> str | None:
     scores = facts.scores
     if scores is None or facts.sources.scored.id is None:
         return None
-    headline = (*TASK_SCORES[scores["task"]], "strict")[0]
+    headline = headline_of(scores)
     rate = rate_of(scores, headline)
     entry = EvalResultEntry(
         dataset_id=facts.sources.scored.id,
-        task_id=scores["dataset_config"] or "default",
+        task_id=scores.get("dataset_config") or "default",
         value=_percent(rate),
         date=scores["date"],
         notes=f"{headline}, % of {rate.count} rows of `{scores['split']}`; {generation_settings(scores)}",
@@ -58,17 +64,17 @@ def _eval_results(facts: CardFacts) -> list[EvalResult]:
         return []
     return [
         EvalResult(
-            task_type="text-generation",
+            task_type=kind_metadata(facts.kind)["pipeline_tag"],
             task_name=EVALUATION_NAME,
             dataset_type=facts.sources.scored.id or facts.scored_name,
             dataset_name=facts.scored_name,
-            dataset_config=scores["dataset_config"],
+            dataset_config=scores.get("dataset_config"),
             dataset_split=scores["split"],
             metric_type=name,
             metric_name=f"{name}, %",
             metric_value=_percent(rate_of(scores, name)),
         )
-        for name in score_names(scores["task"], scores.get("extract", "none"))
+        for name in names_of(scores)
         if rate_of(scores, name).count
     ]
 

@@ -1,6 +1,6 @@
 """The section of a model card that `llm-jepa push` writes: one function for each of its parts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,14 @@ COMPARED_KEYS = ("task", "dataset", "dataset_config", "split", "rows", "rows_dig
 
 def card_section(facts: CardFacts) -> str:
     """The section as Markdown; parts without facts are left out."""
-    parts = (_summary, _data, _objective, _results, _cost, _loading, _latent)
+    parts = (_summary, _data, _objective, _results, cost, _loading, _latent)
     return "\n\n".join(text for part in parts if (text := part(facts)))
 
 
 def _summary(facts: CardFacts) -> str:
     environment, base = facts.record.environment, facts.sources.base
-    kind = {"adapter": "A PEFT adapter for", "model": "A causal language model made from"}[facts.kind]
-    base_name = _link(base.name, base.id) if base.name else "a base that is not named"
+    kind = "A PEFT adapter for" if facts.kind == "adapter" else "A causal language model made from"
+    base_name = link(base.name, base.id) if base.name else "a base that is not named"
     sentences = [
         f"{kind} {base_name}, fine-tuned with the LLM-JEPA toolkit and published by its version {facts.version}."
     ]
@@ -74,13 +74,18 @@ def _summary(facts: CardFacts) -> str:
 
 
 def _data(facts: CardFacts) -> str:
-    settings, data = facts.record.settings, facts.sources.data
+    settings = facts.record.settings
+    return data_text(facts, [(settings.get(key), what) for key, what in COLUMN_OPTIONS.items()])
+
+
+def data_text(facts: CardFacts, named: Sequence[tuple[str | None, str]]) -> str:
+    """The part on the training data, with columns and what they are; empty if the data have no public name."""
+    data = facts.sources.data
     if data.name is None:
         return ""
-    named = [(settings.get(key), what) for key, what in COLUMN_OPTIONS.items()]
     columns = [f"`{column}` ({what})" for column, what in named if column is not None]
-    split = settings.get("dataset_train_split", "train")
-    text = f"{_link(data.name, data.id, 'datasets/')}, split `{split}`."
+    split = facts.record.settings.get("dataset_train_split", "train")
+    text = f"{link(data.name, data.id, 'datasets/')}, split `{split}`."
     return f"## Data\n\n{text}" + (f" Columns: {', '.join(columns)}." if columns else "")
 
 
@@ -102,8 +107,13 @@ def _objective(facts: CardFacts) -> str:
         }
         shown["jepa_objective"] = [name if name in OBJECTIVES else Path(name).name for name in names]
     shown |= {name: settings[name] for name in TRAINING_OPTIONS if name in settings}
+    return settings_table("Objective and settings", text, shown)
+
+
+def settings_table(heading: str, text: str, shown: Mapping[str, Any]) -> str:
+    """A part with a table of settings."""
     rows = [f"| `{name}` | {_cell(value)} |" for name, value in shown.items()]
-    return "\n".join(["## Objective and settings", "", text, "", "| setting | |", "|---|---|", *rows])
+    return "\n".join([f"## {heading}", "", text, "", "| setting | |", "|---|---|", *rows])
 
 
 def _with_effect(objectives: Sequence[str]) -> frozenset[str]:
@@ -131,7 +141,7 @@ def _results(facts: CardFacts) -> str:
     is_merged = facts.kind == "model" and bool(facts.record.settings.get("use_peft"))
     text = (
         "In % with the 95 % interval over rows (Wilson), on "
-        f"{_link(facts.scored_name, facts.sources.scored.id, 'datasets/')}, "
+        f"{link(facts.scored_name, facts.sources.scored.id, 'datasets/')}, "
         f"split `{tuned['split']}`; {generation_settings(tuned)}; {tuned['date']}."
     )
     text += " The adapter was measured before it was merged." if is_merged else ""
@@ -140,10 +150,11 @@ def _results(facts: CardFacts) -> str:
 
 
 def _score_row(checkpoint: str, rates: Sequence[Rate]) -> str:
-    return f"| {checkpoint} | {' | '.join(map(_percent, rates))} | {rates[0].count} |"
+    return f"| {checkpoint} | {' | '.join(map(percent, rates))} | {rates[0].count} |"
 
 
-def _percent(rate: Rate) -> str:
+def percent(rate: Rate) -> str:
+    """A share in % with its interval."""
     if rate.interval is None:
         return "-"
     low, high = rate.interval
@@ -164,7 +175,8 @@ def _are_comparable(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return all(first.get(key) == second.get(key) for key in COMPARED_KEYS)
 
 
-def _cost(facts: CardFacts) -> str:
+def cost(facts: CardFacts) -> str:
+    """The part on what training took; empty if that is not known."""
     state, environment = facts.record.state, facts.record.environment
     if state is None:
         return ""
@@ -230,5 +242,6 @@ def _cell(value: Any) -> str:
     return ", ".join(f"`{text}`" for text in texts).replace("\n", "\\n").replace("|", "\\|")
 
 
-def _link(name: str, hub_id: str | None, prefix: str = "") -> str:
+def link(name: str, hub_id: str | None, prefix: str = "") -> str:
+    """A name, with a link where the Hub has it."""
     return f"`{name}`" if hub_id is None else f"[{hub_id}](/{prefix}{hub_id})"

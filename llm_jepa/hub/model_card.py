@@ -7,6 +7,7 @@ from llm_jepa.hub.card_editing import SECTION_BEGIN, SECTION_END, read_metadata,
 from llm_jepa.hub.card_facts import CardFacts
 from llm_jepa.hub.card_metadata import card_metadata, kind_metadata
 from llm_jepa.hub.card_section import card_section
+from llm_jepa.hub.vision_section import vision_section
 from llm_jepa.models.local_files import ArtifactKind
 
 
@@ -16,7 +17,8 @@ def write_card(facts: CardFacts, existing: str | None) -> str:
     Raises:
         ValueError: Our section or the metadata of the existing card cannot be found or read.
     """
-    section = f"{SECTION_BEGIN}\n\n{card_section(facts)}\n\n{SECTION_END}\n"
+    text = vision_section(facts) if facts.kind == "vision" else card_section(facts)
+    section = f"{SECTION_BEGIN}\n\n{text}\n\n{SECTION_END}\n"
     if existing is None:
         return with_metadata(f"# {facts.name}\n\n{section}", card_metadata(facts, {}))
     line_break = "\r\n" if "\r\n" in existing else "\n"

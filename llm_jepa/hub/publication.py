@@ -11,6 +11,7 @@ from typing import Any
 from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
+from llm_jepa.models.decoder_files import ANSWER_FOLDER, FACTS_FILE, FOLDER, PREFIX_FILE, QUESTION_FOLDER
 from llm_jepa.models.known_models import fetched_model, find_known_model
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, has_latent_predictor
 from llm_jepa.models.local_files import TOKENIZER_FILES, ArtifactKind, artifact_kind
@@ -18,6 +19,7 @@ from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, rea
 from llm_jepa.settings.reading import recipe_text
 from llm_jepa.settings.schema import PATH_OR_MAPPING
 from llm_jepa.settings.secrets import find_secrets
+from llm_jepa.settings.vision_checks import PARTS
 
 Content = Path | bytes
 
@@ -30,6 +32,16 @@ WEIGHT_FILES: dict[ArtifactKind, tuple[str, ...]] = {
         "model.safetensors.index.json",
         "configuration_*.py",
         "modeling_*.py",
+    ),
+    "vision": (
+        MODEL_CONFIG,
+        "model*.safetensors",
+        "model.safetensors.index.json",
+        "preprocessor_config.json",
+        *(f"{folder}/{name}" for folder in (QUESTION_FOLDER, ANSWER_FOLDER, FOLDER) for name in TOKENIZER_FILES),
+        *(f"{FOLDER}/{name}" for name in (MODEL_CONFIG, "generation_config.json", "model*.safetensors")),
+        f"{FOLDER}/{PREFIX_FILE}",
+        f"{FOLDER}/{FACTS_FILE}",
     ),
 }
 CARD_FILE = "README.md"
@@ -72,8 +84,10 @@ def hub_id(name: str, is_local: bool | None = None) -> str | None:
 def is_written_by_push(name: str, kind: ArtifactKind) -> bool:
     """Whether a push writes files of this name. Those that it no longer writes are outdated."""
     written = (*WEIGHT_FILES[kind], *TOKENIZER_FILES, RECIPE_FILE)
-    is_at_root = "/" not in name
-    return name in (RESULTS_FILE, *PREDICTOR_FILES) or (is_at_root and any(fnmatch(name, one) for one in written))
+    depth = name.count("/")
+    return name in (RESULTS_FILE, *PREDICTOR_FILES) or any(
+        fnmatch(name, one) for one in written if one.count("/") == depth
+    )
 
 
 def gather_files(
@@ -82,7 +96,7 @@ def gather_files(
     public_values: Mapping[str, str | None],
     without_predictor: bool = False,
 ) -> Publication:
-    """The weights, tokenizer, latent predictor and recipe of a directory.
+    """The weights, tokenizers, latent predictor, text decoder and recipe of a directory.
 
     Checkpoints, predictions and optimizer states are left out.
 
@@ -96,7 +110,9 @@ def gather_files(
     """
     kind = artifact_kind(directory)
     found = {
-        path.name: path for pattern in (*WEIGHT_FILES[kind], *TOKENIZER_FILES) for path in directory.glob(pattern)
+        path.relative_to(directory).as_posix(): path
+        for pattern in (*WEIGHT_FILES[kind], *TOKENIZER_FILES)
+        for path in directory.glob(pattern)
     }
     if not any(name.endswith(".safetensors") for name in found):
         raise ValueError(f"`{directory}` holds no weights (*.safetensors). Save the model as safetensors.")
@@ -104,9 +120,9 @@ def gather_files(
         found |= {name: directory / name for name in PREDICTOR_FILES}
     files: dict[str, Content] = dict(found)
     for name, path in found.items():
-        if path.suffix == ".json" and name not in VOCABULARY_FILES:
+        if path.suffix == ".json" and path.name not in VOCABULARY_FILES:
             content = read_json(path)
-            public = strip_paths(content)
+            public = strip_paths(_with_public_parts(content, settings, public_values))
             if name == ADAPTER_CONFIG:
                 public["base_model_name_or_path"] = public_values["model_name_or_path"]
                 public["revision"] = public_values["model_revision"]
@@ -124,6 +140,17 @@ def public_settings(settings: Mapping[str, Any], public_values: Mapping[str, str
     return {key: value for key, value in public.items() if value is not None or key not in public_values}
 
 
+def _with_public_parts(value: Any, settings: Mapping[str, Any], public_values: Mapping[str, str | None]) -> Any:
+    """A JSON value in which the parts of a VL-JEPA model have the names that others may see."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: public_values.get(key) if key in PARTS and item == settings.get(key)
+        else _with_public_parts(item, settings, public_values)
+        for key, item in value.items()
+    }  # fmt: skip
+
+
 def strip_paths(value: Any) -> Any:
     """A JSON value with each path replaced by its last part or by a Hub id.
 
@@ -136,14 +163,14 @@ def strip_paths(value: Any) -> Any:
         return value
     return {
         key: _public_path(key, item)
-        if isinstance(item, str) and (PATH_KEY.fullmatch(key) or key in PATH_OR_MAPPING)
+        if isinstance(item, str) and (PATH_KEY.fullmatch(key) or key in PATH_OR_MAPPING or key in PARTS)
         else strip_paths(item)
         for key, item in value.items()
     }
 
 
 def _public_path(key: str, path: str) -> str:
-    public_id = hub_id(path) if key.endswith("name_or_path") else None
+    public_id = hub_id(path) if key.endswith("name_or_path") or key in PARTS else None
     last_part = PureWindowsPath(path).name if WINDOWS_PATH.match(path) else Path(path).name
     return public_id or last_part or path
 
@@ -165,7 +192,7 @@ def refuse_leaks(files: Mapping[str, Content], directory: Path, token: str | Non
         text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
         if token and token in text:
             raise ValueError(f"`{name}` holds your Hub token. Nothing was published. Remove the token from the file.")
-        if name in VOCABULARY_FILES:
+        if Path(name).name in VOCABULARY_FILES:
             continue
         for place in find_secrets([json.loads(text) if name.endswith(".json") else text]):
             where = f" under `{place}`" if place else ""

@@ -28,17 +28,25 @@ from llm_jepa.hub.publication import (
 from llm_jepa.hub.push_list import LIST_FILE, Changes, find_changes, list_text, read_list
 from llm_jepa.hub.sources import find_sources
 from llm_jepa.models.adapters import base_settings_of
+from llm_jepa.models.decoder_files import (
+    FACTS_FILE,
+    FOLDER,
+    QUESTION_FOLDER,
+    check_decoder_fits,
+    has_text_decoder,
+)
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, read_facts
-from llm_jepa.models.local_files import ArtifactKind, artifact_kind
+from llm_jepa.models.local_files import MODEL_CONFIG, ArtifactKind, artifact_kind
 from llm_jepa.models.vllm_lora import max_lora_rank
-from llm_jepa.runs.record import RunRecord, read_run
+from llm_jepa.runs.record import RunRecord, read_json, read_run
 
 logger = logging.getLogger(__name__)
 
 COMMIT_MESSAGE = "Publish with llm-jepa push"
 OTHER_WEIGHTS: dict[ArtifactKind, tuple[str, ...]] = {
     "adapter": ("model*.safetensors", "pytorch_model*.bin", "*.gguf"),
-    "model": ("adapter_*",),
+    "model": ("adapter_*", f"{QUESTION_FOLDER}/*"),
+    "vision": ("adapter_*", "generation_config.json", "pytorch_model*.bin"),
 }
 """Files that a repository of this kind must not hold."""
 
@@ -84,7 +92,8 @@ def push(
     kind, record = artifact_kind(directory), read_run(directory)
     has_recipe = bool(record.settings)
     if not has_recipe:
-        record = dataclasses.replace(record, settings={**(settings or {}), **base_settings_of(directory)})
+        known = read_json(directory / MODEL_CONFIG)["part_names"] if kind == "vision" else base_settings_of(directory)
+        record = dataclasses.replace(record, settings={**(settings or {}), **known})
     api = HfApi(token=token)
     repo_id = check_write_access(api, repo_id)
     sources = find_sources(api, kind, record, private, base_model, dataset_id)
@@ -93,7 +102,8 @@ def push(
     vllm_rank = _vllm_rank(directory) if kind == "adapter" else None
     version = importlib.metadata.version("llm-jepa")
     predictor = read_facts(directory) if PREDICTOR_FILES[0] in publication.files else None
-    facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version, predictor)
+    decoder = _text_decoder(directory) if kind == "vision" else None
+    facts = CardFacts(repo_id, kind, record, has_recipe, sources, vllm_rank, version, predictor, decoder)
     refuse_leaks(publication.files | {CARD_FILE: write_card(facts, None).encode()}, directory, token or get_token())
     repository = find_repository(api, repo_id, kind, private) or _make_repository(api, repo_id, private)
     results = results_yaml(facts)
@@ -228,6 +238,19 @@ def _read_text(api: HfApi, repository: ModelInfo, name: str) -> str | None:
 def _download(api: HfApi, repository: ModelInfo, name: str) -> bytes:
     with hub_errors_explained(repository.id):
         return Path(api.hf_hub_download(repository.id, name, revision=repository.sha)).read_bytes()
+
+
+def _text_decoder(directory: Path) -> dict[str, Any] | None:
+    """What the text decoder of a VL-JEPA run says of itself; None without one.
+
+    Raises:
+        ValueError: It was trained on other weights.
+    """
+    if not has_text_decoder(directory):
+        return None
+    content = read_json(directory / FOLDER / FACTS_FILE)
+    check_decoder_fits(content["checkpoint"], directory)
+    return content
 
 
 def _vllm_rank(directory: Path) -> int | str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,34 +11,43 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.hub.publication import hub_id
+from llm_jepa.models.known_models import fetched_model, find_known_model
 from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.runs.record import PATH_OR_HUB_ID_KEYS, RunRecord
+from llm_jepa.settings.vision_checks import PARTS
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A name to show and the Hub id; each None if there is none that others may see."""
+    """A name to show, the Hub id and the licence; each None if there is none that others may see."""
 
     name: str | None
     id: str | None
     is_private: bool = False
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
 class Sources:
-    """A run's base and its revision, its training data, its chat template's origin, and the data it was scored on."""
+    """A run's base and its revision, its training data, its chat template's origin, and the data it was scored on.
+
+    Attributes:
+        parts: Of a VL-JEPA model, recipe key -> the model that the part was made from.
+    """
 
     base: Source
     base_revision: str | None
     data: Source
     template: Source
     scored: Source
+    parts: Mapping[str, Source] = field(default_factory=dict)
 
     def public_values(self) -> dict[str, str | None]:
         """Recipe key -> its public value; None if it has none."""
         names = {"model_name_or_path": self.base, "dataset_name": self.data, "chat_template_path": self.template}
+        names |= self.parts
         return {key: source.name for key, source in names.items()} | {"model_revision": self.base_revision}
 
 
@@ -71,6 +80,9 @@ def find_sources(
         data=found,
         template=_find(api, template, "model", local["chat_template_path"], private),
         scored=_scored(api, record, found, private),
+        parts={key: _find(api, settings.get(key), "model", local[key], private) for key in PARTS}
+        if kind == "vision"
+        else {},
     )
 
 
@@ -110,7 +122,9 @@ def _find(
 ) -> Source:
     """The source by the given id, else by its own id if the Hub has it."""
     option, given_id = given
-    unpublished = Source(Path(name).name if name else None, None)
+    known = find_known_model(name) or fetched_model(name) if name else None
+    licence = None if known is None else known.licence
+    unpublished = Source(Path(name).name if name else None, None, licence=licence)
     public_id = given_id or (hub_id(name, is_local) if name else None)
     if public_id is None:
         return unpublished
@@ -126,4 +140,6 @@ def _find(
     if info.private and not private and given_id is None:
         logger.warning("The %s %s is private, so the card does not name it.", repo_type, public_id)
         return Source(None, None, is_private=True)
-    return Source(public_id, public_id, bool(info.private))
+    return Source(
+        public_id, public_id, bool(info.private), getattr(getattr(info, "card_data", None), "license", None) or licence
+    )

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Literal
 
-ArtifactKind = Literal["adapter", "model"]
+ArtifactKind = Literal["adapter", "model", "vision"]
+"""A PEFT adapter, a model of text, or a VL-JEPA model."""
 ADAPTER_CONFIG, MODEL_CONFIG = "adapter_config.json", "config.json"
-VISION_MODEL_TYPE = "vl_jepa"
+VISION_MODEL_TYPE, TOKEN_MODEL_TYPE = "vl_jepa", "token_vlm"
+"""Those of the models of `llm_jepa.vision`."""
 MODEL_FILES = (MODEL_CONFIG, ADAPTER_CONFIG, "*.gguf")
 """The directory of a model or adapter holds at least one of these."""
 TOKENIZER_FILES = (
@@ -30,7 +32,7 @@ def looks_like_a_path(name: str) -> bool:
 
 
 def artifact_kind(directory: Path) -> ArtifactKind:
-    """Whether a directory holds an adapter or a model.
+    """What a directory holds.
 
     Raises:
         ValueError: It is not there, or holds neither.
@@ -42,6 +44,8 @@ def artifact_kind(directory: Path) -> ArtifactKind:
         )
     if (directory / ADAPTER_CONFIG).is_file():
         return "adapter"
+    if is_vision_model(directory):
+        return "vision"
     if (directory / MODEL_CONFIG).is_file():
         return "model"
     raise ValueError(
@@ -52,11 +56,16 @@ def artifact_kind(directory: Path) -> ArtifactKind:
 
 def is_vision_model(directory: Path) -> bool:
     """Whether a directory holds a VL-JEPA model."""
+    return model_type(directory) == VISION_MODEL_TYPE
+
+
+def model_type(directory: Path) -> str | None:
+    """What the configuration in a directory calls its model; None without one that can be read."""
     path = directory / MODEL_CONFIG
     try:
-        return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("model_type") == VISION_MODEL_TYPE
+        return json.loads(path.read_text(encoding="utf-8")).get("model_type") if path.is_file() else None
     except (ValueError, AttributeError):  # no JSON, or no mapping: whoever loads the model says so
-        return False
+        return None
 
 
 def check_merge(adapter: str, output_dir: Path) -> None:

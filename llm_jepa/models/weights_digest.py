@@ -6,7 +6,12 @@ from pathlib import Path
 
 from llm_jepa.models.local_files import artifact_kind
 
-WEIGHTS = {"adapter": ("adapter_model.safetensors", "adapter_model.bin"), "model": ("*.safetensors", "*.bin")}
+MODEL_WEIGHTS = ("*.safetensors", "*.bin")
+WEIGHTS = {
+    "adapter": ("adapter_model.safetensors", "adapter_model.bin"),
+    "model": MODEL_WEIGHTS,
+    "vision": MODEL_WEIGHTS,
+}
 NUM_PIECES, PIECE_BYTES = 64, 2**20
 
 

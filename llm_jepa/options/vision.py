@@ -109,6 +109,13 @@ class VisionDataOptions:
             "arm, a control: how far the questions alone give the answers away."
         },
     )
+    augmentation: Literal["none", "crop_and_colour"] = field(
+        default="none",
+        metadata={
+            "help": "`crop_and_colour` crops training pictures to at least 60 % of their area, and changes their "
+            "brightness, contrast and saturation; nothing is flipped. Evaluation sees pictures as they are."
+        },
+    )
     feature_cache: str | None = field(
         default=None,
         metadata={

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.settings.reading import read_settings, recipe_text
+from llm_jepa.settings.vision_checks import PARTS
 
 if TYPE_CHECKING:
     from transformers import TrainerState
@@ -61,7 +62,7 @@ KEYS_WITHOUT_EFFECT_ON_RESULT = SECRET_KEYS | {
 SCORING_KEYS = frozenset({"task", "extract", "database_path", "choices_column"})
 """Settings that only evaluation reads."""
 
-PATH_OR_HUB_ID_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path")
+PATH_OR_HUB_ID_KEYS = ("model_name_or_path", "dataset_name", "chat_template_path", *PARTS)
 """Settings whose value is a Hub id or a local path."""
 
 logger = logging.getLogger(__name__)

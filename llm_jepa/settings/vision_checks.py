@@ -39,7 +39,7 @@ def check_vision_settings(settings: Mapping[str, Any]) -> None:
         check_split(settings, key)
     if settings.get("push_to_hub"):
         raise ValueError(
-            "`push_to_hub` is not supported for VL-JEPA. Train without it, and upload `output_dir` with `hf upload`."
+            "`push_to_hub` is not supported for VL-JEPA. Train without it, and publish with `llm-jepa push`."
         )
     if settings.get("model_name_or_path") is not None and "predictor_weights" in settings:
         raise ValueError(
@@ -136,6 +136,11 @@ def _check_inputs(options: Any) -> None:
         raise ValueError("`inputs: question` needs a `question_column`.")
     if is_blind and options.feature_cache is not None:
         raise ValueError("`feature_cache` has no effect with `inputs: question`, which reads no images. Leave it out.")
+    if options.augmentation != "none" and (is_blind or options.feature_cache is not None):
+        reason = (
+            "`inputs: question`, which reads no images" if is_blind else "`feature_cache`, which encodes them once"
+        )
+        raise ValueError(f"`augmentation` changes pictures, and has no effect with {reason}. Leave one out.")
     if is_blind and options.vision_encoder_learning_rate_factor > 0:
         raise ValueError(
             "`vision_encoder_learning_rate_factor` has no effect with `inputs: question`, which reads no images. "

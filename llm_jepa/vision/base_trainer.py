@@ -3,6 +3,7 @@
 import logging
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from llm_jepa.training.refusals import (
 )
 from llm_jepa.training.resumable import ResumableTrainer
 from llm_jepa.training.step_metrics import StepMetrics
+from llm_jepa.vision.augmentation import CropAndColour, EpochOfAugmentation
 from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.config import VisionConfig
@@ -81,10 +83,11 @@ class PictureQuestionTrainer(ResumableTrainer, ABC):
             train_rows = self._with_features(train_rows, cache, model, args, picture_directory)
             if eval_rows is not None:
                 eval_rows = self._with_features(eval_rows, cache, model, args, picture_directory)
+        collator = VisionCollator(processor, args, cache, picture_directory)
         super().__init__(
             model,
             args,
-            VisionCollator(processor, args, cache, picture_directory),
+            collator,
             train_rows,
             eval_rows,
             compute_metrics=self.evaluation_metrics,
@@ -93,6 +96,11 @@ class PictureQuestionTrainer(ResumableTrainer, ABC):
         refuse_parallelism(self.accelerator)
         refuse_fewer_rows_than_processes(self.accelerator.num_processes, train_rows)
         refuse_fewer_rows_than_a_batch(args, self.accelerator.num_processes, train_rows)
+        self.train_collator = collator
+        if args.augmentation == "crop_and_colour":
+            augmentation = CropAndColour(args.seed)
+            self.train_collator = replace(collator, augmentation=augmentation)
+            self.add_callback(EpochOfAugmentation(augmentation))
         self.step_metrics = StepMetrics(COLLAPSE_REMEDY)
         self._step_terms: int | Tensor = 0
 
@@ -107,6 +115,14 @@ class PictureQuestionTrainer(ResumableTrainer, ABC):
         if args.world_size > 1:
             torch.distributed.barrier()
         return rows
+
+    def get_train_dataloader(self):
+        """That of `Trainer`, with pictures augmented; evaluation sees them as they are."""
+        plain, self.data_collator = self.data_collator, self.train_collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = plain
 
     # --- what a subclass has
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from llm_jepa.models.local_files import VISION_MODEL_TYPE
+from llm_jepa.models.local_files import TOKEN_MODEL_TYPE, VISION_MODEL_TYPE
 from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
 from llm_jepa.vision.text_encoder import Pooling
 
@@ -99,7 +99,7 @@ class TokenVLMConfig(PictureQuestionConfig):
         kwargs: Of `PictureQuestionConfig`.
     """
 
-    model_type = "token_vlm"
+    model_type = TOKEN_MODEL_TYPE
     sub_configs: ClassVar[dict[str, type]] = dict.fromkeys(("vision_config", "language_config"), AutoConfig)
 
     def __init__(self, vision_config: Part = None, language_config: Part = None, **kwargs: Any):

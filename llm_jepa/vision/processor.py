@@ -17,6 +17,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.utils import cached_file
 
+from llm_jepa.models.decoder_files import ANSWER_FOLDER, QUESTION_FOLDER
+
 Side = Literal["left", "right"]
 VIDEO_PROCESSING_FILE = "video_preprocessor_config.json"
 FRAME_SETTINGS = (
@@ -24,7 +26,6 @@ FRAME_SETTINGS = (
     "image_mean", "image_std",
 )  # fmt: skip
 """What a video processor says of a frame."""
-QUESTION_FOLDER, ANSWER_FOLDER = "question_tokenizer", "answer_tokenizer"
 
 
 class PictureQuestionProcessor(ABC):

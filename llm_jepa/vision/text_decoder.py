@@ -21,9 +21,8 @@ from transformers.utils import cached_file
 
 from llm_jepa.files.staged import make_readable
 from llm_jepa.models.cutting import with_layers
-from llm_jepa.models.decoder_files import FACTS_FILE, FOLDER, PREFIX_FILE, no_text_decoder
+from llm_jepa.models.decoder_files import FACTS_FILE, FOLDER, PREFIX_FILE, check_decoder_fits, no_text_decoder
 from llm_jepa.models.layer_selection import last_layers
-from llm_jepa.models.weights_digest import weights_digest
 from llm_jepa.runs.record import read_json
 
 MAX_NEW_TOKENS = 32
@@ -92,11 +91,8 @@ class TextDecoder(nn.Module):
             raise ValueError(no_text_decoder(run))
         content = read_json(Path(facts_path))
         facts = DecoderFacts(**{name: content[name] for name in DecoderFacts.__dataclass_fields__})
-        if Path(run).is_dir() and weights_digest(Path(run)) != facts.checkpoint:
-            raise ValueError(
-                f"`{Path(run) / FOLDER}` was trained on other weights than those of the run. Delete it, and train it "
-                f"again: `llm-jepa train-decoder {run}`."
-            )
+        if Path(run).is_dir():
+            check_decoder_fits(facts.checkpoint, Path(run))
         language_model = AutoModelForCausalLM.from_pretrained(str(run), subfolder=FOLDER, **places)
         tokenizer = AutoTokenizer.from_pretrained(str(run), subfolder=FOLDER, **places)
         decoder = cls(language_model, tokenizer, facts)

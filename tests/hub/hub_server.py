@@ -217,10 +217,11 @@ class _Handler(BaseHTTPRequestHandler):
             metadata = yaml.safe_load(parts[1]) if content.startswith("---\n") else {}
         except yaml.YAMLError as error:
             return self._json({"errors": [{"message": str(error)}], "warnings": []}, 400)
+        allowed = {"library_name": str, "pipeline_tag": str, "base_model": str | list}
         problems = [
-            {"message": f"{key} is no text"}
-            for key in ("library_name", "pipeline_tag", "base_model")
-            if not isinstance((metadata or {}).get(key, ""), str)
+            {"message": f"{key} is a {type((metadata or {})[key]).__name__}"}
+            for key, kind in allowed.items()
+            if not isinstance((metadata or {}).get(key, ""), kind)
         ]
         return self._json({"errors": problems, "warnings": []}, 400 if problems else 200)
 
@@ -238,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         return self._json(
             {"id": repo_id, "modelId": repo_id, "private": repository.private, "sha": sha, "siblings": siblings,
-             "tags": [], "downloads": 0, "likes": 0}
+             "tags": [], "downloads": 0, "likes": 0, "cardData": _card_data(files.get("README.md", b""))}
         )  # fmt: skip
 
     def tree(self, kind: str, repo_id: str, revision: str, folder: str | None) -> None:
@@ -346,6 +347,15 @@ _ROUTES = [
 def _metadata(name: str, content: bytes) -> dict[str, Any]:
     lfs = {"sha256": _sha256(content), "size": len(content), "pointerSize": 130}
     return {"blobId": _blob_oid(content), "size": len(content)} | ({"lfs": lfs} if name.endswith(LFS_SUFFIXES) else {})
+
+
+def _card_data(card: bytes) -> dict[str, Any]:
+    """The metadata of a card; none where they cannot be read."""
+    parts = card.decode(errors="replace").split("---\n")
+    try:
+        return yaml.safe_load(parts[1]) if len(parts) > 2 else {}
+    except yaml.YAMLError:
+        return {}
 
 
 def _blob_oid(content: bytes) -> str:
