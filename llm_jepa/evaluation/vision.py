@@ -192,6 +192,13 @@ def evaluate_model(
     return evaluate_embeddings(model, held_out, batch_size, progress)
 
 
+def chosen_answers(model: PictureQuestionModel, held_out: HeldOutQuestions, batch_size: int) -> list[VisionPrediction]:
+    """What a model in evaluation mode chooses for each row, without the texts that a token VLM would generate."""
+    if isinstance(model, TokenVLM):
+        return _result(held_out, choose_likeliest(model, held_out, batch_size, lambda number: None)).predictions
+    return evaluate_model(model, held_out, batch_size).predictions
+
+
 def evaluate_embeddings(
     model: VLJEPAModel, held_out: HeldOutQuestions, batch_size: int, progress: Progress
 ) -> VisionResult:
@@ -218,20 +225,27 @@ def evaluate_embeddings(
 
 def evaluate_tokens(model: TokenVLM, held_out: HeldOutQuestions, batch_size: int, progress: Progress) -> VisionResult:
     """Choose the likeliest candidates, and generate greedily."""
-    candidates, golds = held_out.candidates, held_out.golds
-    chosen: list[Chosen] = []
+    chosen = choose_likeliest(model, held_out, batch_size, progress)
     generated: list[str] = []
     for inputs in held_out.batches(batch_size, model.device):
-        texts = model.generate_answers(inputs, model.config.max_answer_tokens)
-        of_rows = candidates[len(chosen) : len(chosen) + len(texts)]
-        for scores in candidate_log_probs(model, inputs, of_rows, batch_size):
-            row = len(chosen)
-            chosen.append(best_of(candidates[row], np.array(scores), golds[row]))
-        generated += texts
-        progress(len(texts))
+        generated += model.generate_answers(inputs, model.config.max_answer_tokens)
+    golds = held_out.golds
     result = _result(held_out, chosen, generated)
     num_right = sum(is_strict_match(text, gold) for text, gold in zip(generated, golds, strict=True))
     return replace(result, scores={"exact_match": Rate(num_right, len(golds))} | result.scores)
+
+
+def choose_likeliest(model: TokenVLM, held_out: HeldOutQuestions, batch_size: int, progress: Progress) -> list[Chosen]:
+    """Of each row the likeliest candidate."""
+    candidates, golds = held_out.candidates, held_out.golds
+    chosen: list[Chosen] = []
+    for inputs in held_out.batches(batch_size, model.device):
+        first = len(chosen)
+        of_rows = candidates[first : first + batch_size]
+        for row, scores in enumerate(candidate_log_probs(model, inputs, of_rows, batch_size), first):
+            chosen.append(best_of(candidates[row], np.array(scores), golds[row]))
+        progress(len(of_rows))
+    return chosen
 
 
 def _result(

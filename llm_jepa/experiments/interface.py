@@ -42,7 +42,7 @@ class Outcome:
         scores: Score -> its share of the rows that it counts.
         rows: Score -> right or wrong of each row; None where the score does not count the row.
         row_indices: The number of each row in its split.
-        clusters: The data set's row that each row comes from.
+        clusters: Equal for rows that are not independent: of one row of the data set, or about one picture.
         predictions: A dataclass for each row, written beside the result.
         left_out: Reason -> how many rows the task's own scores leave out for it.
         problems: Place of a row -> why it counts as wrong undecided.

@@ -10,7 +10,7 @@ from datasets import Dataset
 from llm_jepa.evaluation.vision import (
     HeldOutQuestions,
     VisionPrediction,
-    evaluate_model,
+    chosen_answers,
     evaluate_vision,
     load_held_out,
     with_features,
@@ -64,25 +64,25 @@ class VisionTrainRows:
 
 
 class VisionHeldOut:
-    """A `HeldOut` whose answers are chosen among candidates."""
+    """A `HeldOut` whose answers are chosen among candidates. The questions about one picture are a cluster."""
 
     def __init__(self, recipe: VisionRecipe, max_rows: int | None, batch_size: int):
         self.recipe, self.max_rows, self.batch_size = recipe, max_rows, batch_size
         self.held_out: HeldOutQuestions = load_held_out(recipe, load_processor(recipe.training), max_rows=max_rows)
         self._has_features = False
+        self.clusters = picture_clusters(recipe, self.held_out.indices)
 
     def scores(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Accuracy, over all rows and by kind of question."""
         if not self._has_features:
             self.held_out, self._has_features = with_features(self.held_out, self.recipe, model), True
-        return _shares(outcomes(evaluate_model(model, self.held_out, self.batch_size).predictions))
+        return _shares(outcomes(chosen_answers(model, self.held_out, self.batch_size)))
 
     def evaluate(self, directory: Path) -> Outcome:
         """As `llm-jepa eval` does."""
         predictions = evaluate_vision(self.recipe, max_rows=self.max_rows, batch_size=self.batch_size).predictions
         rows = outcomes(predictions)
-        indices = [one.row_index for one in predictions]
-        return Outcome(_shares(rows), rows, indices, indices, predictions)
+        return Outcome(_shares(rows), rows, [one.row_index for one in predictions], self.clusters, predictions)
 
 
 class VisionKind:
@@ -109,14 +109,14 @@ class VisionKind:
     def held_out(
         self, recipe: VisionRecipe, max_rows: int | None, max_new_tokens: int, batch_size: int
     ) -> VisionHeldOut:
-        """With pictures that can be read, and candidates that have the answer. No token is generated."""
+        """With pictures that can be read, and candidates that have the answer. `max_new_tokens` is not read."""
         return VisionHeldOut(recipe, max_rows, batch_size)
 
 
 def outcomes(predictions: Sequence[VisionPrediction]) -> dict[str, list[bool | None]]:
     """Score -> right or wrong of each row: `accuracy`, and for each kind of question `accuracy_KIND`.
 
-    Right is what is strictly nearer than every other candidate.
+    An answer is right if it ranks strictly before every other candidate.
     """
     is_right = [one.rank == 1 for one in predictions]
     kinds = dict.fromkeys(one.kind for one in predictions if one.kind is not None)
@@ -127,6 +127,21 @@ def outcomes(predictions: Sequence[VisionPrediction]) -> dict[str, list[bool | N
         for kind in kinds
     }
     return {ACCURACY: [*is_right], **by_kind}
+
+
+def picture_clusters(recipe: VisionRecipe, indices: Sequence[int]) -> list[int]:
+    """The first row, of those given of the test split, that has the same picture; also for an arm that reads none.
+
+    Example: of the rows 3, 5, 6 with the pictures a, b, a the clusters are 3, 5, 3.
+    """
+    rows, image = load_rows(recipe, recipe.training.dataset_test_split).select(indices), recipe.training.image_column
+    if image not in rows.column_names:
+        return [*indices]
+    keys = _digests(
+        with_undecoded_pictures(rows, image), [image], image, picture_directory(recipe.source.dataset_name)
+    )
+    first: dict[Key, int] = {}
+    return [first.setdefault(key, index) for key, index in zip(keys, indices, strict=True)]
 
 
 def _shares(rows: Mapping[str, Sequence[bool | None]]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import yaml
 from safetensors.torch import load_file
 
 from llm_jepa.cli import main
-from llm_jepa.evaluation.vision import evaluate_vision
+from llm_jepa.evaluation.vision import chosen_answers, evaluate_model, evaluate_vision
 from llm_jepa.experiments.cell_spec import RESULT_FILE
 from llm_jepa.experiments.cells import longer_baselines
 from llm_jepa.experiments.common_rows import check_test_rows, find_common_rows, recipe_of
@@ -17,8 +17,9 @@ from llm_jepa.experiments.rendering import render_html
 from llm_jepa.experiments.spec import read_experiment
 from llm_jepa.experiments.vision_kind import outcomes
 from llm_jepa.train import train
+from llm_jepa.vision.building import load_model
 from llm_jepa.vision.recipe import build_any_recipe
-from tests.vision.tiny_parts import COLOURS, LANGUAGE, SENTENCE, colour_rows, picture, saved
+from tests.vision.tiny_parts import COLOURS, LANGUAGE, SENTENCE, VISION, colour_rows, picture, saved
 
 ARMS = {"vl_jepa": {}, "blind": {"inputs": "question"}, "deeper": {"predictor_layers": 2}}
 EVALUATION = {"eval_batch_size": 4, "every_steps": 2}
@@ -152,6 +153,35 @@ def test_what_an_arm_costs_by_hand(written):
         assert (cost.num_rows, cost.steps, cost.rows_per_step) == (6, 4, 3)
 
 
+def test_an_arm_that_answers_by_tokens_is_scored_and_counted(written):
+    """It trains a layer, the last norm and the projector. Along the training it chooses as in the end, and writes no
+    text.
+    """
+    arms = {
+        "blind": ARMS["blind"],
+        "tokens": {"answer_form": "tokens"},
+        "two": {"answer_form": "tokens"} | ARMS["deeper"],
+    }
+    experiment = read_experiment(written("tokens", arms=arms))
+    common = find_common_rows(experiment)
+    recipe = recipe_of(experiment, experiment.resolved("tokens"))
+    model, held_out = load_model(recipe.training).eval(), common.kind.held_out(recipe, None, 1, 4)
+    whole = evaluate_model(model, held_out.held_out, 4)
+    scores = held_out.scores(model, None)
+    assert scores["accuracy"] == whole.scores["accuracy"].fraction
+    chosen = chosen_answers(model, held_out.held_out, 4)
+    assert [(one.prediction, one.rank) for one in chosen] == [(one.prediction, one.rank) for one in whole.predictions]
+    assert {one.generated for one in chosen} == {None}
+    assert None not in {one.generated for one in whole.predictions}
+    one, two = (common.cost(experiment.resolved(arm)) for arm in ("tokens", "two"))
+    llama = LANGUAGE["llama"]
+    width = llama.hidden_size
+    layer = 3 * width * width + 3 * width * llama.intermediate_size + 2 * width
+    assert one.trained_parameters == layer + width + (VISION["dinov2"].hidden_size + 1) * width
+    assert two.trained_parameters - one.trained_parameters == layer
+    assert two.flops_per_row > one.flops_per_row
+
+
 def test_equal_flops_are_those_of_the_arms(written):
     """A blind baseline takes more steps to compute as much."""
     experiment = read_experiment(written("longer"))
@@ -188,6 +218,20 @@ def test_test_rows_are_checked_before_any_cell_trains(written):
     experiment = read_experiment(written("unread", settings={"candidates_column": "kind"}))
     with pytest.raises(ValueError, match="Row 0 of the held-out data: `kind` is 'dark'; it must be a list"):
         check_test_rows(experiment)
+
+
+def test_questions_about_one_picture_are_a_cluster_also_for_the_blind(written, tmp_path):
+    """Pictures a, b, ... f, and then again; a copy under another name is the same picture."""
+    rows = colour_rows(tmp_path, copies=2)
+    picture(COLOURS["red"]).save(tmp_path / "copy.png")
+    rows[6]["image"] = str(tmp_path / "copy.png")
+    for split in ("train", "test"):
+        lines = [json.dumps(row | {"question": split, "candidates": [row["answer"]]}) for row in rows]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    experiment = read_experiment(written("clusters", settings={"dataset_name": str(tmp_path)}))
+    for arm in ("vl_jepa", "blind"):
+        held_out = kind_of(experiment.base).held_out(recipe_of(experiment, experiment.resolved(arm)), None, 1, 4)
+        assert held_out.clusters == [0, 1, 2, 3, 4, 5] * 2
 
 
 def test_outcomes_without_kinds_are_of_all_rows_alone():
