@@ -11,6 +11,8 @@ DECODINGS = ("latent", "likelihood", "shortlist", "generate")
 """Those of `llm_jepa.evaluation.decodings`; a test holds them equal."""
 SHORTLIST = 5
 """How many of the nearest answers a likelihood is computed of."""
+NEW_TOKENS = 128
+"""Limit of a text that `latency` has generated."""
 
 GENERATION_METHODS = ("draft", "plain", "prompt_lookup")
 """Those of `llm_jepa.inference.text_generation`; a test holds them equal."""

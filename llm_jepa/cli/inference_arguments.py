@@ -7,6 +7,7 @@ from llm_jepa.cli.argument_types import (
     DECODINGS,
     DTYPES,
     GENERATION_METHODS,
+    NEW_TOKENS,
     SHORTLIST,
     at_least,
     decodings,
@@ -96,7 +97,11 @@ def latency(parser: argparse.ArgumentParser) -> None:
         "--max_rows", "--max-rows", type=at_least(1), default=24, metavar="N", help="held-out rows (default: 24)"
     )
     parser.add_argument(
-        "--max_new_tokens", "--max-new-tokens", type=at_least(1), default=128, metavar="N", help="(default: 128)"
+        "--max_new_tokens",
+        "--max-new-tokens",
+        type=at_least(1),
+        metavar="N",
+        help=f"limit of a text (default: {NEW_TOKENS}; of a run on pictures its `max_answer_tokens`)",
     )
     add_drafting(parser)
     parser.add_argument("--labels", type=Path, metavar="FILE", help="choose from a text file with a label per line")

@@ -7,31 +7,32 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from llm_jepa.cli.argument_types import SHORTLIST
+from llm_jepa.cli import latency_vision
+from llm_jepa.cli.argument_types import NEW_TOKENS, SHORTLIST
 from llm_jepa.cli.generate import new_length
 from llm_jepa.cli.progress import bars
 from llm_jepa.compute.devices import GIB
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.latency import LatencyOptions, RunWays, measure_latency
-from llm_jepa.evaluation.latency_report import FIRST_TOKEN, LatencyReport, write_latency
+from llm_jepa.evaluation.latency_report import FIRST_TOKEN, REPORT_FILE, LatencyReport, write_latency
 from llm_jepa.inference.tuned_model import set_precision
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
 
-REPORT_FILE = "latency.json"
-
 
 def run(args: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+    if args.vision_subject is not None:
+        return latency_vision.run(args, *args.vision_subject)
     recipe, checkpoints = read_subject(args.recipe, args.overrides, None)
     set_precision(recipe, args.dtype)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
     options = LatencyOptions(
-        max_new_tokens=args.max_new_tokens,
+        max_new_tokens=args.max_new_tokens or NEW_TOKENS,
         labels=args.labels,
         shortlist=args.shortlist or SHORTLIST,
         draft_vocabulary=args.draft_vocabulary,

@@ -82,6 +82,10 @@ def _check_answer(args: argparse.Namespace) -> None:
 
 def _check_recipe(args: argparse.Namespace) -> None:
     if args.command == "latency":
+        args.vision_subject = _vision_subject(args)
+        if args.vision_subject is not None:
+            check_subject(args.recipe, args.overrides, ["tuned"])
+            return
         has_drafting_options = args.num_drafted_tokens is not None or args.draft_vocabulary is not None
         check_latency(args.recipe, args.overrides, args.labels, args.shortlist, has_drafting_options)
         return
@@ -119,7 +123,7 @@ def _vision_subject(args: argparse.Namespace) -> tuple[Path, list[str]] | None:
     if found is None or recipe_kind(read_settings(*found)) == "text":
         return None
     for name in ("decoding", "shortlist", "fallback_margin", "dev_split", "vllm_options", *DRAFT_ARGUMENTS):
-        if getattr(args, name) is not None:
+        if getattr(args, name, None) is not None:
             raise ValueError(f"`--{name}` has no effect on a run of VL-JEPA. Leave it out.")
     if args.labels is not None:
         read_answers(args.labels)

@@ -1,15 +1,14 @@
 """Measures a decoding: accuracy, ranks, calibration, latency of single requests, and throughput."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from llm_jepa.evaluation.decodings import Decoding
+from llm_jepa.evaluation.interleaving import timed
 from llm_jepa.evaluation.peak_memory import PeakMemory
 from llm_jepa.inference.ranking import pessimistic_ranks
 from llm_jepa.scoring.ranked import expected_calibration_error, mean_reciprocal_rank, recall_at
@@ -95,10 +94,10 @@ def _all_scores(decoding: Decoding, progress: Callable[[int], None]) -> tuple[li
 
 def _single_requests(decoding: Decoding, timed_rows: int) -> list[float]:
     """The seconds of the first rows, asked one by one after a warm-up."""
-    timed = range(min(len(decoding.task.rows), timed_rows))
-    for index in timed[:WARM_UP_ROWS]:
+    rows = range(min(len(decoding.task.rows), timed_rows))
+    for index in rows[:WARM_UP_ROWS]:
         timed_scores(decoding, [index])
-    return [timed_scores(decoding, [index])[1] for index in timed]
+    return [timed_scores(decoding, [index])[1] for index in rows]
 
 
 def rank_of_gold(score_R: NDArray, gold: int) -> int:
@@ -108,16 +107,7 @@ def rank_of_gold(score_R: NDArray, gold: int) -> int:
 
 def timed_scores(decoding: Decoding, indices: Sequence[int]) -> tuple[list[NDArray], float]:
     """The scores of some rows, and the seconds that they took."""
-    _wait_for_device()
-    start = time.perf_counter()
-    scores = decoding.scores(indices)
-    _wait_for_device()
-    return scores, time.perf_counter() - start
-
-
-def _wait_for_device() -> None:
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
+    return timed(lambda: decoding.scores(indices))
 
 
 def _calibration_error(scores: Sequence[NDArray], ranks: Sequence[int], temperature: float | None) -> float | None:

@@ -1,12 +1,15 @@
 """Answers requests in several ways by turns, so that what else a machine does slows all of them alike."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 
 
 def interleave(
@@ -36,15 +39,35 @@ def interleave(
     return answers
 
 
+def timed(work: Callable[[], Found]) -> tuple[Found, float]:
+    """What some work finds, and the seconds that it takes, until the device has done it."""
+    _wait_for_device()
+    start = time.perf_counter()
+    found = work()
+    _wait_for_device()
+    return found, time.perf_counter() - start
+
+
+def _wait_for_device() -> None:
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
 def latency_figures(seconds: Sequence[float], plain_seconds: Sequence[float]) -> dict[str, Any]:
     """The seconds of one way as JSON takes them, beside those of plain decoding for the same requests."""
     ratios = [plain / own for own, plain in zip(seconds, plain_seconds, strict=True)]
+    return seconds_figures(seconds) | {
+        "times_faster": sum(plain_seconds) / sum(seconds),
+        "times_faster_per_answer": _quartiles(ratios),
+    }
+
+
+def seconds_figures(seconds: Sequence[float]) -> dict[str, Any]:
+    """The number of answers, the mean of their seconds and its quartiles, as JSON takes them."""
     return {
         "answers": len(seconds),
         "mean_seconds": float(np.mean(seconds)),
         "seconds_per_answer": _quartiles(seconds),
-        "times_faster": sum(plain_seconds) / sum(seconds),
-        "times_faster_per_answer": _quartiles(ratios),
     }
 
 

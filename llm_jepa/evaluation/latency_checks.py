@@ -7,7 +7,6 @@ from llm_jepa.models.latent_predictor import check_drafts, check_has_views, has_
 from llm_jepa.models.local_files import artifact_kind
 from llm_jepa.models.subject_checks import check_subject, recipe_of
 from llm_jepa.settings.reading import read_settings
-from llm_jepa.settings.schema import recipe_kind
 
 
 def check_latency(
@@ -25,8 +24,6 @@ def check_latency(
         artifact_kind(Path(subject))
     check_subject(subject, overrides, ["tuned"])
     settings = {} if found is None else read_settings(*found)
-    if recipe_kind(settings) == "vision":
-        raise ValueError(f"`{subject}` is a run of VL-JEPA; latencies are of runs on text. Use `llm-jepa eval`.")
     directory = Path(settings.get("output_dir", subject)).expanduser()
     if labels is not None:
         if settings.get("task") == "choice":

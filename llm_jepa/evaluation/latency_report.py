@@ -11,6 +11,8 @@ from llm_jepa.files.atomic import write_json
 from llm_jepa.settings.objectives import as_written, objective_names
 
 FORMAT = 1
+REPORT_FILE = "latency.json"
+"""In the directory of the run."""
 PLAIN, FIRST_TOKEN = "plain", "first_token"
 ORDINARY_WAYS = (PLAIN, "prompt_lookup", "likelihood")
 """Ways to answer that need no latent predictor."""

@@ -54,16 +54,14 @@ def read_rows(model: TokenVLM, inputs: dict[str, Tensor]) -> ReadRows:
 
 @torch.no_grad()
 def candidate_log_probs(
-    model: TokenVLM, inputs: dict[str, Tensor], candidates: Sequence[Sequence[str]], batch_size: int
+    model: TokenVLM, rows: ReadRows, candidates: Sequence[Sequence[str]], batch_size: int
 ) -> list[list[float]]:
     """The log-probability of each row's candidates with their end of text, in nats, summed over tokens, in float32.
 
     Args:
-        inputs: The arguments of `forward`, without answers.
         candidates: Of each row.
-        batch_size: Candidates per forward after that of the rows.
+        batch_size: Candidates per forward.
     """
-    rows = read_rows(model, inputs)
     texts = [(row, text) for row, of_row in enumerate(candidates) for text in of_row]
     found: list[list[float]] = [[] for _ in candidates]
     for start in range(0, len(texts), batch_size):

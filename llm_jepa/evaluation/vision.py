@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llm_jepa.evaluation.held_out_rows import sample_indices
-from llm_jepa.evaluation.token_likelihood import candidate_log_probs
+from llm_jepa.evaluation.token_likelihood import candidate_log_probs, read_rows
 from llm_jepa.inference.answer_index import AnswerIndex
 from llm_jepa.inference.candidates import check_answers
 from llm_jepa.inference.ranking import pessimistic_ranks, unit_rows
@@ -242,7 +242,7 @@ def choose_likeliest(model: TokenVLM, held_out: HeldOutQuestions, batch_size: in
     for inputs in held_out.batches(batch_size, model.device):
         first = len(chosen)
         of_rows = candidates[first : first + batch_size]
-        for row, scores in enumerate(candidate_log_probs(model, inputs, of_rows, batch_size), first):
+        for row, scores in enumerate(candidate_log_probs(model, read_rows(model, inputs), of_rows, batch_size), first):
             chosen.append(best_of(candidates[row], np.array(scores), golds[row]))
         progress(len(of_rows))
     return chosen

@@ -92,16 +92,16 @@ TINY = {
 }
 
 
+def matrices(part: str) -> int:
+    model = AutoModel.from_pretrained(saved(part))
+    return sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d))
+
+
 def test_flops_are_those_of_the_matrices(rows):
     """2 a parameter and token forward, 4 backward; frozen encoders forward alone. Attention and embeddings are left
     out of the formula, which is therefore a lower bound, and near.
     """
     plan = plan_of(rows, tiny_parts(), **TINY, text_encoder_learning_rate_factor=0, per_device_train_batch_size=4)
-
-    def matrices(part: str) -> int:
-        model = AutoModel.from_pretrained(saved(part))
-        return sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d))
-
     answer = round(plan.answer_tokens[0])
     layers = matrices("llama") / 2 * 5  # two of four layers, for five tokens
     projector, heads = 16 * 32 * 5, 32 * 12 + 16 * 12
@@ -109,6 +109,30 @@ def test_flops_are_those_of_the_matrices(rows):
     floor = 4 * (2 * forward + 6 * (layers + projector) + 6 * heads)
     # The first trained layer passes no gradient to what is frozen: the projector's inputs, the encoder's outputs.
     assert 0.85 * floor < plan.flops_per_step < 1.6 * floor
+
+
+def test_a_linear_probe_and_a_token_vlm_have_the_flops_of_their_matrices(rows):
+    """A probe has no layers. A token VLM has no text encoder; its layers read the answer too, and its frozen head
+    computes the answer's logits and their gradient: 2 forward, 2 backward.
+    """
+    options = {"text_encoder_learning_rate_factor": 0, "per_device_train_batch_size": 4}
+    probe = plan_of(rows, tiny_parts(), **TINY | {"predictor_layers": 0}, **options)
+    answer = round(probe.answer_tokens[0])
+    projector, heads = 16 * 32 * 4, 32 * 12 + 16 * 12
+    floor = 4 * (2 * (matrices("dinov2") * 4 + matrices("bert") * answer) + 6 * (projector + heads))
+    assert 0.85 * floor < probe.flops_per_step < 1.3 * floor
+    assert probe.parts["predictor"].trained == 0
+
+    tokens = plan_of(rows, tiny_parts(), **TINY, **options, answer_form="tokens")
+    answer = round(tokens.answer_tokens[0])
+    layers, head = matrices("llama") / 2 * (4 + answer), 320 * 32 * (answer + 1)
+    floor = 4 * (2 * matrices("dinov2") * 4 + 6 * (layers + projector) + 4 * head)
+    assert 0.85 * floor < tokens.flops_per_step < 1.3 * floor
+    assert {name: one.trained > 0 for name, one in tokens.parts.items()} == {
+        "vision_encoder": False, "token_embeddings": False, "language_model": True, "projector": True,
+    }  # fmt: skip
+    layers = 2 * matrices("llama") / 4 + 5 * 32  # two norms of each layer, and the last
+    assert sum(one.trained for one in tokens.parts.values()) == layers + 16 * 32 + 32
 
 
 def test_larger_pictures_have_more_tokens(rows):

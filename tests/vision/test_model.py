@@ -147,6 +147,24 @@ def test_a_blind_model_reads_the_question_alone():
         model.predict(IMAGES, QUESTIONS)
 
 
+def test_without_layers_it_is_a_linear_probe(tmp_path):
+    """The mean of projected patches and embeddings goes to the head; nothing else is trained on this side."""
+    model = tiny_model(layers=0)
+    expected = []
+    with torch.no_grad():
+        for image, question in zip(IMAGES[:2], QUESTIONS[:2], strict=True):
+            patches_PD = model.encode_pictures(model.processor.pixels([[image]]))[0]
+            ids = model.processor.question_ids([question])[0]
+            tokens = [*model.projector(patches_PD), *(model.predictor.embed_tokens.weight[i] for i in ids)]
+            expected.append(model.prediction_head(sum(tokens) / len(tokens)))
+    predictions = model.predict(IMAGES[:2], QUESTIONS[:2])
+    torch.testing.assert_close(predictions, torch.stack(expected), atol=1e-5, rtol=1e-4)
+    trained = {name.split(".")[0] for name, value in model.named_parameters() if value.requires_grad}
+    assert trained == {"projector", "prediction_head", "target_head", "text_encoder"}
+    model.save_pretrained(tmp_path)
+    assert torch.equal(VLJEPAModel.from_pretrained(tmp_path).predict(IMAGES[:2], QUESTIONS[:2]), predictions)
+
+
 def test_a_picture_needs_no_question():
     model = tiny_model()
     assert model.predict(IMAGES).shape == (3, 12)

@@ -3,6 +3,7 @@ where it is wrong before anything is written.
 """
 
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from llm_jepa.settings.checks import check_recipe
 from llm_jepa.train import main
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
+from llm_jepa.vision.token_model import TokenVLM
 from tests.vision.tiny_parts import COLOURS, colour_rows, picture, saved
 
 SETTINGS = {
@@ -127,6 +129,37 @@ def test_one_missing_picture_is_named_before_training(recipe, tmp_path, capsys):
 def test_commands_for_text_say_which_commands_are_for_vl_jepa(recipe):
     with pytest.raises(ValueError, match=r"a recipe of VL-JEPA, .* is for `llm-jepa train`"):
         parse_recipe([recipe()])
+
+
+def test_keys_of_embeddings_are_not_read_by_a_token_vlm_and_it_says_which(recipe, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "llm_jepa"):
+        main([recipe(answer_form="tokens", text_encoder="left out", jepa_loss="cosine", predictor_layers=1)])
+    assert "`answer_form: tokens` does not read `embedding_size`, `jepa_loss`." in caplog.text
+    model = TokenVLM.from_pretrained(tmp_path / "run")
+    assert len(model.decoder_layers) == 1
+    assert not (tmp_path / "run" / "answer_tokenizer").exists()
+
+
+def test_a_token_vlm_goes_on_from_one_of_captions_alone(recipe, tmp_path, capsys):
+    tokens = {"answer_form": "tokens"}
+    main([recipe(**tokens, question_column=None)])
+    stage = {"model_name_or_path": str(tmp_path / "run"), "output_dir": str(tmp_path / "second")}
+    main([recipe(**tokens, **stage, learning_rate=0.0)])
+    images = [picture(colour) for colour in COLOURS.values()]
+    first, second = (TokenVLM.from_pretrained(tmp_path / name).eval() for name in ("run", "second"))
+    assert first.answer(images) == second.answer(images)
+    for settings, message in (
+        ({**tokens, "predictor_layers": 1}, "was made with `predictor_layers: 2`; the recipe says 1"),
+        ({}, "is of the type token_vlm, and `answer_form: embedding` needs one of the type vl_jepa"),
+    ):
+        with pytest.raises(SystemExit):
+            main([recipe(**stage | settings | {"output_dir": str(tmp_path / "third")})])
+        assert message in capsys.readouterr().err
+
+
+def test_a_linear_probe_trains(recipe, tmp_path):
+    main([recipe(predictor_layers=0)])
+    assert len(VLJEPAModel.from_pretrained(tmp_path / "run").decoder_layers) == 0
 
 
 def test_two_stages_train_and_the_second_goes_on_from_the_first(recipe, tmp_path):
