@@ -138,7 +138,8 @@ class VisionLossOptions:
     )
     info_nce_temperature: float = field(default=0.07, metadata={"help": "Temperature of InfoNCE, above 0."})
     trains_temperature: bool = field(
-        default=False, metadata={"help": "Learn the temperature, from `info_nce_temperature` on."}
+        default=False,
+        metadata={"help": "Learn the temperature, from `info_nce_temperature` on; it stays at least 0.01."},
     )
     jepa_target: Literal["online", "stop_gradient"] = field(
         default="online",

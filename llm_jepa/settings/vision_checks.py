@@ -25,6 +25,8 @@ EMBEDDING_OPTIONS = (
 """Options that `answer_form: tokens` does not read. They may stand in its recipe, which is then an arm of another."""
 TOKEN_METRICS = ("loss", "answer_token_accuracy")
 """What an evaluation logs of `answer_form: tokens`."""
+MIN_TEMPERATURE = 0.01
+"""The lowest that a learned temperature of InfoNCE becomes."""
 COUNTS = ("embedding_size", "num_frames", "max_question_tokens", "max_answer_tokens")
 FACTORS = ("vision_encoder_learning_rate_factor", "text_encoder_learning_rate_factor", "regulariser_weight")
 
@@ -110,6 +112,11 @@ def check_vision_options(options: Any) -> None:
             raise ValueError(f"`{name}` is {getattr(options, name)}; it must be a finite number >= 0.")
     if not 0 < options.info_nce_temperature < math.inf:
         raise ValueError(f"`info_nce_temperature` is {options.info_nce_temperature}; it must be a finite number > 0.")
+    if options.trains_temperature and options.info_nce_temperature < MIN_TEMPERATURE:
+        raise ValueError(
+            f"`info_nce_temperature` is {options.info_nce_temperature}; a learned one (`trains_temperature`) is at "
+            f"least {MIN_TEMPERATURE}."
+        )
     if options.remove_unused_columns:
         raise ValueError("`remove_unused_columns: true` would remove image, question and answer. Leave it out.")
     _check_inputs(options)

@@ -160,11 +160,3 @@ class PictureQuestionModel(PreTrainedModel):
 def dtype_of(module: nn.Module) -> torch.dtype:
     """That of its first parameter."""
     return next(module.parameters()).dtype
-
-
-def width_of_pictures(config: Any) -> int:
-    """The width of an encoder's tokens."""
-    width = getattr(config, "hidden_size", None)
-    if width is None:
-        width = getattr(config, "hidden_sizes", [getattr(config, "num_features", None)])[-1]
-    return width

@@ -14,11 +14,12 @@ from transformers.utils import ModelOutput
 
 from llm_jepa.inference.answer_index import Hit
 from llm_jepa.inference.ranking import nearest, num_equal, unit_rows
-from llm_jepa.vision.base_model import PictureQuestionModel, width_of_pictures
+from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.model_config import VLJEPAConfig
-from llm_jepa.vision.picture_encoder import load_picture_encoder, picture_tower
+from llm_jepa.vision.picture_encoder import load_picture_encoder, picture_tower, width_of_pictures
 from llm_jepa.vision.predictor import PredictorWeights, load_predictor
 from llm_jepa.vision.processor import VLJEPAProcessor
+from llm_jepa.vision.temperature import bounded_temperature
 from llm_jepa.vision.text_decoder import MAX_NEW_TOKENS, TextDecoder
 from llm_jepa.vision.text_encoder import encode_texts, load_text_encoder, masked_mean, without_pooler
 
@@ -153,7 +154,7 @@ class VLJEPAModel(PictureQuestionModel):
         if answer_ids is not None:
             assert answer_mask is not None
             target_NE = self.encode_answers(answer_ids, answer_mask)
-        return VLJEPAOutput(prediction_NE, target_NE, self.log_temperature.exp())
+        return VLJEPAOutput(prediction_NE, target_NE, bounded_temperature(self.log_temperature))
 
     def predict_embeddings(self, embeds_NSD: Tensor, mask_NS: Tensor) -> Tensor:
         """prediction_NE of embedded pictures and questions."""

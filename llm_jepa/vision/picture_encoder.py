@@ -4,6 +4,7 @@ Legend: N rows, T frames, C channels, H and W pixels, P tokens of a row, D the e
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,17 +43,28 @@ def picture_tower(model: PreTrainedModel) -> PreTrainedModel:
     return tower
 
 
+def width_of_pictures(config: Any) -> int:
+    """The width of an encoder's tokens."""
+    width = getattr(config, "hidden_size", None)
+    if width is None:
+        width = getattr(config, "hidden_sizes", [getattr(config, "num_features", None)])[-1]
+    return width
+
+
 def encode_pictures(encoder: PreTrainedModel, pixels_NTCHW: Tensor) -> Tensor:
     """The tokens of all frames: patches_NPD.
 
     A video encoder reads the frames together. Another reads each, and P counts the tokens of all frames in their
     order. A grid of a convolutional encoder, whose features do not know their place, gets `grid_positions` added and
-    becomes its cells, row by row: 7 x 7 cells are 49 tokens. Tokens that belong to no patch, as [CLS], stay.
+    becomes its cells, row by row: 7 x 7 cells are 49 tokens. Its channels may come first, or last as those of timm's
+    Swin. Tokens that belong to no patch, as [CLS], stay.
     """
     if encoder.config.model_type in VIDEO_ENCODERS:
         return encoder(pixel_values_videos=pixels_NTCHW, skip_predictor=True).last_hidden_state
     frames = encoder(pixel_values=pixels_NTCHW.flatten(0, 1)).last_hidden_state
-    if frames.dim() == 4:  # (frames, width, rows, columns)
+    if frames.dim() == 4:
+        if frames.shape[1] != width_of_pictures(encoder.config):
+            frames = frames.permute(0, 3, 1, 2)
         _, width, num_rows, num_columns = frames.shape
         frames = frames.flatten(2).transpose(1, 2) + grid_positions(num_rows, num_columns, width).to(frames)
     return frames.unflatten(0, pixels_NTCHW.shape[:2]).flatten(1, 2)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from llm_jepa.vision.base_model import PictureQuestionModel, width_of_pictures
+from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.model_config import TokenVLMConfig
-from llm_jepa.vision.picture_encoder import load_picture_encoder, picture_tower
+from llm_jepa.vision.picture_encoder import load_picture_encoder, picture_tower, width_of_pictures
 from llm_jepa.vision.predictor import PredictorWeights, load_language_model
 from llm_jepa.vision.token_processor import TokenProcessor
 

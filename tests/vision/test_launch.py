@@ -48,14 +48,19 @@ def without_dropout() -> str:
     return saved("bert")
 
 
-@pytest.mark.parametrize(("name", "program"), [("zero3", DEEPSPEED), ("fsdp2", FSDP)])
-def test_a_launch_file_trains_what_one_process_does(name, program, directory, python):
-    """With a frozen encoder, and the rate of the text encoder in a group of its own."""
+SAVED = ("--save_strategy", "steps", "--save_steps", "2")
+
+
+@pytest.mark.parametrize(
+    ("name", "program", "options"), [("zero3", DEEPSPEED, ()), ("zero2", DEEPSPEED, SAVED), ("fsdp2", FSDP, SAVED)]
+)
+def test_a_launch_file_trains_what_one_process_does(name, program, options, directory, python):
+    """With a frozen encoder, and the rate of the text encoder in a group of its own.
+
+    A run that is resumed after two of its three steps is the uninterrupted one, bit for bit.
+    """
     output_dir = directory / name
-    overrides = ["--output_dir", str(output_dir), "--ddp_backend", "gloo", "--per_device_train_batch_size", "4"]
-    process = start([*command(python, name, directory), *program, str(directory / "recipe.yaml"), *overrides])
-    output, _ = process.communicate(timeout=280)
-    assert process.returncode == 0, output
+    _launch(python, name, program, directory, output_dir, *options)
     logs = []
     for run in (directory / "one", output_dir):
         state = json.loads((run / "trainer_state.json").read_text())
@@ -68,3 +73,17 @@ def test_a_launch_file_trains_what_one_process_does(name, program, directory, py
     assert actual.keys() == expected.keys()
     for key in expected:
         assert actual[key].numpy() == pytest.approx(expected[key].numpy(), abs=1e-3), key
+    if options:
+        resumed, checkpoint = directory / f"{name}-resumed", output_dir / "checkpoint-2"
+        _launch(python, name, program, directory, resumed, *options, "--resume_from_checkpoint", str(checkpoint))
+        assert (resumed / "model.safetensors").read_bytes() == (output_dir / "model.safetensors").read_bytes()
+
+
+def _launch(
+    python: str, name: str, program: tuple[str, ...], directory: Path, output_dir: Path, *options: str
+) -> None:
+    overrides = ["--output_dir", str(output_dir), "--ddp_backend", "gloo", "--per_device_train_batch_size", "4"]
+    recipe = str(directory / "recipe.yaml")
+    process = start([*command(python, name, directory), *program, recipe, *overrides, *options])
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, output

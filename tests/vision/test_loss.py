@@ -96,3 +96,17 @@ def test_what_is_logged():
     one_answer = vl_jepa_loss(*embeddings(), torch.zeros(5, dtype=torch.long), 0.2, VisionLossOptions(), Place(5))
     assert one_answer.sums["jepa_without_negatives"] == 5
     assert (one_answer.loss_N == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["info_nce", "info_nce_symmetric"])
+def test_a_batch_with_one_answer_alone_teaches_nothing_and_says_so(kind):
+    """There is nothing to tell apart: loss and gradient are 0, not NaN, also at the lowest temperature."""
+    prediction, target = embeddings()
+    options = VisionLossOptions(jepa_loss=kind)
+    temperature = torch.tensor([0.01], dtype=torch.float64, requires_grad=True)
+    result = vl_jepa_loss(prediction, target, torch.full((5,), 7), temperature, options, Place(max_rows=5))
+    result.loss_N.sum().backward()
+    assert result.sums["jepa_without_negatives"] == 5
+    assert result.loss_N.abs().max() == 0
+    for gradient in (prediction.grad, target.grad, temperature.grad):
+        assert gradient.abs().max() == 0

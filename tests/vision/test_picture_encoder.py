@@ -89,3 +89,18 @@ def test_what_pools_the_tokens_has_no_gradient():
     assert isinstance(tower.head, nn.Module)
     assert not any(parameter.requires_grad for parameter in tower.head.parameters())
     assert all(parameter.requires_grad for parameter in tower.encoder.parameters())
+
+
+def test_the_channels_of_a_grid_may_come_last():
+    """As those of timm's Swin: here a ResNet's, turned round."""
+    encoder = load_picture_encoder(saved("resnet")).eval()
+    expected = encode_pictures(encoder, pixels())
+    forward = encoder.forward
+
+    def channels_last(**inputs):
+        output = forward(**inputs)
+        output.last_hidden_state = output.last_hidden_state.permute(0, 2, 3, 1)
+        return output
+
+    encoder.forward = channels_last
+    assert torch.equal(encode_pictures(encoder, pixels()), expected)
