@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
-from llm_jepa.experiments.figures import COLOURS, new_axes, series_cost, svg_text
+from llm_jepa.experiments.figures import COLOURS, new_axes, series_cost, svg_text, use_log_scale
 
 Points = Mapping[float, float]
 Unit = Literal["rows", "FLOPs"]
@@ -36,7 +36,7 @@ def score_figure(report: dict[str, Any], unit: Unit) -> str | None:
             for curve in series["curve"].values()
         ]
     threshold = report["experiment"]["threshold"]
-    return _figure(lines, LABELS[unit], f"{primary}, %", threshold, "log" if unit == "FLOPs" else "linear")
+    return _figure(lines, LABELS[unit], f"{primary}, %", threshold, is_log=unit == "FLOPs")
 
 
 def mean_line(lines: Sequence[Points]) -> dict[float, float]:
@@ -56,7 +56,7 @@ def _figure(
     x_label: str,
     y_label: str,
     threshold: float | None = None,
-    x_scale: Literal["linear", "log"] = "linear",
+    is_log: bool = False,
 ) -> str | None:
     drawn = {name: [line for line in by_seed if line] for name, by_seed in lines.items()}
     drawn = {name: by_seed for name, by_seed in drawn.items() if by_seed}
@@ -70,7 +70,8 @@ def _figure(
         _plot(axes, mean_line(by_seed), colour, linewidth=1.8, label=name)
     if threshold is not None:
         axes.axhline(100 * threshold, color="#999999", linewidth=1, linestyle="--")
-    axes.set_xscale(x_scale)
+    if is_log:
+        use_log_scale(axes)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.legend(frameon=False, fontsize=9)

@@ -8,13 +8,14 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from llm_jepa.experiments.series_names import arm_of
 
 POINT, MEAN, ZERO = "#4a78b5", "#1b1b1b", "#999999"
 COLOURS = (POINT, "#b4572a", "#1a7f37", "#8250a8", "#9a6700", "#0a7c86", "#b42318", "#57606a", "#bf3989", "#2da4cf")
-DEPTH_KEY = "predictor_layers"
-"""Arms that differ in this alone are one curve."""
+DEPTH_KEYS = ("predictor_layers", "model_name_or_path")
+"""Arms that differ in these alone are one curve."""
 _SVG: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "llm-jepa",
@@ -59,7 +60,7 @@ def scores_figure(report: dict[str, Any]) -> str | None:
 
 
 def parameters_figure(report: dict[str, Any]) -> str | None:
-    """Each arm's primary score by its trained parameters, with a line through the arms that differ in depth alone.
+    """Each arm's primary score by its trained parameters; a line joins arms that differ in depth or model alone.
 
     None if all finished arms train as many.
     """
@@ -68,7 +69,7 @@ def parameters_figure(report: dict[str, Any]) -> str | None:
     for arm, facts in report["arms"].items():
         parameters = facts["cost"].get("trained_parameters")  # reports of earlier versions lack it
         if parameters is not None and primary in report["series"][arm]["scores"]:
-            others = {key: value for key, value in facts["settings"].items() if key != DEPTH_KEY}
+            others = {key: value for key, value in facts["settings"].items() if key not in DEPTH_KEYS}
             curves.setdefault(json.dumps(others, sort_keys=True), []).append((parameters / 1e6, arm))
     if len({millions for curve in curves.values() for millions, _ in curve}) < 2:
         return None
@@ -83,7 +84,8 @@ def parameters_figure(report: dict[str, Any]) -> str | None:
             place = millions, means[-1]
             axes.annotate(arm, place, xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)
         axes.plot([millions for millions, _ in sorted(curve)], means, "D-", color=colour, markersize=5, linewidth=1.2)
-    axes.set_xscale("log")
+    use_log_scale(axes)
+    axes.margins(x=0.15)  # room for the names
     axes.set_xlabel("trained parameters, millions")
     axes.set_ylabel(f"{primary}, %")
     axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
@@ -103,6 +105,14 @@ def new_axes(height_inches: float) -> tuple[Figure, Axes]:
         axes.spines[side].set_visible(False)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def use_log_scale(axes: Axes) -> None:
+    """Draw x on a log scale with ticks at 1, 2 and 5 of each power of ten."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def svg_text(figure: Figure) -> str:

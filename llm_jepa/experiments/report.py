@@ -193,7 +193,10 @@ def _other_scores_table(report: Mapping[str, Any], budget: str) -> Table:
 def _scores_section(report: dict[str, Any]) -> Section:
     drawn = [
         (scores_figure(report), "Every arm's score for each seed, and their mean."),
-        (parameters_figure(report), "The same by trained parameters. A line joins arms that differ in depth alone."),
+        (
+            parameters_figure(report),
+            "The same by trained parameters. A line joins arms that differ in depth or model alone.",
+        ),
     ]
     figures = [(svg, caption) for svg, caption in drawn if svg is not None]
     return Section("Scores and embeddings", [SCORES_NOTE], [], figures, [_scores_table(report)])
