@@ -17,7 +17,7 @@ from llm_jepa.settings.checks import REQUIRED, check_recipe, check_settings
 from llm_jepa.settings.reading import recipe_and_overrides
 from llm_jepa.settings.schema import recipe_kind
 
-VISION_COMMANDS = "`llm-jepa train`, `eval` and `plan`"
+VISION_COMMANDS = "`llm-jepa train`, `inspect`, `plan`, `eval`, `train-decoder`, `answer`, `latency` and `push`"
 CONFIGURATIONS = (ScriptArguments, ModelConfig, JEPAConfig)
 """What a recipe configures; no two of them share a key."""
 

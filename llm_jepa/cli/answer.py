@@ -40,7 +40,9 @@ def _answer_picture(args: argparse.Namespace, queries: Sequence[str]) -> int:
     """Answer each query, or the picture alone if there are none: the nearest candidates, or decoded text."""
     model = VLJEPAModel.from_pretrained(args.run).eval()
     num_rows = len(queries) or 1
-    images = None if args.image is None else [[str(path) for path in args.image]] * num_rows
+    images = None
+    if args.image is not None:
+        images = [args.image[0] if len(args.image) == 1 else args.image] * num_rows
     shown = queries or [", ".join(map(str, args.image))]
     if args.candidates is not None:
         candidates = [read_answers(args.candidates)] * num_rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from llm_jepa.models.latent_predictor import PredictorFacts, check_has_views, read_facts
-from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, artifact_kind, check_new_directory
+from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, check_new_directory, check_text_run
 from llm_jepa.runs.record import RECIPE_FILE, read_json
 from llm_jepa.settings.reading import read_settings
 
@@ -24,7 +24,7 @@ def check_export(run: Path, target: ExportTarget, output_dir: Path) -> None:
             quantised, or sentence-transformers is needed and missing.
     """
     check_new_directory(output_dir)
-    artifact_kind(run)
+    check_text_run(run, "export")
     facts = read_facts(run)
     if target == "vllm":
         check_served_drafter(facts)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llm_jepa.models.latent_predictor import check_drafts, read_facts
-from llm_jepa.models.local_files import artifact_kind
+from llm_jepa.models.local_files import check_text_run
 
 
 def check_generate(
@@ -12,11 +12,11 @@ def check_generate(
     """Check that a run can generate in the way that is asked for.
 
     Raises:
-        ValueError: A prompt is empty, or as `check_drafting` raises; or the run has no model.
+        ValueError: A prompt is empty, or as `check_drafting` raises; or the run has no model of text.
     """
     if any(not prompt.strip() for prompt in prompts):
         raise ValueError("A `--prompt` is empty. Give a text.")
-    artifact_kind(run)
+    check_text_run(run, "generate")
     check_drafting(run, method, num_drafted_tokens, draft_vocabulary)
 
 

@@ -54,6 +54,18 @@ def artifact_kind(directory: Path) -> ArtifactKind:
     )
 
 
+def check_text_run(directory: Path, command: str) -> None:
+    """Check that a directory holds an adapter or a model of text, for a command that answers with one.
+
+    Raises:
+        ValueError: It holds neither.
+    """
+    if artifact_kind(directory) == "vision":
+        raise ValueError(
+            f"`{directory}` is a run of VL-JEPA; `llm-jepa {command}` is for runs on text. Use `llm-jepa answer`."
+        )
+
+
 def is_vision_model(directory: Path) -> bool:
     """Whether a directory holds a VL-JEPA model."""
     return model_type(directory) == VISION_MODEL_TYPE

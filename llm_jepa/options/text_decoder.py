@@ -23,7 +23,7 @@ class TextDecoderOptions:
     batch_size: int = field(default=32, metadata={"help": "Answers in a step."})
     learning_rate: float = field(default=1e-3, metadata={"help": "The highest; it ends at 0."})
     noise: float = field(
-        default=0.5,
+        default=1.0,
         metadata={"help": "Length of the Gaussian noise that training adds to an embedding of length 1."},
     )
     seed: int = field(default=0, metadata={"help": "Of noise, order and new weights."})

@@ -33,6 +33,10 @@ COLLAPSE_REMEDY = (
     "Lower `learning_rate` or `text_encoder_learning_rate_factor`, or try `jepa_loss: info_nce_symmetric` or "
     "`jepa_regulariser: sigreg`."
 )
+NO_NEGATIVES = (
+    "No row since the last log had a negative: each micro-batch had one answer alone, and InfoNCE taught nothing. Mix "
+    "the answers of the data, or raise `per_device_train_batch_size`."
+)
 ROW_KEYS = ("row_index", "answer_key")
 """What a batch has beside the arguments of the model."""
 
@@ -103,6 +107,7 @@ class PictureQuestionTrainer(ResumableTrainer, ABC):
             self.add_callback(EpochOfAugmentation(augmentation))
         self.step_metrics = StepMetrics(COLLAPSE_REMEDY)
         self._step_terms: int | Tensor = 0
+        self._has_warned_of_negatives = False
 
     @staticmethod
     def _with_features(
@@ -210,5 +215,9 @@ class PictureQuestionTrainer(ResumableTrainer, ABC):
         metrics, warning = self.step_metrics.summary(mode, self.accelerator, prefix)
         if warning is not None:
             logger.warning(warning)
+        if math.isclose(metrics.get("jepa_without_negatives", 0.0), 1.0, rel_tol=1e-6):
+            if not self._has_warned_of_negatives and self.is_world_process_zero():
+                logger.warning(NO_NEGATIVES)
+            self._has_warned_of_negatives = True
         logs.update(metrics)
         super().log(logs, start_time)

@@ -41,6 +41,14 @@ def test_candidates_are_ranked_as_the_model_ranks_them(place, monkeypatch, capsy
     assert capsys.readouterr().out.splitlines()[:2] == ["red.png, sun.png", f"  {hits[0].score:.4f}  {hits[0].answer}"]
 
 
+def test_commands_for_text_say_that_they_are(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    for argv in (["generate", "run", "--prompt", "q"], ["export", "run", "--to", "vllm", "--output_dir", "new"]):
+        with pytest.raises(SystemExit):
+            main(argv)
+        assert f"`run` is a run of VL-JEPA; `llm-jepa {argv[0]}` is for runs on text" in capsys.readouterr().err
+
+
 def test_mistakes_end_in_one_line(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     ask = ["--query", "q", "--candidates", "names.txt"]

@@ -215,6 +215,21 @@ def test_answers_that_are_all_equal_are_refused(rows, tmp_path):
         new_trainer(tmp_path / "run", [row | {"answer": "yes"} for row in rows])
 
 
+def test_micro_batches_of_one_answer_leave_the_model_as_it_is_and_are_said_once(rows, tmp_path, caplog):
+    rows = [row | {"answer": "yes"} for row in rows] * 10 + [rows[0]]
+    trainer = new_trainer(tmp_path / "run", rows, dataloader_drop_last=True)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with caplog.at_level(logging.WARNING, "llm_jepa"):
+        trainer.train()
+    logged = [
+        [one[key] for key in ("loss", "grad_norm", "jepa_without_negatives")] for one in trainer.state.log_history[:2]
+    ]
+    assert logged == [[0.0, 0.0, 1.0]] * 2
+    assert caplog.text.count("InfoNCE taught nothing") == 1
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_a_micro_batch_of_one_row_is_refused(rows, tmp_path):
     with pytest.raises(ValueError, match=r"`per_device_train_batch_size` is 1; .* needs at least 2"):
         new_trainer(tmp_path / "run", rows, per_device_train_batch_size=1)
