@@ -15,7 +15,6 @@ from llm_jepa.files.staged import staged_directory
 from llm_jepa.models.decoder_files import FACTS_FILE, FOLDER
 from llm_jepa.models.weights_digest import weights_digest
 from llm_jepa.options.text_decoder import TextDecoderOptions
-from llm_jepa.scoring.tasks import Rate
 from llm_jepa.vision.building import load_rows
 from llm_jepa.vision.decoder_training import DecoderTraining, train_text_decoder
 from llm_jepa.vision.model import VLJEPAModel
@@ -46,13 +45,12 @@ def run(args: argparse.Namespace) -> int:
             prediction_NE = embed_rows(model, held_out, options.batch_size, lambda number: advance("rows", number))
         scores = score_decoded_text(model, decoder, prediction_NE, held_out.golds)
         decoder.save_pretrained(staging)
-        rates = {name: Rate(**rate) for name, rate in asdict(scores).items()}
         content = {
             **asdict(decoder.facts),
             "options": asdict(options) | {"language_model": language_model},
             "training": asdict(training),
             "split": recipe.training.dataset_test_split,
-            "exact_match": {name: asdict(rate) | {"interval": rate.interval} for name, rate in rates.items()},
+            "exact_match": {name: asdict(rate) | {"interval": rate.interval} for name, rate in vars(scores).items()},
         }
         write_json(content, staging / FACTS_FILE)
     _show(directory, language_model, options, training, scores)

@@ -54,7 +54,7 @@ CACHED_MODEL = re.compile(r"models--([\w.-]+)--([\w.-]+)")
 PATH_KEY = re.compile(r".*_(path|dir|file|folder)")
 """Keys that hold a path, in recipes and in the configurations of models and tokenizers."""
 WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-PRIVATE_KEYS = KEYS_WITHOUT_EFFECT_ON_RESULT - {"output_dir"}
+PRIVATE_KEYS = KEYS_WITHOUT_EFFECT_ON_RESULT - {"output_dir"} | {"feature_cache"}
 
 
 @dataclass(frozen=True)

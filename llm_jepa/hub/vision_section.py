@@ -1,12 +1,11 @@
 """The section of a VL-JEPA model's card that `llm-jepa push` writes: one function for each of its parts."""
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from llm_jepa.hub.card_facts import CardFacts, rate_of
 from llm_jepa.hub.card_section import cost, data_text, link, percent, settings_table
-from llm_jepa.options.vision import VisionLossOptions, VisionModelOptions
+from llm_jepa.options.vision import VisionDataOptions, VisionLossOptions, VisionModelOptions
 
 ROLES = {
     "vision_encoder": "encodes the picture",
@@ -60,10 +59,13 @@ def _data(facts: CardFacts) -> str:
 
 
 def _settings(facts: CardFacts) -> str:
-    settings = facts.record.settings
-    shown = {name: settings[name] for name in VISION_SETTINGS if name in settings}
-    text = "InfoNCE or cosine between predictions and the embeddings of answers, by `jepa_loss`."
-    return settings_table("Objective and settings", text, shown) if shown else ""
+    if not facts.has_recipe:
+        return ""
+    settings = {"jepa_loss": VisionLossOptions.jepa_loss} | facts.record.settings
+    text = "`jepa_loss` compares predictions with the embeddings of answers."
+    return settings_table(
+        "Objective and settings", text, {name: settings[name] for name in VISION_SETTINGS if name in settings}
+    )
 
 
 def _results(facts: CardFacts) -> str:
@@ -122,8 +124,4 @@ def _text_decoder(facts: CardFacts) -> str:
 
 
 def _setting(facts: CardFacts, name: str) -> Any:
-    defaults: Mapping[str, Any] = {
-        "inputs": "image_and_question", "image_column": "image", "question_column": "question",
-        "answer_column": "answer",
-    }  # fmt: skip
-    return facts.record.settings.get(name, defaults[name])
+    return facts.record.settings.get(name, getattr(VisionDataOptions, name))

@@ -50,6 +50,7 @@ def test_a_run_is_published_with_a_card_and_answers_as_before_when_it_is_pulled(
     """Without a name of this machine; the parts on the Hub are named with their licences."""
     hub.add("team/encoder", {"config.json": b"{}", "README.md": b"---\nlicense: apache-2.0\n---\n"})
     recipe = yaml.safe_load((run / "recipe.yaml").read_text()) | {"vision_encoder": "team/encoder"}
+    recipe["feature_cache"] = "/srv/mira/features"
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     environment = json.loads((run / "environment.json").read_text())
     environment["local"].remove("vision_encoder")
@@ -59,7 +60,7 @@ def test_a_run_is_published_with_a_card_and_answers_as_before_when_it_is_pulled(
     assert repository.private
     assert set(repository.files) == PUSHED
     for name, content in repository.files.items():
-        for secret in (TOKEN, str(tmp_path), str(Path(saved("llama")).parent)):
+        for secret in (TOKEN, "mira", str(tmp_path), str(Path(saved("llama")).parent)):
             assert secret.encode() not in content, (name, secret)
     published = yaml.safe_load(repository.files["recipe.yaml"])
     assert published["vision_encoder"] == "team/encoder"
@@ -74,6 +75,7 @@ def test_a_run_is_published_with_a_card_and_answers_as_before_when_it_is_pulled(
     assert "| accuracy | 75.0 (46.8 to 91.1) |" in text
     assert "| image to answer, recall at 1, 5, 10 | 50.0, 100.0, 100.0 |" in text
     assert f'VLJEPAModel.from_pretrained("{REPO}")' in text
+    assert "| `jepa_loss` | `info_nce_symmetric` |" in text
     assert "Text decoder" not in text
     pulled = VLJEPAModel.from_pretrained(snapshot_download(REPO)).eval()
     inputs = [picture("red")], ["which one?"]
