@@ -33,7 +33,6 @@ from llm_jepa.vision.token_model import TokenVLM
 Stage = Callable[[int], Any]
 """Computes a stage of the row of a number, and gives what the next one needs."""
 CANDIDATES_AT_ONCE = 64
-PICTURE_STAGES = ("picture", "vision_encoder")
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,17 @@ class VisionLatencyReport:
 
 
 class EmbeddingStages:
-    """The stages of a `VLJEPAModel`; each attribute of `stages` is computed by the method of its name."""
+    """The stages of a `VLJEPAModel`.
+
+    Attributes:
+        stages: Name -> stage.
+        answers: Way to answer -> its stages.
+    """
 
     def __init__(self, model: VLJEPAModel, held_out: HeldOutQuestions):
         self.model, self.pictures = model, PictureStages(model, held_out)
         self.questions, self.candidates = _questions(held_out), held_out.candidates
         self.golds = held_out.golds
-        seeing = self.pictures.names
         self.stages: dict[str, Stage] = {
             **self.pictures.stages,
             "predictor": self.predict,
@@ -90,8 +93,8 @@ class EmbeddingStages:
             "encoding_and_ranking": self.encode_and_rank,
         }
         self.answers = {
-            "candidates cached": (*seeing, "predictor", "ranking"),
-            "candidates encoded": (*seeing, "predictor", "encoding_and_ranking"),
+            "candidates cached": (*self.pictures.stages, "predictor", "ranking"),
+            "candidates encoded": (*self.pictures.stages, "predictor", "encoding_and_ranking"),
         }
         self._unit_KE = {row: unit_rows(model.encode_text(texts).numpy()) for row, texts in enumerate(self.candidates)}
         self._prediction_1E = {row: self.predict(row) for row in range(len(self.golds))}
@@ -115,7 +118,7 @@ class EmbeddingStages:
 
 
 class TokenStages:
-    """The stages of a `TokenVLM`.
+    """The stages of a `TokenVLM`, with the attributes of `EmbeddingStages`.
 
     Args:
         max_new_tokens: Limit of a generated answer.
@@ -125,7 +128,6 @@ class TokenStages:
         self.model, self.pictures = model, PictureStages(model, held_out)
         self.questions, self.candidates = _questions(held_out), held_out.candidates
         self.golds, self.max_new_tokens = held_out.golds, max_new_tokens
-        seeing = self.pictures.names
         self.stages: dict[str, Stage] = {
             **self.pictures.stages,
             "reading": self.read,
@@ -133,8 +135,8 @@ class TokenStages:
             "generation": self.generate,
         }
         self.answers = {
-            "likeliest candidate": (*seeing, "reading", "likelihood"),
-            "generated": (*seeing, "generation"),
+            "likeliest candidate": (*self.pictures.stages, "reading", "likelihood"),
+            "generated": (*self.pictures.stages, "generation"),
         }
         self._read = {row: self.read(row) for row in range(len(self.golds))}
 
@@ -162,8 +164,7 @@ class PictureStages:
     def __init__(self, model: VLJEPAModel | TokenVLM, held_out: HeldOutQuestions):
         self.model, self.directory = model, held_out.collator.directory
         self.images = held_out.rows["image"] if model.config.sees_images else []
-        self.names = PICTURE_STAGES if model.config.sees_images else ()
-        self.stages: dict[str, Stage] = dict(zip(self.names, (self.read, self.encode), strict=False))
+        self.stages: dict[str, Stage] = {"picture": self.read, "vision_encoder": self.encode} if self.images else {}
         self._pixels = [self.read(row) for row in range(len(self.images))]
         self._patches = [self.encode(row) for row in range(len(self.images))]
 
@@ -178,7 +179,7 @@ class PictureStages:
 
     def patches(self, row: int) -> dict[str, Tensor]:
         """The features of a row, as an argument of `forward`."""
-        return {"patches": self._patches[row]} if self.names else {}
+        return {"patches": self._patches[row]} if self.stages else {}
 
 
 def _questions(held_out: HeldOutQuestions) -> Sequence[str | None]:

@@ -103,11 +103,12 @@ def load_saved_model(name_or_path: str | Path, args: VisionConfig, named: str) -
     kind: Any = MODELS[args.answer_form]
     with load_errors_explained(named):
         found = PreTrainedConfig.get_config_dict(name_or_path)[0].get("model_type")
-        if found != kind.config_class.model_type:
-            raise ValueError(
-                f"{named} is of the type {found}, and `answer_form: {args.answer_form}` needs one of the type "
-                f"{kind.config_class.model_type}."
-            )
+    if found != kind.config_class.model_type:
+        raise ValueError(
+            f"{named} is of the type {found}, and `answer_form: {args.answer_form}` needs one of the type "
+            f"{kind.config_class.model_type}. Set the other `answer_form`."
+        )
+    with load_errors_explained(named):
         return kind.from_pretrained(name_or_path)
 
 

@@ -94,7 +94,7 @@ class TokenVLM(PictureQuestionModel):
 
     def freeze_parts(self) -> None:
         """Take gradients from what is not trained: the encoder, the embeddings of tokens and the head."""
-        self.language_model.get_output_embeddings().requires_grad_(False)
+        self.get_output_embeddings().requires_grad_(False)
         super().freeze_parts()
 
     @property
@@ -105,6 +105,10 @@ class TokenVLM(PictureQuestionModel):
     def get_input_embeddings(self) -> Any:
         """The embeddings of tokens."""
         return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> Any:
+        """The head; FSDP asks whether it is tied to the embeddings."""
+        return self.language_model.get_output_embeddings()
 
     def forward(
         self,

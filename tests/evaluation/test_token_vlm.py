@@ -29,7 +29,7 @@ def run(tmp_path_factory) -> Path:
         row["candidates"] = [others[i % 5], row["answer"], others[(i + 2) % 5]]
     (directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {
-        "vision_encoder": saved("dinov2"), "language_model": saved("llama"), "text_encoder": "./no/such",
+        "vision_encoder": saved("dinov2"), "language_model": saved("qwen3"), "text_encoder": "./no/such",
         "predictor_layers": 2, "embedding_size": 12, "max_steps": 30, "per_device_train_batch_size": 6,
         "learning_rate": 1e-2, "save_strategy": "no", "disable_tqdm": True, "dataset_test_split": "train",
         "dataset_name": str(directory / "rows.jsonl"), "output_dir": str(directory / "run"),

@@ -54,7 +54,7 @@ VISION = {
 LANGUAGE = {
     "llama": LlamaConfig(
         **TEXT, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, initializer_range=0.2,
+        num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=True,
     ),
     "qwen3": Qwen3Config(
         **TEXT, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
