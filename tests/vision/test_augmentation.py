@@ -86,13 +86,11 @@ def test_workers_and_resumed_runs_see_the_pictures_of_a_whole_run(rows, tmp_path
         dataloader_prefetch_factor=4,
     )  # fmt: skip
     workers.train()
-    plain = new_trainer(tmp_path / "plain", rows, augmentation="none")
-    plain.train()
     for name, value in whole.model.named_parameters():
         assert torch.equal(value, dict(resumed.model.named_parameters())[name]), name
         assert torch.equal(value, dict(workers.model.named_parameters())[name]), name
-    losses = [[one["loss"] for one in run.state.log_history if "loss" in one] for run in (whole, workers, plain)]
-    assert losses[0] == losses[1] != losses[2]
+    losses = [[one["loss"] for one in run.state.log_history if "loss" in one] for run in (whole, workers)]
+    assert losses[0] == losses[1]
 
 
 def test_evaluation_sees_pictures_as_they_are(rows, tmp_path):
