@@ -1,7 +1,7 @@
 """Answers requests in several ways by turns, so that what else a machine does slows all of them alike."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,14 +10,15 @@ import torch
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Found = TypeVar("Found")
+Name = TypeVar("Name", bound=Hashable)
 
 
 def interleave(
-    ways: Mapping[str, Callable[[Request], Answer]],
+    ways: Mapping[Name, Callable[[Request], Answer]],
     requests: Sequence[Request],
     warm_up_requests: int = 1,
     progress: Callable[[int], None] = lambda number: None,
-) -> dict[str, list[Answer]]:
+) -> dict[Name, list[Answer]]:
     """Answer each request in every way, one after another, in an order that rotates with the request.
 
     With the ways a, b, c the calls are a b c for the first request, b c a for the second, c a b for the third.
@@ -30,7 +31,7 @@ def interleave(
     for request in requests[:warm_up_requests]:
         for name in names:
             ways[name](request)
-    answers: dict[str, list[Answer]] = {name: [] for name in names}
+    answers: dict[Name, list[Answer]] = {name: [] for name in names}
     for number, request in enumerate(requests):
         start = number % len(names)
         for name in names[start:] + names[:start]:

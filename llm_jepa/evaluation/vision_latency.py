@@ -208,7 +208,6 @@ def stages_of(
         return EmbeddingStages(model, held_out)
 
 
-@torch.no_grad()
 def measure_vision_latency(
     recipe: VisionRecipe,
     run: EmbeddingStages | TokenStages,
@@ -219,9 +218,42 @@ def measure_vision_latency(
     Args:
         progress: Called after each row, with 1.
     """
-    ways = {name: _timed_stage(stage) for name, stage in run.stages.items()}
+    (report,) = measure_side_by_side({"run": (recipe, run)}, progress).values()
+    return report
+
+
+@torch.no_grad()
+def measure_side_by_side(
+    runs: Mapping[str, tuple[VisionRecipe, EmbeddingStages | TokenStages]],
+    progress: Callable[[int], None] = lambda number: None,
+) -> dict[str, VisionLatencyReport]:
+    """Compute every stage of every run on every row, all of them by turns. The runs have the same rows.
+
+    Args:
+        runs: Name -> recipe and stages of a run.
+        progress: Called after each row, with 1.
+    """
+    ways = {
+        (name, stage): _timed_stage(compute)
+        for name, (_, run) in runs.items()
+        for stage, compute in run.stages.items()
+    }
+    num_rows = {len(run.golds) for _, run in runs.values()}
+    assert len(num_rows) == 1, "the runs answer the same rows"
     with PeakMemory() as memory:
-        times = interleave(ways, range(len(run.golds)), progress=progress)
+        times = interleave(ways, range(num_rows.pop()), progress=progress)
+    return {
+        name: _report(recipe, run, {stage: times[name, stage] for stage in run.stages}, memory.peak_bytes)
+        for name, (recipe, run) in runs.items()
+    }
+
+
+def _report(
+    recipe: VisionRecipe,
+    run: EmbeddingStages | TokenStages,
+    times: Mapping[str, Sequence[StageTime]],
+    peak_memory_bytes: int,
+) -> VisionLatencyReport:
     model: Any = run.model
     return VisionLatencyReport(
         answer_form=recipe.training.answer_form,
@@ -233,7 +265,7 @@ def measure_vision_latency(
         dtype=str(model.dtype).removeprefix("torch."),
         requests=len(run.golds),
         candidates=float(np.mean([len(texts) for texts in run.candidates])),
-        peak_memory_bytes=memory.peak_bytes,
+        peak_memory_bytes=peak_memory_bytes,
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         commit=toolkit_commit(),
         stages={name: seconds_figures([one.seconds for one in found]) for name, found in times.items()},
