@@ -20,6 +20,7 @@ from llm_jepa.evaluation.vision_latency import (
     stages_of,
 )
 from llm_jepa.files.atomic import write_json
+from llm_jepa.models.subject_checks import recipe_of
 from llm_jepa.vision.building import load_saved_model
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 
@@ -38,7 +39,9 @@ def main() -> None:
 
 
 def _stages_of(run: Path, max_rows: int) -> tuple[VisionRecipe, EmbeddingStages | TokenStages]:
-    recipe = parse_any_recipe([str(run)])
+    found = recipe_of(str(run), [])
+    assert found is not None, f"{run} is no run"
+    recipe = parse_any_recipe([str(found[0]), *found[1]])
     assert isinstance(recipe, VisionRecipe), f"{run} is no run on pictures"
     model: Any = load_saved_model(recipe.output_dir, recipe.training, f"The run {run}")
     model = model.to(recipe.training.device).eval()
