@@ -32,14 +32,21 @@ def _section(content: Mapping[str, Any], values: Values) -> Section:
 
 
 def _with_experiment(section: Section, content: Mapping[str, Any], values: Values) -> Section:
-    """A section with the verdicts, figures and main tables of the parts of an experiment's report that it names."""
+    """A section with the verdicts, figures and main tables of the parts of an experiment's report that it names.
+
+    Each of them says of which part it is.
+    """
     parts = {part.title: part for part in report_sections(values.content(content["experiment"]))}
     for title in content["parts"]:
         part = parts[title]
-        section.verdicts.extend(part.verdicts)
+        section.verdicts.extend((outcome, f"{title}, {sentence}") for outcome, sentence in part.verdicts)
         section.figures.extend((svg, f"{title}. {caption}") for svg, caption in part.figures)
-        section.tables.extend(part.tables[:1])
+        section.tables.extend(_named(table, title) for table in part.tables[:1])
     return section
+
+
+def _named(table: Table, part: str) -> Table:
+    return Table([f"{table.heading[0]}, {part[0].lower()}{part[1:]}", *table.heading[1:]], table.rows)
 
 
 def _table(content: Mapping[str, Any], values: Values) -> Table:

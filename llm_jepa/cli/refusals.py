@@ -20,7 +20,7 @@ from llm_jepa.inference.candidates import read_answers
 from llm_jepa.inference.export_checks import check_export
 from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.decoder_files import FOLDER, has_text_decoder
-from llm_jepa.models.local_files import check_merge, is_vision_model
+from llm_jepa.models.local_files import artifact_kind, check_merge, refuse_token_vlm
 from llm_jepa.models.subject_checks import check_subject, recipe_of
 from llm_jepa.options.text_decoder import TextDecoderOptions
 from llm_jepa.planning.break_even import check_same_gpu
@@ -63,13 +63,14 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def _check_answer(args: argparse.Namespace) -> None:
     changes_index = any(one is not None for one in (args.answers, args.add, args.delete))
-    if is_vision_model(args.run):
+    if artifact_kind(args.run) == "vision":
         check_queries(args.query, args.queries, args.image is not None)
         others = {name: getattr(args, name) for name in ("index", "answers", "answers_column", "add", "delete")}
         check_picture_question(
             args.run, args.image, args.query is not None or args.queries is not None, args.candidates, others
         )
         return
+    refuse_token_vlm(args.run, "answer")
     for name in ("image", "candidates"):
         if getattr(args, name) is not None:
             raise ValueError(f"`--{name}` has no effect on `{args.run}`, which is no run of VL-JEPA. Leave it out.")
@@ -107,6 +108,8 @@ def _check_recipe(args: argparse.Namespace) -> None:
         return
     if args.command == "inspect" and args.max_rows is not None:
         raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
+    if args.command == "inspect" and args.html is not None and args.html.is_dir():
+        raise ValueError(f"`--html {args.html}` is a directory. Name a file.")
     required = REQUIRED_TO_LOOK if args.command == "inspect" else REQUIRED
     settings = check_recipe(Path(args.recipe), args.overrides, required)
     if args.command == "plan" and args.latency is not None:
@@ -133,11 +136,13 @@ def _vision_subject(args: argparse.Namespace) -> tuple[Path, list[str]] | None:
 def _check_train_decoder(args: argparse.Namespace) -> None:
     """Check a run of VL-JEPA and the options of its decoder, and keep both: `vision_subject`, `decoder_options`."""
     args.decoder_options = TextDecoderOptions(**{name: getattr(args, name) for name in DECODER_OPTIONS})
-    check_subject(args.recipe, args.overrides, None)
     args.vision_subject = recipe_of(args.recipe, args.overrides)
+    if args.vision_subject is None:
+        artifact_kind(Path(args.recipe))
     settings = {} if args.vision_subject is None else read_settings(*args.vision_subject)
     if recipe_kind(settings) == "text":
         raise ValueError(f"`{args.recipe}` is no run of VL-JEPA. A text decoder stands on top of one.")
+    check_subject(args.recipe, args.overrides, None)
     if settings.get("answer_form") == "tokens":
         raise ValueError(f"`{args.recipe}` answers in tokens (`answer_form: tokens`); it needs no text decoder.")
     run = Path(settings["output_dir"]).expanduser()

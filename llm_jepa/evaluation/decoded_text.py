@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -41,7 +42,7 @@ def score_decoded_text(
     target_ME = model.encode_text([*place])
     written = dict(zip(place, decoder.write(target_ME), strict=True))
     target_NE = target_ME[[place[answer] for answer in answers]].numpy()
-    keys = torch.tensor([answer_key(answer) for answer in answers]).numpy()
+    keys = np.array([answer_key(answer) for answer in answers])
     ranks = answer_ranks(prediction_NE, target_NE, keys)
     return DecodedText(
         predictions=_matches(decoder.write(torch.from_numpy(prediction_NE)), answers),

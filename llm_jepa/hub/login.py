@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llm_jepa.models.local_files import TOKEN_MODEL_TYPE, artifact_kind, model_type
+from llm_jepa.models.local_files import artifact_kind, refuse_token_vlm
 
 
 def repository_name(hub_model_id: str | None, output_dir: str | Path) -> str:
@@ -37,6 +37,5 @@ def check_push_command(directory: Path, repo_id: str) -> None:
         ValueError: The directory holds neither adapter nor model, or a control; or as `check_login`.
     """
     artifact_kind(directory)
-    if model_type(directory) == TOKEN_MODEL_TYPE:
-        raise ValueError(f"`{directory}` is a token VLM, a control of VL-JEPA, which is not published.")
+    refuse_token_vlm(directory, "push")
     check_login(repo_id)

@@ -45,19 +45,23 @@ def check_picture_question(
         others: Names and values of the options that ask runs on text.
 
     Raises:
-        ValueError: The run sees and there is no picture, or it is blind and there is one; a file is missing; there is
-            nothing to choose from and no text decoder; or an option has no effect.
+        ValueError: The run sees and there is no picture, or it is blind and there is one, or it reads one and there
+            are several; a file is missing; there is nothing to choose from and no text decoder; or an option has no
+            effect.
     """
     for name, value in others.items():
         if value is not None:
             raise ValueError(f"`--{name}` has no effect on a run of VL-JEPA. Leave it out.")
-    sees_images = read_json(run / MODEL_CONFIG).get("sees_images", True)
+    config = read_json(run / MODEL_CONFIG)
+    sees_images = config.get("sees_images", True)
     if sees_images and images is None:
         raise ValueError(f"`{run}` answers questions on pictures. Give `--image FILE`.")
     if not sees_images and images is not None:
         raise ValueError(f"`{run}` was trained on questions alone. Leave out `--image`.")
     if not sees_images and not has_query:
         raise ValueError(f"`{run}` was trained on questions alone. Give `--query TEXT`.")
+    if images is not None and len(images) > 1 and config.get("num_frames", 1) == 1:
+        raise ValueError(f"`{run}` reads one picture (`num_frames: 1`), and `--image` names {len(images)}. Give one.")
     for image in images or ():
         if not image.is_file():
             raise ValueError(f"`--image {image}`: there is no such file (looked in {Path.cwd()}).")

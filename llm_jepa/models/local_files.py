@@ -64,6 +64,20 @@ def check_text_run(directory: Path, command: str) -> None:
         raise ValueError(
             f"`{directory}` is a run of VL-JEPA; `llm-jepa {command}` is for runs on text. Use `llm-jepa answer`."
         )
+    refuse_token_vlm(directory, command)
+
+
+def refuse_token_vlm(directory: Path, command: str) -> None:
+    """Refuse a token VLM for a command that a control does not need.
+
+    Raises:
+        ValueError: The directory holds one.
+    """
+    if model_type(directory) == TOKEN_MODEL_TYPE:
+        raise ValueError(
+            f"`{directory}` is a token VLM, a control of VL-JEPA, which `llm-jepa {command}` does not take. Use "
+            "`llm-jepa eval`."
+        )
 
 
 def is_vision_model(directory: Path) -> bool:

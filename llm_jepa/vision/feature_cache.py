@@ -53,7 +53,7 @@ class FeatureCache:
     """The features in a directory. Of several processes one opens it first.
 
     Raises:
-        ValueError: The directory holds features of another encoder or processing, or other files.
+        ValueError: The directory holds features of another encoder or processing, or other files; or it is a file.
     """
 
     def __init__(self, directory: str | Path, encoder: PreTrainedModel, processor: PictureQuestionProcessor):
@@ -67,6 +67,8 @@ class FeatureCache:
                 raise ValueError(
                     f"`feature_cache: {directory}` holds features of another {' and '.join(other)}. {ANOTHER}."
                 )
+        elif self.directory.is_file():
+            raise ValueError(f"`feature_cache: {directory}` is a file. Name a directory.")
         elif self.directory.is_dir() and any(self.directory.iterdir()):
             raise ValueError(f"`feature_cache: {directory}` is not empty and holds no features. {ANOTHER}.")
         else:

@@ -57,7 +57,7 @@ class PictureQuestionProcessor(ABC):
 
     @abstractmethod
     def answers(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-        """ids_NS and is_token_NS; a text beyond the limit is cut."""
+        """ids_NS and is_token_NS. Errors are those of `refuse_longer`."""
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `preprocessor_config.json` and a folder for each tokenizer."""
@@ -84,7 +84,7 @@ class PictureQuestionProcessor(ABC):
         return self.question_tokenizer([*texts])["input_ids"]
 
     def questions(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-        """ids_NS and is_token_NS; a text beyond the limit is cut."""
+        """ids_NS and is_token_NS. Errors are those of `refuse_longer`."""
         return tokens_of(self.question_tokenizer, texts, max_tokens, self.question_padding)
 
 
@@ -132,7 +132,7 @@ class VLJEPAProcessor(PictureQuestionProcessor):
         return self.answer_tokenizer([*texts])["input_ids"]
 
     def answers(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-        """ids_NS and is_token_NS; a text beyond the limit is cut."""
+        """ids_NS and is_token_NS. Errors are those of `refuse_longer`."""
         return tokens_of(self.answer_tokenizer, texts, max_tokens)
 
 
@@ -173,9 +173,19 @@ def with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 def tokens_of(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int, side: Side = "right"
 ) -> tuple[Tensor, Tensor]:
-    """ids_NS and is_token_NS, padded on a side; a text beyond the limit is cut."""
-    batch = tokenizer(
-        [*texts], padding=True, padding_side=side, truncation=True, max_length=max_tokens, return_tensors="pt"
-    )
-    ids_NS, is_token_NS = batch["input_ids"], batch["attention_mask"]
-    return ids_NS.long(), is_token_NS.to(torch.long)
+    """ids_NS and is_token_NS, padded on a side. Errors are those of `refuse_longer`."""
+    batch = tokenizer([*texts], padding=True, padding_side=side, return_tensors="pt")
+    ids_NS, is_token_NS = batch["input_ids"].long(), batch["attention_mask"].to(torch.long)
+    refuse_longer(texts, is_token_NS.sum(dim=1).tolist(), max_tokens)
+    return ids_NS, is_token_NS
+
+
+def refuse_longer(texts: Sequence[str], lengths: Sequence[int], max_tokens: int) -> None:
+    """Refuse texts that have more tokens than the model reads.
+
+    Raises:
+        ValueError: One has.
+    """
+    for text, length in zip(texts, lengths, strict=True):
+        if length > max_tokens:
+            raise ValueError(f"{text[:60]!r} has {length} tokens; the model reads {max_tokens} at most. Shorten it.")

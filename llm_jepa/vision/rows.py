@@ -31,7 +31,7 @@ def prepare_rows(
     Pictures stay as they are stored, and are read by the collator.
 
     Args:
-        name: `train` or `eval`, for errors.
+        name: `train`, `eval` or `held-out`, for errors.
         directory: What relative paths of pictures are relative to.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 
-from llm_jepa.vision.processor import QUESTION_FOLDER, PictureQuestionProcessor, load_image_processor
+from llm_jepa.vision.processor import QUESTION_FOLDER, PictureQuestionProcessor, load_image_processor, refuse_longer
 
 
 class TokenProcessor(PictureQuestionProcessor):
@@ -48,8 +48,9 @@ class TokenProcessor(PictureQuestionProcessor):
         return [[*ids, self.end_id] for ids in found]
 
     def answers(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-        """ids_NS and is_token_NS; a text beyond the limit is cut."""
-        rows = [torch.tensor(ids[:max_tokens]) for ids in self.answer_ids(texts)]
+        """ids_NS and is_token_NS. Errors are those of `refuse_longer`."""
+        rows = [torch.tensor(ids) for ids in self.answer_ids(texts)]
+        refuse_longer(texts, [len(row) for row in rows], max_tokens)
         ids_NS = pad_sequence(rows, batch_first=True, padding_value=self.end_id)
         return ids_NS, pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
 

@@ -122,7 +122,10 @@ def test_predictions_that_are_none_or_of_other_rows_are_refused(recipe_path, tmp
         inspect_vision_recipe(recipe, 1, [run])
 
 
-def test_pages_are_of_recipes_with_pictures_alone(tmp_path, capsys):
+def test_pages_are_files_of_recipes_with_pictures_alone(recipe_path, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command(["inspect", str(recipe_path), "--html", str(tmp_path)])
+    assert "is a directory. Name a file" in capsys.readouterr().err
     (tmp_path / "rows.jsonl").write_text('{"source": "a", "target": "b"}\n')
     with pytest.raises(SystemExit):
         command(["inspect", str(tmp_path / "rows.jsonl"), "--html", "page.html"])

@@ -7,7 +7,7 @@ import pytest
 from llm_jepa.cli import main
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.vision.model import VLJEPAModel
-from tests.vision.tiny_parts import COLOURS, tiny_model
+from tests.vision.tiny_parts import COLOURS, tiny_model, tiny_token_vlm
 from tests.vision.tiny_runs import tiny_run
 
 
@@ -17,6 +17,8 @@ def place(tmp_path_factory):
     directory = tmp_path_factory.mktemp("place")
     tiny_run(directory)
     tiny_model(sees_images=False).save_pretrained(directory / "blind")
+    tiny_model(num_frames=2).save_pretrained(directory / "video")
+    tiny_token_vlm().save_pretrained(directory / "tokens")
     (directory / "names.txt").write_text("\n".join(COLOURS))
     (directory / "questions.txt").write_text("what colour is it?\nwhich one?\n")
     (directory / "no.png").write_text("no picture")
@@ -36,8 +38,8 @@ def test_candidates_are_ranked_as_the_model_ranks_them(place, monkeypatch, capsy
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["query"] for one in printed] == ["what colour is it?", "which one?"]
     assert [one["answer"] for one in printed[0]["answers"]] == [hit.answer for hit in hits[:5]]
-    assert main(["answer", "run", "--image", "red.png", "sun.png", "--candidates", "names.txt"]) == 0
-    (hits,) = model.rank([["red.png", "sun.png"]], None, [[*COLOURS]])
+    assert main(["answer", "video", "--image", "red.png", "sun.png", "--candidates", "names.txt"]) == 0
+    (hits,) = VLJEPAModel.from_pretrained("video").rank([["red.png", "sun.png"]], None, [[*COLOURS]])
     assert capsys.readouterr().out.splitlines()[:2] == ["red.png, sun.png", f"  {hits[0].score:.4f}  {hits[0].answer}"]
 
 
@@ -61,8 +63,14 @@ def test_mistakes_end_in_one_line(place, monkeypatch, capsys):
         "`run` has no text decoder (text_decoder/)": ["run", "--image", "red.png", "--query", "q"],
         "`--index` has no effect on a run of VL-JEPA": ["run", *ask, "--image", "red.png", "--index", "index"],
         "`blind` was trained on questions alone. Leave out `--image`": ["blind", *ask, "--image", "red.png"],
-        "`--image` has no effect on `absent`, which is no run of VL-JEPA": ["absent", "--image", "red.png"],
-        "There is no index of answers to ask": ["absent", "--query", "q"],
+        "`run` reads one picture (`num_frames: 1`), and `--image` names 2": [
+            *("run", *ask, "--image", "red.png", "sun.png")
+        ],
+        "has 2400 tokens; the model reads 512 at most": [
+            *("run", "--query", 1200 * "q ", "--candidates", "names.txt", "--image", "red.png")
+        ],
+        "`tokens` is a token VLM, a control of VL-JEPA, which `llm-jepa answer` does not take": ["tokens", *ask],
+        "`absent` is no directory": ["absent", "--image", "red.png"],
     }
     for message, argv in wrong.items():
         with pytest.raises(SystemExit) as ended:

@@ -86,6 +86,8 @@ def test_a_directory_of_other_files_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty and holds no features"):
         FeatureCache(tmp_path, *parts())
+    with pytest.raises(ValueError, match=r"is a file\. Name a directory"):
+        FeatureCache(tmp_path / "mine.txt", *parts())
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from llm_jepa.vision.processor import VLJEPAProcessor, frame_indices
-from tests.vision.tiny_parts import SIDE, VISION, picture, tiny_processor
+from tests.vision.tiny_parts import SIDE, VISION, picture, tiny_processor, tiny_token_vlm
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,26 @@ def test_an_even_grid_keeps_its_places():
     assert (pixels == 1).sum() == 3
 
 
-def test_texts_are_padded_on_the_right_and_cut_at_the_limit():
-    ids_NS, is_token_NS = tiny_processor().questions(["lines", "lines with a number"], 6)
-    assert ids_NS.shape == is_token_NS.shape
-    assert ids_NS.shape[1] <= 6
+def test_texts_are_padded_on_the_right_and_refused_beyond_the_limit():
+    """A text that is cut would be another question or answer. The control's answers, which have an end, as well."""
+    processor, texts = tiny_processor(), ["lines", "lines with a number"]
+    most = max(map(len, processor.question_ids(texts)))
+    ids_NS, is_token_NS = processor.questions(texts, most)
+    assert ids_NS.shape == is_token_NS.shape == (2, most)
     assert is_token_NS[0].tolist() == sorted(is_token_NS[0].tolist(), reverse=True)
     assert is_token_NS[1].all()
+    tokens = tiny_token_vlm().processor
+    for read, ids in (
+        (processor.questions, processor.question_ids),
+        (processor.answers, processor.answer_ids),
+        (tokens.answers, tokens.answer_ids),
+    ):
+        (length,) = map(len, ids(texts[1:]))
+        read(texts[1:], length)
+        with pytest.raises(
+            ValueError, match=f"'lines with a number' has {length} tokens; the model reads {length - 1}"
+        ):
+            read(texts[1:], length - 1)
 
 
 def test_a_saved_processor_gives_the_same_tensors(tmp_path):

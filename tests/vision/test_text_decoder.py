@@ -58,7 +58,7 @@ def test_it_is_the_last_layers_whose_embeddings_and_head_stay():
     for place, layer in enumerate((2, 3)):
         name = "model.layers.{}.mlp.up_proj.weight"
         assert torch.equal(mine[name.format(place)], its[name.format(layer)])
-    frozen = {name for name, parameter in decoder.named_parameters() if not parameter.requires_grad}
+    frozen = {name for name, parameter in decoder.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
     assert frozen == {"language_model.model.embed_tokens.weight", "language_model.lm_head.weight"}
     with pytest.raises(ValueError, match=r"`num_layers` is 5; .* has 4\. Give 1 to 4"):
         new_decoder(5)
@@ -145,3 +145,6 @@ def test_options_out_of_range_end_in_one_line(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["train-decoder", str(run), argument])
         assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train-decoder", str(tmp_path / "absent")])
+    assert "absent` is no directory" in capsys.readouterr().err
