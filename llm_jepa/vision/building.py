@@ -76,7 +76,6 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
     options = model_options(args)
     if args.model_name_or_path is not None:
         model = load_saved_model(args.model_name_or_path, args, f"`model_name_or_path: {args.model_name_or_path}`")
-        _check_same_parts(model.config, args)
         for name, value in options.items():
             setattr(model.config, name, value)
         model.processor.num_frames = args.num_frames
@@ -98,7 +97,7 @@ def load_saved_model(name_or_path: str | Path, args: VisionConfig, named: str) -
         named: What an error calls it.
 
     Raises:
-        ValueError: It cannot be loaded, or answers in the other form.
+        ValueError: It cannot be loaded, answers in the other form, or has other parts or sizes than the recipe.
     """
     kind: Any = MODELS[args.answer_form]
     with load_errors_explained(named):
@@ -109,7 +108,9 @@ def load_saved_model(name_or_path: str | Path, args: VisionConfig, named: str) -
             f"{kind.config_class.model_type}. Set the other `answer_form`."
         )
     with load_errors_explained(named):
-        return kind.from_pretrained(name_or_path)
+        model = kind.from_pretrained(name_or_path)
+    _check_same_parts(model.config, args, named)
+    return model
 
 
 def load_processor(args: VisionConfig) -> PictureQuestionProcessor:
@@ -148,8 +149,8 @@ def model_options(args: VisionConfig) -> dict[str, Any]:
     }
 
 
-def _check_same_parts(config: Any, args: VisionConfig) -> None:
-    """Check that the model of an earlier stage was made of the parts and sizes that the recipe names."""
+def _check_same_parts(config: Any, args: VisionConfig, named: str) -> None:
+    """Check that a trained model was made of the parts and sizes that the recipe names."""
     there = {key: config.part_names.get(key) for key in args.part_names}
     if args.answer_form == "tokens":
         there["predictor_layers"] = config.language_config.num_hidden_layers
@@ -162,6 +163,5 @@ def _check_same_parts(config: Any, args: VisionConfig) -> None:
     for key, value in there.items():
         if value != getattr(args, key):
             raise ValueError(
-                f"`model_name_or_path: {args.model_name_or_path}` was made with `{key}: {value}`; the recipe says "
-                f"{getattr(args, key)}. Write the same."
+                f"{named} was made with `{key}: {value}`; the recipe says {getattr(args, key)}. Write the same."
             )

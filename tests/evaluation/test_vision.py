@@ -146,6 +146,7 @@ def test_the_command_writes_predictions_and_scores(run, capsys):
         (["--decoding", "latent"], "`--decoding` has no effect on a run of VL-JEPA"),
         (["--checkpoints", "base"], "A run of VL-JEPA joins its parts by random weights: there is no base"),
         (["--labels", "no/such"], "There is no file `no/such`"),
+        (["--predictor_layers", "3"], "was made with `predictor_layers: 2`; the recipe says 3. Write the same."),
         (["--predictor_layer", "2"], "unknown key `predictor_layer`. Did you mean `predictor_layers`"),
     ],
 )

@@ -1,5 +1,6 @@
 """An experiment on a tiny model: cells run once and are kept; verdicts use finished cells only."""
 
+import importlib
 import itertools
 import json
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,9 @@ from llm_jepa.experiments.running import LOG_FILE
 from llm_jepa.experiments.spec import read_experiment
 from tests.experiments.conftest import ARMS, SPLITS, WHOLE
 from tests.forks import TIMEOUT_SECONDS
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # where a script finds its neighbours
+committed_cells = importlib.import_module("evidence.cells")
 
 
 def copied(finished, path):
@@ -234,3 +239,35 @@ def test_what_concerns_evaluation_alone_is_changed_without_training_again(writte
         main(["compare", str(path)])
     assert "`evaluation.max_new_tokens` was 6 and is 7. Its model was not kept" in capsys.readouterr().err
     assert len(report_of(path)["missing"]) == 1, "the refusal of one cell ends no other"
+
+
+# --- cells kept in the repository
+
+
+@pytest.fixture(scope="module")
+def committed(finished, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("results") / "whole"
+    assert committed_cells.collect(read_experiment(finished).output_dir, directory) == 4
+    return directory
+
+
+def without_logs(report: dict) -> dict:
+    """A report as JSON gives it, without the training's figures, which are kept with fewer digits."""
+    report = json.loads(json.dumps(report))
+    for series in report["series"].values():
+        del series["log"], series["last_log"], series["seconds_mean"]
+    return report
+
+
+def test_a_report_from_kept_cells_has_the_scores_and_verdicts_of_the_comparison(finished, committed):
+    report = json.loads((read_experiment(finished).output_dir / "report.json").read_text())
+    assert without_logs(committed_cells.committed_report(committed)) == without_logs(report)
+
+
+def test_a_comparison_takes_restored_cells_as_its_own(written, committed, capsys):
+    experiment = read_experiment(written("restored", **WHOLE))
+    assert committed_cells.restore(committed, experiment.output_dir) == 4
+    assert committed_cells.restore(committed, experiment.output_dir) == 0
+    assert main(["compare", str(experiment.path), "--report_only"]) == 0
+    assert "refused" not in capsys.readouterr().out
+    assert json.loads((experiment.output_dir / "report.json").read_text())["missing"] == []

@@ -52,9 +52,9 @@ def test_every_position_sees_every_other_one_but_padding(name, attention):
     torch.testing.assert_close(before[1, :4], alone[0])
 
 
-@pytest.mark.parametrize("layers", [0, 5])
+@pytest.mark.parametrize("layers", [-1, 5])
 def test_more_layers_than_there_are_is_refused(layers):
-    with pytest.raises(ValueError, match=f"`predictor_layers` is {layers}; it must be from 1 to 4, the layers"):
+    with pytest.raises(ValueError, match=f"`predictor_layers` is {layers}; it must be from 0 to 4, the layers"):
         predictor_config(config_of("llama"), layers)
 
 
