@@ -16,7 +16,7 @@ def tiny_run(directory: Path) -> Path:
     run = directory / "run"
     settings = {
         "vision_encoder": saved("dinov2"),
-        "language_model": saved("llama"),
+        "language_model": saved("qwen3"),
         "text_encoder": saved("bert"),
         "predictor_layers": 2,
         "embedding_size": 12,
@@ -26,7 +26,7 @@ def tiny_run(directory: Path) -> Path:
         "use_cpu": True,
     }
     names = ("vision_encoder", "language_model", "text_encoder")
-    tiny_model(part_names={name: settings[name] for name in names}).save_pretrained(run)
+    tiny_model(language="qwen3", part_names={name: settings[name] for name in names}).save_pretrained(run)
     record_start(run, settings, "cpu", 1, None)
     state = {"global_step": 3, "epoch": 1.0, "log_history": [{"train_runtime": 61.0, "step": 3}]}
     (run / "trainer_state.json").write_text(json.dumps(state))
