@@ -60,12 +60,12 @@ def test_a_run_is_published_with_a_card_and_answers_as_before_when_it_is_pulled(
     assert repository.private
     assert set(repository.files) == PUSHED
     for name, content in repository.files.items():
-        for secret in (TOKEN, "mira", str(tmp_path), str(Path(saved("llama")).parent)):
+        for secret in (TOKEN, "mira", str(tmp_path), str(Path(saved("qwen3")).parent)):
             assert secret.encode() not in content, (name, secret)
     published = yaml.safe_load(repository.files["recipe.yaml"])
     assert published["vision_encoder"] == "team/encoder"
     assert published["language_model"] == json.loads(repository.files["config.json"])["part_names"]["language_model"]
-    assert published["language_model"] == "llama"
+    assert published["language_model"] == "qwen3"
     text, data = card(repository).text, card(repository).data
     assert data.pipeline_tag == "visual-question-answering"
     assert data.base_model == ["team/encoder"]
@@ -90,7 +90,7 @@ def test_a_text_decoder_goes_along_and_is_deleted_there_when_it_is_gone_here(hub
     repository = hub.model(REPO)
     assert set(repository.files) == PUSHED | DECODER
     facts = json.loads(repository.files["text_decoder/text_decoder.json"])
-    assert facts["options"]["language_model"] == "llama"
+    assert facts["options"]["language_model"] == "qwen3"
     text = card(repository).text
     assert "on the embeddings of 12 answers in 2 steps" in text
     assert "| text of the prediction | 0.0 (0.0 to " in text
