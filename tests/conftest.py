@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+import gc
 import logging
 import os
 import signal
@@ -67,6 +68,15 @@ def own_log_level():
         if name.partition(".")[0] == "llm_jepa" and isinstance(logger, logging.Logger):
             logger.setLevel(logging.NOTSET)
             logger.disabled, logger.propagate = False, True
+
+
+gc.disable()  # until the tests are collected: imports make no garbage, and a collection goes through all modules
+
+
+def pytest_collection_finish():
+    """Collect garbage again, of what the tests make alone."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,5 +1,10 @@
-"""Processes of their own that start at once: forked from one that has done the imports."""
+"""Processes of their own that start at once: forked from one that has done the imports.
 
+They take its objects out of the garbage collector's sight (`gc.freeze`): a full collection goes through all modules
+otherwise, which took longer than the tests' trainings.
+"""
+
+import gc
 import multiprocessing
 import os
 import socket
@@ -57,6 +62,7 @@ def said_by_ranks() -> str:
 
 
 def _call(function: Callable[..., Any], args: tuple, log: str, directory: str, environment: dict[str, str]) -> None:
+    gc.freeze()
     os.environ.update(environment)
     os.chdir(directory)
     datasets.config.HF_DATASETS_CACHE = Path(log).parent / "cache"

@@ -6,6 +6,7 @@ programs: what they start starts at once too. Variables that libraries read whil
 the tests, but for HF_DATASETS_CACHE.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -61,6 +62,7 @@ def warm_python() -> Iterator[str]:
 
 def _serve(listener: socket.socket, python: str) -> None:
     """Fork a process for every start; it forks the program, and tells the client its process id and exit status."""
+    gc.freeze()  # as in `tests.forks`
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for these
     sys.executable = python
     while True:
