@@ -3,7 +3,8 @@
 #
 #     [OUT=DIR] benchmarks/gpu/run.sh [--dry] [--minutes 8] [--only PART]...
 #
-# Parts: environment tests step_cost features compiled report; and plan, which needs no GPU, if --only or --dry asks.
+# Parts: environment tests step_cost features compiled planning report; and plan, which needs no GPU, if --only or --dry
+# asks. --dry leaves out planning unless --only asks.
 # --dry does all of it on the CPU in the least sizes. PYTHON (default: python3) runs it, with packed/site.tar.xz on
 # its path if pack.sh has made that. README.md beside this file tells what OUT holds.
 set -u -o pipefail
@@ -19,13 +20,13 @@ while [ $# -gt 0 ]; do
     --dry) dry=(--dry) device=cpu minutes=80 patience=10; shift ;; # a busy CPU is no failure
     --minutes) minutes=$2; shift 2 ;;
     --only) only+=("$2"); shift 2 ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 if [ ${#only[@]} -eq 0 ]; then
   rm -f "$out/parts.jsonl" "$out/run.log"
   only=(environment tests step_cost features compiled report)
-  [ $device = cpu ] && only+=(plan)
+  if [ $device = cpu ]; then only+=(plan); else only+=(planning); fi
 fi
 deadline=$((SECONDS + minutes * 60))
 
@@ -46,7 +47,7 @@ fi
 part() {
   local name=$1 limit=$(($2 * patience)) begin=$SECONDS left=$((deadline - SECONDS)) status
   [[ " ${only[*]} " == *" $name "* ]] || return 0
-  rm -f "$3"
+  rm -rf "$3"
   shift 3
   [ "$left" -lt "$limit" ] && limit=$left
   if [ "$limit" -le 0 ]; then
@@ -88,6 +89,10 @@ part tests 150 "$out/tests.xml" "${pytest[@]}" "${tests[@]}"
 measure step_cost 180
 measure features 60
 measure compiled 70
+left=$((deadline - SECONDS - 45)) # it ends by itself, and keeps its cells
+if [ $left -gt 240 ]; then # in less no cell ends
+  part planning 3600 "$out/planning" "$python" "$here/planning.py" "$out/planning" --seconds $left "${dry[@]}"
+fi
 planned=$out/planned_memory.json
 part plan 300 "$planned" "$python" "$here/planned_memory.py" "$planned" "${dry[@]}"
 deadline=$((SECONDS + 20 * patience)) # the tables are written whatever has become of the rest

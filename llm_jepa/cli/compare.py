@@ -1,7 +1,8 @@
 """Run an experiment, arms x seeds, and say whether JEPA helped."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -42,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
         design = _design(experiment, common, num_jobs, bar)
         cells = [cell for series in design.cells.values() for cell in series.values()]
         cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
-        failures = _run(experiment, common, cells, num_jobs, bar, "cells")
-    _write(experiment, design, args.report_only)
+        _write_reports(experiment, design)
+        failures = _run(experiment, common, cells, num_jobs, bar, "cells", lambda: _write_reports(experiment, design))
+    _say_verdicts(experiment, _write_reports(experiment, design), args.report_only)
     if failures:
         raise CellError(" ".join(failures))
     return 0
@@ -74,14 +76,25 @@ def _search(
 
 
 def _run(
-    experiment: Experiment, common: CommonRows, cells: Sequence[Cell], num_jobs: int, bar: Progress, name: str
+    experiment: Experiment,
+    common: CommonRows,
+    cells: Sequence[Cell],
+    num_jobs: int,
+    bar: Progress,
+    name: str,
+    after_cell: Callable[[], object] = lambda: None,
 ) -> list[str]:
     if num_jobs == 0 or not cells:
         return []
     task = bar.add_task(name, total=len(cells))
     specs = specs_of(experiment, common, cells)
+
+    def progress(cell: Cell) -> None:
+        bar.advance(task)
+        after_cell()
+
     with cleaned_up_at_sigterm():
-        return run_cells(cells, specs, num_jobs, lambda cell: bar.advance(task))
+        return run_cells(cells, specs, num_jobs, progress)
 
 
 def _say(console: Console, experiment: Experiment, common: CommonRows) -> None:
@@ -108,7 +121,8 @@ def _say(console: Console, experiment: Experiment, common: CommonRows) -> None:
         )
 
 
-def _write(experiment: Experiment, design: ExperimentDesign, only_reports: bool) -> None:
+def _write_reports(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
+    """Write the report of the finished cells as JSON, Markdown and HTML; returns it."""
     report = compare(experiment, design)
     directory = experiment.output_dir
     directory.mkdir(parents=True, exist_ok=True)
@@ -116,6 +130,10 @@ def _write(experiment: Experiment, design: ExperimentDesign, only_reports: bool)
     markdown = render_markdown(report)
     (directory / f"{REPORT}.md").write_text(markdown, encoding="utf-8")
     (directory / f"{REPORT}.html").write_text(render_html(report), encoding="utf-8")
+    return report
+
+
+def _say_verdicts(experiment: Experiment, report: Mapping[str, Any], only_reports: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for budget, by_score in report["comparisons"].items():
         console.print(f"[bold]{budget.replace('_', ' ')}[/], by {experiment.primary_score}:")
@@ -128,4 +146,4 @@ def _write(experiment: Experiment, design: ExperimentDesign, only_reports: bool)
             console.print(f"  {budget}, {verdict['measure']}: {verdict['sentence']}", markup=False)
     for reason in report["refused"] if only_reports else ():
         console.print(f"refused: {reason}", markup=False)
-    console.print(f"report: {directory / REPORT}.md, .json, .html", markup=False)
+    console.print(f"report: {experiment.output_dir / REPORT}.md, .json, .html", markup=False)

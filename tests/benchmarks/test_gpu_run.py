@@ -11,11 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llm_jepa.experiments.spec import read_experiment
+
 ROOT = Path(__file__).parents[2]
 GPU = ROOT / "benchmarks" / "gpu"
 sys.path[:0] = [str(GPU.parent), str(GPU)]  # where scripts find their neighbours
-measure, scenarios, report, pack_wheels, shapes, arms = map(
-    importlib.import_module, ("measure", "scenarios", "report", "pack_wheels", "shapes", "arms")
+measure, scenarios, report, pack_wheels, shapes, arms, planning = map(
+    importlib.import_module, ("measure", "scenarios", "report", "pack_wheels", "shapes", "arms", "planning")
 )
 PARTS = ["environment", "tests", "step_cost", "features", "compiled", "plan", "report"]
 
@@ -80,6 +82,16 @@ def test_planned_memory_holds_weights_gradients_and_optimizer(dry):
         for scenario in scenarios.GROUPS["step_cost"] + scenarios.GROUPS["features"]
         if "--use_liger_kernel" not in scenario.flags
     }
+
+
+@pytest.mark.parametrize(("dry", "arms"), [(True, 2), (False, 4)])
+def test_the_planning_experiment_can_be_read_and_needs_no_more_than_it_has_made(dry, arms, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "NUM_TRAIN", 64)
+    content = planning.write_experiment(tmp_path, dry)
+    experiment = read_experiment(tmp_path / "experiment.yaml")
+    assert len(experiment.arms) == arms
+    assert {Path(experiment.base[key]).parent for key in ("model_name_or_path", "dataset_name")} == {tmp_path}
+    assert Path(content["output_dir"]).parent == tmp_path
 
 
 def test_the_report_has_a_table_for_every_scenario_and_a_row_for_every_part(dry):

@@ -132,6 +132,7 @@ def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(writte
     process.wait()
     (first,) = done
     assert at_work
+    assert report_of(path)["missing"], "the report of an unfinished comparison names the cells that it lacks"
     stamp = first.stat().st_mtime_ns
     monkeypatch.setattr(sys, "executable", python)
     assert main(["compare", str(path)]) == 0
