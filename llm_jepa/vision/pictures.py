@@ -49,14 +49,36 @@ def read_picture(value: PictureValue, place: str = "", directory: Path | None = 
         raise ValueError(f"{name} is missing{_looked_in(directory)}.") from error
     except DECODING_ERRORS as error:
         raise ValueError(f"{name} cannot be read: {_one_line(error)}.") from error
-    if 0 in picture.size:
-        raise ValueError(f"{name} has no pixels: its size is {picture.width} x {picture.height}.")
-    if picture.mode in NO_RANGE:
-        raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; convert it to 8 or 16 bits.")
+    unusable = _unusable(picture)
+    if unusable is not None:
+        raise ValueError(f"{name} {unusable}.")
     try:
         return _to_rgb(picture)
     except DECODING_ERRORS as error:
         raise ValueError(f"{name} cannot be converted from {picture.mode} to RGB: {_one_line(error)}.") from error
+
+
+def fault_of(value: PictureValue, directory: Path | None = None) -> str | None:
+    """Why a picture cannot be read, after its name; None if it can.
+
+    Every pixel is decoded. A JPEG is decoded at an eighth of its width and height, which takes less than half the time
+    and reads its file to the end.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+    """
+    try:
+        picture = open_picture(value, directory)
+        unusable = _unusable(picture)
+        if unusable is None:
+            if picture is not value:
+                picture.draft(None, (1, 1))
+            picture.load()
+        return unusable
+    except FileNotFoundError:
+        raise
+    except DECODING_ERRORS as error:
+        return f"cannot be decoded: {_one_line(error)}"
 
 
 def open_picture(value: PictureValue, directory: Path | None = None) -> Image.Image:
@@ -76,6 +98,15 @@ def picture_name(value: PictureValue) -> str:
     """The name of a picture in messages: its path if it has one."""
     path = value.get("path") if isinstance(value, Mapping) else getattr(value, "filename", value)
     return f"picture `{path}`" if isinstance(path, str | Path) and str(path) else "the picture"
+
+
+def _unusable(picture: Image.Image) -> str | None:
+    """Why an opened picture cannot be used, whatever its pixels are."""
+    if 0 in picture.size:
+        return f"has no pixels: its size is {picture.width} x {picture.height}"
+    if picture.mode in NO_RANGE:
+        return "has 32 bits a pixel, whose range is unknown; convert it to 8 or 16 bits"
+    return None
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ from datasets import Dataset, Image, List
 from PIL import Image as Pillow
 
 from llm_jepa.vision.picture_check import check_pictures, undecoded_pictures
-from llm_jepa.vision.pictures import read_frames, read_picture
+from llm_jepa.vision.pictures import fault_of, read_frames, read_picture
 
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
 
@@ -124,7 +124,7 @@ def test_what_is_no_picture_is_named_in_one_line(red_green, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_files_raise_nothing_else():
-    """Each of 300 PNG, JPEG, GIF and TIFF files has bytes changed or cut off."""
+    """Each of 300 PNG, JPEG, GIF and TIFF files has bytes changed or cut off. What cannot be read has a fault."""
     rng = np.random.default_rng(0)
     picture = Pillow.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8))
     messages = []
@@ -133,10 +133,13 @@ def test_damaged_files_raise_nothing_else():
         for _ in range(75):
             damaged = bytearray(content[: rng.integers(1, len(content))])
             damaged[rng.integers(len(damaged))] ^= 255
+            faults = [fault_of(bytes(damaged))]
             try:
                 read_picture(bytes(damaged))
             except ValueError as error:
                 messages.append(str(error))
+                faults.append(str(error))
+            assert (faults[0] is None) == (len(faults) == 1), (kind, faults)
     assert len(messages) > 200
     assert all(message.startswith("the picture ") for message in messages)
 
@@ -161,6 +164,28 @@ def test_missing_files_are_counted_and_the_first_is_named(folder):
         ValueError, match=r"^1 of 20 pictures cannot be read, the first: row 0, frame 7: picture `7\.png`"
     ):
         check_pictures(clips, folder)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF"])
+def test_pictures_cut_off_in_the_middle_are_counted_before_training(kind, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    content = encoded(Pillow.fromarray(noise), kind)
+    for number in range(6):
+        (tmp_path / str(number)).write_bytes(content if number % 2 else content[: len(content) // 2])
+    names = [str(number) for number in range(6)]
+    message = r"3 of 6 pictures cannot be read, the first: row 0: picture `0` cannot be decoded: .*"
+    with pytest.raises(ValueError, match=message):
+        check_pictures(names, tmp_path)
+    assert check_pictures(names[1::2], tmp_path) == 3
+
+
+def test_pictures_that_cannot_be_used_are_counted_too():
+    """A picture that was given opened stays as it is."""
+    given = Pillow.open(io.BytesIO(encoded(Pillow.new("RGB", (64, 64)), "JPEG")))
+    message = "2 of 3 pictures cannot be read, the first: row 1: the picture has no pixels: its size is 0 x 5. Repair"
+    with pytest.raises(ValueError, match=message):
+        check_pictures([given, Pillow.new("RGB", (0, 5)), Pillow.new("F", (1, 1))])
+    assert given.size == (64, 64)
 
 
 def test_a_column_of_datasets_is_checked_as_it_is_stored(folder):
