@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
 from llm_jepa.data.prompts import Prompt
 from llm_jepa.evaluation.likelihood import check_lengths, choice_likelihoods, tokenise
 from llm_jepa.models.loading import position_limit
+from llm_jepa.models.shared_cache import can_be_shared
 
 
 def prefix_length(sequences: Sequence[tuple[list[int], int]]) -> int:
@@ -73,12 +73,6 @@ def candidate_log_probs(
         for i, score in zip(batch, scores, strict=True):
             log_probs[i] = score
     return log_probs
-
-
-def can_be_shared(cache: Any) -> bool:
-    """Whether sequences can go on from copies of a cache: it holds keys and values, and no recurrent state."""
-    is_kv = (isinstance(layer, DynamicLayer) for layer in cache.layers)
-    return all(is_kv) and not any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers)
 
 
 def _rest_log_probs(

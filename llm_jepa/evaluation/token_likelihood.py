@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llm_jepa.evaluation.prefix_likelihood import can_be_shared
 from llm_jepa.vision.token_loss import answer_loss
 from llm_jepa.vision.token_model import TokenVLM, positions_of
 
@@ -34,11 +33,7 @@ class ReadRows:
 
 @torch.no_grad()
 def read_rows(model: TokenVLM, inputs: dict[str, Tensor]) -> ReadRows:
-    """Read the pictures and questions of a batch: the arguments of `forward`, without answers.
-
-    Raises:
-        ValueError: The language model has recurrent layers, whose state cannot be shared.
-    """
+    """Read the pictures and questions of a batch: the arguments of `forward`, without answers."""
     embeds_NSD, mask_NS = model.embed_inputs(**inputs)
     output = model.language_model(
         inputs_embeds=embeds_NSD,
@@ -47,8 +42,6 @@ def read_rows(model: TokenVLM, inputs: dict[str, Tensor]) -> ReadRows:
         logits_to_keep=1,
         use_cache=True,
     )
-    if not can_be_shared(output.cache):
-        raise ValueError("Candidates cannot share the state of a language model with recurrent layers. Name another.")
     return ReadRows(output.cache, mask_NS, output.logits[:, -1])
 
 

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from llm_jepa.models.layer_selection import config_of_layers, last_layers, weights_of_layers
+from llm_jepa.models.shared_cache import can_be_shared
 
 PredictorWeights = Literal["pretrained", "random"]
 KEPT_WEIGHTS = {"embed_tokens", "lm_head"}
@@ -64,11 +65,12 @@ def load_language_model(name_or_path: str, num_layers: int, weights: PredictorWe
     With `weights: random` the layers and the norm are drawn anew; embeddings and head stay.
 
     Raises:
-        ValueError: The model has fewer layers or no `layers`.
+        ValueError: The model has fewer layers, no `layers`, or recurrent ones.
     """
     whole: Any = _load_whole(name_or_path)
     cut = AutoModelForCausalLM.from_config(language_config(whole.config, num_layers))
     _check_has_layers(cut.base_model, name_or_path)
+    refuse_recurrent_layers(cut, name_or_path)
     _copy_last_layers(whole, cut, weights)
     return cut
 
@@ -91,6 +93,22 @@ def _copy_last_layers(whole: PreTrainedModel, cut: PreTrainedModel, weights: Pre
     if weights == "random":
         kept = {name: value for name, value in kept.items() if KEPT_WEIGHTS & {*name.split(".")}}
     cut.load_state_dict(kept, strict=weights == "pretrained")
+
+
+def refuse_recurrent_layers(language_model: PreTrainedModel, name: str) -> None:
+    """Check that candidates could go on from copies of one cache of picture and question.
+
+    Raises:
+        ValueError: They could not: a layer keeps a recurrent state.
+    """
+    embeds_NSD = torch.zeros(1, PROBED_POSITIONS, language_model.config.hidden_size)
+    with torch.no_grad():
+        cache = language_model.eval()(inputs_embeds=embeds_NSD, use_cache=True).cache
+    if not can_be_shared(cache):
+        raise ValueError(
+            f"`language_model: {name}` ({language_model.config.model_type}) has recurrent layers, whose state the "
+            "candidates of a row cannot share. Name a causal LM such as Llama, Qwen3 or SmolLM2."
+        )
 
 
 def refuse_causal_mask(predictor: PreTrainedModel, name: str) -> None:

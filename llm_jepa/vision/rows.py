@@ -48,9 +48,13 @@ def prepare_rows(
         texts = rows[columns[role]][:]
         _check_texts(texts, columns[role], name)
         option = f"max_{role}_tokens"
-        _check_lengths(texts, tokenise[role], option, getattr(options, option), name)
+        limit = getattr(options, option)
+        _check_lengths([[text] for text in texts], tokenise[role], columns[role], option, limit, name)
     if "candidates" in columns:
-        _check_candidates(rows[columns["candidates"]], rows[columns["answer"]], columns["candidates"], name)
+        candidates = rows[columns["candidates"]][:]
+        column, limit = columns["candidates"], options.max_answer_tokens
+        _check_candidates(candidates, rows[columns["answer"]], column, name)
+        _check_lengths(candidates, processor.answer_ids, column, "max_answer_tokens", limit, name)
     rows = rows.select_columns(list(columns.values()))
     rows = rows.rename_columns({column: role for role, column in columns.items() if column != role})
     return rows.add_column("row_index", list(range(len(rows))))
@@ -105,23 +109,29 @@ def _check_texts(values: Sequence[Any], column: str, name: str) -> None:
             raise ValueError(f"Row {row} of the {name} data: `{column}` {what}. Mend the row, or leave it out.")
 
 
-def _check_lengths(texts: Sequence[str], tokenise: Tokenise, option: str, limit: int, name: str) -> None:
-    too_long, first = 0, ""
+def _check_lengths(
+    texts_of_rows: Sequence[Sequence[str]], tokenise: Tokenise, column: str, option: str, limit: int, name: str
+) -> None:
+    """Refuse rows with a text of more tokens; a text that comes again is tokenised once."""
+    texts = list(dict.fromkeys(text for row in texts_of_rows for text in row))
+    num_tokens: dict[str, int] = {}
     for start in range(0, len(texts), TOKENISED_TEXTS):
-        for place, ids in enumerate(tokenise(texts[start : start + TOKENISED_TEXTS]), start):
-            if len(ids) > limit:
-                too_long += 1
-                first = first or f"row {place} with {len(ids)} tokens"
+        some = texts[start : start + TOKENISED_TEXTS]
+        num_tokens |= {text: len(ids) for text, ids in zip(some, tokenise(some), strict=True)}
+    longest = [max(num_tokens[text] for text in row) for row in texts_of_rows]
+    too_long = [row for row, length in enumerate(longest) if length > limit]
     if too_long:
         raise ValueError(
-            f"{too_long:,} of {len(texts):,} rows of the {name} data have more tokens than `{option}: {limit}`, the "
-            f"first: {first}. Raise it, or leave these rows out."
+            f"{len(too_long):,} of {len(longest):,} rows of the {name} data have more tokens in `{column}` than "
+            f"`{option}: {limit}`, the first: row {too_long[0]} with {longest[too_long[0]]}. Raise it, or leave these "
+            "rows out."
         )
 
 
 def _check_candidates(values: Sequence[Any], answers: Sequence[str], column: str, name: str) -> None:
     for row, (candidates, answer) in enumerate(zip(values, answers, strict=True)):
-        if not isinstance(candidates, list) or answer not in candidates or len(set(candidates)) < len(candidates):
+        is_list = isinstance(candidates, list) and all(isinstance(text, str) for text in candidates)
+        if not is_list or answer not in candidates or len(set(candidates)) < len(candidates):
             raise ValueError(
                 f"Row {row} of the {name} data: `{column}` is {str(candidates)[:80]!r}; it must be a list of "
                 f"different texts, the answer {answer[:60]!r} among them."

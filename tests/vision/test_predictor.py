@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaModel
+from transformers import AutoConfig, AutoModelForCausalLM, FalconH1Config, LlamaModel, MambaConfig
 
-from llm_jepa.vision.predictor import load_predictor, predictor_config, refuse_causal_mask
+from llm_jepa.vision.predictor import load_language_model, load_predictor, predictor_config, refuse_causal_mask
 from tests.vision.tiny_parts import LANGUAGE, config_of, saved
 
 every_language_model = pytest.mark.parametrize("name", LANGUAGE)
@@ -69,3 +69,20 @@ def test_a_model_that_keeps_its_causal_mask_is_refused():
     config.is_causal = True
     with pytest.raises(ValueError, match=r"`language_model: it` \(llama\) keeps its causal mask"):
         refuse_causal_mask(LlamaModel(config), "it")
+
+
+RECURRENT = {
+    "mamba": MambaConfig(hidden_size=16, num_hidden_layers=2, vocab_size=64, state_size=4),
+    "falcon_h1": FalconH1Config(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, vocab_size=64, num_attention_heads=2,
+        num_key_value_heads=1, mamba_d_ssm=16, mamba_n_heads=2, mamba_d_head=8, mamba_d_state=4,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_token_vlm_of_recurrent_layers_is_refused_when_it_is_made(name, tmp_path):
+    """Alone or beside attention."""
+    AutoModelForCausalLM.from_config(RECURRENT[name]).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"`language_model: .*` \({name}\) has recurrent layers"):
+        load_language_model(str(tmp_path), 2, "pretrained")
