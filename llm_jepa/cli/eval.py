@@ -1,7 +1,6 @@
 """Score the base and the tuned model of a recipe, one model or adapter, or a run of VL-JEPA, on held-out rows."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,14 +13,11 @@ from llm_jepa.cli import eval_decodings, eval_generation, eval_vision
 from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
-from llm_jepa.evaluation.results import CheckpointResult, earlier_scores, write_predictions, write_scores
+from llm_jepa.evaluation.results import CheckpointResult, replaced_scores, write_predictions, write_scores
 from llm_jepa.evaluation.run import evaluate
-from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
 from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
-
-logger = logging.getLogger(__name__)
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
 
@@ -43,9 +39,7 @@ def run(args: argparse.Namespace) -> int:
     # the cache that keeps what a Hub id names.
     if directory is None and recipe.output_dir.is_dir() and "tuned" in checkpoints and Path(args.recipe).exists():
         directory = recipe.output_dir
-    replaced = [] if directory is None else _larger_earlier_scores(checkpoints, directory, len(rows))
-    for line in replaced:
-        logger.warning("%s To keep them, name another directory: --predictions DIR.", line)
+    replaced = [] if directory is None else replaced_scores(checkpoints, directory, len(rows))
 
     console = Console()
     results = []
@@ -92,16 +86,3 @@ def _percent(rate: Rate) -> str:
         return "-"
     low, high = rate.interval
     return f"{100 * rate.fraction:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def _larger_earlier_scores(checkpoints: Sequence[Checkpoint], directory: Path, num_rows: int) -> list[str]:
-    """A line for each checkpoint whose scores in the directory are of more rows than those that will replace them."""
-    lines = []
-    for checkpoint in checkpoints:
-        scores = earlier_scores(checkpoint, directory)
-        if scores.get("rows", 0) > num_rows:
-            lines.append(
-                f"{checkpoint}: the scores of {num_rows} rows replace those of {scores['rows']} rows "
-                f"({scores['split']}, {scores['date']})."
-            )
-    return lines

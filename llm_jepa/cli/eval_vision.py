@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_jepa.cli.progress import bars
-from llm_jepa.evaluation.results import write_predictions
-from llm_jepa.evaluation.vision import VisionResult, evaluate_vision
+from llm_jepa.evaluation.results import replaced_scores, write_predictions
+from llm_jepa.evaluation.vision import VisionResult, evaluate_model, load_subject
 from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.candidates import read_answers
 from llm_jepa.runs.record import SCORES_FILES
@@ -22,15 +22,15 @@ def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
     recipe = parse_any_recipe([str(path), *overrides])
     assert isinstance(recipe, VisionRecipe)
     labels = None if args.labels is None else read_answers(args.labels)
-    with bars(["rows"], args.max_rows) as advance:
-        result = evaluate_vision(
-            recipe, labels, args.max_rows, args.eval_batch_size, lambda number: advance("rows", number)
-        )
     directory = args.predictions or recipe.output_dir
+    model, held_out = load_subject(recipe, labels, args.max_rows)
+    replaced = replaced_scores(["tuned"], directory, len(held_out.rows))
+    with bars(["rows"], len(held_out.rows)) as advance:
+        result = evaluate_model(model, held_out, args.eval_batch_size, lambda number: advance("rows", number))
     write_predictions(result.predictions, directory / "predictions-tuned.jsonl")
     write_json(_content(result, recipe), directory / SCORES_FILES["tuned"])
-    _show(Console(highlight=False), result)
-    print(f"predictions and scores: {directory}")
+    _show(Console(highlight=False), result, "image" if recipe.training.sees_images else "question")
+    print(*replaced, f"predictions and scores: {directory}", sep="\n")
     return 0
 
 
@@ -48,7 +48,8 @@ def _content(result: VisionResult, recipe: VisionRecipe) -> dict:
     }
 
 
-def _show(console: Console, result: VisionResult) -> None:
+def _show(console: Console, result: VisionResult, given: str) -> None:
+    """Print the scores; `given` is what retrieval is by, an image or, of a blind model, a question."""
     table = Table(caption="in brackets: 95 % interval over rows (Wilson)")
     for heading in ("", "score"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
@@ -61,7 +62,7 @@ def _show(console: Console, result: VisionResult) -> None:
     console.print(table)
     if not result.image_to_answer:
         return
-    ways = {"image to answer": result.image_to_answer, "answer to image": result.answer_to_image}
+    ways = {f"{given} to answer": result.image_to_answer, f"answer to {given}": result.answer_to_image}
     retrieval = Table(title="retrieval", title_justify="left")
     for heading in ("", "R@1", "R@5", "R@10", "MRR"):
         retrieval.add_column(heading, justify="right" if heading else "left", no_wrap=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import SCORES_FILES, read_json
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 from llm_jepa.scoring.tasks import Rate, RowScores, left_out
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,25 @@ def write_scores(result: CheckpointResult, recipe: Recipe, max_new_tokens: int, 
     write_atomically(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.checkpoint])
 
 
-def earlier_scores(checkpoint: Checkpoint, directory: Path) -> dict[str, Any]:
-    """The content of a checkpoint's scores file; empty if there is none.
+def replaced_scores(checkpoints: Sequence[Checkpoint], directory: Path, num_rows: int) -> list[str]:
+    """A line, logged too, for each checkpoint whose scores in a directory are of more rows than those to come.
+
+    Args:
+        num_rows: How many rows will be scored.
 
     Raises:
-        ValueError: The file cannot be read.
+        ValueError: A scores file cannot be read.
     """
-    return read_json(directory / SCORES_FILES[checkpoint])
+    lines = []
+    for checkpoint in checkpoints:
+        scores = read_json(directory / SCORES_FILES[checkpoint])
+        if scores.get("rows", 0) > num_rows:
+            lines.append(
+                f"{checkpoint}: the scores of {num_rows} rows replace those of {scores['rows']} rows "
+                f"({scores['split']}, {scores['date']})."
+            )
+            logger.warning("%s To keep them, name another directory: --predictions DIR.", lines[-1])
+    return lines
 
 
 def _digest(predictions: Sequence[Prediction]) -> str:

@@ -27,7 +27,7 @@ from llm_jepa.vision.building import load_rows, load_saved_model, picture_direct
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.model import VLJEPAModel
-from llm_jepa.vision.processor import PictureQuestionProcessor
+from llm_jepa.vision.processor import PictureQuestionProcessor, refuse_longer
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.retrieval import answer_ranks, image_ranks, retrieval_scores
 from llm_jepa.vision.rows import KIND_COLUMN, answer_key, prepare_rows
@@ -142,13 +142,19 @@ def evaluate_vision(
         progress: Called with the number of rows after each batch.
 
     Raises:
-        ValueError: The run or the data cannot be loaded, rows are wrong, or an answer is not among the labels.
+        ValueError: The run or the data cannot be loaded, rows or labels are wrong, or an answer is not among these.
     """
+    return evaluate_model(*load_subject(recipe, labels, max_rows), batch_size, progress)
+
+
+def load_subject(
+    recipe: VisionRecipe, labels: Sequence[str] | None = None, max_rows: int | None = None
+) -> tuple[PictureQuestionModel, HeldOutQuestions]:
+    """The model of a run, in evaluation mode, and its rows. Arguments and errors are those of `evaluate_vision`."""
     args = recipe.training
     model: Any = load_saved_model(recipe.output_dir, args, f"The run {recipe.output_dir}")
     model = model.to(args.device).eval()
-    held_out = load_held_out(recipe, model.processor, labels, max_rows)
-    return evaluate_model(model, with_features(held_out, recipe, model), batch_size, progress)
+    return model, with_features(load_held_out(recipe, model.processor, labels, max_rows), recipe, model)
 
 
 def load_held_out(
@@ -166,6 +172,7 @@ def load_held_out(
     prepared = prepare_rows(rows, args, processor, "held-out", directory)
     if labels is not None:
         _check_labels(labels, prepared["answer"])
+        refuse_longer(labels, [len(ids) for ids in processor.answer_ids(labels)], args.max_answer_tokens)
     return HeldOutQuestions(prepared, indices, kinds, VisionCollator(processor, args, None, directory), labels)
 
 

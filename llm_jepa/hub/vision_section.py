@@ -22,7 +22,8 @@ TRAINING_OPTIONS = (
 )  # fmt: skip
 VISION_SETTINGS = (*MODEL_OPTIONS, *LOSS_OPTIONS, *TRAINING_OPTIONS)
 """The settings that a card shows, where they were given."""
-RETRIEVAL = {"image_to_answer": "image to answer", "answer_to_image": "answer to image"}
+RETRIEVAL = {"image_to_answer": "{given} to answer", "answer_to_image": "answer to {given}"}
+"""Key of a scores file -> the way, by what is given: an image or, to a blind model, a question."""
 
 
 def vision_section(facts: CardFacts) -> str:
@@ -40,7 +41,7 @@ def _summary(facts: CardFacts) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
     text += f" Trained with {versions}." if versions else ""
-    text += " It is blind, a control: it reads the question alone." if _setting(facts, "inputs") == "question" else ""
+    text += " It is blind, a control: it reads the question alone." if _is_blind(facts) else ""
     return text + (" `recipe.yaml` has every setting." if facts.has_recipe else "")
 
 
@@ -83,14 +84,15 @@ def _results(facts: CardFacts) -> str:
         f"| most frequent answer | {percent(rate_of(scores, 'most_frequent'))} |",
         f"| chance | {100 * scores['chance']:.1f} |",
     ]
-    for key, shown in RETRIEVAL.items():
+    given = "question" if _is_blind(facts) else "image"
+    for key, way in RETRIEVAL.items():
         recalls = [f"{100 * scores[key][f'recall_at_{k}']:.1f}" for k in (1, 5, 10)]
-        rows.append(f"| {shown}, recall at 1, 5, 10 | {', '.join(recalls)} |")
+        rows.append(f"| {way.format(given=given)}, recall at 1, 5, 10 | {', '.join(recalls)} |")
     return "\n".join(["## Results", "", text, "", "| | % |", "|---|---|", *rows])
 
 
 def _loading(facts: CardFacts) -> str:
-    is_blind = _setting(facts, "inputs") == "question"
+    is_blind = _is_blind(facts)
     image = "None" if is_blind else '["cat.jpg"]'
     question = "None" if _setting(facts, "question_column") is None else '["What animal is this?"]'
     option = "" if is_blind else " --image cat.jpg"
@@ -121,6 +123,10 @@ def _text_decoder(facts: CardFacts) -> str:
         f"| text of the answer's own embedding | {rates['answers']} |\n"
         f"| nearest of all answers, without a decoder | {rates['nearest']} |"
     )
+
+
+def _is_blind(facts: CardFacts) -> bool:
+    return _setting(facts, "inputs") == "question"
 
 
 def _setting(facts: CardFacts, name: str) -> Any:

@@ -140,17 +140,43 @@ def test_the_command_writes_predictions_and_scores(run, capsys):
     assert scores["rows"] == len(lines) == 6
 
 
+def test_scores_of_more_rows_are_not_replaced_in_silence(run, tmp_path, capsys):
+    evaluate = ["eval", str(run / "run"), "--predictions", str(tmp_path)]
+    assert command(evaluate) == 0
+    assert "replace" not in capsys.readouterr().out
+    assert command([*evaluate, "--dataset_test_split", "train[:4]"]) == 0
+    printed = capsys.readouterr()
+    line = "tuned: the scores of 4 rows replace those of 12 rows (train, "
+    assert line in printed.out
+    assert line in printed.err
+    scores = json.loads((tmp_path / "scores-tuned.json").read_text())
+    assert (scores["rows"], scores["split"]) == (4, "train[:4]")
+
+
+def test_a_blind_run_retrieves_by_questions(run, tmp_path, capsys):
+    blind = tmp_path / "blind"
+    train([str(run / "recipe.yaml"), "--inputs", "question", "--output_dir", str(blind), "--max_steps", "1"])
+    assert command(["eval", str(blind)]) == 0
+    said = capsys.readouterr().out
+    assert "question to answer" in said
+    assert "answer to question" in said
+    assert "image" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--decoding", "latent"], "`--decoding` has no effect on a run of VL-JEPA"),
         (["--checkpoints", "base"], "A run of VL-JEPA joins its parts by random weights: there is no base"),
         (["--labels", "no/such"], "There is no file `no/such`"),
+        (["--labels", "{long}"], "'yellow yellow yellow yellow yellow yellow yellow yellow yell' has"),
         (["--predictor_layers", "3"], "was made with `predictor_layers: 2`; the recipe says 3. Write the same."),
         (["--predictor_layer", "2"], "unknown key `predictor_layer`. Did you mean `predictor_layers`"),
     ],
 )
-def test_what_has_no_effect_is_refused(arguments, message, run, capsys):
+def test_what_has_no_effect_is_refused(arguments, message, run, tmp_path, capsys):
+    long = tmp_path / "long.txt"
+    long.write_text("\n".join([*COLOURS, "yellow " * 600]))
     with pytest.raises(SystemExit):
-        command(["eval", str(run / "run"), *arguments])
+        command(["eval", str(run / "run"), *(argument.format(long=long) for argument in arguments)])
     assert message in capsys.readouterr().err

@@ -107,6 +107,14 @@ def test_a_text_decoder_goes_along_and_is_deleted_there_when_it_is_gone_here(hub
     assert set(hub.model(REPO).files) == PUSHED
 
 
+def test_the_card_of_a_blind_run_retrieves_by_questions(hub, run):
+    (run / "recipe.yaml").write_text((run / "recipe.yaml").read_text() + "inputs: question\n")
+    push(run, REPO)
+    text = card(hub.model(REPO)).text
+    assert "| question to answer, recall at 1, 5, 10 | 50.0, 100.0, 100.0 |" in text
+    assert "| answer to question, recall at 1, 5, 10 |" in text
+
+
 def test_models_of_text_and_of_pictures_do_not_share_a_repository(hub, run, capsys):
     hub.add("team/text", {"config.json": b"{}", "generation_config.json": b"{}"}, private=True)
     assert "holds other weights (generation_config.json)" in refusal(hub, capsys, run, "--repo_id", "team/text")
