@@ -2,8 +2,8 @@
 
 python benchmarks/gpu/planning.py OUTPUT_DIR --seconds 400 [--dry]
 
-OUTPUT_DIR gets `cells.json` and `design.json`, as a directory of `benchmarks/results` has them. The arms are those that
-say whether `next_latent` does what multi-token prediction does.
+OUTPUT_DIR gets `cells.json` and `design.json`, as a directory of `benchmarks/results` has them. The arms say whether
+`next_latent` does what multi-token prediction does.
 """
 
 import argparse
