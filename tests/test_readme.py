@@ -78,7 +78,7 @@ def clone(tmp_path_factory):
     rows = directory / "rows.jsonl"  # of two rows there is no fifth; a held-out row may not be one of training's
     rows.write_text("".join(rows.read_text().replace("?", f" in {year}?") for year in range(2010, 2020)))
     experiment = directory / "compare.yaml"
-    shortened = "seeds: [82]\nequal_flops: false"  # tests/experiments/ run the rest
+    shortened = "seeds: [82]\nequal_flops: none"  # tests/experiments/ run the rest
     experiment.write_text(re.sub(r"^seeds: .*$", shortened, experiment.read_text(), flags=re.MULTILINE))
     (directory / "docs-experiment.yaml").write_text(
         next(block.text for block in BLOCKS if block.page == "compare.md" and block.title == "compare.yaml")

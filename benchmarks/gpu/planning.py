@@ -62,7 +62,7 @@ def write_experiment(scratch: Path, dry: bool) -> dict[str, Any]:
         subprocess.run([sys.executable, *map(str, command)], check=True)
     content = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
     arms = ARMS[:2] if dry else ARMS
-    content |= {"recipe": str(ROOT / content["recipe"]), "output_dir": str(scratch / "runs"), "equal_flops": False}
+    content |= {"recipe": str(ROOT / content["recipe"]), "output_dir": str(scratch / "runs"), "equal_flops": "none"}
     content["arms"] = {arm: content["arms"][arm] for arm in arms}
     content["settings"] |= {"model_name_or_path": str(model), "dataset_name": str(rows)}
     if dry:

@@ -87,12 +87,24 @@ def series_cells(experiment: Experiment, series: Series, chosen: Mapping[str, An
 
 
 def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> dict[str, Series]:
-    """Arm -> the series of its baseline that computes as many FLOPs as the arm."""
-    found = {}
-    for arm, baseline in experiment.baselines().items() if experiment.equal_flops else ():
-        steps = flop_matched_steps(costs[arm], costs[baseline])
-        found[arm] = Series(baseline, None if steps == costs[baseline].steps else steps)
-    return found
+    """Arm -> the series of its baseline that computes as many FLOPs as the arm, or as the costliest with that baseline.
+
+    Example: at costs of 1.1 and 1.5 of a baseline of 100 steps, both arms are held against 150 steps of it under
+    `costliest_arm`, and against 110 and 150 under `each_arm`.
+    """
+    if experiment.equal_flops == "none":
+        return {}
+    baselines = experiment.baselines()
+    steps = {arm: flop_matched_steps(costs[arm], costs[baseline]) for arm, baseline in baselines.items()}
+    if experiment.equal_flops == "costliest_arm":
+        most = {
+            baseline: max(steps[arm] for arm in steps if baselines[arm] == baseline) for baseline in baselines.values()
+        }
+        steps = {arm: most[baseline] for arm, baseline in baselines.items()}
+    return {
+        arm: Series(baseline, None if steps[arm] == costs[baseline].steps else steps[arm])
+        for arm, baseline in baselines.items()
+    }
 
 
 def flop_matched_steps(arm: ArmCost, baseline: ArmCost) -> int:

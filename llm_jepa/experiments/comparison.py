@@ -46,7 +46,7 @@ def design_experiment(
     series = [*(Series(arm) for arm in experiment.arms), *longer.values()]
     cells = {one.name: series_cells(experiment, one, chosen[one.name]) for one in dict.fromkeys(series)}
     baselines: dict[Budget, dict[str, str]] = {"equal_steps": experiment.baselines()}
-    if experiment.equal_flops:
+    if longer:
         baselines["equal_flops"] = {arm: one.name for arm, one in longer.items()}
     specs = specs_of(experiment, common, [cell for by_seed in cells.values() for cell in by_seed.values()])
     return ExperimentDesign(common, dict(costs), dict(chosen), cells, baselines, specs)
@@ -135,6 +135,7 @@ def _described(experiment: Experiment, common: CommonRows) -> dict[str, Any]:
         "seeds": experiment.seeds,
         "primary_score": experiment.primary_score,
         "threshold": experiment.threshold,
+        "equal_flops": experiment.equal_flops,
         "evaluation": asdict(experiment.evaluation),
         "search": None if experiment.search is None else asdict(experiment.search),
         "rows": common.num_rows,

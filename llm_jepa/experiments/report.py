@@ -15,6 +15,7 @@ NOTES = {
     "equal_steps": "Every arm trains as long as the recipe says.",
     "equal_flops": "The baseline trains as many FLOPs as the arm, on a longer schedule of its own.",
 }
+COSTLIEST_NOTE = "The baseline trains as many FLOPs as the costliest of its arms, on a longer schedule, and so more than the others."
 SCORES_NOTE = (
     "Mean over seeds in percent, with its 95 % Wilson interval as a share of the test rows, and the embeddings at the "
     "end of training. An unpaired cosine near the paired one, or an effective rank near 1, means collapse."
@@ -135,10 +136,11 @@ def _verdict_section(report: dict[str, Any], budget: str) -> Section:
     verdicts = list(report["comparisons"][budget].get(primary, {}).values())
     figure = differences_figure(report, budget)
     caption = "Difference to the baseline for each seed; mean and 95 % interval over seeds and rows."
+    is_costliest = budget == "equal_flops" and report["experiment"].get("equal_flops") == "costliest_arm"
     others = _other_scores_table(report, budget)
     return Section(
         TITLES[budget],
-        [NOTES[budget]],
+        [COSTLIEST_NOTE if is_costliest else NOTES[budget]],
         [(verdict["outcome"], verdict["sentence"]) for verdict in verdicts],
         [] if figure is None else [(figure, caption)],
         [_differences_table(verdicts), *([others] if others.rows and len(others.heading) > 1 else [])],

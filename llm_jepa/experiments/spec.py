@@ -15,6 +15,7 @@ from llm_jepa.settings.yaml_mapping import Entry, YamlMapping, read_yaml_mapping
 Settings = dict[str, Any]
 Overlap = Literal["refuse", "count"]
 LongerBaseline = Literal["search", "inherit"]
+EqualFlops = Literal["each_arm", "costliest_arm", "none"]
 
 _TEXT, _WHOLE, _FLAG = Setting(("string",)), Setting(("integer",)), Setting(("boolean",))
 _MAPPING = Setting(("object",))
@@ -29,7 +30,7 @@ EXPERIMENT_KEYS = {
     "settings": _MAPPING,
     "evaluation": _MAPPING,
     "search": _MAPPING,
-    "equal_flops": _FLAG,
+    "equal_flops": Setting((), choices=("each_arm", "costliest_arm", "none")),
     "overlap": Setting((), choices=("refuse", "count")),
     "threshold": Setting(("number", "null")),
     "keep_models": _FLAG,
@@ -96,7 +97,8 @@ class Experiment:
         arms: Arm -> settings that override `base`.
         seeds: Paired: every arm trains with each.
         primary_score: The score that decides the verdicts.
-        equal_flops: Whether each arm is compared at equal FLOPs too.
+        equal_flops: Whose FLOPs the baseline's longer schedule has: each arm's in turn, those of the costliest arm for
+            all arms, or that no arm is compared at equal FLOPs.
         overlap: What to do about rows that are in two of the splits trained, searched and tested on.
         threshold: A primary score; the share of seeds that reach it is an outcome too.
         keep_models: Whether the cells keep their trained models.
@@ -114,7 +116,7 @@ class Experiment:
     settings: Settings = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     search: Search | None = None
-    equal_flops: bool = True
+    equal_flops: EqualFlops = "each_arm"
     overlap: Overlap = "refuse"
     threshold: float | None = None
     keep_models: bool = False

@@ -78,6 +78,22 @@ def test_steps_of_equal_flops_by_hand():
     assert flop_matched_steps(ArmCost(64, 100, 32, 3.0, 9), ArmCost(64, 400, 8, 2.0, 9)) == 600
 
 
+def test_the_longer_baselines_are_those_of_each_arm_or_of_the_costliest_with_the_same_baseline(written):
+    """Costs of 1.1 and 1.5 of a baseline of 100 steps; an arm with a baseline of its own is matched with that."""
+    arms = {"lm_only": {"jepa_weight": 0}, "cheap": {"jepa_weight": 2}, "dear": {}, "other": {"learning_rate": 0.5}}
+    factors = {"lm_only": 1.0, "cheap": 1.1, "dear": 1.5, "other": 3.0}
+    costs = {arm: ArmCost(8, 100, 8, factor, 9) for arm, factor in factors.items()}
+
+    def names(equal_flops: str) -> dict[str, str]:
+        path = written("longer", arms=arms, equal_flops=equal_flops, compared_with={"other": "dear"})
+        return {arm: one.name for arm, one in longer_baselines(read_experiment(path), costs).items()}
+
+    own = {"other": "dear-200-steps"}
+    assert names("each_arm") == {"cheap": "lm_only-110-steps", "dear": "lm_only-150-steps"} | own
+    assert names("costliest_arm") == {"cheap": "lm_only-150-steps", "dear": "lm_only-150-steps"} | own
+    assert names("none") == {}
+
+
 def test_trained_parameters_are_those_of_the_model_or_of_its_adapters(written):
     """LoRA of rank 4 adds 4 (inputs + outputs) parameters to a matrix."""
     lora = {"use_peft": True, "lora_r": 4, "lora_target_modules": ["q_proj", "v_proj"]}

@@ -117,7 +117,7 @@ def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finishe
 
 def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(written, python, monkeypatch):
     """kill -9 of the comparison after its first cell, while the process of the second cell still runs."""
-    path = written("killed", seeds=[1], equal_flops=False)
+    path = written("killed", seeds=[1], equal_flops="none")
     output_dir = read_experiment(path).output_dir
     program = f"import sys; sys.executable = {python!r}; from llm_jepa.cli import main; main()"
     command = [sys.executable, "-c", program, "compare", str(path)]
@@ -147,13 +147,13 @@ def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(writte
 def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
     """The optimizer of one arm is not installed. With another one the cell runs anew: the failure left nothing."""
     arms = {"broken": {"optim": "lomo"}, "lm_only": {"jepa_weight": 0}}
-    path = written("failing", arms=arms, seeds=[1], equal_flops=False)
+    path = written("failing", arms=arms, seeds=[1], equal_flops="none")
     with pytest.raises(SystemExit):
         main(["compare", str(path)])
     captured = capsys.readouterr()
     assert re.search(r"Cell broken, seed 1, failed \(status \d+\); see .*log.txt. error: .*lomo", captured.err)
     assert report_of(path)["missing"] == [["broken", 1]]
-    written("failing", arms=arms | {"broken": {"optim": "sgd"}}, seeds=[1], equal_flops=False)
+    written("failing", arms=arms | {"broken": {"optim": "sgd"}}, seeds=[1], equal_flops="none")
     assert main(["compare", str(path)]) == 0
     assert report_of(path)["missing"] == []
 
@@ -190,7 +190,7 @@ def test_every_arm_searches_its_own_grid_on_the_dev_split_and_so_does_the_longer
 
 def test_a_report_alone_runs_nothing(written, capsys):
     """Without a finished cell, a verdict names what is missing. An unfinished search gives no report."""
-    path = written("unstarted", seeds=[1], equal_flops=False)
+    path = written("unstarted", seeds=[1], equal_flops="none")
     assert main(["compare", str(path), "--report_only"]) == 0
     assert "jepa: incomplete. Missing: lm_only seed 1, jepa seed 1." in capsys.readouterr().out
     assert not (read_experiment(path).output_dir / "cells").exists()
@@ -219,11 +219,11 @@ def test_results_are_not_taken_after_the_base_recipe_or_its_rows_have_changed(fi
 @pytest.mark.usefixtures("_quick_cells")
 def test_what_concerns_evaluation_alone_is_changed_without_training_again(written, capsys):
     """The models are kept, and generate more tokens. A batch size changes nothing that is finished."""
-    path = written("kept", seeds=[1], equal_flops=False, keep_models=True)
+    path = written("kept", seeds=[1], equal_flops="none", keep_models=True)
     assert main(["compare", str(path)]) == 0
     runs = list(read_experiment(path).output_dir.rglob("run/trainer_state.json"))
     stamps = [state.stat().st_mtime_ns for state in runs]
-    written("kept", seeds=[1], equal_flops=False, keep_models=True, evaluation={"max_new_tokens": 6})
+    written("kept", seeds=[1], equal_flops="none", keep_models=True, evaluation={"max_new_tokens": 6})
     assert main(["compare", str(path)]) == 0
     assert len(runs) == 2
     assert [state.stat().st_mtime_ns for state in runs] == stamps
@@ -231,11 +231,11 @@ def test_what_concerns_evaluation_alone_is_changed_without_training_again(writte
     assert {json.loads(one.read_text())["evaluated"]["evaluation.max_new_tokens"] for one in results} == {6}
     stamps = [one.stat().st_mtime_ns for one in results]
     evaluation = {"max_new_tokens": 6, "eval_batch_size": 3}
-    written("kept", seeds=[1], equal_flops=False, keep_models=False, evaluation=evaluation)
+    written("kept", seeds=[1], equal_flops="none", keep_models=False, evaluation=evaluation)
     assert main(["compare", str(path)]) == 0
     assert [one.stat().st_mtime_ns for one in results] == stamps
     shutil.rmtree(runs[0].parent)
-    written("kept", seeds=[1], equal_flops=False, evaluation={"max_new_tokens": 7})
+    written("kept", seeds=[1], equal_flops="none", evaluation={"max_new_tokens": 7})
     with pytest.raises(SystemExit):
         main(["compare", str(path)])
     assert "`evaluation.max_new_tokens` was 6 and is 7. Its model was not kept" in capsys.readouterr().err

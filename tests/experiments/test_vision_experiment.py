@@ -64,7 +64,7 @@ def written(tmp_path_factory):
 def finished(written, python):
     """A complete comparison of two arms by the command; the models are kept."""
     arms = {name: ARMS[name] for name in ("vl_jepa", "blind")}
-    path = written("whole", arms=arms, seeds=[1], equal_flops=False, keep_models=True)
+    path = written("whole", arms=arms, seeds=[1], equal_flops="none", keep_models=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", python)
         assert main(["compare", str(path)]) == 0
