@@ -87,7 +87,7 @@ def series_cells(experiment: Experiment, series: Series, chosen: Mapping[str, An
 
 
 def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> dict[str, Series]:
-    """Arm -> the series of its baseline that computes as many FLOPs as the arm, or as the costliest with that baseline.
+    """Arm -> the series of its baseline that computes as many FLOPs as the arm, or as its costliest arm.
 
     Example: at costs of 1.1 and 1.5 of a baseline of 100 steps, both arms are held against 150 steps of it under
     `costliest_arm`, and against 110 and 150 under `each_arm`.
@@ -97,9 +97,9 @@ def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> di
     baselines = experiment.baselines()
     steps = {arm: flop_matched_steps(costs[arm], costs[baseline]) for arm, baseline in baselines.items()}
     if experiment.equal_flops == "costliest_arm":
-        most = {
-            baseline: max(steps[arm] for arm in steps if baselines[arm] == baseline) for baseline in baselines.values()
-        }
+        most: dict[str, int] = {}
+        for arm, baseline in baselines.items():
+            most[baseline] = max(most.get(baseline, 0), steps[arm])
         steps = {arm: most[baseline] for arm, baseline in baselines.items()}
     return {
         arm: Series(baseline, None if steps[arm] == costs[baseline].steps else steps[arm])

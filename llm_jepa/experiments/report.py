@@ -15,7 +15,9 @@ NOTES = {
     "equal_steps": "Every arm trains as long as the recipe says.",
     "equal_flops": "The baseline trains as many FLOPs as the arm, on a longer schedule of its own.",
 }
-COSTLIEST_NOTE = "The baseline trains as many FLOPs as the costliest of its arms, on a longer schedule, and so more than the others."
+COSTLIEST_NOTE = (
+    "The baseline trains as many FLOPs as the costliest of its arms, on a longer schedule: more than the others."
+)
 SCORES_NOTE = (
     "Mean over seeds in percent, with its 95 % Wilson interval as a share of the test rows, and the embeddings at the "
     "end of training. An unpaired cosine near the paired one, or an effective rank near 1, means collapse."
