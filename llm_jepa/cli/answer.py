@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets
 import transformers
 
+from llm_jepa.cli.inference_arguments import ANSWERS_PER_QUERY
 from llm_jepa.cli.progress import bars
 from llm_jepa.inference.answer_index import AnswerIndex, Hit
 from llm_jepa.inference.candidates import answers_of_column, read_answers, read_texts
@@ -31,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     index = _built(encoder, answers, args.index) if is_new else _changed(args, encoder)
     if not queries:
         print(f"{len(index):,} answers: {args.index}")
-    for query, hits in zip(queries, index.ask(encoder, queries, args.top), strict=True):
+    top = args.top or ANSWERS_PER_QUERY
+    for query, hits in zip(queries, index.ask(encoder, queries, top), strict=True):
         print(_json(query, hits) if args.json else _lines(query, hits))
     return 0
 
@@ -45,9 +47,9 @@ def _answer_picture(args: argparse.Namespace, queries: Sequence[str]) -> int:
         images = [args.image[0] if len(args.image) == 1 else args.image] * num_rows
     shown = queries or [", ".join(map(str, args.image))]
     if args.candidates is not None:
-        candidates = [read_answers(args.candidates)] * num_rows
+        candidates, top = [read_answers(args.candidates)] * num_rows, args.top or ANSWERS_PER_QUERY
         for query, hits in zip(shown, model.rank(images, queries or None, candidates), strict=True):
-            print(_json(query, hits[: args.top]) if args.json else _lines(query, hits[: args.top]))
+            print(_json(query, hits[:top]) if args.json else _lines(query, hits[:top]))
         return 0
     for query, text in zip(shown, model.decode(model.predict(images, queries or None)), strict=True):
         print(json.dumps({"query": query, "text": text}, ensure_ascii=False) if args.json else f"{query}\n  {text}")

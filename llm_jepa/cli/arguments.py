@@ -67,7 +67,7 @@ def inspect(parser: argparse.ArgumentParser) -> None:
         "recipe", metavar="RECIPE|DATA", help="YAML file of settings, or a Hub id, a file or a directory of data"
     )
     parser.add_argument(
-        "--rows", type=int, default=2, help="how many rows, or values of a field, to show (default: 2)"
+        "--rows", type=at_least(1), default=2, help="how many rows, or values of a field, to show (default: 2)"
     )
     parser.add_argument(
         "--html", type=Path, metavar="PATH", help="of a VL-JEPA recipe: write a page with its pictures"

@@ -16,6 +16,8 @@ from llm_jepa.cli.argument_types import (
 )
 from llm_jepa.inference.export_checks import EXPORT_TARGETS
 
+ANSWERS_PER_QUERY = 5
+
 
 def answer(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
@@ -49,7 +51,9 @@ def answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delete", type=Path, metavar="FILE", help="text file with an answer per line, to leave the index"
     )
-    parser.add_argument("--top", type=at_least(1), default=5, metavar="K", help="answers per query (default: 5)")
+    parser.add_argument(
+        "--top", type=at_least(1), metavar="K", help=f"answers per query (default: {ANSWERS_PER_QUERY})"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object per query")
 
 

@@ -21,6 +21,7 @@ from llm_jepa.inference.export_checks import check_export
 from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.decoder_files import FOLDER, has_text_decoder
 from llm_jepa.models.local_files import artifact_kind, check_merge, refuse_token_vlm
+from llm_jepa.models.source import check_local_model, check_model_on_hub
 from llm_jepa.models.subject_checks import check_subject, recipe_of
 from llm_jepa.options.text_decoder import TextDecoderOptions
 from llm_jepa.planning.break_even import check_same_gpu
@@ -69,6 +70,8 @@ def _check_answer(args: argparse.Namespace) -> None:
         check_picture_question(
             args.run, args.image, args.query is not None or args.queries is not None, args.candidates, others
         )
+        if args.top is not None and args.candidates is None:
+            raise ValueError("`--top` has no effect without `--candidates`; a text decoder writes one text.")
         return
     refuse_token_vlm(args.run, "answer")
     for name in ("image", "candidates"):
@@ -148,6 +151,9 @@ def _check_train_decoder(args: argparse.Namespace) -> None:
     run = Path(settings["output_dir"]).expanduser()
     if has_text_decoder(run):
         raise ValueError(f"`{run / FOLDER}` is there. Delete it to train another decoder.")
+    language_model = args.decoder_options.language_model or settings["language_model"]
+    check_local_model(language_model, "language_model")
+    check_model_on_hub(language_model, "language_model")
 
 
 def _check_latency_file(args: argparse.Namespace, settings: Mapping[str, Any]) -> None:

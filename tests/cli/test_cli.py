@@ -76,6 +76,7 @@ WRONG_RUNS = {
 WRONG_COMMANDS = {
     "plan right.yaml --gpu h100x": "The GPU 'h100x' is unknown. Known are t4-16gb",
     "plan right.yaml --gpus 0": "`--gpus` is 0; it must be a finite number above 0",
+    "inspect right.yaml --rows 0": "argument --rows: '0' is not a whole number of at least 1",
     "inspect right.yaml --model_name_or_path ./nope": "`model_name_or_path: ./nope` is no directory",
     "plan right.yaml --source_column qestion --target_column target": "`rows.jsonl` has no column 'qestion'.",
     "merge nope --output_dir merged": "'nope' is not an adapter: it has no adapter_config.json",

@@ -113,6 +113,9 @@ def test_a_run_gets_a_decoder_that_writes_its_answers(tmp_path, capsys):
     assert main(["answer", str(run), "--image", str(tmp_path / "red.png"), "--query", "which one?"]) == 0
     (text,) = model.decode(model.predict([tmp_path / "red.png"], ["which one?"]))
     assert capsys.readouterr().out == f"which one?\n  {text}\n"
+    with pytest.raises(SystemExit):
+        main(["answer", str(run), "--image", str(tmp_path / "red.png"), "--top", "2"])
+    assert "`--top` has no effect without `--candidates`" in capsys.readouterr().err
     assert f"text decoder: {run / 'text_decoder'}" in output
     assert "12 answers, 6 different, noise 0; 120 steps" in output
     assert "of 12 held-out rows" in output
@@ -142,10 +145,13 @@ def test_options_out_of_range_end_in_one_line(tmp_path, capsys):
         "--num_layers=0": "`num_layers` is 0; it must be at least 1",
         "--noise=-1": "`noise` is -1.0; it must be a finite number of at least 0",
         "--learning_rate=0": "`learning_rate` is 0.0; it must be a finite number above 0",
+        "--language_model=team/absent": "`language_model: team/absent`: ",
+        "--language_model=./absent": "`language_model: ./absent` is no directory",
     }.items():
         with pytest.raises(SystemExit):
             main(["train-decoder", str(run), argument])
-        assert message in capsys.readouterr().err
+        (said,) = capsys.readouterr().err.splitlines()
+        assert message in said
     with pytest.raises(SystemExit):
         main(["train-decoder", str(tmp_path / "absent")])
     assert "absent` is no directory" in capsys.readouterr().err
