@@ -12,7 +12,7 @@ class VisionModelOptions:
         default=None,
         metadata={
             "help": "Image or video encoder, a directory or a Hub id: any model that gives features of patches, such "
-            "as V-JEPA 2, DINOv2, DINOv3 or SigLIP. A recipe with this key trains VL-JEPA."
+            "as V-JEPA 2, DINOv2, DINOv3, SigLIP or one of timm. A recipe with this key trains VL-JEPA."
         },
     )
     language_model: str | None = field(

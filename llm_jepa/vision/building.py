@@ -19,6 +19,7 @@ from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.processor import PictureQuestionProcessor, VLJEPAProcessor
 from llm_jepa.vision.recipe import VisionRecipe
+from llm_jepa.vision.timm_models import refuse_other_size
 from llm_jepa.vision.token_model import TokenVLM
 from llm_jepa.vision.token_processor import TokenProcessor
 from llm_jepa.vision.token_trainer import TokenVLMTrainer
@@ -85,6 +86,7 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
         with load_errors_explained("The model of the recipe"):
             model = kind.from_parts(*part_locations(args), args.predictor_layers, args.predictor_weights, **options)
     if args.image_size is not None:
+        refuse_other_size(model.vision_encoder.config, args.image_size)
         model.processor.resize(args.image_size)
     keep_fp32_master_weights(model)
     return model

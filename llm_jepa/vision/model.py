@@ -70,7 +70,7 @@ class VLJEPAModel(PictureQuestionModel):
             )
         self.vision_encoder, self.predictor, self.text_encoder = parts
         width = config.predictor_config.hidden_size
-        self.projector = nn.Linear(width_of_pictures(config.vision_config), width)
+        self.projector = nn.Linear(width_of_pictures(self.vision_encoder), width)
         self.prediction_head = nn.Linear(width, config.embedding_size)
         self.target_head = nn.Linear(config.text_config.hidden_size, config.embedding_size)
         # One number in a vector: FSDP shards no scalar.

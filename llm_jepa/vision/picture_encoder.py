@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
+from llm_jepa.vision.timm_models import MODEL_TYPE as TIMM_MODEL_TYPE
+from llm_jepa.vision.timm_models import check_timm_is_installed, without_head
 
 PERIOD = 10000
 VIDEO_ENCODERS = ("vjepa2",)
@@ -19,7 +21,12 @@ VIDEO_ENCODERS = ("vjepa2",)
 
 
 def load_picture_encoder(name_or_path: str) -> PreTrainedModel:
-    """The encoder with its weights in float32; of a model with a text tower, the tower of pictures."""
+    """The encoder with its weights in float32; of a model with a text tower, the tower of pictures.
+
+    Raises:
+        ValueError: It is of timm, which is not installed.
+    """
+    check_timm_is_installed(name_or_path)
     return picture_tower(AutoModel.from_pretrained(name_or_path, dtype=torch.float32))
 
 
@@ -37,18 +44,20 @@ def picture_tower(model: PreTrainedModel) -> PreTrainedModel:
     tower = getattr(model, "vision_model", model)
     if tower.config.model_type in VIDEO_ENCODERS:
         del tower.predictor
+    if tower.config.model_type == TIMM_MODEL_TYPE:
+        without_head(tower)
     for name in ("head", "pooler"):
         if isinstance(getattr(tower, name, None), nn.Module):
             getattr(tower, name).requires_grad_(False)
     return tower
 
 
-def width_of_pictures(config: Any) -> int:
+def width_of_pictures(encoder: Any) -> int:
     """The width of an encoder's tokens."""
-    width = getattr(config, "hidden_size", None)
-    if width is None:
-        width = getattr(config, "hidden_sizes", [getattr(config, "num_features", None)])[-1]
-    return width
+    config = encoder.config
+    if config.model_type == TIMM_MODEL_TYPE:
+        return encoder.timm_model.num_features
+    return getattr(config, "hidden_size", None) or config.hidden_sizes[-1]
 
 
 def encode_pictures(encoder: PreTrainedModel, pixels_NTCHW: Tensor) -> Tensor:
@@ -63,7 +72,7 @@ def encode_pictures(encoder: PreTrainedModel, pixels_NTCHW: Tensor) -> Tensor:
         return encoder(pixel_values_videos=pixels_NTCHW, skip_predictor=True).last_hidden_state
     frames = encoder(pixel_values=pixels_NTCHW.flatten(0, 1)).last_hidden_state
     if frames.dim() == 4:
-        if frames.shape[1] != width_of_pictures(encoder.config):
+        if frames.shape[1] != width_of_pictures(encoder):
             frames = frames.permute(0, 3, 1, 2)
         _, width, num_rows, num_columns = frames.shape
         frames = frames.flatten(2).transpose(1, 2) + grid_positions(num_rows, num_columns, width).to(frames)

@@ -12,12 +12,14 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.utils import cached_file
 
 from llm_jepa.models.decoder_files import ANSWER_FOLDER, QUESTION_FOLDER
+from llm_jepa.vision.timm_models import MODEL_TYPE as TIMM_MODEL_TYPE
+from llm_jepa.vision.timm_models import timm_image_processor
 
 Side = Literal["left", "right"]
 VIDEO_PROCESSING_FILE = "video_preprocessor_config.json"
@@ -147,8 +149,12 @@ def frame_indices(num_given: int, num_frames: int) -> list[int]:
 def load_image_processor(name_or_path: str, **places: Any) -> BaseImageProcessor:
     """The image processor of an encoder, in Pillow, so that every machine computes the same pixels.
 
-    That of V-JEPA 2 is a video processor, which resizes, crops and normalises each frame like an image.
+    That of V-JEPA 2 is a video processor, which resizes, crops and normalises each frame like an image. That of a model
+    of timm stands in its configuration.
     """
+    config = PreTrainedConfig.get_config_dict(name_or_path, **places)[0]
+    if config.get("model_type") == TIMM_MODEL_TYPE and "pretrained_cfg" in config:
+        return timm_image_processor(config["pretrained_cfg"])
     path = cached_file(
         name_or_path,
         VIDEO_PROCESSING_FILE,

@@ -60,7 +60,7 @@ class TokenVLM(PictureQuestionModel):
                 AutoModelForCausalLM.from_config(config.language_config),
             )
         self.vision_encoder, self.language_model = parts
-        self.projector = nn.Linear(width_of_pictures(config.vision_config), config.language_config.hidden_size)
+        self.projector = nn.Linear(width_of_pictures(self.vision_encoder), config.language_config.hidden_size)
         self.post_init()
         self.freeze_parts()
 

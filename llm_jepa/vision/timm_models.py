@@ -1,0 +1,82 @@
+"""Encoders of timm, which transformers loads as `timm_wrapper`: their heads, and their processing of pictures."""
+
+import importlib.util
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+MODEL_TYPE = "timm_wrapper"
+DEFAULT_CROP = 0.875
+INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+CROP_MODES = ("center", "squash")
+HEADS = ("head", "fc_norm", "attn_pool", "conv_head", "norm_head")
+"""Modules of timm's models that stand behind the features of patches."""
+
+
+def check_timm_is_installed(name_or_path: str) -> None:
+    """Check that a model of timm can be loaded; any other passes.
+
+    Raises:
+        ValueError: timm is not installed.
+    """
+    config = PreTrainedConfig.get_config_dict(name_or_path)[0]
+    if config.get("model_type") == MODEL_TYPE and importlib.util.find_spec("timm") is None:
+        raise ValueError(
+            f"`{name_or_path}` is a model of timm, which is not installed: `pip install 'llm-jepa[timm]'`."
+        )
+
+
+def without_head(encoder: Any) -> None:
+    """Stop pooling, and take gradients from what would pool."""
+    encoder.config.do_pooling = False
+    for name in HEADS:
+        head = getattr(encoder.timm_model, name, None)
+        if isinstance(head, nn.Module):
+            head.requires_grad_(False)
+
+
+def timm_image_processor(processing: Mapping[str, Any]) -> BitImageProcessorPil:
+    """The processing by which timm evaluates a model: resized, cropped in the middle, normalised.
+
+    The shorter side becomes `input_size / crop_pct`, rounded down; with `crop_mode: squash` both sides do. Example:
+    224 pixels and 0.875 make 256.
+
+    Args:
+        processing: `pretrained_cfg` of the model.
+
+    Raises:
+        ValueError: It crops or resizes otherwise, or is not of squares in RGB.
+    """
+    channels, side, width = processing["input_size"]
+    mode, interpolation = processing.get("crop_mode") or "center", processing.get("interpolation") or "bicubic"
+    if channels != 3 or side != width or mode not in CROP_MODES or interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"The timm model reads {channels} x {side} x {width} with `crop_mode: {mode}` and `interpolation: "
+            f"{interpolation}`; possible are 3 channels of squares, {' or '.join(CROP_MODES)}, "
+            f"{' or '.join(INTERPOLATIONS)}. Name another model."
+        )
+    resized = math.floor(side / (processing.get("crop_pct") or DEFAULT_CROP))
+    return BitImageProcessorPil(
+        size={"height": resized, "width": resized} if mode == "squash" else {"shortest_edge": resized},
+        resample=INTERPOLATIONS[interpolation],
+        crop_size={"height": side, "width": side},
+        image_mean=[*processing["mean"]],
+        image_std=[*processing["std"]],
+    )
+
+
+def refuse_other_size(config: Any, side: int) -> None:
+    """Refuse another size of pictures than the one that a model of timm takes.
+
+    Raises:
+        ValueError: The size is fixed, and another one.
+    """
+    processing = getattr(config, "pretrained_cfg", None) or {}
+    fixed = processing["input_size"][-1] if processing.get("fixed_input_size") else side
+    if fixed != side:
+        raise ValueError(f"`image_size` is {side}; the timm model takes {fixed} alone. Leave it out, or name another.")
