@@ -115,9 +115,12 @@ class PictureQuestionModel(PreTrainedModel):
         """Save the model with all its parts, and its processor beside it.
 
         Weights keep the names that they have here. transformers would write those of a part's first release, which
-        `Trainer` does not find when it resumes.
+        `Trainer` does not find when it resumes. A weight that is tied to another is written once; FSDP gathers both.
         """
         kwargs.setdefault("save_original_format", False)
+        if kwargs.get("state_dict") is not None:
+            tied = self.all_tied_weights_keys
+            kwargs["state_dict"] = {name: one for name, one in kwargs["state_dict"].items() if name not in tied}
         super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", True):
             self.processor.save_pretrained(save_directory)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from llm_jepa.vision.token_loss import answer_loss
@@ -130,3 +131,16 @@ def test_padding_does_not_count_as_a_position():
         [0, 1, 1, 2, 3],
         [0, 0, 0, 1, 1],
     ]
+
+
+def test_a_head_that_is_tied_is_written_once(tmp_path):
+    """Also of weights that were gathered one by one, as FSDP does; a head of its own stays."""
+    for language in LANGUAGE:
+        model = tiny_token_vlm(language=language)
+        gathered = {name: one.clone() for name, one in model.state_dict().items()}
+        model.save_pretrained(tmp_path / language, state_dict=gathered)
+        names = load_file(tmp_path / language / "model.safetensors").keys()
+        is_tied = model.config.language_config.tie_word_embeddings
+        assert ("language_model.lm_head.weight" in names) == (not is_tied)
+        again = TokenVLM.from_pretrained(tmp_path / language).state_dict()
+        assert all(torch.equal(again[name], one) for name, one in gathered.items())
