@@ -149,8 +149,8 @@ def frame_indices(num_given: int, num_frames: int) -> list[int]:
 def load_image_processor(name_or_path: str, **places: Any) -> BaseImageProcessor:
     """The image processor of an encoder, in Pillow, so that every machine computes the same pixels.
 
-    That of V-JEPA 2 is a video processor, which resizes, crops and normalises each frame like an image. That of a model
-    of timm stands in its configuration.
+    That of V-JEPA 2 is a video processor, which resizes, crops and normalises each frame like an image. That of a
+    model of timm stands in its configuration.
     """
     config = PreTrainedConfig.get_config_dict(name_or_path, **places)[0]
     if config.get("model_type") == TIMM_MODEL_TYPE and "pretrained_cfg" in config:
