@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llm_jepa.entry import entry_point
+from llm_jepa.entry import entry_point, imports_uncollected
 from llm_jepa.preflight import check_command_line, check_run, is_complete
 from llm_jepa.runs.output_directory import output_directory_lock
 from llm_jepa.runs.record import record_start
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     with entry_point():
         argv = sys.argv[1:] if argv is None else argv
         check_command_line(argv)
-        from llm_jepa.vision.recipe import parse_any_recipe
+        with imports_uncollected():
+            from llm_jepa.vision.recipe import parse_any_recipe
 
         train(parse_any_recipe(argv))
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from llm_jepa.cli.arguments import ADD_ARGUMENTS, Version
 from llm_jepa.cli.refusals import check_arguments
-from llm_jepa.entry import entry_point
+from llm_jepa.entry import entry_point, imports_uncollected
 from llm_jepa.settings.secrets import redacted_text
 
 COMMANDS = {
@@ -53,7 +53,9 @@ def _main(argv: list[str]) -> int:
         ADD_ARGUMENTS[name](command)
     args = _parse(parser, argv)
     check_arguments(args)
-    return importlib.import_module(f"{__name__}.{COMMANDS[args.command]}").run(args)
+    with imports_uncollected():
+        command_module = importlib.import_module(f"{__name__}.{COMMANDS[args.command]}")
+    return command_module.run(args)
 
 
 class _Parser(argparse.ArgumentParser):
