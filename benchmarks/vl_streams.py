@@ -1,10 +1,10 @@
 """Selective decoding of streams of pictures: how often to decode, and how many answers are right then.
 
-    python benchmarks/vl_streams.py --run outputs/vl/openmoji --data data/openmoji_scenes
+    python benchmarks/vl_streams.py --run outputs/vl/openmoji --data data/openmoji_scenes [--decoding text]
 
-Every moment is embedded with the stream's question; decoding takes the nearest of the objects of `test.jsonl`. A
-moment that is not decoded has the text of another one. Right is what the stream shows at a moment, so the count is of
-quality and not of decodes alone.
+Every moment is embedded with the stream's question; decoding takes the nearest of the objects of `test.jsonl`, or the
+text that the run's text decoder writes. A moment that is not decoded has the text of another one. Right is what the
+stream shows at a moment, so the count is of quality and not of decodes alone.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,15 @@ from llm_jepa.inference.selective import (
 )
 from llm_jepa.vision.model import VLJEPAModel
 
+Decoding = Literal["nearest", "text"]
+"""The nearest of the objects, or what `llm-jepa train-decoder` has learnt to write."""
 SHARES = (1 / 30, 1 / 20, 1 / 12, 1 / 10, 1 / 6, 1 / 4, 1 / 2)
 """Shares of the moments that are decoded."""
 
 
 @dataclass(frozen=True)
 class EmbeddedStream:
-    """A stream: the embedding of each moment, the nearest answer to it, and the right one."""
+    """A stream: the embedding of each moment, the text that is decoded of it, and the right answer."""
 
     embedding_TD: NDArray
     decoded: list[str]
@@ -50,8 +53,8 @@ class Point:
     right_share: float
 
 
-def embed_streams(run: Path, data: Path) -> list[EmbeddedStream]:
-    """Embed every moment of the streams of a data set, and name its nearest object."""
+def embed_streams(run: Path, data: Path, decoding: Decoding = "nearest") -> list[EmbeddedStream]:
+    """Embed and decode every moment of the streams of a data set."""
     model = VLJEPAModel.from_pretrained(run).eval()
     directory = data / "streams"
     rows = _read(directory / "test.jsonl")
@@ -60,8 +63,12 @@ def embed_streams(run: Path, data: Path) -> list[EmbeddedStream]:
     streams = []
     for row in rows:
         paths = [directory / path for path in row["image"]]
-        unit_TD = unit_rows(model.predict(paths, [row["question"]] * len(paths)).numpy())
-        decoded = [texts[best] for best in (unit_TD @ unit_MD.T).argmax(axis=1)]
+        prediction_TD = model.predict(paths, [row["question"]] * len(paths))
+        unit_TD = unit_rows(prediction_TD.numpy())
+        if decoding == "text":
+            decoded = model.decode(prediction_TD)
+        else:
+            decoded = [texts[best] for best in (unit_TD @ unit_MD.T).argmax(axis=1)]
         streams.append(EmbeddedStream(unit_TD, decoded, row["answers"], row["changes"]))
     return streams
 
@@ -135,9 +142,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="a run of VL-JEPA")
     parser.add_argument("--data", type=Path, required=True, help="what openmoji_scenes.py has prepared")
+    parser.add_argument("--decoding", choices=get_args(Decoding), default="nearest", help="default: nearest")
     parser.add_argument("--output", type=Path, help="a JSON file for the points")
     options = parser.parse_args()
-    found = points(embed_streams(options.run, options.data))
+    found = points(embed_streams(options.run, options.data, options.decoding))
     print(report(found))
     if options.output is not None:
         options.output.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")

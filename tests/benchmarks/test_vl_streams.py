@@ -1,10 +1,15 @@
-"""Selective decoding of streams counts right answers, by hand."""
+"""Selective decoding of streams counts right answers, by hand; moments are decoded as the model does."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
+from llm_jepa.cli import main
+from llm_jepa.vision.model import VLJEPAModel
 from tests.preparers.scripts import load_script
+from tests.vision.tiny_parts import COLOURS
+from tests.vision.tiny_runs import tiny_run
 
 SCRIPT = load_script(Path(__file__).parents[2] / "benchmarks" / "vl_streams.py")
 
@@ -43,3 +48,21 @@ def test_segments_of_the_whole_stream_are_found_where_it_changes():
 def test_the_report_has_a_line_for_each_point():
     table = SCRIPT.report([SCRIPT.Point("Ward", 0.1, 0.5)])
     assert table.splitlines()[2] == "| Ward | 10.0 | 50.0 |"
+
+
+def test_a_stream_is_decoded_by_the_nearest_object_or_by_the_text_decoder(tmp_path):
+    """Each moment as the model decodes it alone."""
+    run = tiny_run(tmp_path)
+    assert main(["train-decoder", str(run), "--num_steps=2", "--max_rows=2"]) == 0
+    (tmp_path / "test.jsonl").write_text(json.dumps({"objects": [*COLOURS]}) + "\n")
+    (tmp_path / "streams").mkdir()
+    shown = ["red", "blue", "blue"]
+    row = {"image": [f"../{name}.png" for name in shown], "question": "which one?", "answers": shown, "changes": [1]}
+    (tmp_path / "streams" / "test.jsonl").write_text(json.dumps(row) + "\n")
+    model = VLJEPAModel.from_pretrained(run).eval()
+    for decoding in ("nearest", "text"):
+        (one,) = SCRIPT.embed_streams(run, tmp_path, decoding)
+        for name, text in zip(shown, one.decoded, strict=True):
+            asked = [tmp_path / f"{name}.png"], ["which one?"]
+            alone = model.rank(*asked, [[*COLOURS]])[0][0].answer if decoding == "nearest" else None
+            assert text == (alone or model.decode(model.predict(*asked))[0])
