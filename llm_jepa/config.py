@@ -1,6 +1,5 @@
 """`JEPAConfig`: TRL's `SFTConfig` and every option of the toolkit."""
 
-import copy
 import inspect
 import os
 from collections.abc import Mapping
@@ -15,9 +14,9 @@ from llm_jepa.options.evaluation import EvaluationOptions
 from llm_jepa.options.next_latent import NextLatentOptions
 from llm_jepa.options.objective import ObjectiveOptions
 from llm_jepa.options.pair import PairOptions
+from llm_jepa.options.publication import PublicationOptions
 from llm_jepa.settings.checks import check_options
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES
-from llm_jepa.settings.secrets import redacted
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
 DEFAULT_REGULARISER_WEIGHT = 0.05
@@ -25,7 +24,9 @@ DEFAULT_EMA_DECAY = 0.996
 
 
 @dataclass
-class JEPAConfig(EvaluationOptions, DataOptions, NextLatentOptions, PairOptions, ObjectiveOptions, SFTConfig):
+class JEPAConfig(  # type: ignore[misc]  # `hub_strategy` has fewer choices
+    PublicationOptions, EvaluationOptions, DataOptions, NextLatentOptions, PairOptions, ObjectiveOptions, SFTConfig
+):
     """TRL's `SFTConfig` with the options of the LLM-JEPA objective (arXiv 2509.14252).
 
         loss = lm_weight * lm_loss + jepa_weight * jepa_loss
@@ -47,26 +48,9 @@ class JEPAConfig(EvaluationOptions, DataOptions, NextLatentOptions, PairOptions,
     from_scratch: bool = field(
         default=False, metadata={"help": "Start from random weights of the model's config (pretraining)."}
     )
-    hub_private_repo: bool | None = field(
-        default=True, metadata={"help": "Publish for the owner's eyes alone; false makes it public."}
-    )
-    hub_strategy: Literal["end"] = field(
-        default="end",
-        metadata={
-            "help": "The end of a run is published, and no checkpoint: checkpoints hold paths of the machine and "
-            "optimizer states."
-        },
-    )
     completion_only_loss: bool | None = field(
         default=True,
         metadata={"help": "Whether the completion alone has labels, however the data's columns are called."},
-    )
-    trackio_static_space_id: str | None | Literal[False] = field(  # noqa: RUF036 (HfArgumentParser wants None second)
-        default=False,
-        metadata={
-            "help": "Space in which `push_to_hub` publishes the logs of `report_to: trackio`: its name, null to let "
-            "trackio make one, or false for none."
-        },
     )
 
     def __post_init__(self):
@@ -79,23 +63,10 @@ class JEPAConfig(EvaluationOptions, DataOptions, NextLatentOptions, PairOptions,
         check_options(self)
         self._set_derived_defaults()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every option as JSON, for trackers and logs; `<secret>` stands for each secret."""
-        return redacted(super().to_dict())
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.to_dict()})"
 
     __str__ = __repr__
-
-    def without_secrets(self) -> "JEPAConfig":
-        """A copy that can be stored: without the token, and with `<secret>` for each secret in a mapping."""
-        stored = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, str | dict | list):
-                setattr(stored, name, redacted(value, (name,)))
-        stored.hub_token = None
-        return stored
 
     @property
     def kept_step_weight(self) -> float:

@@ -1,14 +1,13 @@
-"""TRL's `SFTTrainer` with the `push_to_hub` of this toolkit: one commit at the end of a run, private by default."""
+"""`Trainer` with the `push_to_hub` of this toolkit: one commit at the end of a run, private by default."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import TrainingArguments
-from trl import SFTTrainer
+from transformers import Trainer, TrainingArguments
 
-from llm_jepa.config import JEPAConfig
 from llm_jepa.hub.card_facts import CARD_SETTINGS
 from llm_jepa.hub.login import repository_name
 from llm_jepa.hub.model_card import draft_card
@@ -45,10 +44,15 @@ def publish(args: TrainingArguments, **options: Any) -> None:
     logger.info("Published: %s", done.url)
 
 
-class PublishingTrainer(SFTTrainer):
-    """Publishes what `push` selects, in place of transformers' checkpoints, `training_args.bin` and card."""
+class PublishingTrainer(Trainer):
+    """Publishes what `push` selects, in place of transformers' checkpoints, `training_args.bin` and card.
 
-    args: JEPAConfig
+    Its `args` are `TrainingArguments` with `PublicationOptions`.
+    """
+
+    args: Any
+    card_settings: Sequence[str] = CARD_SETTINGS
+    """Options that the card of a run without a recipe shows."""
     hub_model_id: str | None  # type: ignore[assignment]  # transformers declares None
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -70,9 +74,13 @@ class PublishingTrainer(SFTTrainer):
 
     def _write_card(self, directory: Path) -> None:
         if self.is_world_process_zero():
-            kind: ArtifactKind = "adapter" if isinstance(self.model, PeftModel) else "model"
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / CARD_FILE).write_text(draft_card(_repository(self.args), kind), encoding="utf-8")
+            card = draft_card(_repository(self.args), self.artifact_kind())
+            (directory / CARD_FILE).write_text(card, encoding="utf-8")
+
+    def artifact_kind(self) -> ArtifactKind:
+        """What the trainer saves."""
+        return "adapter" if isinstance(self.model, PeftModel) else "model"
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Set the repository's name. The repository is created when the run is published."""
@@ -120,8 +128,8 @@ class PublishingTrainer(SFTTrainer):
 
     def _card_settings(self) -> dict[str, Any]:
         """The settings of this trainer that a card shows, as a recipe would state them."""
-        fields = JEPAConfig.__dataclass_fields__
-        given = {name: value for name, value in self.args.to_dict().items() if name in CARD_SETTINGS}
+        fields = self.args.__dataclass_fields__
+        given = {name: value for name, value in self.args.to_dict().items() if name in self.card_settings}
         settings = {name: value for name, value in given.items() if value != fields[name].default}
         base = getattr(getattr(self.model, "config", None), "_name_or_path", None)
         return ({"model_name_or_path": base} if base else {}) | settings

@@ -39,6 +39,7 @@ from llm_jepa.models.latent_predictor import PREDICTOR_FILES, read_facts
 from llm_jepa.models.local_files import MODEL_CONFIG, ArtifactKind, artifact_kind
 from llm_jepa.models.vllm_lora import max_lora_rank
 from llm_jepa.runs.record import RunRecord, read_json, read_run
+from llm_jepa.settings.schema import recipe_kind
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ def check_push(settings: Mapping[str, Any], repo_id: str, private: bool, token: 
         ValueError: `push` would refuse, as far as can be known before training.
     """
     kind: ArtifactKind = "adapter" if settings.get("use_peft") else "model"
+    if recipe_kind(settings) == "vision":
+        kind = "vision"
     api = HfApi(token=token)
     repo_id = check_write_access(api, repo_id)
     find_sources(api, kind, RunRecord(dict(settings), None, {}, {}), private)

@@ -39,10 +39,6 @@ def check_vision_settings(settings: Mapping[str, Any]) -> None:
     """
     for key in ("dataset_train_split", "dataset_test_split"):
         check_split(settings, key)
-    if settings.get("push_to_hub"):
-        raise ValueError(
-            "`push_to_hub` is not supported for VL-JEPA. Train without it, and publish with `llm-jepa push`."
-        )
     if settings.get("model_name_or_path") is not None and "predictor_weights" in settings:
         raise ValueError(
             "`predictor_weights` has no effect with `model_name_or_path`, whose weights are kept. Leave it out."
@@ -76,6 +72,8 @@ def unread_options(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _check_token_settings(settings: Mapping[str, Any]) -> None:
+    if settings.get("push_to_hub"):
+        raise ValueError("`push_to_hub` publishes no control, which `answer_form: tokens` makes. Leave it out.")
     metric = settings.get("metric_for_best_model")
     if metric is not None and metric.removeprefix("eval_") not in TOKEN_METRICS:
         raise ValueError(

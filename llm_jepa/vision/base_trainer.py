@@ -12,6 +12,9 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from llm_jepa.hub.publishing_trainer import PublishingTrainer
+from llm_jepa.hub.vision_section import VISION_SETTINGS
+from llm_jepa.models.local_files import ArtifactKind
 from llm_jepa.objectives.base import ObjectiveLoss
 from llm_jepa.training.predictor_trainer import split_groups
 from llm_jepa.training.refusals import (
@@ -43,7 +46,7 @@ ROW_KEYS = ("row_index", "answer_key")
 logger = logging.getLogger(__name__)
 
 
-class PictureQuestionTrainer(ResumableTrainer, ABC):
+class PictureQuestionTrainer(PublishingTrainer, ResumableTrainer, ABC):
     """Trains a `PictureQuestionModel` to answer. A subclass has the loss.
 
     The loss is the mean over what `num_terms` counts of an optimizer step, all processes and micro-batches together.
@@ -62,6 +65,7 @@ class PictureQuestionTrainer(ResumableTrainer, ABC):
     args: VisionConfig
     model: Any
     loss_is_scaled_for_ga = True  # it is normalised by the step's terms
+    card_settings = VISION_SETTINGS
 
     def __init__(
         self,
@@ -128,6 +132,10 @@ class PictureQuestionTrainer(ResumableTrainer, ABC):
             return super().get_train_dataloader()
         finally:
             self.data_collator = plain
+
+    def artifact_kind(self) -> ArtifactKind:
+        """A model of pictures and questions."""
+        return "vision"
 
     # --- what a subclass has
 

@@ -7,13 +7,13 @@ from transformers import TrainingArguments
 
 from llm_jepa.config import check_choices, is_plain_cpu_run, own_fields
 from llm_jepa.data.source import DataSource
+from llm_jepa.options.publication import PublicationOptions
 from llm_jepa.options.vision import VisionOptions
-from llm_jepa.settings.secrets import redacted
 from llm_jepa.settings.vision_checks import check_vision_options, named_parts
 
 
 @dataclass
-class VisionConfig(VisionOptions, TrainingArguments):
+class VisionConfig(PublicationOptions, VisionOptions, TrainingArguments):  # type: ignore[misc]  # fewer choices
     """What `VLJEPATrainer` takes.
 
     The `help` of each field says what it means; a recipe has the same keys. After a change run `make schema`.
@@ -35,9 +35,10 @@ class VisionConfig(VisionOptions, TrainingArguments):
         check_choices(self, vision_fields())
         check_vision_options(self)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every option as JSON, for trackers and logs; `<secret>` stands for each secret."""
-        return redacted(super().to_dict())
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.to_dict()})"
+
+    __str__ = __repr__
 
     @property
     def sees_images(self) -> bool:

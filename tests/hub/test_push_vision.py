@@ -10,7 +10,9 @@ from huggingface_hub import snapshot_download
 
 from llm_jepa.cli import main
 from llm_jepa.hub.push import push
+from llm_jepa.train import train
 from llm_jepa.vision.model import VLJEPAModel
+from llm_jepa.vision.recipe import parse_any_recipe
 from tests.hub.hub_run import card, refusal
 from tests.hub.hub_server import TOKEN
 from tests.vision.tiny_parts import picture, saved
@@ -105,6 +107,31 @@ def test_a_text_decoder_goes_along_and_is_deleted_there_when_it_is_gone_here(hub
         path.unlink()
     push(run, REPO)
     assert set(hub.model(REPO).files) == PUSHED
+
+
+def test_push_to_hub_publishes_the_same_at_the_end_of_training(hub, tmp_path):
+    """One commit, no checkpoint, no token in a file of the run. A name that is not writable is told before."""
+    settings = yaml.safe_load((tiny_run(tmp_path) / "recipe.yaml").read_text()) | {
+        "output_dir": str(tmp_path / "trained"), "max_steps": 1, "save_steps": 1, "per_device_train_batch_size": 6,
+        "disable_tqdm": True, "push_to_hub": True, "hub_model_id": REPO,
+    }  # fmt: skip
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    argv = [str(path), "--hub_token", TOKEN]
+    with pytest.raises(ValueError, match="others/vl: Your token may not write there"):
+        train(parse_any_recipe([*argv, "--hub_model_id", "others/vl"]))
+    assert not (tmp_path / "trained").exists()
+    train(parse_any_recipe(argv))
+    repository = hub.model(REPO)
+    assert repository.private
+    assert len(repository.commits) == 2
+    assert set(repository.files) == PUSHED
+    assert (tmp_path / "trained" / "checkpoint-1").is_dir()
+    for file in (tmp_path / "trained").rglob("*"):
+        assert not file.is_file() or TOKEN.encode() not in file.read_bytes(), file
+    pushed = dict(repository.files)
+    assert main(["push", str(tmp_path / "trained"), "--repo_id", REPO]) == 0
+    assert hub.model(REPO).files == pushed
 
 
 def test_the_card_of_a_blind_run_retrieves_by_questions(hub, run):
