@@ -85,7 +85,10 @@ def test_planned_memory_holds_weights_gradients_and_optimizer(dry):
 
 
 @pytest.mark.parametrize(("dry", "arms"), [(True, 2), (False, 4)])
-def test_the_planning_experiment_can_be_read_and_needs_no_more_than_it_has_made(dry, arms, tmp_path, monkeypatch):
+def test_the_planning_experiment_can_be_read_and_needs_no_more_than_it_has_made(
+    dry, arms, tmp_path, monkeypatch, python
+):
+    monkeypatch.setattr(sys, "executable", python)
     monkeypatch.setattr(planning, "NUM_TRAIN", 64)
     content = planning.write_experiment(tmp_path, dry)
     experiment = read_experiment(tmp_path / "experiment.yaml")
@@ -111,9 +114,8 @@ def test_parts_without_time_are_noted_and_the_report_is_written_all_the_same(tmp
 
 
 def test_a_scenario_that_fails_leaves_its_error():
-    scenario = replace(
-        scenarios.in_small(scenarios.GROUPS["step_cost"][0]), flags=("--attn_implementation", "nonsense")
-    )
+    flags = ("--attn_implementation", "nonsense", "--no_memory")
+    scenario = replace(scenarios.in_small(scenarios.GROUPS["step_cost"][0]), flags=flags)
     result = measure.measured(scenario)
     assert "nonsense" in result["error"]
     assert "Failed: ValueError" in report.scenario(result, {})
