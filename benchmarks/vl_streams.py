@@ -26,6 +26,7 @@ from llm_jepa.inference.selective import (
     online_moments,
     uniform_moments,
 )
+from llm_jepa.models.decoder_files import has_text_decoder
 from llm_jepa.vision.model import VLJEPAModel
 
 Decoding = Literal["nearest", "text"]
@@ -145,6 +146,8 @@ def main() -> None:
     parser.add_argument("--decoding", choices=get_args(Decoding), default="nearest", help="default: nearest")
     parser.add_argument("--output", type=Path, help="a JSON file for the points")
     options = parser.parse_args()
+    if options.decoding == "text" and not has_text_decoder(options.run):
+        parser.error(f"{options.run} has no text decoder. Train one: llm-jepa train-decoder {options.run}")
     found = points(embed_streams(options.run, options.data, options.decoding))
     print(report(found))
     if options.output is not None:

@@ -1,6 +1,7 @@
 """Run an experiment, arms x seeds, and say whether JEPA helped."""
 
 import argparse
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from llm_jepa.experiments.significance import MIN_SEEDS
 from llm_jepa.experiments.spec import Experiment, Settings
 from llm_jepa.files.atomic import write_json
 
+logger = logging.getLogger(__name__)
+
 REPORT = "report"
 
 
@@ -43,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
         design = _design(experiment, common, num_jobs, bar)
         cells = [cell for series in design.cells.values() for cell in series.values()]
         cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
-        _write_reports(experiment, design)
-        failures = _run(experiment, common, cells, num_jobs, bar, "cells", lambda: _write_reports(experiment, design))
+        failures = _run(experiment, common, cells, num_jobs, bar, "cells", lambda: _report_so_far(experiment, design))
     _say_verdicts(experiment, _write_reports(experiment, design), args.report_only)
     if failures:
         raise CellError(" ".join(failures))
@@ -87,6 +89,7 @@ def _run(
     if num_jobs == 0 or not cells:
         return []
     task = bar.add_task(name, total=len(cells))
+    after_cell()  # there is a report from the start
     specs = specs_of(experiment, common, cells)
 
     def progress(cell: Cell) -> None:
@@ -131,6 +134,14 @@ def _write_reports(experiment: Experiment, design: ExperimentDesign) -> dict[str
     (directory / f"{REPORT}.md").write_text(markdown, encoding="utf-8")
     (directory / f"{REPORT}.html").write_text(render_html(report), encoding="utf-8")
     return report
+
+
+def _report_so_far(experiment: Experiment, design: ExperimentDesign) -> None:
+    """Write the reports; a file that cannot be written now must not end the cells that run."""
+    try:
+        _write_reports(experiment, design)
+    except OSError as error:
+        logger.warning("The report of the cells so far was not written: %s", error)
 
 
 def _say_verdicts(experiment: Experiment, report: Mapping[str, Any], only_reports: bool) -> None:

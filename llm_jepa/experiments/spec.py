@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.spec_checks import check_experiment
@@ -30,8 +30,8 @@ EXPERIMENT_KEYS = {
     "settings": _MAPPING,
     "evaluation": _MAPPING,
     "search": _MAPPING,
-    "equal_flops": Setting((), choices=("each_arm", "costliest_arm", "none")),
-    "overlap": Setting((), choices=("refuse", "count")),
+    "equal_flops": Setting((), choices=get_args(EqualFlops)),
+    "overlap": Setting((), choices=get_args(Overlap)),
     "threshold": Setting(("number", "null")),
     "keep_models": _FLAG,
 }
@@ -46,7 +46,7 @@ SEARCH_KEYS = {
     "split": _TEXT,
     "grid": _MAPPING,
     "grids": _MAPPING,
-    "longer_baseline": Setting((), choices=("search", "inherit")),
+    "longer_baseline": Setting((), choices=get_args(LongerBaseline)),
 }
 
 

@@ -31,7 +31,12 @@ def load_picture_encoder(name_or_path: str) -> PreTrainedModel:
 
 
 def picture_encoder_config(name_or_path: str) -> PreTrainedConfig:
-    """The configuration that `load_picture_encoder` gives, read without the weights."""
+    """The configuration that `load_picture_encoder` gives, read without the weights.
+
+    Raises:
+        ValueError: It is of timm, which is not installed.
+    """
+    check_timm_is_installed(name_or_path)
     config = AutoConfig.from_pretrained(name_or_path)
     return getattr(config, "vision_config", config)
 

@@ -102,6 +102,18 @@ def test_golds_that_are_all_bad_are_refused_before_any_cell_trains(written, caps
     assert not read_experiment(path).output_dir.exists()
 
 
+def test_a_report_that_cannot_be_written_is_told_and_ends_no_cells(finished, written, caplog):
+    """A directory stands where a file should; the last report is the one that must be written."""
+    path = copied(finished, written("unwritable", **WHOLE))
+    markdown = read_experiment(path).output_dir / "report.md"
+    markdown.unlink(missing_ok=True)
+    markdown.mkdir()
+    with pytest.raises((SystemExit, IsADirectoryError)):
+        main(["compare", str(path)])
+    told = [record.message for record in caplog.records if "cells so far was not written" in record.message]
+    assert len(told) == 1 + len(list(read_experiment(path).output_dir.rglob(RESULT_FILE)))
+
+
 def test_a_missing_cell_makes_the_verdict_incomplete_and_gives_no_number(finished, written):
     """One of two seeds has run: the arm that lacks a cell has no figures."""
     path = copied(finished, written("incomplete", **WHOLE))

@@ -12,7 +12,12 @@ from transformers.utils import is_timm_available
 
 from llm_jepa.train import main as train
 from llm_jepa.vision.model import VLJEPAModel
-from llm_jepa.vision.picture_encoder import encode_pictures, load_picture_encoder, picture_tower
+from llm_jepa.vision.picture_encoder import (
+    encode_pictures,
+    load_picture_encoder,
+    picture_encoder_config,
+    picture_tower,
+)
 from llm_jepa.vision.processor import load_image_processor
 from llm_jepa.vision.timm_models import refuse_other_size, timm_image_processor
 from tests.vision.tiny_parts import colour_rows, picture, saved
@@ -73,12 +78,13 @@ def test_other_processing_is_refused(change):
 
 
 @pytest.mark.skipif(is_timm_available(), reason="timm is there")
-def test_a_model_of_timm_without_timm_names_the_extra(tmp_path):
+@pytest.mark.parametrize("read", [load_picture_encoder, picture_encoder_config])
+def test_a_model_of_timm_without_timm_names_the_extra(read, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", "pretrained_cfg": PROCESSING}))
     with pytest.raises(
         ValueError, match=r"is a model of timm, which is not installed: `pip install 'llm-jepa\[timm\]'`"
     ):
-        load_picture_encoder(str(tmp_path))
+        read(str(tmp_path))
 
 
 @needs_timm
