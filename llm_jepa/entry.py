@@ -55,12 +55,14 @@ def imports_uncollected() -> Iterator[None]:
 
     Later collections leave out what is loaded by then.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 def drop_needless_warnings() -> None:

@@ -23,6 +23,13 @@ def test_no_garbage_is_collected_during_imports_and_it_is_again_after_one_that_f
         importlib.import_module("llm_jepa.absent")
     assert gc.isenabled()
     assert is_collected([])
+    gc.disable()
+    try:
+        with imports_uncollected():
+            pass
+        assert not gc.isenabled(), "who had turned it off keeps it off"
+    finally:
+        gc.enable()
 
 
 def test_what_a_command_has_imported_is_left_out_of_garbage_collections(capsys):

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from llm_jepa.entry import cleaned_up_at_sigterm
 from llm_jepa.experiments.cells import Cell, Series, longer_baselines, search_cells
-from llm_jepa.experiments.common_rows import CommonRows, check_test_rows, find_common_rows
+from llm_jepa.experiments.common_rows import CommonRows, check_rows, find_common_rows
 from llm_jepa.experiments.comparison import (
     ExperimentDesign,
     arm_costs,
@@ -37,11 +37,12 @@ def run(args: argparse.Namespace) -> int:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         reading = bar.add_task("reading the rows of every arm", total=None)
+        if num_jobs:
+            check_rows(experiment)
         common = find_common_rows(experiment)
         bar.remove_task(reading)
         _say(console, experiment, common)
         if num_jobs:
-            check_test_rows(experiment)
             common.write()
         design = _design(experiment, common, num_jobs, bar)
         cells = [cell for series in design.cells.values() for cell in series.values()]

@@ -13,7 +13,13 @@ from llm_jepa.cli import eval_decodings, eval_generation, eval_vision
 from llm_jepa.cli.progress import bars
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
-from llm_jepa.evaluation.results import CheckpointResult, replaced_scores, write_predictions, write_scores
+from llm_jepa.evaluation.results import (
+    CheckpointResult,
+    scored_data,
+    warn_of_replaced_scores,
+    write_predictions,
+    write_scores,
+)
 from llm_jepa.evaluation.run import evaluate
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
@@ -39,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     # the cache that keeps what a Hub id names.
     if directory is None and recipe.output_dir.is_dir() and "tuned" in checkpoints and Path(args.recipe).exists():
         directory = recipe.output_dir
-    replaced = [] if directory is None else replaced_scores(checkpoints, directory, len(rows))
+    if directory is not None:
+        warn_of_replaced_scores(checkpoints, directory, scored_data(recipe, len(rows)))
 
     console = Console()
     results = []
@@ -59,8 +66,6 @@ def run(args: argparse.Namespace) -> int:
             names = ", ".join(TASK_SCORES[recipe.training.task])
             counted = f"{reason} ({count} of {len(result.rows)} rows)"
             console.print(f"{result.checkpoint}: left out of {names}: {counted}", soft_wrap=True)
-    for line in replaced:
-        console.print(line, soft_wrap=True, markup=False)
     if directory is not None:
         console.print(f"predictions and scores: {directory}", soft_wrap=True)
     return 0

@@ -1,15 +1,19 @@
 """Score a run of VL-JEPA on held-out rows: accuracy among candidates, retrieval both ways."""
 
 import argparse
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from llm_jepa.cli.progress import bars
-from llm_jepa.evaluation.results import replaced_scores, write_predictions
+from llm_jepa.evaluation.results import warn_of_replaced_scores, write_predictions
 from llm_jepa.evaluation.vision import VisionResult, evaluate_model, load_subject
 from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.candidates import read_answers
@@ -24,22 +28,32 @@ def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
     labels = None if args.labels is None else read_answers(args.labels)
     directory = args.predictions or recipe.output_dir
     model, held_out = load_subject(recipe, labels, args.max_rows)
-    replaced = replaced_scores(["tuned"], directory, len(held_out.rows))
+    data = _scored_data(recipe, labels, len(held_out.rows))
+    warn_of_replaced_scores(["tuned"], directory, data)
     with bars(["rows"], len(held_out.rows)) as advance:
         result = evaluate_model(model, held_out, args.eval_batch_size, lambda number: advance("rows", number))
     write_predictions(result.predictions, directory / "predictions-tuned.jsonl")
-    write_json(_content(result, recipe), directory / SCORES_FILES["tuned"])
+    write_json(_content(result, data), directory / SCORES_FILES["tuned"])
     _show(Console(highlight=False), result, "image" if recipe.training.sees_images else "question")
-    print(*replaced, f"predictions and scores: {directory}", sep="\n")
+    print(f"predictions and scores: {directory}")
     return 0
 
 
-def _content(result: VisionResult, recipe: VisionRecipe) -> dict:
+def _scored_data(recipe: VisionRecipe, labels: Sequence[str] | None, num_rows: int) -> dict[str, Any]:
+    """What a scores file says of the data; of `--labels` a digest, null without them."""
+    return {
+        "dataset": recipe.source.dataset_name,
+        "dataset_config": recipe.source.dataset_config,
+        "split": recipe.source.dataset_test_split,
+        "labels": labels and hashlib.sha256(json.dumps([*labels]).encode()).hexdigest(),
+        "rows": num_rows,
+    }
+
+
+def _content(result: VisionResult, data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "checkpoint": "tuned",
-        "dataset": recipe.source.dataset_name,
-        "split": recipe.source.dataset_test_split,
-        "rows": len(result.predictions),
+        **data,
         "date": datetime.now(UTC).date().isoformat(),
         "scores": {name: asdict(rate) | {"interval": rate.interval} for name, rate in result.scores.items()},
         "chance": result.chance,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SEPARATOR_NAMES = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 """Separator of fields -> its name in messages."""
+NO_ROWS = "corresponds to no data"
+"""What `datasets` says of an empty slice."""
 
 
 def load_split(script: "AnySource", split: str) -> Dataset | IterableDataset:
@@ -72,6 +74,8 @@ def _load_split(script: "AnySource", split: str, checks_first_rows: bool) -> Dat
         if isinstance(unreadable, UnreadableLineError):
             raise UnreadableLineError(_as_given(unreadable, files)) from error
         _raise_for_unreadable_line(files)
+        if NO_ROWS in str(unreadable):
+            raise ValueError(f"Split `{split}` of `{name}` has no rows.") from error
         raise ValueError(
             f"Split `{split}` of `{name}` cannot be loaded: {_reason(error)}{_advice(error, split, path)}"
         ) from error

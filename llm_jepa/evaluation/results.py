@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,10 +73,7 @@ def write_scores(result: CheckpointResult, recipe: Recipe, max_new_tokens: int, 
         "checkpoint": result.checkpoint,
         "task": recipe.training.task,
         "extract": recipe.training.extract,
-        "dataset": recipe.script.dataset_name,
-        "dataset_config": recipe.script.dataset_config,
-        "split": recipe.script.dataset_test_split,
-        "rows": len(result.rows),
+        **scored_data(recipe, len(result.rows)),
         "rows_digest": _digest(result.predictions),
         "left_out": result.left_out,
         "max_new_tokens": max_new_tokens,
@@ -87,25 +84,31 @@ def write_scores(result: CheckpointResult, recipe: Recipe, max_new_tokens: int, 
     write_atomically(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.checkpoint])
 
 
-def replaced_scores(checkpoints: Sequence[Checkpoint], directory: Path, num_rows: int) -> list[str]:
-    """A line, logged too, for each checkpoint whose scores in a directory are of more rows than those to come.
+def warn_of_replaced_scores(checkpoints: Sequence[Checkpoint], directory: Path, scored: Mapping[str, Any]) -> None:
+    """Log a warning for each checkpoint whose scores in a directory are of other data, or of more rows.
 
     Args:
-        num_rows: How many rows will be scored.
+        scored: What will be scored: `rows`, how many they are, and what a scores file says of the data.
 
     Raises:
         ValueError: A scores file cannot be read.
     """
-    lines = []
     for checkpoint in checkpoints:
-        scores = read_json(directory / SCORES_FILES[checkpoint])
-        if scores.get("rows", 0) > num_rows:
-            lines.append(
-                f"{checkpoint}: the scores of {num_rows} rows replace those of {scores['rows']} rows "
-                f"({scores['split']}, {scores['date']})."
+        before = read_json(directory / SCORES_FILES[checkpoint])
+        other = [name for name, value in scored.items() if name != "rows" and before.get(name) != value]
+        if before and (other or before["rows"] > scored["rows"]):
+            logger.warning(
+                f"{checkpoint}: the scores of {scored['rows']} rows ({scored['split']}) replace those of "
+                f"{before['rows']} rows ({before['split']}, {before['date']})"
+                f"{', whose ' + ', '.join(other) + ' differ' if other else ''}. "
+                "To keep them, name another directory: --predictions DIR."
             )
-            logger.warning("%s To keep them, name another directory: --predictions DIR.", lines[-1])
-    return lines
+
+
+def scored_data(recipe: Recipe, num_rows: int) -> dict[str, Any]:
+    """What a scores file says of the data."""
+    names = {"dataset": "dataset_name", "dataset_config": "dataset_config", "split": "dataset_test_split"}
+    return {name: getattr(recipe.script, key) for name, key in names.items()} | {"rows": num_rows}
 
 
 def _digest(predictions: Sequence[Prediction]) -> str:

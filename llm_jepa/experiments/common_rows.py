@@ -105,18 +105,29 @@ def find_common_rows(experiment: Experiment) -> CommonRows:
     return common
 
 
-def check_test_rows(experiment: Experiment) -> None:
-    """Check the rows of the splits that score the cells, before any cell trains. Logs golds that are left out.
+def check_rows(experiment: Experiment) -> None:
+    """Check the files of all splits and the rows of those that score the cells, before any cell trains.
+
+    Logs golds that are left out.
 
     Raises:
-        ValueError: Rows cannot be read, or the task can score by none of a split's golds.
+        ValueError: A file is missing, or files or rows cannot be read, or the task can score by none of a split's
+            golds.
     """
     settings, evaluation = experiment.resolved(experiment.baseline), experiment.evaluation
-    splits = [] if experiment.search is None else [{"dataset_test_split": experiment.search.split}]
-    for split in [*splits, {}]:
-        recipe = recipe_of(experiment, {**settings, **split})
-        limits = evaluation.max_rows, evaluation.max_new_tokens, evaluation.eval_batch_size
-        kind_of(settings).held_out(recipe, *limits)
+    kind, recipe = kind_of(settings), recipe_of(experiment, settings)
+    limits = evaluation.max_rows, evaluation.max_new_tokens, evaluation.eval_batch_size
+    train_split, *scored_splits = splits_of(experiment, recipe)
+    for split in (train_split, *scored_splits):
+        kind.check_files(recipe, split)
+    for split in scored_splits:
+        kind.held_out(recipe_of(experiment, {**settings, "dataset_test_split": split}), *limits)
+
+
+def splits_of(experiment: Experiment, recipe: Recipe | VisionRecipe) -> list[str]:
+    """The split that trains, that which chooses settings if there is a search, and that which tests."""
+    chosen_by = [] if experiment.search is None else [experiment.search.split]
+    return [recipe.source.dataset_train_split, *chosen_by, recipe.source.dataset_test_split]
 
 
 def recipe_of(experiment: Experiment, settings: Mapping[str, Any]) -> Recipe | VisionRecipe:
@@ -127,9 +138,7 @@ def recipe_of(experiment: Experiment, settings: Mapping[str, Any]) -> Recipe | V
 def _compare_splits(common: CommonRows) -> None:
     experiment = common.experiment
     recipe = recipe_of(experiment, experiment.resolved(experiment.baseline))
-    names = [recipe.source.dataset_train_split]
-    names += [] if experiment.search is None else [experiment.search.split]
-    names += [recipe.source.dataset_test_split]
+    names = splits_of(experiment, recipe)
     keys = {name: common.kind.row_keys(recipe, name) for name in dict.fromkeys(names)}
     if len(keys) < len(names):
         raise ValueError(

@@ -94,6 +94,9 @@ class RecipeKind(Protocol):
     def train_rows(self, recipe: Any) -> TrainRows:
         """The rows of the training split, prepared."""
 
+    def check_files(self, recipe: Any, split: str) -> None:
+        """Check the files that the rows of a split name."""
+
     def row_keys(self, recipe: Any, split: str) -> list[Key]:
         """The digest of each row of a split, by which overlaps are found."""
 

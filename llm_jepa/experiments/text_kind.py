@@ -104,6 +104,9 @@ class TextKind:
         """As the trainer prepares them."""
         return TextTrainRows(recipe)
 
+    def check_files(self, recipe: Recipe, split: str) -> None:
+        """Texts name none."""
+
     def row_keys(self, recipe: Recipe, split: str) -> list[Key]:
         """By the words of source and target."""
         return row_keys(recipe, split)

@@ -22,9 +22,9 @@ from llm_jepa.planning.vision import draw_batch
 from llm_jepa.training.schedule import planned_steps, rows_per_step
 from llm_jepa.vision.building import load_processor, load_rows, picture_directory
 from llm_jepa.vision.feature_cache import picture_key
-from llm_jepa.vision.picture_check import check_pictures, with_undecoded_pictures
+from llm_jepa.vision.picture_check import check_pictures, undecoded_pictures, with_undecoded_pictures
 from llm_jepa.vision.recipe import VisionRecipe
-from llm_jepa.vision.rows import prepare_rows, row_columns
+from llm_jepa.vision.rows import arranged_rows, row_columns
 
 KEYS_OF_ROWS = (
     *("dataset_name", "dataset_config", "dataset_train_split", "inputs", "answer_form"),
@@ -43,7 +43,7 @@ class VisionTrainRows:
         self.rows = load_rows(recipe, args.dataset_train_split)
         self.num_rows = len(self.rows)
         directory = picture_directory(recipe.source.dataset_name)
-        prepared = prepare_rows(self.rows, args, load_processor(args), "train", directory)
+        prepared = arranged_rows(self.rows, args, load_processor(args), "train")
         self._fingerprint = fingerprint(_digests(prepared, prepared.column_names, "image", directory))
 
     def fingerprint(self, excluded: frozenset[int]) -> str:
@@ -95,6 +95,12 @@ class VisionKind:
     def train_rows(self, recipe: VisionRecipe) -> VisionTrainRows:
         """As the trainer prepares them."""
         return VisionTrainRows(recipe)
+
+    def check_files(self, recipe: VisionRecipe, split: str) -> None:
+        """The pictures, also for an arm that reads none."""
+        rows, image = load_rows(recipe, split), recipe.training.image_column
+        if image in rows.column_names:
+            check_pictures(undecoded_pictures(rows, image), picture_directory(recipe.source.dataset_name))
 
     def row_keys(self, recipe: VisionRecipe, split: str) -> list[Key]:
         """By picture, question and answer, also for an arm that reads no picture."""
@@ -154,7 +160,6 @@ def _split_digests(recipe: VisionRecipe, split: str, columns: Sequence[str | Non
     image = recipe.training.image_column
     if image in rows.column_names:
         rows = with_undecoded_pictures(rows, image)
-        check_pictures(rows[image], directory)
     there = [column for column in dict.fromkeys(columns) if column is not None and column in rows.column_names]
     return _digests(rows, there, image, directory)
 

@@ -9,6 +9,7 @@ from typing import Literal
 from huggingface_hub import constants, is_offline_mode
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    HFValidationError,
     HTTPError,
     LocalEntryNotFoundError,
     LocalTokenNotFoundError,
@@ -21,6 +22,10 @@ RETRY_HINT = "Run the same command again."
 NOTHING_PUBLISHED = "Nothing was published."
 ATOMIC_COMMIT = "A push is one commit: the Hub has all of it or nothing. Pushing again is safe."
 NOT_A_HUB = "The answer does not come from a Hub. Check HF_ENDPOINT and the proxy."
+ALLOWED_NAMES = (
+    "A repository is named NAME or OWNER/NAME, with at most 96 letters, digits, `-`, `_` and `.`; neither `-` nor `.` "
+    "stands at an end or twice in a row. Give another name."
+)
 REASONS_BY_STATUS = {
     401: "The Hub does not accept your token; it may have expired. Log in again (hf auth login), or set HF_TOKEN.",
     403: "Your token may not write there. Use a token with write permission, or name a repository of your own.",
@@ -67,6 +72,8 @@ def hub_errors_explained(repo_id: str, purpose: Purpose = "publish") -> Iterator
         raise ValueError(f"{repo_id}: {error} ({error.__cause__}). {RETRY_HINT} {outcome}") from error
     except (HTTPError, ConnectionError) as error:  # xet raises ConnectionError
         raise _failed_call(repo_id, error, purpose) from error
+    except HFValidationError as error:
+        raise ValueError(f"{repo_id}: {ALLOWED_NAMES} {outcome}") from error
     except ValueError as error:  # the client cannot parse a name, a card or an answer
         raise ValueError(f"{repo_id}: {str(error).rstrip('.')}. {outcome}") from error
 

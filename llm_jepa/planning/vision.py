@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import set_checkpoint_early_stop
@@ -139,7 +138,9 @@ def draw_batch(args: VisionConfig, rows: Dataset) -> DryBatch:
     """A micro-batch of a recipe's rows by the lengths of their texts."""
     processor = load_processor(args)
     questions, answers = _lengths(rows, args, processor)
-    return DryBatch(DryVisionModel(args), processor.pixels([[Image.new("RGB", (64, 64))]]), questions, answers)
+    model, (height, width) = DryVisionModel(args), processor.pixel_shape()
+    model.freeze_unused_weights(height, width)
+    return DryBatch(model, torch.zeros(1, args.num_frames, 3, height, width), questions, answers)
 
 
 class DryVisionModel:
@@ -156,6 +157,11 @@ class DryVisionModel:
         if args.gradient_checkpointing:
             self.model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs or {"use_reentrant": False})
         self.model.train()
+
+    def freeze_unused_weights(self, height: int, width: int) -> None:
+        """As training does."""
+        with self.mode:
+            self.model.freeze_unused_weights(height, width)
 
     def parts(self) -> dict[str, PartPlan]:
         """Parameters by part; the embeddings of tokens apart from the predictor's layers."""

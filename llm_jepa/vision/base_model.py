@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, initialization
 
-from llm_jepa.vision.picture_encoder import encode_pictures
+from llm_jepa.vision.picture_encoder import encode_pictures, freeze_unused_weights
 from llm_jepa.vision.pictures import read_frames
 from llm_jepa.vision.processor import PictureQuestionProcessor
 
@@ -50,6 +50,11 @@ class PictureQuestionModel(PreTrainedModel):
         for part in self.frozen_encoders():
             part.requires_grad_(False)
         self.train(self.training)
+
+    def freeze_unused_weights(self, height: int, width: int) -> None:
+        """Take gradients from the weights of a trained vision encoder that no patch depends on."""
+        if self.vision_encoder not in self.frozen_encoders():
+            freeze_unused_weights(self.vision_encoder, height, width)
 
     def train(self, mode: bool = True) -> Any:
         """Set the mode of training; a frozen encoder stays in evaluation, without dropout or new statistics."""

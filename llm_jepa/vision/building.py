@@ -17,6 +17,7 @@ from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.base_trainer import PictureQuestionTrainer
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
+from llm_jepa.vision.picture_encoder import picture_encoder_config
 from llm_jepa.vision.processor import PictureQuestionProcessor, VLJEPAProcessor
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.timm_models import refuse_other_size
@@ -72,7 +73,8 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
     """The model of a recipe: that of an earlier stage, or pretrained parts joined by new layers.
 
     Raises:
-        ValueError: A part cannot be loaded, or the model of the earlier stage has other parts.
+        ValueError: A part cannot be loaded, its pictures have one other size than `image_size`, or the model of the
+            earlier stage has other parts.
     """
     options = model_options(args)
     if args.model_name_or_path is not None:
@@ -81,15 +83,25 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
             setattr(model.config, name, value)
         model.processor.num_frames = args.num_frames
         model.freeze_parts()
+        _check_image_size(args, model.vision_encoder.config)
     else:
         kind: Any = MODELS[args.answer_form]
         with load_errors_explained("The model of the recipe"):
-            model = kind.from_parts(*part_locations(args), args.predictor_layers, args.predictor_weights, **options)
+            parts = part_locations(args)
+            vision_config = picture_encoder_config(parts[0])
+        _check_image_size(args, vision_config)
+        with load_errors_explained("The model of the recipe"):
+            model = kind.from_parts(*parts, args.predictor_layers, args.predictor_weights, **options)
     if args.image_size is not None:
-        refuse_other_size(model.vision_encoder.config, args.image_size)
         model.processor.resize(args.image_size)
+    model.freeze_unused_weights(*model.processor.pixel_shape())
     keep_fp32_master_weights(model)
     return model
+
+
+def _check_image_size(args: VisionConfig, vision_config: PreTrainedConfig) -> None:
+    if args.image_size is not None:
+        refuse_other_size(vision_config, args.image_size)
 
 
 def load_saved_model(name_or_path: str | Path, args: VisionConfig, named: str) -> PictureQuestionModel:

@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 from llm_jepa.files.atomic import partial_path, write_json
 from llm_jepa.runs.record import read_json
 from llm_jepa.vision.picture_encoder import encode_pictures, picture_shape
-from llm_jepa.vision.pictures import read_frames
+from llm_jepa.vision.pictures import looked_in, picture_name, read_frames
 from llm_jepa.vision.processor import PictureQuestionProcessor
 
 FACTS_FILE = "cache.json"
@@ -153,9 +153,8 @@ def cache_facts(encoder: PreTrainedModel, processor: PictureQuestionProcessor) -
     for name, value in sorted(encoder.state_dict().items()):
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    height, width = processor.pixels([[Image.new("RGB", (64, 64))]]).shape[-2:]
     processing = json.dumps(processor.image_processor.to_dict(), sort_keys=True, default=str)
-    num_tokens, features = picture_shape(encoder, processor.num_frames, height, width)
+    num_tokens, features = picture_shape(encoder, processor.num_frames, *processor.pixel_shape())
     digest = hashlib.sha256(processing.encode()).hexdigest()
     return CacheFacts(weights.hexdigest(), digest, processor.num_frames, num_tokens, features)
 
@@ -182,7 +181,11 @@ def with_cached_features(
 
 
 def picture_key(value: Any, directory: Path | None = None) -> str:
-    """A digest of a picture's file, or of each frame's in their order."""
+    """A digest of a picture's file, or of each frame's in their order.
+
+    Raises:
+        ValueError: A file is missing.
+    """
     digest = hashlib.sha256()
     for frame in value if isinstance(value, list) else [value]:
         digest.update(hashlib.sha256(_content(frame, directory)).digest())
@@ -194,4 +197,9 @@ def _content(value: Any, directory: Path | None) -> bytes:
         return f"{value.mode}{value.size}".encode() + value.tobytes()
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path") or ""
-    return value if isinstance(value, bytes) else ((directory or Path()) / str(value)).read_bytes()
+    if isinstance(value, bytes):
+        return value
+    try:
+        return ((directory or Path()) / str(value)).read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(f"{picture_name(value)} is missing{looked_in(directory)}.") from error

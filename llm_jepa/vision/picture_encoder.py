@@ -4,16 +4,17 @@ Legend: N rows, T frames, C channels, H and W pixels, P tokens of a row, D the e
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
 from llm_jepa.vision.timm_models import MODEL_TYPE as TIMM_MODEL_TYPE
-from llm_jepa.vision.timm_models import check_timm_is_installed, without_head
+from llm_jepa.vision.timm_models import check_timm_is_installed
 
 PERIOD = 10000
 VIDEO_ENCODERS = ("vjepa2",)
@@ -44,17 +45,42 @@ def picture_encoder_config(name_or_path: str) -> PreTrainedConfig:
 def picture_tower(model: PreTrainedModel) -> PreTrainedModel:
     """The part that encodes pictures: `vision_model` of CLIP, SigLIP and their like, else the whole model.
 
-    V-JEPA 2 loses its own predictor, and a head that pools the tokens is dropped: neither gives features of patches.
+    V-JEPA 2 loses its own predictor, and a model of timm does not pool: neither gives features of patches.
     """
     tower = getattr(model, "vision_model", model)
     if tower.config.model_type in VIDEO_ENCODERS:
         del tower.predictor
     if tower.config.model_type == TIMM_MODEL_TYPE:
-        without_head(tower)
-    for name in ("head", "pooler"):
-        if isinstance(getattr(tower, name, None), nn.Module):
-            getattr(tower, name).requires_grad_(False)
+        tower.config.do_pooling = False
     return tower
+
+
+def freeze_unused_weights(encoder: PreTrainedModel, height: int, width: int) -> None:
+    """Take gradients from the weights that no patch depends on, as those of a head that pools.
+
+    A forward of a black row finds them. DDP would wait for their gradients.
+    """
+    was_training = encoder.training
+    encoder.eval()
+    with torch.enable_grad():
+        patches_NPD = encode_pictures(encoder, black_row(encoder, num_frames_at_once(encoder), height, width))
+    encoder.train(was_training)
+    used = {id(weight) for weight in leaves_of_graph(patches_NPD)}
+    for weight in encoder.parameters():
+        weight.requires_grad_(weight.requires_grad and id(weight) in used)
+
+
+def leaves_of_graph(output: Tensor) -> Iterator[Tensor]:
+    """The tensors to which a backward from an output would give gradients."""
+    nodes, seen = [output.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        nodes += [following for following, _ in node.next_functions]
 
 
 def width_of_pictures(encoder: Any) -> int:
@@ -104,7 +130,17 @@ def grid_positions(num_rows: int, num_columns: int, width: int) -> Tensor:
 
 def picture_shape(encoder: PreTrainedModel, num_frames: int, height: int, width: int) -> tuple[int, int]:
     """P and D of a row, by a forward of one black row."""
-    device = next(encoder.parameters()).device
     with torch.no_grad():
-        patches_NPD = encode_pictures(encoder, torch.zeros(1, num_frames, 3, height, width, device=device))
+        patches_NPD = encode_pictures(encoder, black_row(encoder, num_frames, height, width))
     return patches_NPD.shape[1], patches_NPD.shape[2]
+
+
+def black_row(encoder: PreTrainedModel, num_frames: int, height: int, width: int) -> Tensor:
+    """pixels_NTCHW of one row, all 0."""
+    weight = next(encoder.parameters())
+    return torch.zeros(1, num_frames, 3, height, width, device=weight.device, dtype=weight.dtype)
+
+
+def num_frames_at_once(encoder: PreTrainedModel) -> int:
+    """The fewest frames that an encoder reads: those of one tube of V-JEPA 2, else 1."""
+    return getattr(encoder.config, "tubelet_size", 1)

@@ -46,7 +46,7 @@ def read_picture(value: PictureValue, place: str = "", directory: Path | None = 
     try:
         picture = ImageOps.exif_transpose(open_picture(value, directory))
     except FileNotFoundError as error:
-        raise ValueError(f"{name} is missing{_looked_in(directory)}.") from error
+        raise ValueError(f"{name} is missing{looked_in(directory)}.") from error
     except DECODING_ERRORS as error:
         raise ValueError(f"{name} cannot be read: {_one_line(error)}.") from error
     unusable = _unusable(picture)
@@ -123,7 +123,8 @@ def _prefix(place: str) -> str:
     return f"{place}: " if place else ""
 
 
-def _looked_in(directory: Path | None) -> str:
+def looked_in(directory: Path | None) -> str:
+    """The end of a message on a missing picture."""
     return f" (looked in `{directory or Path.cwd()}`)"
 
 

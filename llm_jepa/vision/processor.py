@@ -67,19 +67,30 @@ class PictureQuestionProcessor(ABC):
         self.question_tokenizer.save_pretrained(Path(directory) / QUESTION_FOLDER)
 
     def resize(self, side: int) -> None:
-        """Give the encoder squares of so many pixels a side, in the place of the size of its own processing."""
+        """Give the encoder squares of so many pixels a side.
+
+        Where the processing crops, it resizes in the same proportion to the crop as before. Example: 256 pixels and a
+        crop of 224 become 512 and 448.
+        """
         processor: Any = self.image_processor
         square = {"height": side, "width": side}
-        if getattr(processor, "do_center_crop", False):
-            processor.size, processor.crop_size = {"shortest_edge": side}, square
-        else:
+        if not getattr(processor, "do_center_crop", False):
             processor.size = square
+            return
+        before = processor.crop_size["height"]
+        processor.size = {edge: length * side // before for edge, length in dict(processor.size).items() if length}
+        processor.crop_size = square
 
     def pixels(self, rows: Sequence[Sequence[Image.Image]]) -> Tensor:
         """Rows of RGB frames, resized and normalised as the encoder was trained: pixels_NTCHW."""
         chosen = [frames[i] for frames in rows for i in frame_indices(len(frames), self.num_frames)]
         pixels = self.image_processor(images=chosen, return_tensors="pt")["pixel_values"]
         return pixels.unflatten(0, (len(rows), self.num_frames))
+
+    def pixel_shape(self) -> tuple[int, int]:
+        """Height and width of the pixels of a frame."""
+        height, width = self.pixels([[Image.new("RGB", (64, 64))]]).shape[-2:]
+        return height, width
 
     def question_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each question, however many."""

@@ -26,23 +26,35 @@ def prepare_rows(
     name: str,
     directory: Path | None = None,
 ) -> Dataset:
+    """The rows of `arranged_rows`, whose pictures can be read.
+
+    Args:
+        directory: What relative paths of pictures are relative to.
+
+    Raises:
+        ValueError: `arranged_rows` refuses the rows, or a picture is missing or cannot be read.
+    """
+    rows = arranged_rows(rows, options, processor, name)
+    if "image" in rows.column_names:
+        check_pictures(rows["image"], directory)
+    return rows
+
+
+def arranged_rows(rows: Dataset, options: VisionOptions, processor: PictureQuestionProcessor, name: str) -> Dataset:
     """Rows with the columns `image`, `question`, `answer`, `candidates` (those that the recipe has) and `row_index`.
 
     Pictures stay as they are stored, and are read by the collator.
 
     Args:
         name: `train`, `eval` or `held-out`, for errors.
-        directory: What relative paths of pictures are relative to.
 
     Raises:
-        ValueError: A column is missing, a text is no text, empty or too long, or a picture is missing or cannot be
-            read.
+        ValueError: A column is missing, or a text is no text, empty or too long.
     """
     columns = row_columns(options)
     _check_columns(rows.column_names, columns, name)
     if "image" in columns:
         rows = with_undecoded_pictures(rows, columns["image"])
-        check_pictures(rows[columns["image"]], directory)
     tokenise = {"question": processor.question_ids, "answer": processor.answer_ids}
     for role in tokenise.keys() & columns.keys():
         texts = rows[columns[role]][:]

@@ -1,4 +1,4 @@
-"""Encoders of timm, which transformers loads as `timm_wrapper`: their heads, and their processing of pictures."""
+"""Encoders of timm, which transformers loads as `timm_wrapper`: their processing of pictures."""
 
 import importlib.util
 import math
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
-from torch import nn
 from transformers import PreTrainedConfig
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
@@ -14,8 +13,6 @@ MODEL_TYPE = "timm_wrapper"
 DEFAULT_CROP = 0.875
 INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CROP_MODES = ("center", "squash")
-HEADS = ("head", "fc_norm", "attn_pool", "conv_head", "norm_head")
-"""Modules of timm's models that stand behind the features of patches."""
 
 
 def check_timm_is_installed(name_or_path: str) -> None:
@@ -29,15 +26,6 @@ def check_timm_is_installed(name_or_path: str) -> None:
         raise ValueError(
             f"`{name_or_path}` is a model of timm, which is not installed: `pip install 'llm-jepa[timm]'`."
         )
-
-
-def without_head(encoder: Any) -> None:
-    """Stop pooling, and take gradients from what would pool."""
-    encoder.config.do_pooling = False
-    for name in HEADS:
-        head = getattr(encoder.timm_model, name, None)
-        if isinstance(head, nn.Module):
-            head.requires_grad_(False)
 
 
 def timm_image_processor(processing: Mapping[str, Any]) -> BitImageProcessorPil:

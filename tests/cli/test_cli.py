@@ -84,7 +84,7 @@ WRONG_COMMANDS = {
     "push nope --repo_id team/x": "`nope` is no directory",
     "push . --repo_id team/x": "`.` holds no adapter (adapter_config.json) and no model (config.json)",
     "push model --repo_id team/x": "team/x: You are not logged in. Run `hf auth login`",
-    "push model --repo_id team/x/y": "team/x/y: Repo id must be in the form",
+    "push model --repo_id team/x/y": "team/x/y: A repository is named NAME or OWNER/NAME",
 }
 
 

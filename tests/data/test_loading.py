@@ -93,6 +93,8 @@ def test_a_directory_that_is_prepared_again_is_read_again(tmp_path):
 def test_a_slice_of_a_split(tmp_path):
     (tmp_path / "pairs.jsonl").write_text(GOOD)
     assert list(load("pairs.jsonl", "train[1:3]")) == ROWS[1:3]
+    with pytest.raises(ValueError, match=r"^Split `train\[:0\]` of `.*pairs\.jsonl` has no rows\.$"):
+        load("pairs.jsonl", "train[:0]")
     with pytest.raises(ValueError, match="is a slice, which a stream cannot take"):
         load("pairs.jsonl", "train[1:3]", dataset_streaming=True)
 

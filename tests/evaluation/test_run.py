@@ -374,15 +374,13 @@ def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, caps
 def test_scores_of_more_rows_are_not_replaced_in_silence(trained, tmp_path, capsys):
     base = ["eval", str(trained), "--checkpoints", "base", "--max_new_tokens", str(LIMIT), "--predictions"]
     assert main([*base, str(tmp_path)]) == 0
-    assert "replace" not in capsys.readouterr().out
+    assert "replace" not in capsys.readouterr().err
     assert main([*base, str(tmp_path), "--max_rows", "3"]) == 0
     printed = capsys.readouterr()
-    line = "base: the scores of 3 rows replace those of 8 rows (test, "
-    assert line in printed.out
-    assert line in printed.err
+    assert "base: the scores of 3 rows (test) replace those of 8 rows (test, " in printed.err
     assert "To keep them, name another directory" in printed.err
     assert main([*base, str(tmp_path)]) == 0
-    assert "replace" not in capsys.readouterr().out
+    assert "replace" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subject", ["run", "adapter", "model"])

@@ -140,17 +140,21 @@ def test_the_command_writes_predictions_and_scores(run, capsys):
     assert scores["rows"] == len(lines) == 6
 
 
-def test_scores_of_more_rows_are_not_replaced_in_silence(run, tmp_path, capsys):
+def test_scores_of_other_rows_or_labels_are_not_replaced_in_silence(run, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("".join(f"{colour}\n" for colour in COLOURS))
     evaluate = ["eval", str(run / "run"), "--predictions", str(tmp_path)]
-    assert command(evaluate) == 0
-    assert "replace" not in capsys.readouterr().out
-    assert command([*evaluate, "--dataset_test_split", "train[:4]"]) == 0
-    printed = capsys.readouterr()
-    line = "tuned: the scores of 4 rows replace those of 12 rows (train, "
-    assert line in printed.out
-    assert line in printed.err
+    for options, line in (
+        ([], None),
+        ([], None),
+        (["--dataset_test_split", "train[:4]"], "12 rows (train, "),
+        ([], ", whose split differ."),
+        (["--labels", str(tmp_path / "labels.txt")], ", whose labels differ."),
+    ):
+        assert command([*evaluate, *options]) == 0
+        said = capsys.readouterr().err
+        assert (line in said) if line else ("replace" not in said)
     scores = json.loads((tmp_path / "scores-tuned.json").read_text())
-    assert (scores["rows"], scores["split"]) == (4, "train[:4]")
+    assert (scores["rows"], scores["split"], len(scores["labels"])) == (12, "train", 64)
 
 
 def test_a_blind_run_retrieves_by_questions(run, tmp_path, capsys):

@@ -11,7 +11,7 @@ from llm_jepa.cli import main
 from llm_jepa.evaluation.vision import chosen_answers, evaluate_model, evaluate_vision
 from llm_jepa.experiments.cell_spec import RESULT_FILE
 from llm_jepa.experiments.cells import longer_baselines
-from llm_jepa.experiments.common_rows import check_test_rows, find_common_rows, recipe_of
+from llm_jepa.experiments.common_rows import check_rows, find_common_rows, recipe_of
 from llm_jepa.experiments.kinds import kind_of
 from llm_jepa.experiments.rendering import render_html
 from llm_jepa.experiments.spec import read_experiment
@@ -217,7 +217,23 @@ def test_rows_that_two_splits_share_are_refused(written):
 def test_test_rows_are_checked_before_any_cell_trains(written):
     experiment = read_experiment(written("unread", settings={"candidates_column": "kind"}))
     with pytest.raises(ValueError, match="Row 0 of the held-out data: `kind` is 'dark'; it must be a list"):
-        check_test_rows(experiment)
+        check_rows(experiment)
+
+
+def test_damaged_pictures_are_refused_before_any_cell_trains_and_a_report_does_not_decode_them(written, tmp_path):
+    rows = colour_rows(tmp_path)
+    (tmp_path / "red.png").write_bytes((tmp_path / "red.png").read_bytes()[:45])
+    for split in ("train", "test"):
+        lines = [json.dumps(row | {"question": f"{split} {number}"}) for number, row in enumerate(rows)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    settings = {"dataset_name": str(tmp_path), "candidates_column": None}
+    experiment = read_experiment(written("damaged", settings=settings))
+    with pytest.raises(ValueError, match="Of 6 pictures 1 cannot be read, the first: row 0: picture"):
+        check_rows(experiment)
+    find_common_rows(experiment)
+    (tmp_path / "red.png").unlink()
+    with pytest.raises(ValueError, match=r"red\.png` is missing"):
+        find_common_rows(experiment)
 
 
 def test_questions_about_one_picture_are_a_cluster_also_for_the_blind(written, tmp_path):

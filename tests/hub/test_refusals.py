@@ -55,9 +55,9 @@ def test_a_repository_of_another_kind_is_left_alone(hub, run, capsys, private, f
 
 def test_a_name_that_is_none_and_a_card_that_cannot_be_read_are_named(hub, run, capsys):
     error = refusal(hub, capsys, run, "--repo_id", "a/b/c", "--base_model", BASE)
-    assert "a/b/c: Repo id must be in the form 'repo_name' or 'namespace/repo_name'" in error
+    assert "a/b/c: A repository is named NAME or OWNER/NAME, with at most 96 letters" in error
     error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", "../tiny")
-    assert error.startswith("error: `--base_model ../tiny`: Repo id must")
+    assert error.startswith("error: `--base_model ../tiny`: A repository is named")
     hub.add(REPO, {"README.md": b"---\nlicense: [mit\n---\n"}, private=True)
     error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", BASE)
     assert "its README.md is left as it is: the metadata at its top cannot be read" in error

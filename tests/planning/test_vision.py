@@ -10,6 +10,7 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from llm_jepa.cli import main
 from llm_jepa.planning.vision import DryVisionModel, make_vision_plan
+from llm_jepa.vision.building import load_model
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 from tests.tiny import tiny_tokenizer
 from tests.vision.tiny_parts import colour_rows, saved
@@ -133,6 +134,18 @@ def test_a_linear_probe_and_a_token_vlm_have_the_flops_of_their_matrices(rows):
     }  # fmt: skip
     layers = 2 * matrices("llama") / 4 + 5 * 32  # two norms of each layer, and the last
     assert sum(one.trained for one in tokens.parts.values()) == layers + 16 * 32 + 32
+
+
+@pytest.mark.parametrize("vision", ["dinov2", "siglip", "vjepa2"])
+def test_of_a_trained_encoder_as_many_weights_are_counted_as_training_trains(vision, rows):
+    """DINOv2 has a token of masked patches, and SigLIP a head that pools: no patch depends on them."""
+    parts, options = tiny_parts() | {"vision_encoder": saved(vision)}, {"vision_encoder_learning_rate_factor": 1}
+    recipe = recipe_of(rows, parts, **TINY, **options)
+    encoder = load_model(recipe.training).vision_encoder
+    trained = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
+    plan = make_vision_plan(recipe).parts["vision_encoder"]
+    assert (plan.parameters, plan.trained) == (encoder.num_parameters(), trained)
+    assert (trained < plan.parameters) == (vision != "vjepa2")
 
 
 def test_larger_pictures_have_more_tokens(rows):

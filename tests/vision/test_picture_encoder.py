@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from transformers import AutoModel
 
 from llm_jepa.vision.picture_encoder import (
     encode_pictures,
+    freeze_unused_weights,
     grid_positions,
     load_picture_encoder,
     picture_encoder_config,
@@ -19,6 +19,9 @@ from tests.vision.tiny_parts import SIDE, VISION, saved
 
 TOKENS = {"vjepa2": 4, "dinov2": 2 * 5, "dinov3": 2 * 7, "siglip": 2 * 4, "resnet": 2 * 4}
 """Of two frames of 2 x 2 patches: V-JEPA 2 joins both frames; DINOv2 has [CLS], DINOv3 two registers too."""
+
+UNUSED = {"vjepa2": set(), "dinov2": {"embeddings"}, "dinov3": {"embeddings"}, "siglip": {"head"}, "resnet": set()}
+"""Where the weights stand that no patch needs: the token of masked patches, and a head that pools."""
 
 
 @pytest.fixture(params=VISION)
@@ -84,11 +87,15 @@ def test_the_tower_of_a_configuration_is_that_of_the_weights(name):
     assert not any("predictor" in key or "text_model" in key for key in built.state_dict())
 
 
-def test_what_pools_the_tokens_has_no_gradient():
-    tower = load_picture_encoder(saved("siglip"))
-    assert isinstance(tower.head, nn.Module)
-    assert not any(parameter.requires_grad for parameter in tower.head.parameters())
-    assert all(parameter.requires_grad for parameter in tower.encoder.parameters())
+def test_weights_that_no_patch_needs_are_frozen(name):
+    """What stays trained gets a gradient, as DDP demands, and what is frozen would get none."""
+    encoder = load_picture_encoder(saved(name))
+    freeze_unused_weights(encoder, SIDE, SIDE)
+    encode_pictures(encoder, pixels()).square().sum().backward()
+    frozen = {key for key, weight in encoder.named_parameters() if not weight.requires_grad}
+    assert {key.split(".")[0] for key in frozen} == UNUSED[name]
+    for key, weight in encoder.named_parameters():
+        assert (weight.grad is None) == (key in frozen), key
 
 
 def test_the_channels_of_a_grid_may_come_last():

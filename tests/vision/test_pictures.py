@@ -154,15 +154,21 @@ def folder(red_green, tmp_path) -> Path:
 def test_missing_files_are_counted_and_the_first_is_named(folder):
     names = [f"{number}.png" for number in range(1000)]
     with pytest.raises(
-        ValueError, match=r"^980 of 1,000 pictures are missing, the first: row 20: picture `20\.png`\."
+        ValueError, match=r"^Of 1,000 pictures 980 are missing, the first: row 20: picture `20\.png`, where"
     ):
         check_pictures(names, folder)
     assert check_pictures([*names[:20], *names[:20]], folder) == 20, "a picture of two rows counts once"
     (folder / "7.png").write_text("not a picture")
     clips = [names[:10], names[10:20], [*names[:8], "7.png"]]
     with pytest.raises(
-        ValueError, match=r"^1 of 20 pictures cannot be read, the first: row 0, frame 7: picture `7\.png`"
+        ValueError, match=r"^Of 20 pictures 1 cannot be read, the first: row 0, frame 7: picture `7\.png`"
     ):
+        check_pictures(clips, folder)
+    (folder / "8.png").unlink()
+    both = (
+        r"^Of 20 pictures 1 are missing, the first: row 0, frame 8: .*; 1 cannot be read, the first: row 0, frame 7: "
+    )
+    with pytest.raises(ValueError, match=both + r".*\. Add or repair the files, or leave out their rows\.$"):
         check_pictures(clips, folder)
 
 
@@ -173,7 +179,7 @@ def test_pictures_cut_off_in_the_middle_are_counted_before_training(kind, tmp_pa
     for number in range(6):
         (tmp_path / str(number)).write_bytes(content if number % 2 else content[: len(content) // 2])
     names = [str(number) for number in range(6)]
-    message = r"3 of 6 pictures cannot be read, the first: row 0: picture `0` cannot be decoded: .*"
+    message = r"Of 6 pictures 3 cannot be read, the first: row 0: picture `0` cannot be decoded: .*"
     with pytest.raises(ValueError, match=message):
         check_pictures(names, tmp_path)
     assert check_pictures(names[1::2], tmp_path) == 3
@@ -182,7 +188,7 @@ def test_pictures_cut_off_in_the_middle_are_counted_before_training(kind, tmp_pa
 def test_pictures_that_cannot_be_used_are_counted_too():
     """A picture that was given opened stays as it is."""
     given = Pillow.open(io.BytesIO(encoded(Pillow.new("RGB", (64, 64)), "JPEG")))
-    message = "2 of 3 pictures cannot be read, the first: row 1: the picture has no pixels: its size is 0 x 5. Repair"
+    message = "Of 3 pictures 2 cannot be read, the first: row 1: the picture has no pixels: its size is 0 x 5. Add or"
     with pytest.raises(ValueError, match=message):
         check_pictures([given, Pillow.new("RGB", (0, 5)), Pillow.new("F", (1, 1))])
     assert given.size == (64, 64)
@@ -191,9 +197,9 @@ def test_pictures_that_cannot_be_used_are_counted_too():
 def test_a_column_of_datasets_is_checked_as_it_is_stored(folder):
     paths = [str(folder / f"{number}.png") for number in (0, 1, 99)]
     rows = Dataset.from_dict({"image": paths}).cast_column("image", Image())
-    with pytest.raises(ValueError, match=r"1 of 3 pictures are missing, the first: row 2: picture `.*99\.png`"):
+    with pytest.raises(ValueError, match=r"Of 3 pictures 1 are missing, the first: row 2: picture `.*99\.png`"):
         check_pictures(undecoded_pictures(rows, "image"))
     clips = Dataset.from_dict({"image": [paths[:2], paths[1:]]}).cast_column("image", List(Image()))
-    with pytest.raises(ValueError, match=r"1 of 4 pictures are missing, the first: row 1, frame 1: picture"):
+    with pytest.raises(ValueError, match=r"Of 4 pictures 1 are missing, the first: row 1, frame 1: picture"):
         check_pictures(undecoded_pictures(clips, "image"))
     assert check_pictures(undecoded_pictures(Dataset.from_dict({"image": paths[:2]}), "image")) == 2

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 from llm_jepa.vision.processor import VLJEPAProcessor, frame_indices
 from tests.vision.tiny_parts import SIDE, VISION, picture, tiny_processor, tiny_token_vlm
@@ -68,9 +69,25 @@ def test_a_saved_processor_gives_the_same_tensors(tmp_path):
             assert torch.equal(mine, its)
 
 
-@pytest.mark.parametrize("crops", [False, True])
-def test_another_size_gives_squares_of_it(crops):
+def test_another_size_gives_squares_of_it():
     processor = tiny_processor()
-    processor.image_processor.do_center_crop = crops
     processor.resize(8)
     assert processor.pixels([[picture("white", (40, 30))]]).shape == (1, 1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"shortest_edge": 40}, {"shortest_edge": 80}), ({"height": 40, "width": 36}, {"height": 80, "width": 72})],
+)
+def test_another_size_keeps_the_share_that_is_cropped(before, after):
+    """Of 40 pixels 32 are kept, and of 80 then 64; the size of before changes nothing."""
+    processor = tiny_processor()
+    processor.image_processor = BitImageProcessorPil(size=before, crop_size={"height": 32, "width": 32})
+    noise = torch.randint(0, 255, (60, 80, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    rows = [[Image.fromarray(noise.numpy())]]
+    pixels = processor.pixels(rows)
+    processor.resize(32)
+    assert torch.equal(processor.pixels(rows), pixels)
+    processor.resize(64)
+    assert dict(processor.image_processor.size) == after
+    assert processor.pixels(rows).shape == (1, 1, 3, 64, 64)

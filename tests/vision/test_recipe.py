@@ -124,7 +124,7 @@ def test_one_missing_picture_is_named_before_training(recipe, tmp_path, capsys):
     (tmp_path / "blue.png").unlink()
     with pytest.raises(SystemExit):
         main([recipe()])
-    assert "1 of 6 pictures are missing, the first: row 2: picture `blue.png`" in capsys.readouterr().err
+    assert "Of 6 pictures 1 are missing, the first: row 2: picture `blue.png`" in capsys.readouterr().err
 
 
 def test_commands_for_text_say_which_commands_are_for_vl_jepa(recipe):

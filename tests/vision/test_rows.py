@@ -60,7 +60,7 @@ def test_pictures_stay_as_they_are_stored(directory):
         ({"of": ["red"]}, {"candidates_column": "of"}, "Row 1 .* the answer 'blue' among them"),
         ({"of": ["blue", None]}, {"candidates_column": "of"}, "Row 1 .* a list of different texts"),
         ({"of": ["red", "blue", "red"]}, {"candidates_column": "of"}, "Row 1 .* a list of different texts"),
-        ({"picture": "c.png"}, {}, "1 of 2 pictures are missing, the first: row 1: picture `c.png`"),
+        ({"picture": "c.png"}, {}, "Of 2 pictures 1 are missing, the first: row 1: picture `c.png`"),
     ],
 )  # fmt: skip
 def test_wrong_rows_are_refused(change, options, message, directory):

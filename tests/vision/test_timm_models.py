@@ -14,6 +14,7 @@ from llm_jepa.train import main as train
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.picture_encoder import (
     encode_pictures,
+    freeze_unused_weights,
     load_picture_encoder,
     picture_encoder_config,
     picture_tower,
@@ -33,9 +34,16 @@ ARCHITECTURES = {
     "resnet": ("resnet10t", {"channels": [8, 8, 16, 20]}),
     "swin": ("swin_tiny_patch4_window7_224", {
         "img_size": 32, "window_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2]}),
+    "efficientnet": ("efficientnet_lite0", {}),
+    "mobilenet": ("mobilenetv3_small_050", {}),
 }  # fmt: skip
-"""Tokens with [CLS], with rotary positions, a grid with channels first, and one with channels last."""
-SHAPES = {"vit": (17, 12), "eva": (17, 24), "resnet": (1, 20), "swin": (16, 16)}
+"""Tokens with [CLS], with rotary positions, a grid with channels first, and one with channels last. The `conv_head` of
+EfficientNet makes features, and that of MobileNetV3 stands behind the pooling."""
+UNUSED = {"eva": "fc_norm", "mobilenet": "conv_head"}
+SHAPES = {
+    "vit": (17, 12), "eva": (17, 24), "resnet": (1, 20), "swin": (16, 16), "efficientnet": (1, 1280),
+    "mobilenet": (1, 288),
+}  # fmt: skip
 
 
 def timm_model(name: str, directory: Path) -> Path:
@@ -114,6 +122,17 @@ def test_features_are_those_of_timm(encoder):
     built = picture_tower(type(loaded)(loaded.config)).eval()
     built.load_state_dict(loaded.state_dict())
     torch.testing.assert_close(encode_pictures(built, pixels), patches_NPD)
+
+
+@needs_timm
+def test_weights_that_no_patch_needs_are_frozen(encoder):
+    name, directory = encoder
+    loaded = load_picture_encoder(str(directory))
+    freeze_unused_weights(loaded, 32, 32)
+    encode_pictures(loaded, torch.randn(2, 1, 3, 32, 32)).square().sum().backward()
+    for key, weight in loaded.named_parameters():
+        assert (weight.grad is not None) == weight.requires_grad, key
+        assert weight.requires_grad == (UNUSED.get(name) not in key.split(".")), key
 
 
 @needs_timm
