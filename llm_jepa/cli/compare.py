@@ -33,12 +33,12 @@ REPORT = "report"
 def run(args: argparse.Namespace) -> int:
     experiment: Experiment = args.experiment
     num_jobs = 0 if args.report_only else usable_jobs(args.jobs)
+    if num_jobs:
+        check_rows(experiment)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         reading = bar.add_task("reading the rows of every arm", total=None)
-        if num_jobs:
-            check_rows(experiment)
         common = find_common_rows(experiment)
         bar.remove_task(reading)
         _say(console, experiment, common)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if directory is None and recipe.output_dir.is_dir() and "tuned" in checkpoints and Path(args.recipe).exists():
         directory = recipe.output_dir
     if directory is not None:
-        warn_of_replaced_scores(checkpoints, directory, scored_data(recipe, len(rows)))
+        warn_of_replaced_scores(checkpoints, directory, scored_data(recipe.source, len(rows)))
 
     console = Console()
     results = []

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_jepa.cli.progress import bars
-from llm_jepa.evaluation.results import warn_of_replaced_scores, write_predictions
+from llm_jepa.evaluation.results import scored_data, warn_of_replaced_scores, write_predictions
 from llm_jepa.evaluation.vision import VisionResult, evaluate_model, load_subject
 from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.candidates import read_answers
@@ -41,13 +41,8 @@ def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
 
 def _scored_data(recipe: VisionRecipe, labels: Sequence[str] | None, num_rows: int) -> dict[str, Any]:
     """What a scores file says of the data; of `--labels` a digest, null without them."""
-    return {
-        "dataset": recipe.source.dataset_name,
-        "dataset_config": recipe.source.dataset_config,
-        "split": recipe.source.dataset_test_split,
-        "labels": labels and hashlib.sha256(json.dumps([*labels]).encode()).hexdigest(),
-        "rows": num_rows,
-    }
+    digest = labels and hashlib.sha256(json.dumps([*labels]).encode()).hexdigest()
+    return scored_data(recipe.source, num_rows) | {"labels": digest}
 
 
 def _content(result: VisionResult, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.models.checkpoint_choice import Checkpoint
@@ -15,6 +15,9 @@ from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import SCORES_FILES, read_json
 from llm_jepa.scoring.choice import ChoiceLikelihoods
 from llm_jepa.scoring.tasks import Rate, RowScores, left_out
+
+if TYPE_CHECKING:
+    from llm_jepa.data.source import AnySource
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ def write_scores(result: CheckpointResult, recipe: Recipe, max_new_tokens: int, 
         "checkpoint": result.checkpoint,
         "task": recipe.training.task,
         "extract": recipe.training.extract,
-        **scored_data(recipe, len(result.rows)),
+        **scored_data(recipe.source, len(result.rows)),
         "rows_digest": _digest(result.predictions),
         "left_out": result.left_out,
         "max_new_tokens": max_new_tokens,
@@ -95,20 +98,23 @@ def warn_of_replaced_scores(checkpoints: Sequence[Checkpoint], directory: Path, 
     """
     for checkpoint in checkpoints:
         before = read_json(directory / SCORES_FILES[checkpoint])
-        other = [name for name, value in scored.items() if name != "rows" and before.get(name) != value]
-        if before and (other or before["rows"] > scored["rows"]):
+        other = [name for name, value in scored.items() if name != "rows" and before.get(name, value) != value]
+        if other or before.get("rows", 0) > scored["rows"]:
             logger.warning(
                 f"{checkpoint}: the scores of {scored['rows']} rows ({scored['split']}) replace those of "
-                f"{before['rows']} rows ({before['split']}, {before['date']})"
-                f"{', whose ' + ', '.join(other) + ' differ' if other else ''}. "
-                "To keep them, name another directory: --predictions DIR."
+                f"{before['rows']} rows ({before['split']}, {before['date']}){'; other ' if other else ''}"
+                f"{' and '.join(other)}. To keep them, name another directory: --predictions DIR."
             )
 
 
-def scored_data(recipe: Recipe, num_rows: int) -> dict[str, Any]:
+def scored_data(source: "AnySource", num_rows: int) -> dict[str, Any]:
     """What a scores file says of the data."""
-    names = {"dataset": "dataset_name", "dataset_config": "dataset_config", "split": "dataset_test_split"}
-    return {name: getattr(recipe.script, key) for name, key in names.items()} | {"rows": num_rows}
+    return {
+        "dataset": source.dataset_name,
+        "dataset_config": source.dataset_config,
+        "split": source.dataset_test_split,
+        "rows": num_rows,
+    }
 
 
 def _digest(predictions: Sequence[Prediction]) -> str:

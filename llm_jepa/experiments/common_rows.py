@@ -117,17 +117,27 @@ def check_rows(experiment: Experiment) -> None:
     settings, evaluation = experiment.resolved(experiment.baseline), experiment.evaluation
     kind, recipe = kind_of(settings), recipe_of(experiment, settings)
     limits = evaluation.max_rows, evaluation.max_new_tokens, evaluation.eval_batch_size
-    train_split, *scored_splits = splits_of(experiment, recipe)
-    for split in (train_split, *scored_splits):
+    splits = splits_of(experiment, recipe)
+    for split in splits:
         kind.check_files(recipe, split)
-    for split in scored_splits:
+    for split in splits[1:]:
         kind.held_out(recipe_of(experiment, {**settings, "dataset_test_split": split}), *limits)
 
 
 def splits_of(experiment: Experiment, recipe: Recipe | VisionRecipe) -> list[str]:
-    """The split that trains, that which chooses settings if there is a search, and that which tests."""
-    chosen_by = [] if experiment.search is None else [experiment.search.split]
-    return [recipe.source.dataset_train_split, *chosen_by, recipe.source.dataset_test_split]
+    """The splits for training, for the search if there is one, and for the test.
+
+    Raises:
+        ValueError: Two have the same name.
+    """
+    searched = [] if experiment.search is None else [experiment.search.split]
+    names = [recipe.source.dataset_train_split, *searched, recipe.source.dataset_test_split]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"{experiment.path}: the splits {', '.join(names)} must differ: a split that is trained on cannot choose "
+            "settings, and neither can test."
+        )
+    return names
 
 
 def recipe_of(experiment: Experiment, settings: Mapping[str, Any]) -> Recipe | VisionRecipe:
@@ -139,12 +149,7 @@ def _compare_splits(common: CommonRows) -> None:
     experiment = common.experiment
     recipe = recipe_of(experiment, experiment.resolved(experiment.baseline))
     names = splits_of(experiment, recipe)
-    keys = {name: common.kind.row_keys(recipe, name) for name in dict.fromkeys(names)}
-    if len(keys) < len(names):
-        raise ValueError(
-            f"{experiment.path}: the splits {', '.join(names)} must differ: a split that is trained on cannot choose "
-            "settings, and neither can test."
-        )
+    keys = {name: common.kind.row_keys(recipe, name) for name in names}
     common.shared = shared_rows(keys)
     if common.shared and experiment.overlap == "refuse":
         raise ValueError(

@@ -105,7 +105,7 @@ class TextKind:
         return TextTrainRows(recipe)
 
     def check_files(self, recipe: Recipe, split: str) -> None:
-        """Texts name none."""
+        """Rows of text name no files."""
 
     def row_keys(self, recipe: Recipe, split: str) -> list[Key]:
         """By the words of source and target."""

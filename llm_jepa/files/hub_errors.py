@@ -23,8 +23,8 @@ NOTHING_PUBLISHED = "Nothing was published."
 ATOMIC_COMMIT = "A push is one commit: the Hub has all of it or nothing. Pushing again is safe."
 NOT_A_HUB = "The answer does not come from a Hub. Check HF_ENDPOINT and the proxy."
 ALLOWED_NAMES = (
-    "A repository is named NAME or OWNER/NAME, with at most 96 letters, digits, `-`, `_` and `.`; neither `-` nor `.` "
-    "stands at an end or twice in a row. Give another name."
+    "A repository is named NAME or OWNER/NAME, both of letters, digits, `-`, `_` and `.`; NAME has 96 at most. "
+    "Neither begins or ends with `-` or `.`, has `--` or `..`, or ends with `.git`. Give another name."
 )
 REASONS_BY_STATUS = {
     401: "The Hub does not accept your token; it may have expired. Log in again (hf auth login), or set HF_TOKEN.",

@@ -26,7 +26,12 @@ from llm_jepa.vision.building import load_processor, load_rows, model_options, p
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.model_config import TokenVLMConfig, VLJEPAConfig
-from llm_jepa.vision.picture_encoder import encode_pictures, picture_encoder_config
+from llm_jepa.vision.picture_encoder import (
+    check_num_frames,
+    check_picture_size,
+    encode_pictures,
+    picture_encoder_config,
+)
 from llm_jepa.vision.predictor import language_config, predictor_config
 from llm_jepa.vision.processor import PictureQuestionProcessor
 from llm_jepa.vision.recipe import VisionRecipe
@@ -138,8 +143,9 @@ def draw_batch(args: VisionConfig, rows: Dataset) -> DryBatch:
     """A micro-batch of a recipe's rows by the lengths of their texts."""
     processor = load_processor(args)
     questions, answers = _lengths(rows, args, processor)
-    model, (height, width) = DryVisionModel(args), processor.pixel_shape()
-    model.freeze_unused_weights(height, width)
+    model = DryVisionModel(args)
+    height, width = processor.pixel_shape(model.model.vision_encoder.config)
+    model.prepare_encoder(height, width)
     return DryBatch(model, torch.zeros(1, args.num_frames, 3, height, width), questions, answers)
 
 
@@ -158,9 +164,12 @@ class DryVisionModel:
             self.model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs or {"use_reentrant": False})
         self.model.train()
 
-    def freeze_unused_weights(self, height: int, width: int) -> None:
-        """As training does."""
+    def prepare_encoder(self, height: int, width: int) -> None:
+        """Check the pictures and freeze unused weights, as training does."""
+        check_num_frames(self.model.vision_encoder, self.args.num_frames)
         with self.mode:
+            if self.args.image_size is not None:
+                check_picture_size(self.model.vision_encoder, height, width)
             self.model.freeze_unused_weights(height, width)
 
     def parts(self) -> dict[str, PartPlan]:

@@ -52,7 +52,7 @@ class PictureQuestionModel(PreTrainedModel):
         self.train(self.training)
 
     def freeze_unused_weights(self, height: int, width: int) -> None:
-        """Take gradients from the weights of a trained vision encoder that no patch depends on."""
+        """Freeze the weights of a trained vision encoder that no patch depends on."""
         if self.vision_encoder not in self.frozen_encoders():
             freeze_unused_weights(self.vision_encoder, height, width)
 

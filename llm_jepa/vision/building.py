@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedConfig, TrainerCallback, set_seed
 
 from llm_jepa.data.loading import load_split
@@ -17,10 +17,9 @@ from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.base_trainer import PictureQuestionTrainer
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
-from llm_jepa.vision.picture_encoder import picture_encoder_config
+from llm_jepa.vision.picture_encoder import check_num_frames, check_picture_size
 from llm_jepa.vision.processor import PictureQuestionProcessor, VLJEPAProcessor
 from llm_jepa.vision.recipe import VisionRecipe
-from llm_jepa.vision.timm_models import refuse_other_size
 from llm_jepa.vision.token_model import TokenVLM
 from llm_jepa.vision.token_processor import TokenProcessor
 from llm_jepa.vision.token_trainer import TokenVLMTrainer
@@ -40,6 +39,8 @@ def build_vision_trainer(recipe: VisionRecipe, callbacks: Sequence[TrainerCallba
         ValueError: Data or model cannot be loaded, or do not fit (`PictureQuestionTrainer`).
     """
     args = recipe.training
+    if args.disable_tqdm or args.local_process_index > 0:
+        disable_progress_bars()
     unread = unread_options(recipe.settings)
     if unread:
         logger.info(f"`answer_form: {args.answer_form}` does not read `{'`, `'.join(unread)}`.")
@@ -73,8 +74,8 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
     """The model of a recipe: that of an earlier stage, or pretrained parts joined by new layers.
 
     Raises:
-        ValueError: A part cannot be loaded, its pictures have one other size than `image_size`, or the model of the
-            earlier stage has other parts.
+        ValueError: A part cannot be loaded, the vision encoder takes no pictures of `image_size` or would leave out
+            frames, or the model of the earlier stage has other parts.
     """
     options = model_options(args)
     if args.model_name_or_path is not None:
@@ -83,25 +84,19 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
             setattr(model.config, name, value)
         model.processor.num_frames = args.num_frames
         model.freeze_parts()
-        _check_image_size(args, model.vision_encoder.config)
     else:
         kind: Any = MODELS[args.answer_form]
         with load_errors_explained("The model of the recipe"):
-            parts = part_locations(args)
-            vision_config = picture_encoder_config(parts[0])
-        _check_image_size(args, vision_config)
-        with load_errors_explained("The model of the recipe"):
-            model = kind.from_parts(*parts, args.predictor_layers, args.predictor_weights, **options)
+            model = kind.from_parts(*part_locations(args), args.predictor_layers, args.predictor_weights, **options)
     if args.image_size is not None:
         model.processor.resize(args.image_size)
-    model.freeze_unused_weights(*model.processor.pixel_shape())
+    check_num_frames(model.vision_encoder, args.num_frames)
+    height, width = model.processor.pixel_shape(model.vision_encoder.config)
+    if args.image_size is not None:
+        check_picture_size(model.vision_encoder, height, width)
+    model.freeze_unused_weights(height, width)
     keep_fp32_master_weights(model)
     return model
-
-
-def _check_image_size(args: VisionConfig, vision_config: PreTrainedConfig) -> None:
-    if args.image_size is not None:
-        refuse_other_size(vision_config, args.image_size)
 
 
 def load_saved_model(name_or_path: str | Path, args: VisionConfig, named: str) -> PictureQuestionModel:

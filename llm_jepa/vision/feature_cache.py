@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 from llm_jepa.files.atomic import partial_path, write_json
 from llm_jepa.runs.record import read_json
 from llm_jepa.vision.picture_encoder import encode_pictures, picture_shape
-from llm_jepa.vision.pictures import looked_in, picture_name, read_frames
+from llm_jepa.vision.pictures import file_of, looked_in, picture_name, read_frames
 from llm_jepa.vision.processor import PictureQuestionProcessor
 
 FACTS_FILE = "cache.json"
@@ -154,7 +154,7 @@ def cache_facts(encoder: PreTrainedModel, processor: PictureQuestionProcessor) -
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     processing = json.dumps(processor.image_processor.to_dict(), sort_keys=True, default=str)
-    num_tokens, features = picture_shape(encoder, processor.num_frames, *processor.pixel_shape())
+    num_tokens, features = picture_shape(encoder, processor.num_frames, *processor.pixel_shape(encoder.config))
     digest = hashlib.sha256(processing.encode()).hexdigest()
     return CacheFacts(weights.hexdigest(), digest, processor.num_frames, num_tokens, features)
 
@@ -184,7 +184,7 @@ def picture_key(value: Any, directory: Path | None = None) -> str:
     """A digest of a picture's file, or of each frame's in their order.
 
     Raises:
-        ValueError: A file is missing.
+        ValueError: There is no picture, or its file cannot be read.
     """
     digest = hashlib.sha256()
     for frame in value if isinstance(value, list) else [value]:
@@ -195,11 +195,10 @@ def picture_key(value: Any, directory: Path | None = None) -> str:
 def _content(value: Any, directory: Path | None) -> bytes:
     if isinstance(value, Image.Image):
         return f"{value.mode}{value.size}".encode() + value.tobytes()
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path") or ""
-    if isinstance(value, bytes):
-        return value
+    file = file_of(value, directory)
+    if isinstance(file, bytes):
+        return file
     try:
-        return ((directory or Path()) / str(value)).read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"{picture_name(value)} is missing{looked_in(directory)}.") from error
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{picture_name(value)} cannot be read{looked_in(directory)}: {error.strerror}.") from error

@@ -7,7 +7,7 @@ from typing import Any
 from datasets import Dataset, Image, List
 from datasets.utils import tqdm
 
-from llm_jepa.vision.pictures import PictureValue, fault_of, picture_name
+from llm_jepa.vision.pictures import PictureValue, fault_of, looked_in, picture_name
 
 
 def check_pictures(values: Iterable[Any], directory: Path | None = None) -> int:
@@ -44,10 +44,7 @@ def check_pictures(values: Iterable[Any], directory: Path | None = None) -> int:
             missing.append(f"{place}: {picture_name(value)}")
     faults = []
     if missing:
-        where = directory or Path.cwd()
-        faults.append(
-            f"{len(missing):,} are missing, the first: {missing[0]}, where relative paths are looked for in `{where}`"
-        )
+        faults.append(f"{len(missing):,} are missing, the first: {missing[0]}{looked_in(directory)}")
     if unreadable:
         faults.append(f"{len(unreadable):,} cannot be read, the first: {unreadable[0]}")
     if faults:

@@ -45,7 +45,7 @@ def picture_encoder_config(name_or_path: str) -> PreTrainedConfig:
 def picture_tower(model: PreTrainedModel) -> PreTrainedModel:
     """The part that encodes pictures: `vision_model` of CLIP, SigLIP and their like, else the whole model.
 
-    V-JEPA 2 loses its own predictor, and a model of timm does not pool: neither gives features of patches.
+    V-JEPA 2 loses its own predictor, and a model of timm its pooling.
     """
     tower = getattr(model, "vision_model", model)
     if tower.config.model_type in VIDEO_ENCODERS:
@@ -56,9 +56,9 @@ def picture_tower(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def freeze_unused_weights(encoder: PreTrainedModel, height: int, width: int) -> None:
-    """Take gradients from the weights that no patch depends on, as those of a head that pools.
+    """Freeze the weights that no patch depends on, as those of a head that pools: DDP would wait for their gradients.
 
-    A forward of a black row finds them. DDP would wait for their gradients.
+    A forward of a black row finds them. A mixture of experts may leave out some that other pictures need.
     """
     was_training = encoder.training
     encoder.eval()
@@ -133,6 +133,36 @@ def picture_shape(encoder: PreTrainedModel, num_frames: int, height: int, width:
     with torch.no_grad():
         patches_NPD = encode_pictures(encoder, black_row(encoder, num_frames, height, width))
     return patches_NPD.shape[1], patches_NPD.shape[2]
+
+
+def check_picture_size(encoder: PreTrainedModel, height: int, width: int) -> None:
+    """Check that an encoder takes pictures of a size, by a forward of one black row.
+
+    Raises:
+        ValueError: It does not.
+    """
+    try:
+        picture_shape(encoder, num_frames_at_once(encoder), height, width)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"The vision encoder takes no pictures of {height} x {width} pixels: {reason}. Give another `image_size`, "
+            "or leave it out."
+        ) from error
+
+
+def check_num_frames(encoder: PreTrainedModel, num_frames: int) -> None:
+    """Check that an encoder reads all frames of a row: V-JEPA 2 takes them by pairs, or one alone, which it repeats.
+
+    Raises:
+        ValueError: It would leave out some.
+    """
+    at_once = num_frames_at_once(encoder)
+    if num_frames > 1 and num_frames % at_once:
+        raise ValueError(
+            f"`num_frames` is {num_frames}; this vision encoder reads {at_once} at once. Give 1, or a multiple of "
+            f"{at_once}."
+        )
 
 
 def black_row(encoder: PreTrainedModel, num_frames: int, height: int, width: int) -> Tensor:

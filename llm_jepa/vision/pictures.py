@@ -85,13 +85,22 @@ def open_picture(value: PictureValue, directory: Path | None = None) -> Image.Im
     """Open a picture without decoding its pixels. Raises one of `DECODING_ERRORS`."""
     if isinstance(value, Image.Image):
         return value
-    if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path") or ""
-    if isinstance(value, bytes):
-        return Image.open(io.BytesIO(value))
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError(f"there is no picture in a {type(value).__name__}; allowed are {ALLOWED}")
-    return Image.open((directory or Path()) / value)
+    file = file_of(value, directory)
+    return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+
+
+def file_of(value: Any, directory: Path | None = None) -> Path | bytes:
+    """The path or the content of a picture's file.
+
+    Raises:
+        ValueError: The value has neither.
+    """
+    given = (value.get("bytes") or value.get("path") or "") if isinstance(value, Mapping) else value
+    if isinstance(given, bytes):
+        return given
+    if not isinstance(given, str | Path) or not str(given):
+        raise ValueError(f"there is no picture in a {type(given).__name__}; allowed are {ALLOWED}")
+    return (directory or Path()) / given
 
 
 def picture_name(value: PictureValue) -> str:

@@ -70,16 +70,17 @@ class PictureQuestionProcessor(ABC):
         """Give the encoder squares of so many pixels a side.
 
         Where the processing crops, it resizes in the same proportion to the crop as before. Example: 256 pixels and a
-        crop of 224 become 512 and 448.
+        crop of 224 become 512 and 448. That of ConvNeXt crops by a share of its own.
         """
         processor: Any = self.image_processor
         square = {"height": side, "width": side}
-        if not getattr(processor, "do_center_crop", False):
-            processor.size = square
-            return
-        before = processor.crop_size["height"]
-        processor.size = {edge: length * side // before for edge, length in dict(processor.size).items() if length}
-        processor.crop_size = square
+        if getattr(processor, "do_center_crop", False):
+            scale = side / processor.crop_size["height"]
+            lengths = {edge: length for edge, length in dict(processor.size).items() if length}
+            processor.size = {edge: round(scale * length) for edge, length in lengths.items()}
+            processor.crop_size = square
+        else:
+            processor.size = {"shortest_edge": side} if hasattr(processor, "crop_pct") else square
 
     def pixels(self, rows: Sequence[Sequence[Image.Image]]) -> Tensor:
         """Rows of RGB frames, resized and normalised as the encoder was trained: pixels_NTCHW."""
@@ -87,9 +88,11 @@ class PictureQuestionProcessor(ABC):
         pixels = self.image_processor(images=chosen, return_tensors="pt")["pixel_values"]
         return pixels.unflatten(0, (len(rows), self.num_frames))
 
-    def pixel_shape(self) -> tuple[int, int]:
-        """Height and width of the pixels of a frame."""
-        height, width = self.pixels([[Image.new("RGB", (64, 64))]]).shape[-2:]
+    def pixel_shape(self, vision_config: PreTrainedConfig) -> tuple[int, int]:
+        """Height and width of a frame's pixels; without resizing, those that the encoder was trained with."""
+        side = getattr(vision_config, "image_size", None)
+        side = side if isinstance(side, int) else 64
+        height, width = self.pixels([[Image.new("RGB", (side, side))]]).shape[-2:]
         return height, width
 
     def question_ids(self, texts: Sequence[str]) -> list[list[int]]:

@@ -56,15 +56,3 @@ def timm_image_processor(processing: Mapping[str, Any]) -> BitImageProcessorPil:
         image_mean=[*processing["mean"]],
         image_std=[*processing["std"]],
     )
-
-
-def refuse_other_size(config: Any, side: int) -> None:
-    """Refuse another size of pictures than the one that a model of timm takes.
-
-    Raises:
-        ValueError: The size is fixed, and another one.
-    """
-    processing = getattr(config, "pretrained_cfg", None) or {}
-    fixed = processing["input_size"][-1] if processing.get("fixed_input_size") else side
-    if fixed != side:
-        raise ValueError(f"`image_size` is {side}; the timm model takes {fixed} alone. Leave it out, or name another.")

@@ -232,7 +232,7 @@ def test_damaged_pictures_are_refused_before_any_cell_trains_and_a_report_does_n
         check_rows(experiment)
     find_common_rows(experiment)
     (tmp_path / "red.png").unlink()
-    with pytest.raises(ValueError, match=r"red\.png` is missing"):
+    with pytest.raises(ValueError, match=r"red\.png` cannot be read \(looked in `.*`\): No such file"):
         find_common_rows(experiment)
 
 

@@ -55,7 +55,7 @@ def test_a_repository_of_another_kind_is_left_alone(hub, run, capsys, private, f
 
 def test_a_name_that_is_none_and_a_card_that_cannot_be_read_are_named(hub, run, capsys):
     error = refusal(hub, capsys, run, "--repo_id", "a/b/c", "--base_model", BASE)
-    assert "a/b/c: A repository is named NAME or OWNER/NAME, with at most 96 letters" in error
+    assert "a/b/c: A repository is named NAME or OWNER/NAME, both of letters" in error
     error = refusal(hub, capsys, run, "--repo_id", REPO, "--base_model", "../tiny")
     assert error.startswith("error: `--base_model ../tiny`: A repository is named")
     hub.add(REPO, {"README.md": b"---\nlicense: [mit\n---\n"}, private=True)

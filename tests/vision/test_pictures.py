@@ -154,7 +154,7 @@ def folder(red_green, tmp_path) -> Path:
 def test_missing_files_are_counted_and_the_first_is_named(folder):
     names = [f"{number}.png" for number in range(1000)]
     with pytest.raises(
-        ValueError, match=r"^Of 1,000 pictures 980 are missing, the first: row 20: picture `20\.png`, where"
+        ValueError, match=r"^Of 1,000 pictures 980 are missing, the first: row 20: picture `20\.png` \(looked in"
     ):
         check_pictures(names, folder)
     assert check_pictures([*names[:20], *names[:20]], folder) == 20, "a picture of two rows counts once"

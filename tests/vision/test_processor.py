@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 
 from llm_jepa.vision.processor import VLJEPAProcessor, frame_indices
 from tests.vision.tiny_parts import SIDE, VISION, picture, tiny_processor, tiny_token_vlm
@@ -69,8 +70,11 @@ def test_a_saved_processor_gives_the_same_tensors(tmp_path):
             assert torch.equal(mine, its)
 
 
-def test_another_size_gives_squares_of_it():
+@pytest.mark.parametrize("convnext", [False, True])
+def test_another_size_gives_squares_of_it(convnext):
     processor = tiny_processor()
+    if convnext:
+        processor.image_processor = ConvNextImageProcessorPil(size={"shortest_edge": 4})
     processor.resize(8)
     assert processor.pixels([[picture("white", (40, 30))]]).shape == (1, 1, 3, 8, 8)
 

@@ -13,6 +13,7 @@ from transformers.utils import is_timm_available
 from llm_jepa.train import main as train
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.picture_encoder import (
+    check_picture_size,
     encode_pictures,
     freeze_unused_weights,
     load_picture_encoder,
@@ -20,7 +21,7 @@ from llm_jepa.vision.picture_encoder import (
     picture_tower,
 )
 from llm_jepa.vision.processor import load_image_processor
-from llm_jepa.vision.timm_models import refuse_other_size, timm_image_processor
+from llm_jepa.vision.timm_models import timm_image_processor
 from tests.vision.tiny_parts import colour_rows, picture, saved
 
 needs_timm = pytest.mark.skipif(not is_timm_available(), reason="needs the extra `timm`, and a torchvision for torch")
@@ -161,10 +162,12 @@ def test_a_recipe_trains_on_a_model_of_timm_and_answers(encoder, trained, tmp_pa
 @needs_timm
 def test_another_size_than_the_fixed_one_is_refused(encoder):
     name, directory = encoder
-    config = load_picture_encoder(str(directory)).config
-    refuse_other_size(config, 32)
-    if name not in ("vit", "eva"):
-        refuse_other_size(config, 64)
+    loaded = load_picture_encoder(str(directory))
+    check_picture_size(loaded, 32, 32)
+    if name not in ("vit", "eva", "swin"):
+        check_picture_size(loaded, 64, 64)
         return
-    with pytest.raises(ValueError, match="`image_size` is 64; the timm model takes 32 alone"):
-        refuse_other_size(config, 64)
+    with pytest.raises(
+        ValueError, match=r"takes no pictures of 64 x 64 pixels: .*Give another `image_size`, or leave"
+    ):
+        check_picture_size(loaded, 64, 64)
