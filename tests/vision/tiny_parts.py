@@ -136,8 +136,9 @@ def tiny_model(
 
 def tiny_token_vlm(vision: str = "dinov2", language: str = "llama", layers: int = 2, **options: Any) -> TokenVLM:
     """A token VLM of tiny parts, its projector drawn by the same seed, in evaluation."""
+    parts = saved(vision), saved(language)  # made by a seed of their own
     torch.manual_seed(0)
-    return TokenVLM.from_parts(saved(vision), saved(language), layers, **options).eval()
+    return TokenVLM.from_parts(*parts, layers, **options).eval()
 
 
 def tiny_processor(vision: str = "dinov2", num_frames: int = 1) -> VLJEPAProcessor:
