@@ -34,12 +34,13 @@ def _section(content: Mapping[str, Any], values: Values) -> Section:
 def _with_experiment(section: Section, content: Mapping[str, Any], values: Values) -> Section:
     """A section with the verdicts, figures and main tables of the parts of an experiment's report that it names.
 
-    Each of them says of which part it is.
+    Each of them says of which part it is. What is incomplete stands in the tables alone.
     """
     parts = {part.title: part for part in report_sections(values.content(content["experiment"]))}
     for title in content["parts"]:
         part = parts[title]
-        section.verdicts.extend((outcome, f"{title}, {sentence}") for outcome, sentence in part.verdicts)
+        found = [(outcome, f"{title}, {sentence}") for outcome, sentence in part.verdicts if outcome != "incomplete"]
+        section.verdicts.extend(found)
         section.figures.extend((svg, f"{title}. {caption}") for svg, caption in part.figures)
         section.tables.extend(_named(table, title) for table in part.tables[:1])
     return section

@@ -204,7 +204,7 @@ def test_a_report_alone_runs_nothing(written, capsys):
     """Without a finished cell, a verdict names what is missing. An unfinished search gives no report."""
     path = written("unstarted", seeds=[1], equal_flops="none")
     assert main(["compare", str(path), "--report_only"]) == 0
-    assert "jepa: incomplete. Missing: lm_only seed 1, jepa seed 1." in capsys.readouterr().out
+    assert "jepa: incomplete. Missing: lm_only seed 1; jepa seed 1." in capsys.readouterr().out
     assert not (read_experiment(path).output_dir / "cells").exists()
     search = {"split": "validation", "grid": {"learning_rate": [0.5]}}
     path = written("unsearched", search=search, seeds=[1])

@@ -71,8 +71,7 @@ class Verdict:
     def sentence(self) -> str:
         """Figures and outcome in words."""
         if self.difference is None:
-            cells = ", ".join(f"{name} seed {seed}" for name, seed in self.missing)
-            return f"{self.arm}: incomplete. Missing: {cells}."
+            return f"{self.arm}: incomplete. Missing: {'; '.join(_seeds_by_series(self.missing))}."
         text, p = f"{self.arm}: {self.difference.figures}", self.adjusted_p_value
         if p is not None:
             shown_p = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -84,6 +83,14 @@ class Verdict:
             detectable = f"{100 * self.detectable_difference:.1f} points"
             text += f" These seeds and rows would find a true difference of {detectable} with 80 % probability."
         return text
+
+
+def _seeds_by_series(cells: Sequence[tuple[str, int]]) -> list[str]:
+    """Example: (a, 1), (b, 1), (a, 2) are `a seeds 1, 2` and `b seed 1`."""
+    seeds: dict[str, list[str]] = {}
+    for name, seed in cells:
+        seeds.setdefault(name, []).append(str(seed))
+    return [f"{name} seed{'s' * (len(numbers) > 1)} {', '.join(numbers)}" for name, numbers in seeds.items()]
 
 
 @dataclass(frozen=True)

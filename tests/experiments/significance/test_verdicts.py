@@ -254,6 +254,10 @@ def test_a_missing_seed_is_incomplete_and_has_no_figures():
         "prefix_sg", "lm_only", "equal_steps", "score", "incomplete", None, None, 1, None, (("prefix_sg", 82),)
     )
     assert found.sentence == "prefix_sg: incomplete. Missing: prefix_sg seed 82."
+    del rows["prefix_sg"][23], rows["lm_only"][23]
+    (found,) = verdicts([contrast()], rows, SEEDS)
+    missing = found.sentence.removeprefix("prefix_sg: incomplete. Missing: ").removesuffix(".").split("; ")
+    assert sorted(missing) == ["lm_only seed 23", "prefix_sg seeds 82, 23"]
 
 
 def test_a_missing_arm_still_counts_in_holm():
