@@ -1,6 +1,7 @@
 """Run an experiment, arms x seeds, and say whether JEPA helped."""
 
 import argparse
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from llm_jepa.experiments.comparison import (
     specs_of,
 )
 from llm_jepa.experiments.rendering import render_html, render_markdown
+from llm_jepa.experiments.report import threshold_verdicts
 from llm_jepa.experiments.running import CellError, run_cells, usable_jobs
 from llm_jepa.experiments.significance import MIN_SEEDS
 from llm_jepa.experiments.spec import Experiment, Settings
@@ -58,7 +60,8 @@ def _design(experiment: Experiment, common: CommonRows, num_jobs: int, bar: Prog
     """Search what is to be searched, and list the cells of the comparisons."""
     chosen = _search(experiment, common, [Series(arm) for arm in experiment.arms], num_jobs, bar)
     costs = arm_costs(experiment, common, chosen)
-    longer = [one for one in longer_baselines(experiment, costs).values() if one.max_steps is not None]
+    found = itertools.chain.from_iterable(longer_baselines(experiment, costs).values())
+    longer = [one for one in found if one.max_steps is not None]
     chosen |= _search(experiment, common, list(dict.fromkeys(longer)), num_jobs, bar)
     return design_experiment(experiment, common, costs, chosen)
 
@@ -153,7 +156,7 @@ def _say_verdicts(experiment: Experiment, report: Mapping[str, Any], only_report
             console.print(f"  {verdict['sentence']}", markup=False)
     if report["by_threshold"]:
         console.print(f"[bold]reaching {experiment.threshold:.0%} {experiment.primary_score}[/]:")
-        for verdict in report["by_threshold"]:
+        for verdict in threshold_verdicts(report):
             budget = verdict["budget"].replace("_", " ")
             console.print(f"  {budget}, {verdict['measure']}: {verdict['sentence']}", markup=False)
     for reason in report["refused"] if only_reports else ():

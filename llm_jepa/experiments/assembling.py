@@ -1,10 +1,11 @@
 """Makes a report from the results of the cells: summaries and verdicts, computed from the outcome of each test row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_jepa.experiments.claims import Results, compare_results, contrasts_of, reaches_of, summary_json
 from llm_jepa.experiments.series_names import arm_of
+from llm_jepa.experiments.significance import Contrast
 from llm_jepa.experiments.significance.verdicts import Reaches
 
 
@@ -20,14 +21,15 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
     found = dict.fromkeys(score for s in results.values() for r in s.values() for score in r["scores"])
     known = [name for name in design["score_names"] if name in found or name == experiment["primary_score"]]
     names = [*known, *(name for name in found if name not in known)]
+    contrasts = contrasts_of(design["baselines"])
     comparisons, by_threshold = compare_results(
-        contrasts_of(design["baselines"]),
+        contrasts,
         results,
         names=names,
         primary_score=experiment["primary_score"],
         seeds=experiment["seeds"],
         clusters=_clusters(results),
-        reaches=_reaches(design, results),
+        reaches=_reaches(design, contrasts, results),
     )
     return {
         **design,
@@ -46,15 +48,13 @@ def _clusters(results: Results) -> list[int] | None:
     return None if clusters is None or len(set(clusters)) == len(clusters) else clusters
 
 
-def _reaches(design: Mapping[str, Any], results: Results) -> Reaches | None:
+def _reaches(design: Mapping[str, Any], contrasts: Sequence[Contrast], results: Results) -> Reaches | None:
     experiment, arms = design["experiment"], design["arms"]
     if experiment["threshold"] is None:
         return None
     costs = {arm: facts["cost"]["rows_per_step"] * facts["cost"]["flops_per_row"] for arm, facts in arms.items()}
     flops = {name: costs[arm_of(name, arms)] for name in results}
-    return reaches_of(
-        design["baselines"], results, flops, score=experiment["primary_score"], threshold=experiment["threshold"]
-    )
+    return reaches_of(contrasts, results, flops, score=experiment["primary_score"], threshold=experiment["threshold"])
 
 
 def _series(found: Mapping[int, Mapping[str, Any]], names: list[str]) -> dict[str, Any]:

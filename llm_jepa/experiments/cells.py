@@ -86,24 +86,28 @@ def series_cells(experiment: Experiment, series: Series, chosen: Mapping[str, An
     }
 
 
-def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> dict[str, Series]:
-    """Arm -> the series of its baseline that computes as many FLOPs as the arm, or as its costliest arm.
+def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> dict[str, list[Series]]:
+    """Arm -> the series of each of its baselines that computes as many FLOPs as the arm, or as its costliest arm.
 
     Example: at costs of 1.1 and 1.5 of a baseline of 100 steps, both arms are held against 150 steps of it under
     `costliest_arm`, and against 110 and 150 under `each_arm`.
     """
     if experiment.equal_flops == "none":
         return {}
-    baselines = experiment.baselines()
-    steps = {arm: flop_matched_steps(costs[arm], costs[baseline]) for arm, baseline in baselines.items()}
+    by_arm = experiment.baselines()
+    steps = {
+        (arm, baseline): flop_matched_steps(costs[arm], costs[baseline])
+        for arm, baselines in by_arm.items()
+        for baseline in baselines
+    }
     if experiment.equal_flops == "costliest_arm":
         most: dict[str, int] = {}
-        for arm, baseline in baselines.items():
-            most[baseline] = max(most.get(baseline, 0), steps[arm])
-        steps = {arm: most[baseline] for arm, baseline in baselines.items()}
+        for (_, baseline), number in steps.items():
+            most[baseline] = max(most.get(baseline, 0), number)
+        steps = {pair: most[pair[1]] for pair in steps}
     return {
-        arm: Series(baseline, None if steps[arm] == costs[baseline].steps else steps[arm])
-        for arm, baseline in baselines.items()
+        arm: [Series(one, None if steps[arm, one] == costs[one].steps else steps[arm, one]) for one in baselines]
+        for arm, baselines in by_arm.items()
     }
 
 

@@ -1,9 +1,11 @@
 """What a report says of every contrast and score: claims by the primary score, descriptions by the others."""
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from llm_jepa.experiments.series_names import arm_of
 from llm_jepa.experiments.significance import (
     Contrast,
     Reach,
@@ -22,11 +24,31 @@ Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
 """Series -> seed -> result of the cell, with `scores` and the `rows` of each score."""
 
 
-def contrasts_of(baselines: Mapping[Any, Mapping[str, str]]) -> list[Contrast]:
-    """The contrasts of `budget -> arm -> baseline`: all that the report compares, one family."""
+def contrasts_of(baselines: Mapping[Any, Mapping[str, str | Sequence[str]]]) -> list[Contrast]:
+    """The contrasts of `budget -> arm -> baselines`: all that the report compares, one family.
+
+    Designs of earlier versions have one baseline in the place of a list.
+    """
     return [
-        Contrast(arm, baseline, budget) for budget, by_arm in baselines.items() for arm, baseline in by_arm.items()
+        Contrast(arm, name, budget)
+        for budget, by_arm in baselines.items()
+        for arm, names in by_arm.items()
+        for name in ([names] if isinstance(names, str) else names)
     ]
+
+
+def contrast_keys(contrasts: Sequence[Contrast]) -> list[str]:
+    """What each contrast is called in its budget: `arm`; against a further baseline of the arm `arm against baseline`.
+
+    The baseline is called by its arm, whatever its schedule.
+    """
+    named: set[tuple[str, str]] = set()
+    keys = []
+    for contrast in contrasts:
+        is_first = (contrast.budget, contrast.arm) not in named
+        named.add((contrast.budget, contrast.arm))
+        keys.append(contrast.arm if is_first else f"{contrast.arm} against {arm_of(contrast.baseline, ())}")
+    return keys
 
 
 def compare_results(
@@ -38,8 +60,10 @@ def compare_results(
     seeds: Sequence[int],
     clusters: Sequence[Hashable] | None = None,
     reaches: Reaches | None = None,
-) -> tuple[dict[str, dict[str, dict[str, Any]]], list[dict[str, Any]]]:
-    """`budget -> score -> arm -> verdict` as JSON, and the verdicts by the threshold.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`budget -> score -> contrast -> verdict` as JSON, and those by the threshold.
+
+    The latter are `measure -> budget -> contrast -> verdict`. Contrasts are called as `contrast_keys` does.
 
     Args:
         contrasts: All declared contrasts.
@@ -50,8 +74,9 @@ def compare_results(
         clusters: The cluster of each test row, if rows come in clusters.
         reaches: Budget -> series -> seed -> when the run reached the threshold, if one is declared.
     """
+    keys = contrast_keys(contrasts)
     tables: dict[str, dict[str, dict[str, Any]]] = {contrast.budget: {} for contrast in contrasts}
-    by_threshold: list[dict[str, Any]] = []
+    by_threshold: dict[str, dict[str, dict[str, Any]]] = {}
     for name in names:
         rows = common_values(results, name)
         if name == primary_score:
@@ -63,11 +88,13 @@ def compare_results(
                 higher_is_better=name not in LOWER_IS_BETTER,
                 reaches=reaches,
             )
-            by_threshold = [verdict_json(verdict) for verdict in found[len(contrasts) :]]
+            for verdict, key in zip(found[len(keys) :], itertools.cycle(keys), strict=False):
+                by_budget = by_threshold.setdefault(verdict.measure, {})
+                by_budget.setdefault(verdict.budget, {})[key] = verdict_json(verdict)
         else:
             found = descriptions(contrasts, rows, seeds, clusters=clusters)
-        for verdict in found[: len(contrasts)]:
-            tables[verdict.budget].setdefault(name, {})[verdict.arm] = verdict_json(verdict)
+        for verdict, key in zip(found[: len(keys)], keys, strict=True):
+            tables[verdict.budget].setdefault(name, {})[key] = verdict_json(verdict)
     return tables, by_threshold
 
 
@@ -85,7 +112,7 @@ def common_values(results: Results, name: str) -> dict[str, dict[int, list[Any]]
 
 
 def reaches_of(
-    baselines: Mapping[Any, Mapping[str, str]],
+    contrasts: Sequence[Contrast],
     results: Results,
     flops_per_step: Mapping[str, float],
     *,
@@ -95,19 +122,19 @@ def reaches_of(
     """Budget -> series -> seed -> when the run reached the threshold: in steps, or in FLOPs at equal FLOPs.
 
     Args:
-        baselines: Budget -> arm -> the series that it is compared with.
+        contrasts: All declared contrasts.
         results: The finished cells, each with its `curve` and `scores`.
         flops_per_step: Series -> FLOPs of a step.
         score: The score that the threshold is of.
         threshold: The score to reach.
     """
     reaches: dict[str, dict[str, dict[int, Reach]]] = {}
-    for budget, by_arm in baselines.items():
-        unit = "FLOPs" if budget == "equal_flops" else "steps"
-        reaches[budget] = {}
-        for series in {*by_arm, *by_arm.values()}:
+    for contrast in contrasts:
+        unit = "FLOPs" if contrast.budget == "equal_flops" else "steps"
+        of_budget = reaches.setdefault(contrast.budget, {})
+        for series in {contrast.arm, contrast.baseline} - of_budget.keys():
             factor = flops_per_step[series] if unit == "FLOPs" else 1.0
-            reaches[budget][series] = {
+            of_budget[series] = {
                 seed: first_reach(
                     [(step * factor, value) for step, value in curve_of(result, score)],
                     threshold,

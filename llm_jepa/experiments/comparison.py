@@ -1,5 +1,6 @@
 """Compares the arms of an experiment at equal steps and at equal FLOPs, from the results of its cells."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ class ExperimentDesign:
     costs: dict[str, ArmCost]
     chosen: dict[str, Settings]
     cells: dict[str, dict[int, Cell]]
-    baselines: dict[Budget, dict[str, str]]
+    baselines: dict[Budget, dict[str, list[str]]]
     specs: dict[Any, CellSpec] = field(default_factory=dict)
 
 
@@ -43,11 +44,11 @@ def design_experiment(
 ) -> ExperimentDesign:
     """List the cells of both comparisons, with the settings that the search has chosen for each series."""
     longer = longer_baselines(experiment, costs)
-    series = [*(Series(arm) for arm in experiment.arms), *longer.values()]
+    series = [*(Series(arm) for arm in experiment.arms), *itertools.chain.from_iterable(longer.values())]
     cells = {one.name: series_cells(experiment, one, chosen[one.name]) for one in dict.fromkeys(series)}
-    baselines: dict[Budget, dict[str, str]] = {"equal_steps": experiment.baselines()}
+    baselines: dict[Budget, dict[str, list[str]]] = {"equal_steps": experiment.baselines()}
     if longer:
-        baselines["equal_flops"] = {arm: one.name for arm, one in longer.items()}
+        baselines["equal_flops"] = {arm: [one.name for one in of_arm] for arm, of_arm in longer.items()}
     specs = specs_of(experiment, common, [cell for by_seed in cells.values() for cell in by_seed.values()])
     return ExperimentDesign(common, dict(costs), dict(chosen), cells, baselines, specs)
 

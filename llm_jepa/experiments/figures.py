@@ -23,16 +23,16 @@ _SVG: dict[Any, Any] = {
 
 
 def differences_figure(report: dict[str, Any], budget: str) -> str | None:
-    """Each arm's paired differences by seed, with mean and interval; None if no arm is finished."""
+    """The paired differences of each contrast by seed, with mean and interval; None if none is finished."""
     primary = report["experiment"]["primary_score"]
-    by_arm = report["comparisons"][budget].get(primary, {})
-    finished = {arm: verdict for arm, verdict in by_arm.items() if verdict["difference"] is not None}
+    contrasts = report["comparisons"][budget].get(primary, {})
+    finished = {key: verdict for key, verdict in contrasts.items() if verdict["difference"] is not None}
     if not finished:
         return None
     figure, axes = new_axes(1.1 + 0.45 * len(finished))
-    for height, (arm, verdict) in enumerate(finished.items()):
+    for height, verdict in enumerate(finished.values()):
         baseline = report["series"][verdict["baseline"]]["scores"][primary]["by_seed"]
-        own = report["series"][arm]["scores"][primary]["by_seed"]
+        own = report["series"][verdict["arm"]]["scores"][primary]["by_seed"]
         points = [100 * (own[seed] - baseline[seed]) for seed in own]
         axes.plot(points, [height] * len(points), "o", color=POINT, alpha=0.7, markersize=6)
         difference = verdict["difference"]

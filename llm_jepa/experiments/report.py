@@ -158,14 +158,24 @@ def _threshold_sections(report: Mapping[str, Any]) -> list[Section]:
         ["A seed reaches it or not: the share of seeds by Fisher's exact test, the time by a log-rank test."],
         [
             (verdict["outcome"], f"{TITLES[verdict['budget']]}, {verdict['measure']}. {verdict['sentence']}")
-            for verdict in report["by_threshold"]
+            for verdict in threshold_verdicts(report)
         ],
     )
     return [section]
 
 
+def threshold_verdicts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts by the threshold, in the order of measures, budgets and contrasts."""
+    return [
+        verdict
+        for by_budget in report["by_threshold"].values()
+        for by_contrast in by_budget.values()
+        for verdict in by_contrast.values()
+    ]
+
+
 def _differences_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
-    """One row for each arm: verdict, difference and intervals in points (hundredths), p value."""
+    """One row for each contrast: verdict, difference and intervals in points (hundredths), p value."""
     heading = ["arm", "verdict", "baseline", "difference", "95 %", "seeds alone", "rows alone", "p (Holm)"]
     rows = []
     for verdict in verdicts:
@@ -186,11 +196,11 @@ def _differences_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
 def _other_scores_table(report: Mapping[str, Any], budget: str) -> Table:
     """The differences by the scores that nothing is claimed from, one column each."""
     primary = report["experiment"]["primary_score"]
-    others = {name: by_arm for name, by_arm in report["comparisons"][budget].items() if name != primary}
-    arms = list(dict.fromkeys(arm for by_arm in others.values() for arm in by_arm))
+    others = {name: found for name, found in report["comparisons"][budget].items() if name != primary}
+    contrasts = list(dict.fromkeys(key for found in others.values() for key in found))
     return Table(
         ["other scores", *others],
-        [[arm, *(_descriptive(by_arm[arm]["difference"]) for by_arm in others.values())] for arm in arms],
+        [[key, *(_descriptive(found[key]["difference"]) for found in others.values())] for key in contrasts],
     )
 
 

@@ -18,7 +18,7 @@ LongerBaseline = Literal["search", "inherit"]
 EqualFlops = Literal["each_arm", "costliest_arm", "none"]
 
 _TEXT, _WHOLE, _FLAG = Setting(("string",)), Setting(("integer",)), Setting(("boolean",))
-_MAPPING = Setting(("object",))
+_MAPPING, _BASELINES = Setting(("object",)), Setting(("string", "array"), item=_TEXT)
 EXPERIMENT_KEYS = {
     "recipe": _TEXT,
     "output_dir": _TEXT,
@@ -102,7 +102,7 @@ class Experiment:
         overlap: What to do about rows that are in two of the splits trained, searched and tested on.
         threshold: A primary score; the share of seeds that reach it is an outcome too.
         keep_models: Whether the cells keep their trained models.
-        compared_with: Arm -> the arm that is its baseline in the place of `baseline`.
+        compared_with: Arm -> the arms that are its baselines in the place of `baseline`.
     """
 
     path: Path
@@ -120,7 +120,7 @@ class Experiment:
     overlap: Overlap = "refuse"
     threshold: float | None = None
     keep_models: bool = False
-    compared_with: dict[str, str] = field(default_factory=dict)
+    compared_with: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -132,9 +132,9 @@ class Experiment:
         """All arms except the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]
 
-    def baselines(self) -> dict[str, str]:
-        """Arm -> the arm that it is compared with."""
-        return {arm: self.compared_with.get(arm, self.baseline) for arm in self.compared_arms}
+    def baselines(self) -> dict[str, list[str]]:
+        """Arm -> the arms that it is compared with."""
+        return {arm: self.compared_with.get(arm, [self.baseline]) for arm in self.compared_arms}
 
     def resolved(self, arm: str, *overrides: Mapping[str, Any]) -> Settings:
         """All settings of an arm, with further overrides."""
@@ -209,9 +209,10 @@ def _settings(section: YamlMapping | None, kind: Kind) -> Settings:
     return {} if section is None else typed_settings(section.entries(), kind)
 
 
-def _read_compared_with(section: YamlMapping | None) -> dict[str, str]:
+def _read_compared_with(section: YamlMapping | None) -> dict[str, list[str]]:
     entries = [] if section is None else section.entries()
-    return {entry.key: typed(entry, {entry.key: _TEXT}) for entry in entries}
+    read = {entry.key: typed(entry, {entry.key: _BASELINES}) for entry in entries}
+    return {arm: [baselines] if isinstance(baselines, str) else baselines for arm, baselines in read.items()}
 
 
 def _without_output_dir(settings: Settings) -> Settings:

@@ -83,11 +83,12 @@ def _check_arm_names(experiment: "Experiment") -> None:
 
 def _check_compared_with(experiment: "Experiment") -> None:
     path, compared = experiment.path, experiment.compared_arms
-    for arm, baseline in experiment.compared_with.items():
-        if arm not in compared or baseline not in experiment.arms or arm == baseline:
+    for arm, baselines in experiment.compared_with.items():
+        is_known = arm in compared and {*baselines} <= {*experiment.arms} - {arm}
+        if not is_known or len({*baselines}) < len(baselines):
             raise ValueError(
-                f"{path}: `compared_with` has `{arm}: {baseline}`. Name one of the arms {', '.join(compared)}, and "
-                "another arm that is its baseline."
+                f"{path}: `compared_with` has `{arm}: {', '.join(baselines)}`. Name one of the arms "
+                f"{', '.join(compared)}, and the other arms that are its baselines, each once."
             )
 
 

@@ -79,18 +79,19 @@ def test_steps_of_equal_flops_by_hand():
 
 
 def test_the_longer_baselines_are_those_of_each_arm_or_of_the_costliest_with_the_same_baseline(written):
-    """Costs of 1.1 and 1.5 of a baseline of 100 steps; an arm with a baseline of its own is matched with that."""
+    """Costs of 1.1 and 1.5 of a baseline of 100 steps; an arm with baselines of its own is matched with each."""
     arms = {"lm_only": {"jepa_weight": 0}, "cheap": {"jepa_weight": 2}, "dear": {}, "other": {"learning_rate": 0.5}}
     factors = {"lm_only": 1.0, "cheap": 1.1, "dear": 1.5, "other": 3.0}
     costs = {arm: ArmCost(8, 100, 8, factor, 9) for arm, factor in factors.items()}
 
-    def names(equal_flops: str) -> dict[str, str]:
-        path = written("longer", arms=arms, equal_flops=equal_flops, compared_with={"other": "dear"})
-        return {arm: one.name for arm, one in longer_baselines(read_experiment(path), costs).items()}
+    def names(equal_flops: str) -> dict[str, list[str]]:
+        path = written("longer", arms=arms, equal_flops=equal_flops, compared_with={"other": ["dear", "cheap"]})
+        found = longer_baselines(read_experiment(path), costs)
+        return {arm: [one.name for one in of_arm] for arm, of_arm in found.items()}
 
-    own = {"other": "dear-200-steps"}
-    assert names("each_arm") == {"cheap": "lm_only-110-steps", "dear": "lm_only-150-steps"} | own
-    assert names("costliest_arm") == {"cheap": "lm_only-150-steps", "dear": "lm_only-150-steps"} | own
+    own = {"other": ["dear-200-steps", "cheap-273-steps"]}
+    assert names("each_arm") == {"cheap": ["lm_only-110-steps"], "dear": ["lm_only-150-steps"]} | own
+    assert names("costliest_arm") == {"cheap": ["lm_only-150-steps"], "dear": ["lm_only-150-steps"]} | own
     assert names("none") == {}
 
 
@@ -142,5 +143,6 @@ def test_an_arm_with_a_baseline_of_its_own_is_matched_with_that(written):
     costs = {
         arm: ArmCost(8, 100, 8, flops, 9) for arm, flops in (("lm_only", 4.0), ("small", 2.0), ("small_jepa", 3.0))
     }
-    assert experiment.baselines() == {"small": "lm_only", "small_jepa": "small"}
-    assert longer_baselines(experiment, costs) == {"small": Series("lm_only", 50), "small_jepa": Series("small", 150)}
+    assert experiment.baselines() == {"small": ["lm_only"], "small_jepa": ["small"]}
+    expected = {"small": [Series("lm_only", 50)], "small_jepa": [Series("small", 150)]}
+    assert longer_baselines(experiment, costs) == expected

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from llm_jepa.experiments.claims import compare_results, contrasts_of, summary_json
+from llm_jepa.experiments.claims import compare_results, contrast_keys, contrasts_of, summary_json
 from llm_jepa.experiments.significance import Reach
 from llm_jepa.scoring.wilson import wilson_interval
 
@@ -50,8 +50,8 @@ def test_the_primary_score_alone_claims_and_both_budgets_are_one_family(results)
         assert (claim["outcome"], claim["n_comparisons"]) == ("better", 2)
         assert (description["outcome"], description["adjusted_p_value"]) == ("descriptive", None)
         assert "better" in claim["sentence"]
-    assert by_threshold == []
-    assert json.loads(json.dumps(tables))["equal_steps"]["stopped"]["jepa"]["sentence"] == description["sentence"]
+    assert by_threshold == {}
+    assert json.loads(json.dumps(tables))["equal_flops"]["stopped"]["jepa"]["sentence"] == description["sentence"]
     assert compared(results, "stopped")[0]["equal_steps"]["strict"]["jepa"]["outcome"] == "descriptive"
 
 
@@ -60,10 +60,41 @@ def test_claims_by_a_threshold_are_apart(results):
         budget: {name: {seed: Reach(float(seed), 9.0) for seed in SEEDS} for name in results} for budget in BASELINES
     }
     tables, by_threshold = compared(results, reaches=reaches)
-    assert [(one["budget"], one["measure"]) for one in by_threshold] == [
-        (budget, measure) for measure in ("share of seeds", "time") for budget in BASELINES
-    ]
+    found = [(measure, budget) for measure, by_budget in by_threshold.items() for budget in by_budget]
+    assert found == [(measure, budget) for measure in ("share of seeds", "time") for budget in BASELINES]
+    assert by_threshold["time"]["equal_flops"]["jepa"]["baseline"] == "lm_only-20-steps"
     assert tables["equal_steps"]["strict"]["jepa"]["n_comparisons"] == 6
+
+
+def test_a_control_is_a_baseline_too_and_each_contrast_is_one_of_the_family(results):
+    """`jepa` against LM only and against a control, the control against LM only; no schedule is longer but one."""
+    baselines = {
+        "equal_steps": {"jepa": ["lm_only", "control"], "control": "lm_only"},
+        "equal_flops": {"jepa": ["lm_only-20-steps", "control"], "control": "lm_only"},
+    }
+    contrasts = contrasts_of(baselines)
+    reaches = {budget: {} for budget in baselines}
+    tables, by_threshold = compare_results(
+        contrasts,
+        results | {"control": results["jepa"]},
+        names=["strict", "stopped"],
+        primary_score="strict",
+        seeds=SEEDS,
+        reaches=reaches,
+    )
+    keys = ["jepa", "jepa against control", "control"]
+    for budget in baselines:
+        assert list(tables[budget]["strict"]) == list(tables[budget]["stopped"]) == keys
+        assert list(by_threshold["time"][budget]) == keys
+    verdict = tables["equal_flops"]["strict"]["jepa against control"]
+    assert (verdict["arm"], verdict["baseline"], verdict["difference"]["mean"]) == ("jepa", "control", 0)
+    assert tables["equal_steps"]["strict"]["jepa"]["outcome"] == "better"
+    assert verdict["n_comparisons"] == 4 + 4 + 6  # two are the same at both budgets, but for the time
+
+
+def test_a_further_baseline_is_called_by_its_arm_whatever_its_schedule():
+    contrasts = contrasts_of({"equal_flops": {"jepa": ["lm_only-20-steps", "control-30-steps"]}})
+    assert contrast_keys(contrasts) == ["jepa", "jepa against control"]
 
 
 def test_none_right_is_not_shown_as_certain(results):

@@ -70,9 +70,10 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """Figures and outcome in words."""
+        named = f"{self.arm} against {self.baseline}"
         if self.difference is None:
-            return f"{self.arm}: incomplete. Missing: {'; '.join(_seeds_by_series(self.missing))}."
-        text, p = f"{self.arm}: {self.difference.figures}", self.adjusted_p_value
+            return f"{named}: incomplete. Missing: {'; '.join(_seeds_by_series(self.missing))}."
+        text, p = f"{named}: {self.difference.figures}", self.adjusted_p_value
         if p is not None:
             shown_p = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
             text += f", {shown_p} after Holm over {self.n_comparisons} comparison{'s' * (self.n_comparisons != 1)}"

@@ -59,8 +59,8 @@ def test_the_sentence_has_all_figures():
     ]
     assert found.detectable_difference is not None
     assert found.sentence == (
-        f"prefix_sg: +20.0 points (95 % CI {shown[0]} over seeds and rows; {shown[1]} over 5 seeds alone; "
-        f"{shown[2]} over 100 test rows alone), p = {found.adjusted_p_value:.3f} after Holm over 1 comparison: "
+        f"prefix_sg against lm_only: +20.0 points (95 % CI {shown[0]} over seeds and rows; {shown[1]} over 5 seeds "
+        f"alone; {shown[2]} over 100 test rows alone), p = {found.adjusted_p_value:.3f} after Holm over 1 comparison: "
         f"better. These seeds and rows would find a true difference of {100 * found.detectable_difference:.1f} points "
         "with 80 % probability."
     )
@@ -100,7 +100,7 @@ def test_a_negative_difference_that_rounds_to_zero_has_no_minus():
     rows = {"prefix_sg": rows_of(arm, 1000), "lm_only": rows_of(BASELINE, 1000)}
     (found,) = verdicts([contrast()], rows, SEEDS)
     assert figures(found).mean == pytest.approx(-0.0002)
-    assert found.sentence.startswith("prefix_sg: +0.0 points")
+    assert found.sentence.startswith("prefix_sg against lm_only: +0.0 points")
 
 
 @pytest.mark.parametrize("n_seeds", [1, 2, 4])
@@ -253,10 +253,10 @@ def test_a_missing_seed_is_incomplete_and_has_no_figures():
     assert found == Verdict(
         "prefix_sg", "lm_only", "equal_steps", "score", "incomplete", None, None, 1, None, (("prefix_sg", 82),)
     )
-    assert found.sentence == "prefix_sg: incomplete. Missing: prefix_sg seed 82."
+    assert found.sentence == "prefix_sg against lm_only: incomplete. Missing: prefix_sg seed 82."
     del rows["prefix_sg"][23], rows["lm_only"][23]
     (found,) = verdicts([contrast()], rows, SEEDS)
-    missing = found.sentence.removeprefix("prefix_sg: incomplete. Missing: ").removesuffix(".").split("; ")
+    missing = found.sentence.partition(" Missing: ")[2].removesuffix(".").split("; ")
     assert sorted(missing) == ["lm_only seed 23", "prefix_sg seeds 82, 23"]
 
 
