@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_jepa.objectives.pair import token_key
-from tests.test_trainer import jepa_trainer
 from tests.tiny import PAIRS
+from tests.trainers import jepa_trainer
 
 TOKEN_IDS = st.lists(st.integers(0, 3), max_size=4)
 

@@ -4,7 +4,7 @@ import pytest
 from peft import LoraConfig
 
 from tests.devices import DEVICE
-from tests.test_trainer import jepa_trainer, step_losses
+from tests.trainers import jepa_trainer, step_losses
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 PREFIX_SG = {"jepa_source_view": "prefix", "jepa_target": "stop_gradient"}

@@ -12,7 +12,7 @@ from llm_jepa.compute.flops import ModelSize
 from llm_jepa.training.running_sums import RunningSum, widened
 from llm_jepa.training.step_metrics import StepMetrics
 from llm_jepa.training.throughput import Throughput
-from tests.test_trainer import jepa_trainer, step_losses
+from tests.trainers import jepa_trainer, step_losses
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))

@@ -12,8 +12,8 @@ from trl import SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
-from tests.test_trainer import CHAT, assert_same_weights, settings, step_losses, weights
 from tests.tiny import save_tiny_model
+from tests.trainers import CHAT, assert_same_weights, settings, step_losses, weights
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 BF16 = {"model_init_kwargs": {"dtype": "bfloat16"}}
