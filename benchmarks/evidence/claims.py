@@ -1,7 +1,8 @@
 """Holds what README, recipes and pages claim to the committed results.
 
 `claims.yaml` lists each claim: the `file` that makes it, and its `text`, whose figures are placeholders of
-`evidence.values`. A claim whose raw outcomes were not kept names the `log` entry that has it instead.
+`evidence.values`. A claim whose raw outcomes were not kept names the entry of the `log` that has it instead, and a
+text in that entry, `log_says`.
 """
 
 import re
@@ -29,18 +30,30 @@ def check_claims(values: Values, root: Path) -> None:
             raise ValueError(
                 f"{claim['file']} does not say {said!r}, as the results do. Change it or {CLAIMS_FILE.name}."
             )
-        if "log" in claim and claim["log"] not in (root / LOG_FILE).read_text(encoding="utf-8"):
-            raise ValueError(f"{LOG_FILE} has no {claim['log']!r}, the source of {said!r} in {claim['file']}.")
+        if "log" in claim and _words(claim["log_says"]) not in _words(_entry(root, claim["log"])):
+            raise ValueError(
+                f"{LOG_FILE} has no {claim['log_says']!r} under {claim['log']!r}, the source of {said!r} in "
+                f"{claim['file']}."
+            )
 
 
 def claims_table(values: Values) -> Table:
-    """Each claim, the file that makes it, and where its figures come from."""
-    rows = [[values.fill(claim["text"]), claim["file"], _source(claim)] for claim in _claims()]
+    """Each claim, the file that makes it, and where its figures come from. A row of a table stands with commas."""
+    rows = [
+        [values.fill(claim["text"]).strip("| ").replace(" | ", ", "), claim["file"], _source(claim)]
+        for claim in _claims()
+    ]
     return Table(["claim", "made in", "source"], rows)
 
 
 def _claims() -> list[dict[str, str]]:
     return yaml.safe_load(CLAIMS_FILE.read_text(encoding="utf-8"))
+
+
+def _entry(root: Path, heading: str) -> str:
+    """The entry of the log whose heading begins so; nothing if there is none."""
+    entries = (root / LOG_FILE).read_text(encoding="utf-8").split("\n## ")
+    return next((entry for entry in entries if entry.startswith(heading)), "")
 
 
 def _source(claim: Mapping[str, str]) -> str:

@@ -51,8 +51,8 @@ def _named(table: Table, part: str) -> Table:
 
 
 def _table(content: Mapping[str, Any], values: Values) -> Table:
-    rows = [[values.fill(str(cell)) for cell in row] for row in content["rows"]]
-    return Table(content["heading"], rows)
+    heading, *rows = ([values.fill(str(cell)) for cell in row] for row in (content["heading"], *content["rows"]))
+    return Table(heading, rows)
 
 
 def _bars(content: Mapping[str, Any], values: Values) -> tuple[str, str]:

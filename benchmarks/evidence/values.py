@@ -2,9 +2,10 @@
 
 `{FILE:a/b/c:FORMAT}` becomes the value at the keys a, b, c of `results/FILE`. A FILE that is a directory is an
 experiment, whose report is computed from its cells. FORMAT is Python's, or of a share: `percent` (54.3), `points`
-(+1.2, a difference in hundredths), `size` (1.2, the same without its sign).
+(+1.2, a difference in hundredths), `size` (1.2, the same without its sign). `a/b ÷ a/c` is a ratio of two values.
 
-Example: `{latency.json:ways/draft 4/times_faster:.2f}` becomes `2.39`.
+Examples: `{latency.json:ways/draft 4/times_faster:.2f}` becomes `2.39`, and
+`{latency.json:ways/plain/mean_seconds ÷ ways/draft 4/mean_seconds:.2f}` too.
 """
 
 import re
@@ -16,6 +17,7 @@ from typing import Any
 from evidence.cells import committed_report, read_json
 
 PLACEHOLDER = re.compile(r"\{([^{}:]+):([^{}:]+):([^{}]+)\}")
+RATIO = " ÷ "
 OF_SHARES: dict[str, Callable[[float], str]] = {
     "percent": "{:.1f}".format,
     "points": "{:+.1f}".format,
@@ -31,11 +33,14 @@ class Values:
         self.content = cache(self._content)
 
     def at(self, name: str, path: str) -> Any:
-        """The value at a path of keys.
+        """The value at a path of keys, or the ratio of the values at two.
 
         Raises:
             ValueError: There is no such file, or no such key in it.
         """
+        if RATIO in path:
+            dividend, divisor = path.split(RATIO)
+            return self.at(name, dividend) / self.at(name, divisor)
         value = self.content(name)
         for key in path.split("/"):
             found = value[int(key)] if isinstance(value, list) else value.get(key, value.get(_number(key)))

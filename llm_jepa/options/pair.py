@@ -47,7 +47,8 @@ class PairOptions:
         default="alone",
         metadata={
             "help": "The source is encoded by itself (`alone`, the paper), or it is the conversation's own prefix up "
-            "to the end of the source (`prefix`), which costs nothing beyond its predictor tokens when packed."
+            "to the end of the source (`prefix`): no FLOPs beyond its predictor tokens when packed, but a mask slows "
+            "attention on a GPU."
         },
     )
     jepa_target: Literal["online", "stop_gradient", "ema"] = field(

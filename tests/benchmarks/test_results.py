@@ -34,11 +34,28 @@ def test_a_claim_that_no_result_carries_is_refused(tmp_path):
         claims.check_claims(values.Values(results.RESULTS), tmp_path)
 
 
+def test_a_claim_that_its_log_entry_does_not_carry_is_refused(tmp_path, monkeypatch):
+    """The text must stand in the entry that the claim names, not elsewhere in the log."""
+    claim = {"file": "README.md", "text": "twice as fast", "log": "2026-01-02: a run", "log_says": "2.0 times"}
+    monkeypatch.setattr(claims, "_claims", lambda: [claim])
+    (tmp_path / "README.md").write_text("It is twice\nas fast.")
+    log = tmp_path / "benchmarks" / "LOG.md"
+    log.parent.mkdir()
+    found = values.Values(results.RESULTS)
+    log.write_text("# Log\n\n## 2026-01-02: a run (commit a)\n**2.0\ntimes**\n\n## 2026-01-01: before\n1.0 times\n")
+    claims.check_claims(found, tmp_path)
+    for entries in ("1.0 times\n\n## 2026-01-01: before\n2.0 times\n", ""):
+        log.write_text("# Log\n" + (f"\n## 2026-01-02: a run\n{entries}" if entries else ""))
+        with pytest.raises(ValueError, match=r"has no '2\.0 times' under '2026-01-02: a run'"):
+            claims.check_claims(found, tmp_path)
+
+
 def test_placeholders_are_filled_from_their_file(tmp_path):
-    (tmp_path / "a.json").write_text('{"x": [{"draft 4": 2.386, "share": -0.0147}]}')
+    (tmp_path / "a.json").write_text('{"x": [{"draft 4": 2.386, "share": -0.0147}, {"seconds": 3}, {"seconds": 4}]}')
     found = values.Values(tmp_path)
     assert found.fill("{a.json:x/0/draft 4:.2f} times, {a.json:x/0/share:points} points") == "2.39 times, -1.5 points"
     assert found.fill("{a.json:x/0/share:size}, {a.json:x/0/share:percent}") == "1.5, -1.5"
+    assert found.fill("{a.json:x/1/seconds ÷ x/2/seconds:.2f}") == "0.75"
     with pytest.raises(
         ValueError, match=r"a\.json has no `x/0/lost`: where `lost` was sought there are draft 4, share"
     ):
