@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm_jepa.experiments.significance import Reach, first_reach, reach_times, reached_shares
+from llm_jepa.experiments.significance import Reach, first_reach, reach_times, reached_shares, threshold
 from llm_jepa.experiments.significance.threshold import logrank_scores
 from llm_jepa.scoring import wilson_interval
 
@@ -100,6 +100,32 @@ def test_the_numerator_is_that_of_scipys_logrank():
         assert reach_times(arm, baseline).direction == np.sign(statistic)
 
 
+@pytest.mark.parametrize("n_seeds", [8, 11])
+def test_the_order_of_the_seeds_does_not_matter(n_seeds: int):
+    """Neither to all 12,870 divisions of twice eight seeds, nor to a sample of those of twice eleven."""
+    draw = np.random.default_rng(2)
+    arm, baseline = (draw.integers(1, 9, n_seeds).astype(float) + late for late in (0, 1))
+    found = {reach_times(runs(*draw.permutation(arm)), runs(*draw.permutation(baseline))).p_value for _ in range(3)}
+    assert len(found) == 1
+
+
+def test_eight_seeds_are_exact_and_a_sample_is_said_and_near(monkeypatch):
+    """Six of eight seeds reach it at times of their own, none of the baseline: by hand over all divisions."""
+    arm, baseline = runs(30, 40, 50, 50, 60, 60, None, None), runs(*[None] * 8)
+    times = np.array([30.0, 40, 50, 50, 60, 60, *[100] * 10])
+    scores = logrank_scores(times, times < 100)
+    sums = np.array([sum(division) for division in combinations(scores, 8)])
+    exact = reach_times(arm, baseline)
+    assert exact.p_value == pytest.approx(2 * (sums >= scores[:8].sum() - 1e-9).mean())
+    assert exact.n_sampled_divisions is None
+    threshold._divisions.cache_clear()
+    monkeypatch.setattr(threshold, "_MAX_DIVISIONS", 12_869)
+    sampled = reach_times(arm, baseline)
+    threshold._divisions.cache_clear()
+    assert sampled.p_value == pytest.approx(exact.p_value, rel=0.2)
+    assert sampled.figures.endswith("(8 seeds each; p from 99,999 drawn divisions)")
+
+
 def test_the_exact_p_value_is_near_the_limit_with_many_seeds():
     """Fifteen seeds: a sample of the divisions."""
     draw = np.random.default_rng(1)
@@ -125,7 +151,9 @@ def test_where_no_run_reaches_the_threshold_nothing_differs():
 
 def test_ten_seeds_have_more_to_say_than_five():
     arm, baseline = runs(*range(1, 11)), runs(*[None] * 10)
-    assert reach_times(arm, baseline).p_value <= 2 / 10_000
+    found = reach_times(arm, baseline)
+    assert found.p_value == found.least_p_value == pytest.approx(2 / 184_756)
+    assert "drawn" not in found.figures
     assert reached_shares(arm, baseline).p_value == pytest.approx(2 / 184_756)
 
 
