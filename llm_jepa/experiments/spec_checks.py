@@ -29,7 +29,7 @@ SAME_FOR_ALL: dict[Kind, frozenset[str]] = {
 }
 """Keys that no arm may set by itself, since all train and test on the same rows."""
 STEP_KEYS = frozenset({"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"})
-"""Keys that change the number of steps or their rows, which a search must leave alone."""
+"""Keys that change the number of steps or their rows, which arms and searches must leave alone."""
 ARM_NAME = re.compile(r"\w[\w .,+=()-]{0,79}")
 """A name that is also a directory's, and text of a table and a figure."""
 
@@ -129,6 +129,12 @@ def _check_arm(experiment: "Experiment", arm: str) -> None:
         raise ValueError(
             f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(shared))}`; all arms train and test on the same rows. Put "
             "it under `settings`."
+        )
+    steps = STEP_KEYS & {*experiment.arms[arm]}
+    if steps:
+        raise ValueError(
+            f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(steps))}`; all arms train as many steps of as many rows. "
+            "Put it under `settings`."
         )
     if settings.get("push_to_hub"):
         raise ValueError(

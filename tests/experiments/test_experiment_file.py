@@ -29,6 +29,11 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"arms": {"lm_only": {}, "a": {"jepa_weight": -1}}}, "arm `a`: `jepa_weight` is -1"),
         ({"arms": {"lm_only": {}, "a": {"seed": 1}}}, "arm `a` sets `seed`, which the experiment sets for each cell"),
         ({"arms": {"lm_only": {}, "a": {"dataset_train_split": "test"}}}, "all arms train and test on the same rows"),
+        ({"arms": {"lm_only": {}, "a": {"num_train_epochs": 8}}}, "`a` sets `num_train_epochs`; .* as many steps"),
+        (
+            {"arms": {"lm_only": {}, "a": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 1}}},
+            "sets `gradient_accumulation_steps`, `per_device_train_batch_size`; .* Put it under `settings`",
+        ),
         ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "each cell would overwrite the one published before"),
         ({"arms": {"lm_only": {}, "a": {"logging_steps": 1}}}, "`lm_only` and `a` have the same settings"),
         (
