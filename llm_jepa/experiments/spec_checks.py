@@ -2,7 +2,8 @@
 
 import itertools
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.series_names import arm_of
@@ -28,8 +29,15 @@ SAME_FOR_ALL: dict[Kind, frozenset[str]] = {
     "vision": frozenset({*DATA_KEYS, "image_column", "question_column", "answer_column", "candidates_column"}),
 }
 """Keys that no arm may set by itself, since all train and test on the same rows."""
-STEP_KEYS = frozenset({"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"})
+STEP_KEYS = frozenset(
+    {
+        *("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+        *("auto_find_batch_size", "dataloader_drop_last"),
+    }
+)
 """Keys that change the number of steps or their rows, which arms and searches must leave alone."""
+CHOOSES_BY_EVALUATION = {"load_best_model_at_end": True, "lr_scheduler_type": "reduce_lr_on_plateau"}
+"""Settings by which the evaluations of a training, on the test split, decide what is scored on it."""
 ARM_NAME = re.compile(r"\w[\w .,+=()-]{0,79}")
 """A name that is also a directory's, and text of a table and a figure."""
 
@@ -62,6 +70,7 @@ def check_experiment(experiment: "Experiment") -> None:
     for arm in experiment.arms:
         _check_arm(experiment, arm)
         for settings in experiment.variants(arm):
+            _refuse_choice_on_test_split(experiment, arm, settings)
             check_settings(f"{path}: arm `{arm}`", settings | {"output_dir": str(experiment.output_dir)})
 
 
@@ -156,6 +165,17 @@ def _check_arm(experiment: "Experiment", arm: str) -> None:
         raise ValueError(
             f"{path}: `search.split` is the test split `{experiment.search.split}`, which must not choose settings. "
             "Name a part of the training data that the recipe leaves out."
+        )
+
+
+def _refuse_choice_on_test_split(experiment: "Experiment", arm: str, settings: Mapping[str, Any]) -> None:
+    chosen = [key for key, value in CHOOSES_BY_EVALUATION.items() if settings.get(key) == value]
+    if chosen:
+        value = str(settings[chosen[0]]).lower()
+        raise ValueError(
+            f"{experiment.path}: arm `{arm}` has `{chosen[0]}: {value}`, which chooses by the split that scores the "
+            f"cells, `{experiment.test_split()}`. Set another value under `settings`; what is to be chosen, choose by "
+            "`search`, on a split of its own."
         )
 
 

@@ -53,6 +53,19 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"settings": {"seed": 7}}, "`settings` has `seed`, which the experiment sets for each cell"),
         ({"settings": {"resume_from_checkpoint": "x"}}, "Cells train from the start, and resume by themselves"),
         ({"settings": {"dataset_streaming": True}}, "must know all rows"),
+        (
+            {"settings": {"load_best_model_at_end": True, "eval_strategy": "steps"}},
+            "has `load_best_model_at_end: true`, which chooses by the split that scores the cells, `test`",
+        ),
+        (
+            {"arms": {"lm_only": {}, "a": {"lr_scheduler_type": "reduce_lr_on_plateau"}}},
+            "arm `a` has `lr_scheduler_type: reduce_lr_on_plateau`, which chooses by .* on a split of its own",
+        ),
+        (
+            {"search": {"split": "validation", "grid": RATES | {"load_best_model_at_end": [False, True]}}},
+            "arm `lm_only` has `load_best_model_at_end: true`",
+        ),
+        ({"arms": {"lm_only": {}, "a": {"dataloader_drop_last": True}}}, "`a` sets `dataloader_drop_last`; .* steps"),
         ({"settings": "max_steps"}, "`settings` is 'max_steps'.*it must be a mapping"),
         ({"primary_score": "accuracy"}, "allowed with `task: text` are strict, prefix, contains, stopped, capped"),
         ({"sedes": [1]}, "unknown key `sedes`. Did you mean `seeds`. Allowed are recipe, output_dir"),
