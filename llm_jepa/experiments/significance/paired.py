@@ -33,6 +33,7 @@ class PairedDifference:
 
     Attributes:
         mean: In shares of rows.
+        baseline_mean: The baseline's score itself.
         interval: Over seeds and rows, both drawn anew. None without spread, with one seed or with one cluster.
         p_value: Of the same. None with one seed or one cluster.
         standard_error: Of the same.
@@ -46,6 +47,7 @@ class PairedDifference:
     """
 
     mean: float
+    baseline_mean: float
     interval: Interval | None
     p_value: float | None
     standard_error: float | None
@@ -67,6 +69,11 @@ class PairedDifference:
         if self.standard_error is None or self.degrees_of_freedom is None:
             return None
         return CrossedMean(self.mean, self.standard_error, self.degrees_of_freedom).detectable_difference(level)
+
+    @property
+    def largest_possible(self) -> float:
+        """The largest difference, up or down, that a share of rows can have to the baseline's."""
+        return max(self.baseline_mean, 1 - self.baseline_mean)
 
     @property
     def figures(self) -> str:
@@ -116,6 +123,7 @@ def paired_difference(
     has_error = crossed is not None and crossed.standard_error > _ROUNDING
     return PairedDifference(
         mean=float(difference_SR.mean()),
+        baseline_mean=float(baseline.mean()),
         interval=Interval(*crossed.interval()) if crossed is not None and has_error else None,
         p_value=None if crossed is None else _p_value(crossed, difference_SR, clusters),
         standard_error=crossed.standard_error if crossed is not None and has_error else None,

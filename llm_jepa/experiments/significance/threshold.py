@@ -37,14 +37,17 @@ class Reach:
 
 @dataclass(frozen=True)
 class ReachedShares:
-    """How many seeds of the arm and of the baseline reach the threshold. Intervals are Wilson's, 95 %."""
+    """How many seeds of the arm and of the baseline reach the threshold. Intervals are Wilson's, 95 %.
+
+    `p_by_hits` has the p value that each number of the arm's seeds, from none to all, has against this baseline.
+    """
 
     arm_hits: int
     arm_interval: tuple[float, float]
     baseline_hits: int
     baseline_interval: tuple[float, float]
     p_value: float
-    least_p_value: float
+    p_by_hits: tuple[float, ...]
     n_seeds: int
 
     @property
@@ -69,7 +72,8 @@ class ReachedShares:
 class ReachTimes:
     """When the arm and the baseline reach the threshold. A median is None if half of the seeds or more never do.
 
-    `n_sampled_divisions` is None if the p value is exact.
+    `n_sampled_divisions` is None if the p value is exact. `p_by_hits` has the p value that each number of the arm's
+    seeds, from none to all, has if they reach it before the baseline's first and the arm's others never do.
     """
 
     arm_median: float | None
@@ -77,7 +81,7 @@ class ReachTimes:
     unit: str
     direction: int
     p_value: float
-    least_p_value: float
+    p_by_hits: tuple[float, ...]
     n_seeds: int
     n_sampled_divisions: int | None
 
@@ -109,11 +113,12 @@ def reached_shares(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> R
     n_seeds = len(arm)
     hits = [sum(reach.time is not None for reach in group.values()) for group in (arm, baseline)]
     intervals = [binomtest(count, n_seeds).proportion_ci(0.95, "wilson") for count in hits]
-    p_value = fisher_exact([[count, n_seeds - count] for count in hits]).pvalue
-    (arm_interval, baseline_interval) = [(float(interval.low), float(interval.high)) for interval in intervals]
-    return ReachedShares(
-        hits[0], arm_interval, hits[1], baseline_interval, min(1.0, float(p_value)), _least(n_seeds), n_seeds
+    p_by_hits = tuple(
+        min(1.0, float(fisher_exact([[count, n_seeds - count], [hits[1], n_seeds - hits[1]]]).pvalue))
+        for count in range(n_seeds + 1)
     )
+    (arm_interval, baseline_interval) = [(float(interval.low), float(interval.high)) for interval in intervals]
+    return ReachedShares(hits[0], arm_interval, hits[1], baseline_interval, p_by_hits[hits[0]], p_by_hits, n_seeds)
 
 
 def reach_times(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> ReachTimes:
@@ -135,24 +140,42 @@ def reach_times(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> Reac
     units = {reach.unit for group in (arm, baseline) for reach in group.values()}
     if len(units) > 1:
         raise ValueError(f"Times must have one unit; given: {', '.join(sorted(units))}.")
-    runs = [*arm.values(), *baseline.values()]
-    n_seeds = len(arm)
-    scores = logrank_scores(
-        np.array([run.last_time if run.time is None else run.time for run in runs]),
-        np.array([run.time is not None for run in runs]),
+    unit, n_seeds = units.pop(), len(arm)
+    scores = _run_scores([*arm.values(), *baseline.values()])
+    at_once = Reach(0.0, 0.0, unit)
+    never = Reach(None, max(run.last_time for run in (*arm.values(), *baseline.values())), unit)
+    hypothetical = (
+        [*[at_once] * hits, *[never] * (n_seeds - hits), *baseline.values()] for hits in range(n_seeds + 1)
     )
-    p_value = _division_p_value(scores)
-    direction = int(np.sign(scores[:n_seeds].sum().round(_DECIMALS)))
     is_exact = comb(2 * n_seeds, n_seeds) <= _MAX_DIVISIONS
     return ReachTimes(
         _median(arm),
         _median(baseline),
-        units.pop(),
-        direction,
-        p_value,
-        _least(n_seeds) if is_exact else max(_least(n_seeds), 2 / (1 + _SAMPLED_DIVISIONS)),
+        unit,
+        int(np.sign(scores[:n_seeds].sum().round(_DECIMALS))),
+        _division_p_value(scores),
+        tuple(_division_p_value(_run_scores(runs)) for runs in hypothetical),
         n_seeds,
         None if is_exact else _SAMPLED_DIVISIONS,
+    )
+
+
+def deciding_hits(p_by_hits: Sequence[float], level: float) -> tuple[int | None, int | None]:
+    """The largest number of seeds that is significantly few, and the smallest that is significantly many.
+
+    The p values rise up to the number that is most like the baseline, and fall from there. Example: 0.01, 0.2, 1, 0.2,
+    0.04 at 0.05: 0 and 4; at 0.02: 0 and None.
+    """
+    most_alike = int(np.argmax(p_by_hits))
+    few = [hits for hits, p in enumerate(p_by_hits) if p < level and hits < most_alike]
+    many = [hits for hits, p in enumerate(p_by_hits) if p < level and hits > most_alike]
+    return max(few, default=None), min(many, default=None)
+
+
+def _run_scores(runs: Sequence[Reach]) -> NDArray[np.float64]:
+    return logrank_scores(
+        np.array([run.last_time if run.time is None else run.time for run in runs]),
+        np.array([run.time is not None for run in runs]),
     )
 
 
@@ -194,11 +217,6 @@ def _divisions(n_seeds: int) -> NDArray[np.int64]:
 def _median(runs: Mapping[int, Reach]) -> float | None:
     median = float(np.median([np.inf if run.time is None else run.time for run in runs.values()]))
     return median if np.isfinite(median) else None
-
-
-def _least(n_seeds: int) -> float:
-    """The p value of the most extreme division of twice n seeds, on either side."""
-    return min(1.0, 2 / comb(2 * n_seeds, n_seeds))
 
 
 def _check_seeds(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> None:

@@ -13,13 +13,12 @@ from llm_jepa.experiments.significance.threshold import (
     Reach,
     ReachedShares,
     ReachTimes,
+    deciding_hits,
     reach_times,
     reached_shares,
 )
 
-Outcome: TypeAlias = Literal[
-    "better", "worse", "no difference beyond noise", "too few to tell", "incomplete", "descriptive"
-]
+Outcome: TypeAlias = Literal["better", "worse", "no difference found", "too few to tell", "incomplete", "descriptive"]
 Measure: TypeAlias = Literal["score", "share of seeds", "time"]
 """What is compared: the mean score, the seeds that reach the threshold, or the time to it."""
 Rows: TypeAlias = Mapping[str, Mapping[int, Sequence[float | None]]]
@@ -77,13 +76,29 @@ class Verdict:
         if p is not None:
             shown_p = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
             text += f", {shown_p} after Holm over {self.n_comparisons} comparison{'s' * (self.n_comparisons != 1)}"
-        text += f": {self.outcome}."
-        if self.detectable_difference is not None and self.detectable_difference > 1:
-            text += " These seeds and rows are too few to find any difference with 80 % probability."
-        elif self.detectable_difference is not None:
-            detectable = f"{100 * self.detectable_difference:.1f} points"
-            text += f" These seeds and rows would find a true difference of {detectable} with 80 % probability."
-        return text
+        return f"{text}: {self.outcome}.{self._would_be_found()}"
+
+    def _would_be_found(self) -> str:
+        """What these seeds and rows would find, in words."""
+        difference, detectable = self.difference, self.detectable_difference
+        if isinstance(difference, PairedDifference):
+            if detectable is None:
+                return ""
+            if detectable > difference.largest_possible:
+                possible = f"at most {100 * difference.largest_possible:.1f} points are possible"
+                return f" These seeds and rows would find no difference with 80 % probability: {possible}."
+            shown = f"{100 * detectable:.1f} points"
+            return f" These seeds and rows would find a true difference of {shown} with 80 % probability."
+        if difference is None or difference.n_seeds < MIN_SEEDS:
+            return ""
+        few, many = deciding_hits(difference.p_by_hits, SIGNIFICANCE / self.n_comparisons)
+        of, total = f"of the arm's {difference.n_seeds} seeds", difference.n_seeds
+        if few is None and many is None:
+            return f" No number {of} would be found to differ."
+        hits = [] if few is None else ["none" if few == 0 else f"at most {few}"]
+        hits += [] if many is None else ["all" if many == total else f"at least {many}"]
+        there = " there before the baseline's first" if self.measure == "time" else ""
+        return f" A difference would be found only with {' or '.join(hits)} {of}{there}."
 
 
 def _seeds_by_series(cells: Sequence[tuple[str, int]]) -> list[str]:
@@ -125,10 +140,11 @@ def verdicts(
     """The verdict of each contrast by one score; all of them, and those by the threshold, are one Holm family.
 
     The outcome is "incomplete" if a cell is missing. "better" and "worse" need five seeds and an adjusted p < 0.05. It
-    is "too few to tell" with fewer seeds, without a p value, if all seeds have the same non-zero difference, or if
-    no result of a threshold could be significant. Two contrasts of the same arm and baseline (where equal FLOPs are
-    equal steps) are one comparison. A comparison without a p value counts as p = 1. Cells that finish later can then
-    only lower the adjusted p values of the others, so no "better" is revoked.
+    is "too few to tell" with fewer seeds, without a p value, if all seeds have the same non-zero difference, if the
+    detectable difference is larger than any possible one, or if no result of a threshold could be significant. Two
+    contrasts of the same arm and baseline (where equal FLOPs are equal steps) are one comparison. A comparison without
+    a p value counts as p = 1. Cells that finish later can then only lower the adjusted p values of the others, so no
+    "better" is revoked.
 
     Args:
         contrasts: All declared contrasts, finished or not.
@@ -182,7 +198,7 @@ def _verdict(claim: _Claim, adjusted_p: float, n_comparisons: int, higher_is_bet
     return Verdict(
         **vars(claim.contrast),
         measure=claim.measure,
-        outcome=_outcome(difference, adjusted_p, n_comparisons, higher_is_better),
+        outcome=_outcome(difference, adjusted_p, n_comparisons, higher_is_better, detectable),
         difference=difference,
         adjusted_p_value=None if claim.p_value is None else adjusted_p,
         n_comparisons=n_comparisons,
@@ -196,6 +212,7 @@ def _outcome(
     adjusted_p: float,
     n_comparisons: int,
     higher_is_better: bool,
+    detectable: float | None,
 ) -> Outcome:
     if difference is None:
         return "incomplete"
@@ -205,10 +222,11 @@ def _outcome(
     if adjusted_p < SIGNIFICANCE:
         return "better" if (difference.direction > 0) == (higher_is_better or not is_score) else "worse"
     if isinstance(difference, PairedDifference):
-        is_decidable = difference.seeds_differ or difference.direction == 0
+        is_constant = not difference.seeds_differ and difference.direction != 0
+        is_decidable = not is_constant and (detectable or 0.0) <= difference.largest_possible
     else:
-        is_decidable = difference.least_p_value * n_comparisons < SIGNIFICANCE
-    return "no difference beyond noise" if is_decidable else "too few to tell"
+        is_decidable = deciding_hits(difference.p_by_hits, SIGNIFICANCE / n_comparisons) != (None, None)
+    return "no difference found" if is_decidable else "too few to tell"
 
 
 def _score_claims(

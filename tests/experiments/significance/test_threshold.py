@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm_jepa.experiments.significance import Reach, first_reach, reach_times, reached_shares, threshold
-from llm_jepa.experiments.significance.threshold import logrank_scores
+from llm_jepa.experiments.significance.threshold import deciding_hits, logrank_scores
 from llm_jepa.scoring import wilson_interval
 
 
@@ -44,7 +44,7 @@ def test_five_of_five_against_none_is_the_least_p_value():
     """2 of the 252 divisions of ten runs are as extreme."""
     found = reached_shares(runs(10, 20, 30, 40, 50), runs(None, None, None, None, None))
     assert found.p_value == pytest.approx(2 / 252)
-    assert found.least_p_value == pytest.approx(2 / 252)
+    assert found.p_by_hits == pytest.approx([1, 1, 0.4444, 0.1667, 0.0476, 2 / 252], abs=1e-4)
     assert (found.arm_hits, found.baseline_hits, found.direction) == (5, 0, 1)
     assert found.arm_interval == pytest.approx(wilson_interval(5, 5))
     assert found.baseline_interval == pytest.approx(wilson_interval(0, 5))
@@ -60,7 +60,7 @@ def test_shares_against_the_hypergeometric_distribution(arm_hits: int, baseline_
     found = reached_shares(runs(*arm), runs(*baseline))
     weight = stats.hypergeom(12, arm_hits + baseline_hits, 6).pmf(np.arange(7))
     assert found.p_value == pytest.approx(weight[weight <= weight[arm_hits] * (1 + 1e-7)].sum())
-    assert found.p_value >= found.least_p_value * (1 - 1e-9)
+    assert found.p_by_hits[arm_hits] == found.p_value
 
 
 # --- time
@@ -152,7 +152,7 @@ def test_where_no_run_reaches_the_threshold_nothing_differs():
 def test_ten_seeds_have_more_to_say_than_five():
     arm, baseline = runs(*range(1, 11)), runs(*[None] * 10)
     found = reach_times(arm, baseline)
-    assert found.p_value == found.least_p_value == pytest.approx(2 / 184_756)
+    assert found.p_value == found.p_by_hits[10] == pytest.approx(2 / 184_756)
     assert "drawn" not in found.figures
     assert reached_shares(arm, baseline).p_value == pytest.approx(2 / 184_756)
 
@@ -162,3 +162,12 @@ def test_other_seeds_or_units_are_refused():
         reach_times(runs(1, 2), runs(1))
     with pytest.raises(ValueError, match="one unit; given: FLOPs, steps"):
         reach_times({0: Reach(1.0, 2.0, "FLOPs")}, runs(1))
+
+
+def test_hits_that_decide_lie_on_both_sides_of_the_baseline():
+    """The example of the docstring, and times against a baseline of which all seeds reach it."""
+    assert deciding_hits([0.01, 0.2, 1, 0.2, 0.04], 0.05) == (0, 4)
+    assert deciding_hits([0.01, 0.2, 1, 0.2, 0.04], 0.02) == (0, None)
+    found = reach_times(runs(30, 30, 30, 30, 30), runs(20, 40, 40, 40, 50))
+    assert found.p_by_hits[0] == found.p_by_hits[5] == pytest.approx(2 / 252)
+    assert deciding_hits(found.p_by_hits, 0.01) == (0, 5)

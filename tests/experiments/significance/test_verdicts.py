@@ -71,7 +71,22 @@ def test_a_difference_of_more_than_all_rows_is_not_stated():
     rows = {"arm": {1: [1] * 4, 2: [0] * 4}, "base": {1: [0] * 4, 2: [0] * 4}}
     (found,) = verdicts([Contrast("arm", "base", "equal_steps")], rows, [1, 2])
     assert (found.detectable_difference or 0.0) > 1
-    assert found.sentence.endswith("These seeds and rows are too few to find any difference with 80 % probability.")
+    assert found.sentence.endswith(
+        "would find no difference with 80 % probability: at most 100.0 points are possible."
+    )
+
+
+def test_what_no_possible_difference_could_show_is_too_few_to_tell():
+    """The baseline has about a half, so that 54.4 points are possible; two of five seeds leave it by far, as in a
+    task that is learnt all at once."""
+    base, arm = [0.5, 0.45, 0.42, 0.46, 0.45], [0.98, 0.2, 0.96, 0.2, 0.45]
+    found = one_verdict(arm, base)
+    assert figures(found).largest_possible == pytest.approx(1 - 0.456)
+    assert 0.544 < (found.detectable_difference or 0.0) < 1
+    assert found.outcome == "too few to tell"
+    assert found.sentence.endswith("would find no difference with 80 % probability: at most 54.4 points are possible.")
+    less = one_verdict([1 - one for one in arm], [1 - one for one in base])
+    assert (less.outcome, figures(less).largest_possible) == ("too few to tell", pytest.approx(1 - 0.456))
 
 
 def test_better_worse_and_a_score_where_less_is_better():
@@ -92,7 +107,7 @@ def test_rows_that_interact_with_the_arm_take_back_what_seeds_alone_would_say():
     difference = figures(found)
     assert difference.seed_interval is not None
     assert difference.seed_interval.low > 0
-    assert found.outcome == "no difference beyond noise"
+    assert found.outcome == "no difference found"
 
 
 def test_a_negative_difference_that_rounds_to_zero_has_no_minus():
@@ -118,9 +133,9 @@ def test_a_constant_difference_is_too_few_to_tell():
     constant = one_verdict([score + 0.2 for score in BASELINE])
     assert (constant.outcome, constant.adjusted_p_value) == ("too few to tell", 1 / 16)
     none = one_verdict(BASELINE)
-    assert (none.outcome, none.detectable_difference) == ("no difference beyond noise", None)
+    assert (none.outcome, none.detectable_difference) == ("no difference found", None)
     assert "+0.0 points (95 % CI none over seeds and rows; none over 5 seeds alone" in none.sentence
-    assert none.sentence.endswith("no difference beyond noise.")
+    assert none.sentence.endswith("no difference found.")
 
 
 def test_one_cluster_of_rows_is_too_few_to_tell():
@@ -155,7 +170,7 @@ def test_holm_takes_back_what_a_single_test_would_say():
     rows = {name: rows_of(BASELINE) for name in [*ARMS, "lm_only"]} | {"tube": rows_of(arm)}
     found = verdicts([contrast(name) for name in ARMS], rows, SEEDS)
     assert found[-1].adjusted_p_value == pytest.approx(4 * (alone.adjusted_p_value or 0.0))
-    assert {verdict.outcome for verdict in found} == {"no difference beyond noise"}
+    assert {verdict.outcome for verdict in found} == {"no difference found"}
     assert (found[-1].detectable_difference or 0.0) > (alone.detectable_difference or math.inf)
 
 
@@ -219,6 +234,35 @@ def test_a_threshold_that_more_seeds_would_have_to_decide_is_too_few_to_tell():
     # The share is the same comparison at both budgets; the times may have other units.
     assert {verdict.n_comparisons for verdict in found} == {4 + 4 + 8}
     assert {verdict.outcome for verdict in found[8:]} == {"too few to tell"}
+    assert found[8].sentence.endswith("No number of the arm's 5 seeds would be found to differ.")
+
+
+@pytest.mark.parametrize(
+    ("baseline_hits", "outcome", "would_be_found"),
+    [
+        (0, "no difference found", "A difference would be found only with all of the arm's 5 seeds"),
+        (3, "too few to tell", "No number of the arm's 5 seeds would be found to differ"),
+        (5, "no difference found", "A difference would be found only with none of the arm's 5 seeds"),
+    ],
+)
+def test_a_share_says_how_many_seeds_would_be_found_to_differ(baseline_hits, outcome, would_be_found):
+    """Three comparisons: 5 to 0 has p = 2 / 252 and passes 0.05 / 3; 4 to 0 has 12 / 252, and 5 to 3 more."""
+    found = verdicts(
+        [contrast()],
+        {"prefix_sg": rows_of(BASELINE), "lm_only": rows_of(BASELINE)},
+        SEEDS,
+        reaches={
+            "equal_steps": {
+                "prefix_sg": reaches(90, 90, *[None] * 3),
+                "lm_only": reaches(*[80] * baseline_hits, *[None] * (5 - baseline_hits)),
+            }
+        },
+    )
+    assert found[1].outcome == outcome
+    assert found[1].sentence.endswith(f": {outcome}. {would_be_found}.")
+    if baseline_hits == 0:
+        assert found[2].outcome == outcome
+        assert found[2].sentence.endswith(f"{would_be_found} there before the baseline's first.")
 
 
 def test_less_is_worse_for_a_threshold_whatever_the_score_wants():
