@@ -12,10 +12,11 @@ from typing import Any
 
 from llm_jepa.experiments.assembling import assemble_report
 from llm_jepa.experiments.cell_spec import RESULT_FILE, SPEC_FILE
+from llm_jepa.experiments.declared import DECLARED_FILE
 from llm_jepa.files.atomic import write_json
 
 CELLS_FILE, DESIGN_FILE, REPORT_FILE = "cells.json", "design.json", "report.json"
-DESIGN_KEYS = ("experiment", "arms", "chosen", "baselines", "series_names", "score_names", "refused")
+DESIGN_KEYS = ("experiment", "arms", "chosen", "baselines", "series_names", "score_names", "refused", "declared")
 OUTCOMES = {"0": 0.0, "1": 1.0, "-": None}
 SIGNIFICANT_DIGITS = 5
 Cells = dict[str, dict[int, dict[str, Any]]]
@@ -44,7 +45,7 @@ def collect(output_dir: Path, directory: Path) -> int:
         raise ValueError(f"{output_dir} has no finished cell yet.")
     report = read_json(output_dir / REPORT_FILE)
     directory.mkdir(parents=True, exist_ok=True)
-    write_json({key: report[key] for key in DESIGN_KEYS}, directory / DESIGN_FILE)
+    write_json({key: report[key] for key in DESIGN_KEYS if key in report}, directory / DESIGN_FILE)
     _write_lines(cells, directory / CELLS_FILE)
     return len(cells)
 
@@ -56,6 +57,10 @@ def restore(directory: Path, output_dir: Path) -> int:
         The number of cells written.
     """
     written = 0
+    declared = read_json(directory / DESIGN_FILE).get("declared")
+    if declared is not None and not (output_dir / DECLARED_FILE).exists():
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write_json(declared, output_dir / DECLARED_FILE)
     for series, by_seed in read_cells(directory).items():
         for seed, cell in by_seed.items():
             target = output_dir / "cells" / series / str(seed)

@@ -159,6 +159,8 @@ def _say_verdicts(experiment: Experiment, report: Mapping[str, Any], only_report
         for verdict in threshold_verdicts(report):
             budget = verdict["budget"].replace("_", " ")
             console.print(f"  {budget}, {verdict['measure']}: {verdict['sentence']}", markup=False)
+    for sentence in report["changes"]:
+        console.print(sentence, markup=False)
     for reason in report["refused"] if only_reports else ():
         console.print(f"refused: {reason}", markup=False)
     console.print(f"report: {experiment.output_dir / REPORT}.md, .json, .html", markup=False)

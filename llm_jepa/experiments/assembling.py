@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_jepa.experiments.claims import Results, compare_results, contrasts_of, reaches_of, summary_json
+from llm_jepa.experiments.declared import changes, declared_comparisons, items_of
 from llm_jepa.experiments.series_names import arm_of
 from llm_jepa.experiments.significance import Contrast
 from llm_jepa.experiments.significance.verdicts import Reaches
@@ -21,7 +22,7 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
     found = dict.fromkeys(score for s in results.values() for r in s.values() for score in r["scores"])
     known = [name for name in design["score_names"] if name in found or name == experiment["primary_score"]]
     names = [*known, *(name for name in found if name not in known)]
-    contrasts = contrasts_of(design["baselines"])
+    contrasts, declared = contrasts_of(design["baselines"]), design.get("declared")
     comparisons, by_threshold = compare_results(
         contrasts,
         results,
@@ -30,9 +31,11 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
         seeds=experiment["seeds"],
         clusters=_clusters(results),
         reaches=_reaches(design, contrasts, results),
+        declared=declared_comparisons(declared["entries"], contrasts) if declared else (),
     )
     return {
         **design,
+        "changes": changes(declared, items_of(experiment, list(design["arms"]), contrasts)) if declared else [],
         "series": {name: _series(found, names) for name, found in results.items()},
         "comparisons": comparisons,
         "by_threshold": by_threshold,

@@ -16,7 +16,7 @@ from llm_jepa.experiments.significance import (
     verdicts,
 )
 from llm_jepa.experiments.significance.crossed import effective_clusters
-from llm_jepa.experiments.significance.verdicts import Reaches
+from llm_jepa.experiments.significance.verdicts import Measure, Reaches
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 from llm_jepa.scoring.wilson import wilson_interval
 
@@ -60,6 +60,7 @@ def compare_results(
     seeds: Sequence[int],
     clusters: Sequence[Hashable] | None = None,
     reaches: Reaches | None = None,
+    declared: Sequence[tuple[Contrast, Measure]] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """`budget -> score -> contrast -> verdict` as JSON, and those by the threshold.
 
@@ -73,6 +74,7 @@ def compare_results(
         seeds: All declared seeds.
         clusters: The cluster of each test row, if rows come in clusters.
         reaches: Budget -> series -> seed -> when the run reached the threshold, if one is declared.
+        declared: Comparisons that were declared at any time.
     """
     keys = contrast_keys(contrasts)
     tables: dict[str, dict[str, dict[str, Any]]] = {contrast.budget: {} for contrast in contrasts}
@@ -87,6 +89,7 @@ def compare_results(
                 clusters=clusters,
                 higher_is_better=name not in LOWER_IS_BETTER,
                 reaches=reaches,
+                declared=declared,
             )
             for verdict, key in zip(found[len(keys) :], itertools.cycle(keys), strict=False):
                 by_budget = by_threshold.setdefault(verdict.measure, {})

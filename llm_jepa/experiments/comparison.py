@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from llm_jepa.experiments.assembling import assemble_report
 from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.cells import Budget, Cell, Series, longer_baselines, search_cells, series_cells, spec_of
+from llm_jepa.experiments.claims import contrasts_of
 from llm_jepa.experiments.common_rows import CommonRows
+from llm_jepa.experiments.declared import count_finished, items_of, keep_declared
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.running import CellError, read_result
 from llm_jepa.experiments.score_choice import possible_scores
@@ -29,6 +31,7 @@ class ExperimentDesign:
         cells: Series -> seed -> cell.
         baselines: Budget -> arm -> the series that it is compared with.
         specs: Directory of a cell -> its specification.
+        cells_before: The cells that were finished before.
     """
 
     common: CommonRows
@@ -36,7 +39,8 @@ class ExperimentDesign:
     chosen: dict[str, Settings]
     cells: dict[str, dict[int, Cell]]
     baselines: dict[Budget, dict[str, list[str]]]
-    specs: dict[Any, CellSpec] = field(default_factory=dict)
+    specs: dict[Any, CellSpec]
+    cells_before: int
 
 
 def design_experiment(
@@ -50,7 +54,8 @@ def design_experiment(
     if longer:
         baselines["equal_flops"] = {arm: [one.name for one in of_arm] for arm, of_arm in longer.items()}
     specs = specs_of(experiment, common, [cell for by_seed in cells.values() for cell in by_seed.values()])
-    return ExperimentDesign(common, dict(costs), dict(chosen), cells, baselines, specs)
+    before = count_finished(experiment.output_dir)
+    return ExperimentDesign(common, dict(costs), dict(chosen), cells, baselines, specs, before)
 
 
 def specs_of(experiment: Experiment, common: CommonRows, cells: Sequence[Cell]) -> dict[Any, CellSpec]:
@@ -85,9 +90,15 @@ def chosen_point(experiment: Experiment, common: CommonRows, series: Series) -> 
 
 
 def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
-    """The report of an experiment as JSON: protocol, costs, summaries, verdicts, and the cells that are missing."""
+    """The report of an experiment as JSON: protocol, costs, summaries, verdicts, and the cells that are missing.
+
+    What is declared is kept in the output directory.
+    """
     results, refused = _results(design)
-    return assemble_report(design_json(experiment, design) | {"refused": refused}, results)
+    described = design_json(experiment, design) | {"refused": refused}
+    items = items_of(described["experiment"], list(experiment.arms), contrasts_of(design.baselines))
+    declared = keep_declared(experiment.output_dir, items, design.cells_before)
+    return assemble_report(described | {"declared": declared}, results)
 
 
 def design_json(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:

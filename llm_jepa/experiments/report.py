@@ -75,6 +75,7 @@ def protocol(report: Mapping[str, Any]) -> list[str]:
     experiment = report["experiment"]
     seeds = ", ".join(map(str, experiment["seeds"]))
     return [
+        *report["changes"],
         f"Recipe {experiment['recipe']}, baseline {experiment['baseline']}, paired seeds {seeds}.",
         f"The verdicts are by `{experiment['primary_score']}` alone and are one family under Holm's correction. The "
         "other scores are descriptive: nothing is claimed from them.",

@@ -17,7 +17,7 @@ from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE
 from llm_jepa.experiments.rendering import render_html, render_markdown
 from llm_jepa.experiments.running import LOG_FILE
 from llm_jepa.experiments.spec import read_experiment
-from tests.experiments.conftest import ARMS, SPLITS, WHOLE
+from tests.experiments.conftest import ARMS, SPLITS, TUBE, WHOLE
 from tests.forks import TIMEOUT_SECONDS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # where a script finds its neighbours
@@ -258,6 +258,25 @@ def test_what_concerns_evaluation_alone_is_changed_without_training_again(writte
     assert len(report_of(path)["missing"]) == 1, "the refusal of one cell ends no other"
 
 
+def test_what_is_added_or_withdrawn_after_cells_is_said_and_shrinks_no_family(finished, written, capsys):
+    """Of four finished cells: an arm and a seed are added, then both and the budget of equal FLOPs are withdrawn."""
+    path = copied(finished, written("declared", **WHOLE))
+    arms = ARMS | {"tube": TUBE}
+    assert main(["compare", str(written("declared", **WHOLE, arms=arms, seeds=[1, 2, 3])), "--report_only"]) == 0
+    before = report_of(path)
+    assert before["changes"] == ["CHANGED after 4 finished cells: arm tube, seed 3 added."]
+    assert before["changes"][0] in render_markdown(before)
+    assert before["changes"][0] in capsys.readouterr().out
+    assert main(["compare", str(written("declared", **WHOLE, equal_flops="none")), "--report_only"]) == 0
+    after = report_of(path)
+    assert after["changes"] == [
+        "CHANGED after finished cells: jepa against lm_only at equal flops, arm tube, seed 3 withdrawn. Withdrawn "
+        "comparisons stay in the family with p = 1."
+    ]
+    sizes = [one["comparisons"]["equal_steps"]["strict"]["jepa"]["n_comparisons"] for one in (before, after)]
+    assert sizes[0] == sizes[1] > report_of(finished)["comparisons"]["equal_steps"]["strict"]["jepa"]["n_comparisons"]
+
+
 # --- cells kept in the repository
 
 
@@ -287,4 +306,5 @@ def test_a_comparison_takes_restored_cells_as_its_own(written, committed, capsys
     assert committed_cells.restore(committed, experiment.output_dir) == 0
     assert main(["compare", str(experiment.path), "--report_only"]) == 0
     assert "refused" not in capsys.readouterr().out
-    assert json.loads((experiment.output_dir / "report.json").read_text())["missing"] == []
+    report = json.loads((experiment.output_dir / "report.json").read_text())
+    assert (report["missing"], report["changes"]) == ([], [])

@@ -136,6 +136,7 @@ def verdicts(
     clusters: Sequence[Hashable] | None = None,
     higher_is_better: bool = True,
     reaches: Reaches | None = None,
+    declared: Sequence[tuple[Contrast, Measure]] = (),
 ) -> list[Verdict]:
     """The verdict of each contrast by one score; all of them, and those by the threshold, are one Holm family.
 
@@ -154,6 +155,7 @@ def verdicts(
         clusters: The cluster of each test row; None if the rows are independent.
         higher_is_better: False for a score such as the cap rate.
         reaches: Budget -> series -> seed -> when the run reached the threshold; None without a threshold.
+        declared: Comparisons that were declared at any time. Those withdrawn stay in the family with p = 1.
 
     Returns:
         Verdicts by the mean score, in the order of the contrasts; with a threshold, then those by the share of seeds
@@ -167,7 +169,8 @@ def verdicts(
     if reaches is not None:
         claims += _threshold_claims(contrasts, reaches, seeds, "share of seeds")
         claims += _threshold_claims(contrasts, reaches, seeds, "time")
-    p_values = {claim.key: 1.0 if claim.p_value is None else claim.p_value for claim in claims}
+    withdrawn = {_Claim(contrast, measure, None, ()).key: 1.0 for contrast, measure in declared}
+    p_values = withdrawn | {claim.key: 1.0 if claim.p_value is None else claim.p_value for claim in claims}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [_verdict(claim, adjusted[claim.key], len(p_values), higher_is_better) for claim in claims]
 

@@ -1,0 +1,91 @@
+"""What is declared of an experiment stays known, whichever of its files ran first."""
+
+import pytest
+
+from llm_jepa.experiments.cell_spec import RESULT_FILE
+from llm_jepa.experiments.declared import changes, declared_comparisons, items_of, keep_declared
+from llm_jepa.experiments.significance import Contrast, verdicts
+
+ARMS = ["lm_only", "pair", "tube"]
+
+
+def items(arms=ARMS, seeds=(1, 2, 3, 4), threshold=0.9, longer="lm_only-20-steps"):
+    experiment = {"seeds": seeds, "primary_score": "strict", "threshold": threshold}
+    return items_of(experiment, arms, contrasts(arms, longer))
+
+
+def contrasts(arms=ARMS, longer="lm_only-20-steps"):
+    baselines = {"equal_steps": "lm_only", "equal_flops": longer}
+    return [Contrast(arm, baseline, budget) for budget, baseline in baselines.items() for arm in arms[1:]]
+
+
+def finish(output_dir, *cells):
+    for cell in cells:
+        (output_dir / "cells" / cell).mkdir(parents=True)
+        (output_dir / "cells" / cell / RESULT_FILE).write_text("{}")
+
+
+def test_until_a_cell_is_finished_nothing_is_a_change(tmp_path):
+    """An arm that cannot be trained is removed, and another seed named."""
+    keep_declared(tmp_path, items(), 0)
+    now = items(["lm_only", "pair"], [5])
+    assert changes(keep_declared(tmp_path, now, 0), now) == []
+
+
+def test_files_of_disjoint_seeds_side_by_side_are_no_change_of_the_whole(tmp_path):
+    """Both start before a cell is finished; the second report of each comes after. The whole file comes last."""
+    parts = items(seeds=[1, 2]), items(seeds=[3, 4])
+    for part in parts:
+        keep_declared(tmp_path, part, 0)
+    finish(tmp_path, "lm_only/1", "lm_only/3")
+    for part in parts:
+        keep_declared(tmp_path, part, 0)
+    finish(tmp_path, "pair/1", "pair/3")
+    assert changes(keep_declared(tmp_path, items(), 4), items()) == []
+
+
+def test_seeds_that_are_added_after_cells_are_said_with_their_number(tmp_path):
+    """A longer schedule of the baseline, which a costlier arm brings, makes no other contrast."""
+    keep_declared(tmp_path, items(seeds=[1, 2]), 0)
+    finish(tmp_path, "lm_only/1", "lm_only/2")
+    now = items(longer="lm_only-30-steps")
+    expected = ["CHANGED after 2 finished cells: seed 3, seed 4 added."]
+    for before in (2, 3):
+        assert changes(keep_declared(tmp_path, now, before), now) == expected
+
+
+def test_a_control_that_the_scores_suggested_is_said(tmp_path):
+    keep_declared(tmp_path, items(), 0)
+    finish(tmp_path, "lm_only/1")
+    now = [*items(), ("contrast", ["equal_steps", "pair", "tube"])]
+    expected = ["CHANGED after 1 finished cell: pair against tube at equal steps added."]
+    assert changes(keep_declared(tmp_path, now, 1), now) == expected
+
+
+def test_cells_older_than_the_file_are_said(tmp_path):
+    finish(tmp_path, "lm_only/1", "lm_only/2")
+    expected = ["What was declared before 2 finished cells is not known."]
+    assert changes(keep_declared(tmp_path, items(), 2), items()) == expected
+
+
+@pytest.mark.parametrize("threshold", [0.9, None], ids=["arms are withdrawn", "arms and the threshold are withdrawn"])
+def test_withdrawn_comparisons_stay_in_the_family(tmp_path, threshold):
+    """Of two arms at two budgets, each by score, share and time, one remains: p is corrected for 2 x 2 + 2 x 2 + 4."""
+    keep_declared(tmp_path, items(), 0)
+    finish(tmp_path, "lm_only/1")
+    now, left = items(["lm_only", "pair"], threshold=threshold), contrasts(["lm_only", "pair"])
+    declared = keep_declared(tmp_path, now, 1)
+    rows = {name: {seed: [seed % 2, 1, 0] for seed in range(5)} for name in ("pair", "lm_only", "lm_only-20-steps")}
+    found = verdicts(
+        left,
+        rows,
+        range(5),
+        reaches=None if threshold is None else {},
+        declared=declared_comparisons(declared["entries"], left),
+    )
+    assert {verdict.n_comparisons for verdict in found} == {12}
+    assert len(found) == (2 if threshold is None else 6)
+    assert (
+        "arm tube withdrawn" in changes(declared, now)[-1] or "arm tube, threshold 0.9" in changes(declared, now)[-1]
+    )
+    assert changes(declared, now)[-1].endswith("Withdrawn comparisons stay in the family with p = 1.")
