@@ -1,14 +1,15 @@
 """How often `llm-jepa compare` is wrong: whole families of verdicts on drawn scores, written into docs/statistics.md.
 
-    python benchmarks/verdict_simulation.py [--families 2000]
+    python benchmarks/verdict_simulation.py [--families 1000] [--new]
 
 A row of test data has an ease, an arm an ability at each seed, and the two interact. A binary score is right where
 
     ability[arm, seed] + ease[cluster] + interaction[arm, cluster] + noise[arm, seed, row] > 0
 
 all normal with mean 0, so the true score is a half; another `true_score` adds a constant. A graded score is the sum
-without ease, times 0.1, and can have no noise. Four arms, each against two baselines (equal steps, equal FLOPs), are a
-family of eight comparisons.
+without ease, times 0.1, and can have no noise. A bimodal score is binary, and a seed's ability is that of a true score
+of 50 +- 4 %, or with some probability of 78 to 100 %: the task is learnt all at once. Four arms, each against two
+baselines (equal steps, equal FLOPs), are a family of eight comparisons.
 """
 
 import argparse
@@ -49,6 +50,7 @@ class Scenario:
         noise: Deviation of arm x seed x row.
         true_score: Of the baselines, if binary.
         score: Kind of score.
+        learnt_share: Probability that a seed learns the task, if bimodal; of the better arm, all seeds do.
     """
 
     seeds: int
@@ -58,7 +60,8 @@ class Scenario:
     cluster_sizes: tuple[int, ...] = (1,)
     noise: float = 0.5
     true_score: float = 0.5
-    score: Literal["binary", "graded"] = "binary"
+    score: Literal["binary", "graded", "bimodal"] = "binary"
+    learnt_share: float = 0.0
 
     @property
     def clusters(self) -> NDArray[np.int64]:
@@ -69,8 +72,15 @@ class Scenario:
     @property
     def deviation(self) -> float:
         """Deviation of the sum that a score is made from."""
-        ease = EASE if self.score == "binary" else 0.0
+        ease = 0.0 if self.score == "graded" else EASE
         return float(np.hypot.reduce([ease, self.row_interaction, self.seed_interaction, self.noise]))
+
+    @property
+    def shown_score(self) -> str:
+        """The true score, or its kind, in words."""
+        if self.score == "bimodal":
+            return f"{100 * self.learnt_share:.0f} % learn"
+        return f"{100 * self.true_score:.0f} %" if self.score == "binary" else "graded"
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class Rates:
         single: The same by the crossed test.
         family: Share of families with any "better" or "worse"; none is true.
         stated: Mean difference that the verdicts say they find with 80 % probability.
-        found: Share of "better" for one arm that is better by `stated`.
+        found: Share of "better" for one arm that is better by `stated`; if bimodal, for one that always learns.
     """
 
     families: int
@@ -110,6 +120,11 @@ SCENARIOS = [
     Scenario(5, 100, 0.5, true_score=0.05),
     Scenario(5, 300, 0.5, true_score=0.05),
     Scenario(5, 300, 0.33, noise=0.0, score="graded"),
+    *(
+        Scenario(seeds, 300, 0.5, seed_interaction=0.0, score="bimodal", learnt_share=share)
+        for seeds in (5, 8)
+        for share in (0.1, 0.3, 0.5, 0.8)
+    ),
 ]
 
 
@@ -137,30 +152,41 @@ def _families(
     """Yield the verdicts of each family; the first arm is better by `difference`."""
     is_clustered = set(scenario.cluster_sizes) != {1}
     clusters = scenario.clusters
-    level = scenario.deviation * norm.ppf(scenario.true_score)
-    shift = scenario.deviation * norm.ppf(scenario.true_score + difference) - level
-    if scenario.score == "graded":
-        level, shift = 0.0, difference / GRADED_UNIT
     for _ in range(families):
-        scores = _draw_scores(scenario, clusters, level, shift, draw)
+        scores = _draw_scores(scenario, clusters, _abilities(scenario, difference, draw), draw)
         rows = {name: dict(enumerate(scores_SR)) for name, scores_SR in zip(SERIES, scores, strict=True)}
         yield verdicts(CONTRASTS, rows, range(scenario.seeds), clusters=clusters.tolist() if is_clustered else None)
 
 
+def _abilities(scenario: Scenario, difference: float, draw: np.random.Generator) -> NDArray[np.float64]:
+    """(series, seeds): of each without its interactions; the first series is better by `difference`."""
+    shape = len(SERIES), scenario.seeds
+    if scenario.score == "graded":
+        ability = np.zeros(shape)
+        ability[0] = difference / GRADED_UNIT
+        return ability
+    true_score = np.full(shape, scenario.true_score)
+    true_score[0] += difference
+    if scenario.score == "bimodal":
+        learns = draw.random(shape) < scenario.learnt_share
+        learns[0] |= difference > 0
+        true_score = np.where(learns, draw.uniform(0.78, 1.0, shape), draw.normal(0.5, 0.04, shape))
+    return scenario.deviation * norm.ppf(true_score)
+
+
 def _draw_scores(
-    scenario: Scenario, clusters: NDArray[np.int64], level: float, shift: float, draw: np.random.Generator
+    scenario: Scenario, clusters: NDArray[np.int64], ability: NDArray[np.float64], draw: np.random.Generator
 ) -> NDArray[np.float64]:
     """(series, seeds, rows)."""
     n_series, n_clusters = len(SERIES), clusters[-1] + 1
     of_cluster = draw.normal(0, scenario.row_interaction, (n_series, 1, n_clusters))
-    if scenario.score == "binary":
+    if scenario.score != "graded":
         of_cluster = of_cluster + draw.normal(0, EASE, n_clusters)
     total = of_cluster[..., clusters] + draw.normal(0, scenario.seed_interaction, (n_series, scenario.seeds, 1))
     if scenario.noise > 0:
         total = total + scenario.noise * draw.standard_normal((n_series, scenario.seeds, scenario.rows), np.float32)
-    total += level
-    total[0] += shift
-    return (total > 0).astype(float) if scenario.score == "binary" else GRADED_UNIT * total
+    total += ability[:, :, None]
+    return GRADED_UNIT * total if scenario.score == "graded" else (total > 0).astype(float)
 
 
 def table(results: list[tuple[Scenario, Rates]]) -> str:
@@ -176,7 +202,7 @@ def table(results: list[tuple[Scenario, Rates]]) -> str:
                 str(scenario.seeds),
                 str(scenario.rows),
                 " to ".join(map(str, sorted({min(scenario.cluster_sizes), max(scenario.cluster_sizes)}))),
-                f"{100 * scenario.true_score:.0f} %" if scenario.score == "binary" else "graded",
+                scenario.shown_score,
                 f"{scenario.row_interaction:g}",
                 f"{scenario.seed_interaction:g}",
                 *(f"{100 * share:.1f} %" for share in (rates.seeds_alone, rates.single, rates.family)),
@@ -209,11 +235,13 @@ def with_table(page: str, results: list[tuple[Scenario, Rates]]) -> str:
 def main() -> None:
     """Simulate every scenario; write the results and the page's table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", type=int, default=2000)
-    families = parser.parse_args().families
+    parser.add_argument("--families", type=int, default=1000)
+    parser.add_argument("--new", action="store_true", help="keep the results of scenarios that have some")
+    options = parser.parse_args()
+    kept = dict(read_results()) if options.new else {}
     results = []
     for scenario in SCENARIOS:
-        results.append((scenario, simulate(scenario, families)))
+        results.append((scenario, kept.get(scenario) or simulate(scenario, options.families)))
         print(table(results[-1:]).splitlines()[-1], flush=True)
     content = [{"scenario": asdict(scenario), "rates": asdict(rates)} for scenario, rates in results]
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

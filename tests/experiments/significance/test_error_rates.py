@@ -37,7 +37,7 @@ def test_at_most_5_percent_are_false_and_about_80_are_found(scenario, rates):
     """Near 0 or 100 % right, a gain changes the spread, and less is found than stated."""
     assert rates.family <= 0.05 + monte_carlo_error(0.05, rates.families)
     assert rates.single <= 0.05 + monte_carlo_error(0.05, rates.families)
-    if scenario.true_score > 0.15 and scenario.true_score + rates.stated < 0.85:
+    if scenario.score != "bimodal" and scenario.true_score > 0.15 and scenario.true_score + rates.stated < 0.85:
         assert 0.7 <= rates.found <= 0.9
 
 
@@ -50,8 +50,12 @@ def test_seeds_alone_would_be_wrong_more_often():
 
 @pytest.mark.parametrize(
     "scenario",
-    [simulation.Scenario(5, 100, 1.0), simulation.Scenario(5, 300, 0.5, cluster_sizes=(1, 2, 8))],
-    ids=["rows", "clusters"],
+    [
+        simulation.Scenario(5, 100, 1.0),
+        simulation.Scenario(5, 300, 0.5, cluster_sizes=(1, 2, 8)),
+        next(scenario for scenario in simulation.SCENARIOS if scenario.score == "bimodal"),
+    ],
+    ids=["rows", "clusters", "bimodal"],
 )
 def test_a_small_rerun_agrees_with_the_table(scenario):
     families = 60
