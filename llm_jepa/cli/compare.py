@@ -21,7 +21,7 @@ from llm_jepa.experiments.comparison import (
     specs_of,
 )
 from llm_jepa.experiments.rendering import render_html, render_markdown
-from llm_jepa.experiments.report import threshold_verdicts
+from llm_jepa.experiments.report import budget_title, threshold_verdicts
 from llm_jepa.experiments.running import CellError, run_cells, usable_jobs
 from llm_jepa.experiments.significance import MIN_SEEDS
 from llm_jepa.experiments.spec import Experiment, Settings
@@ -151,14 +151,16 @@ def _report_so_far(experiment: Experiment, design: ExperimentDesign) -> None:
 def _say_verdicts(experiment: Experiment, report: Mapping[str, Any], only_reports: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for budget, by_score in report["comparisons"].items():
-        console.print(f"[bold]{budget.replace('_', ' ')}[/], by {experiment.primary_score}:")
+        console.print(f"[bold]{budget_title(report, budget)}[/], by {experiment.primary_score}:")
         for verdict in by_score.get(experiment.primary_score, {}).values():
             console.print(f"  {verdict['sentence']}", markup=False)
     if report["by_threshold"]:
         console.print(f"[bold]reaching {experiment.threshold:.0%} {experiment.primary_score}[/]:")
         for verdict in threshold_verdicts(report):
-            budget = verdict["budget"].replace("_", " ")
-            console.print(f"  {budget}, {verdict['measure']}: {verdict['sentence']}", markup=False)
+            console.print(
+                f"  {budget_title(report, verdict['budget'])}, {verdict['measure']}: {verdict['sentence']}",
+                markup=False,
+            )
     for sentence in report["changes"]:
         console.print(sentence, markup=False)
     for reason in report["refused"] if only_reports else ():

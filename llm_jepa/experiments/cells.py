@@ -61,9 +61,9 @@ class Cell:
 
 
 def search_cells(experiment: Experiment, series: Series) -> list[Cell]:
-    """The cells that try the points of an arm's grid, in their order, with the first seed on the dev split."""
+    """The cells that try the points of an arm's grid, in their order, with the seed of the search on the dev split."""
     assert experiment.search is not None
-    seed = experiment.seeds[0]
+    seed = experiment.search_seed
     cells = []
     for number, point in enumerate(experiment.search.points(series.arm)):
         settings = experiment.resolved(

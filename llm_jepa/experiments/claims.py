@@ -5,17 +5,19 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from llm_jepa.experiments.series_names import arm_of
 from llm_jepa.experiments.significance import (
     Contrast,
     Reach,
     Verdict,
     descriptions,
+    effective_rows,
     first_reach,
     summarise,
     verdicts,
 )
-from llm_jepa.experiments.significance.crossed import effective_clusters
 from llm_jepa.experiments.significance.verdicts import Measure, Reaches
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 from llm_jepa.scoring.wilson import wilson_interval
@@ -163,13 +165,13 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 def summary_json(found: Mapping[int, Mapping[str, Any]], name: str) -> dict[str, Any]:
     """One score of a series over its finished seeds, at least one.
 
-    `interval` is Wilson's for the mean score as a share of the test rows, or of their effective number if they come in
-    clusters. The seeds share the rows, so their number does not narrow it.
+    `interval` is Wilson's for the mean score as a share of the effective number of rows: over seeds and rows, both
+    drawn anew, or over the rows alone with one seed.
     """
     by_seed = {seed: result["scores"][name] for seed, result in found.items()}
     summary = summarise(by_seed)
-    result = next(iter(found.values()))
-    values = zip(result["clusters"], result["rows"][name], strict=True)
-    clusters = [cluster for cluster, value in values if value is not None]
-    count = effective_clusters(clusters, len(clusters))
+    by_row = zip(*(result["rows"][name] for result in found.values()), strict=True)
+    clusters = next(iter(found.values()))["clusters"]
+    counted = [(row, cluster) for row, cluster in zip(by_row, clusters, strict=True) if None not in row]
+    count = effective_rows(np.array([row for row, _ in counted]).T, [cluster for _, cluster in counted])
     return {"by_seed": by_seed, **asdict(summary), "interval": wilson_interval(summary.mean * count, count)}

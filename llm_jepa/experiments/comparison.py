@@ -149,7 +149,7 @@ def _described(experiment: Experiment, common: CommonRows) -> dict[str, Any]:
         "threshold": experiment.threshold,
         "equal_flops": experiment.equal_flops,
         "evaluation": asdict(experiment.evaluation),
-        "search": None if experiment.search is None else asdict(experiment.search),
+        "search": None if experiment.search is None else asdict(experiment.search) | {"seed": experiment.search_seed},
         "rows": common.num_rows,
         "excluded_rows": len(common.excluded),
         "overlap": [one.sentence for one in common.shared],

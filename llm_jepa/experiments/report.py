@@ -15,12 +15,15 @@ NOTES = {
     "equal_steps": "Every arm trains as long as the recipe says.",
     "equal_flops": "The baseline trains as many FLOPs as the arm, on a longer schedule of its own.",
 }
+COSTLIEST_TITLE = "At the costliest arm's FLOPs"
 COSTLIEST_NOTE = (
-    "The baseline trains as many FLOPs as the costliest of its arms, on a longer schedule: more than the others."
+    "The baseline trains as many FLOPs as the costliest of its arms, on a longer schedule. Cheaper arms are held against "
+    "more FLOPs than they had."
 )
 SCORES_NOTE = (
-    "Mean over seeds in percent, with its 95 % Wilson interval as a share of the test rows, and the embeddings at the "
-    "end of training. An unpaired cosine near the paired one, or an effective rank near 1, means collapse."
+    "Mean over seeds in percent, with its 95 % interval (Wilson's) over seeds and test rows, both drawn anew, or with "
+    "one seed over the rows alone, and the embeddings at the end of training. An unpaired cosine near the paired one, "
+    "or an effective rank near 1, means collapse."
 )
 COLLAPSE_FIGURES = {
     "jepa_cosine": "cosine",
@@ -53,6 +56,12 @@ class Section:
     tables: list[Table] = field(default_factory=list)
 
 
+def budget_title(report: Mapping[str, Any], budget: str) -> str:
+    """What a comparison holds equal."""
+    is_costliest = budget == "equal_flops" and report["experiment"].get("equal_flops") == "costliest_arm"
+    return COSTLIEST_TITLE if is_costliest else TITLES[budget]
+
+
 def report_title(report: Mapping[str, Any]) -> str:
     """The report's title."""
     return f"Does it help? {report['experiment']['name']}"
@@ -79,7 +88,8 @@ def protocol(report: Mapping[str, Any]) -> list[str]:
         f"Recipe {experiment['recipe']}, baseline {experiment['baseline']}, paired seeds {seeds}.",
         f"The verdicts are by `{experiment['primary_score']}` alone and are one family under Holm's correction. The "
         "other scores are descriptive: nothing is claimed from them.",
-        "Intervals are over seeds and test rows, drawn anew.",
+        "Intervals are 95 % over seeds and test rows, drawn anew, of each comparison by itself. Holm's correction is "
+        "in p alone: an interval can lie on one side of 0 where no difference is found.",
         *_search(report),
         *_rows(report),
         *_unfinished(report),
@@ -89,7 +99,12 @@ def protocol(report: Mapping[str, Any]) -> list[str]:
 def _search(report: Mapping[str, Any]) -> list[str]:
     search = report["experiment"]["search"]
     if search is None:
-        return ["Nothing was searched: every arm has the settings of its recipe."]
+        set_by_arms = "; ".join(
+            f"{arm}: {', '.join(f'{key} {value}' for key, value in facts['settings'].items())}"
+            for arm, facts in report["arms"].items()
+            if facts["settings"]
+        )
+        return [f"No search on a dev split. The arms set, over the recipe: {set_by_arms}."]
     grids = "; ".join(
         f"{arm}: {', '.join(f'{key} in {values}' for key, values in grid.items())}"
         for arm, grid in search["grids"].items()
@@ -100,7 +115,8 @@ def _search(report: Mapping[str, Any]) -> list[str]:
         for series, settings in report["chosen"].items()
     )
     return [
-        f"Searched on {search['split']} with the first seed: {grids}. Chosen: {chosen}.",
+        f"Searched on {search['split']} with seed {search['seed']}, which no arm is compared with: {grids}. Chosen: "
+        f"{chosen}.",
         f"The longer baseline of equal FLOPs {longer}.",
     ]
 
@@ -139,11 +155,11 @@ def _verdict_section(report: dict[str, Any], budget: str) -> Section:
     verdicts = list(report["comparisons"][budget].get(primary, {}).values())
     figure = differences_figure(report, budget)
     caption = "Difference to the baseline for each seed; mean and 95 % interval over seeds and rows."
-    is_costliest = budget == "equal_flops" and report["experiment"].get("equal_flops") == "costliest_arm"
+    title = budget_title(report, budget)
     others = _other_scores_table(report, budget)
     return Section(
-        TITLES[budget],
-        [COSTLIEST_NOTE if is_costliest else NOTES[budget]],
+        title,
+        [COSTLIEST_NOTE if title == COSTLIEST_TITLE else NOTES[budget]],
         [(verdict["outcome"], verdict["sentence"]) for verdict in verdicts],
         [] if figure is None else [(figure, caption)],
         [_differences_table(verdicts), *([others] if others.rows and len(others.heading) > 1 else [])],
@@ -156,9 +172,15 @@ def _threshold_sections(report: Mapping[str, Any]) -> list[Section]:
         return []
     section = Section(
         f"Reaching {100 * experiment['threshold']:g} % {experiment['primary_score']}",
-        ["A seed reaches it or not: the share of seeds by Fisher's exact test, the time by a log-rank test."],
         [
-            (verdict["outcome"], f"{TITLES[verdict['budget']]}, {verdict['measure']}. {verdict['sentence']}")
+            "A seed reaches it if any evaluation along its training does, also by chance of the test rows. The share "
+            "of seeds is compared by Fisher's exact test, the time by a log-rank test."
+        ],
+        [
+            (
+                verdict["outcome"],
+                f"{budget_title(report, verdict['budget'])}, {verdict['measure']}. {verdict['sentence']}",
+            )
             for verdict in threshold_verdicts(report)
         ],
     )

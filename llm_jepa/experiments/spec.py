@@ -69,7 +69,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Search:
-    """A search for hyper-parameters: every arm tries the points of its grid with the first seed, on a dev split.
+    """A search for hyper-parameters: every arm tries the points of its grid with a seed of its own, on a dev split.
 
     Attributes:
         split: The split that scores the points, e.g. `train[90%:]`; neither trained nor tested on.
@@ -126,6 +126,11 @@ class Experiment:
     def kind(self) -> Kind:
         """What the recipe trains."""
         return recipe_kind(self.base)
+
+    @property
+    def search_seed(self) -> int:
+        """The seed of the search: the smallest that no arm is compared with."""
+        return next(seed for seed in itertools.count() if seed not in self.seeds)
 
     @property
     def compared_arms(self) -> list[str]:

@@ -104,3 +104,16 @@ def test_none_right_is_not_shown_as_certain(results):
     assert summary["interval"] == pytest.approx((0, 0.036994), abs=1e-6)
     in_clusters = {1: results["lm_only-20-steps"][1] | {"clusters": [row // 5 for row in range(100)]}}
     assert summary_json(in_clusters, "strict")["interval"] == pytest.approx(wilson_interval(0, 20))
+
+
+def test_seeds_that_differ_widen_the_interval_of_a_score():
+    """Shares of 0.1 to 0.9 over seeds: the rows alone would give 0.4 to 0.6. A row that is not scored is left out."""
+    found = {seed: result(0.1 + 0.2 * seed, seed) for seed in range(5)}
+    low, high = summary_json(found, "strict")["interval"]
+    assert low < 0.25
+    assert high > 0.75
+    by_rows = wilson_interval(50, 100)
+    narrow = summary_json({0: found[2]}, "strict")["interval"]
+    assert narrow[1] - narrow[0] == pytest.approx(by_rows[1] - by_rows[0], rel=0.05)
+    found[0]["rows"]["strict"][7] = None
+    assert summary_json({0: found[0]}, "strict")["interval"][0] >= 0

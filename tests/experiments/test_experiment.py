@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llm_jepa.cli import main
-from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE
+from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE, SPEC_FILE
 from llm_jepa.experiments.rendering import render_html, render_markdown
 from llm_jepa.experiments.running import LOG_FILE
 from llm_jepa.experiments.spec import read_experiment
@@ -52,6 +52,9 @@ def test_none_right_is_not_reported_as_certain(finished):
         assert "0.0 (0.0 to 32.4)" in page
         assert "0.0 ± 0.0" not in page
         assert "nothing is claimed from them" in page
+        assert "of each comparison by itself" in page
+        assert "No search on a dev split. The arms set, over the recipe: lm_only: jepa_weight 0.0." in page
+        assert "if any evaluation along its training does" in page
 
 
 def test_a_threshold_is_an_outcome_too_and_curves_are_drawn(finished):
@@ -190,6 +193,9 @@ def test_every_arm_searches_its_own_grid_on_the_dev_split_and_so_does_the_longer
     )
     assert main(["compare", str(path), "--jobs", "2"]) == 0
     experiment, report = read_experiment(path), report_of(path)
+    specs = [json.loads(spec.read_text()) for spec in (experiment.output_dir / "search").rglob(SPEC_FILE)]
+    assert {spec["settings"]["seed"] for spec in specs} == {0}
+    assert "Searched on validation with seed 0, which no arm is compared with" in render_markdown(report)
     longer = report["comparisons"]["equal_flops"]["capped"]["wide"]["baseline"]
     assert longer.startswith("lm_only-")
     for series, grid in (("lm_only", grids["lm_only"]), ("wide", grids["wide"]), (longer, grids["lm_only"])):

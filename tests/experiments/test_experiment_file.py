@@ -102,6 +102,11 @@ def test_bad_experiments_are_refused_before_anything_runs(content, message, writ
         read_experiment(written("bad", **content))
 
 
+@pytest.mark.parametrize(("seeds", "searched"), [([1, 2], 0), ([82, 0, 1, 4], 2)])
+def test_the_search_has_a_seed_that_no_arm_is_compared_with(seeds, searched, written):
+    assert read_experiment(written("seeds", seeds=seeds)).search_seed == searched
+
+
 def test_a_recipe_and_an_experiment_are_not_taken_for_each_other(written):
     path = written("experiment")
     with pytest.raises(ValueError, match=r"recipe.yaml is a recipe.*Train it by `llm-jepa train .*recipe.yaml`"):

@@ -6,7 +6,7 @@ package.
 
 from llm_jepa.experiments.significance.holm import holm
 from llm_jepa.experiments.significance.paired import Interval, PairedDifference, paired_difference
-from llm_jepa.experiments.significance.summary import Summary, summarise
+from llm_jepa.experiments.significance.summary import Summary, effective_rows, summarise
 from llm_jepa.experiments.significance.threshold import (
     Reach,
     ReachedShares,
@@ -38,6 +38,7 @@ __all__ = [
     "Summary",
     "Verdict",
     "descriptions",
+    "effective_rows",
     "first_reach",
     "holm",
     "paired_difference",

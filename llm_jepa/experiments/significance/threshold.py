@@ -37,7 +37,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class ReachedShares:
-    """How many seeds of the arm and of the baseline reach the threshold. Intervals are Wilson's, 95 %.
+    """How many seeds of the arm and of the baseline ever reach the threshold. Intervals are Wilson's, 95 %.
 
     `p_by_hits` has the p value that each number of the arm's seeds, from none to all, has against this baseline.
     """
@@ -65,7 +65,7 @@ class ReachedShares:
                 (self.baseline_hits, self.baseline_interval),
             )
         ]
-        return f"{shown[0]} reach the threshold, of the baseline {shown[1]}"
+        return f"{shown[0]} ever reach the threshold, of the baseline {shown[1]}"
 
 
 @dataclass(frozen=True)

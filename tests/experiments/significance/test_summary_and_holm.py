@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.experiments.significance import holm, summarise
+from llm_jepa.experiments.significance import effective_rows, holm, summarise
 
 p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -22,6 +22,27 @@ def test_summary_by_hand():
 
 def test_one_seed_has_no_spread():
     assert summarise({82: 0.5}).standard_deviation is None
+
+
+def test_four_seeds_right_or_wrong_throughout_are_hardly_more_than_one_row():
+    """Seeds 1 1 0 0, all rows alike: variance 1/12 at 3 degrees of freedom, t = 3.1824; rows alone would say 100."""
+    rows_SR = [[share] * 100 for share in (1, 1, 0, 0)]
+    expected = 0.25 / (1 / 12 * (3.18245 / 1.95996) ** 2)
+    assert effective_rows(rows_SR, range(100)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows_SR", "clusters", "expected"),
+    [
+        ([[0.0] * 6] * 5, range(6), 6),
+        ([[1, 0, 1, 1, 0, 0]], range(6), 6),
+        ([[1, 0, 1, 1, 0, 0]], [0, 0, 0, 1, 1, 1], 2),
+        ([[1, 0, 1, 1, 0, 0]] * 2, [0] * 6, 1),
+    ],
+    ids=["none right", "one seed", "one seed, two clusters", "one cluster"],
+)
+def test_without_spread_over_seeds_the_rows_count(rows_SR, clusters, expected):
+    assert effective_rows(rows_SR, clusters) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scores", [{}, {82: math.nan}, {82: 0.5, 23: math.inf}])

@@ -49,7 +49,7 @@ def test_five_of_five_against_none_is_the_least_p_value():
     assert found.arm_interval == pytest.approx(wilson_interval(5, 5))
     assert found.baseline_interval == pytest.approx(wilson_interval(0, 5))
     assert found.figures == (
-        "5 of 5 seeds (95 % 57 to 100 %) reach the threshold, of the baseline 0 of 5 seeds (95 % 0 to 43 %)"
+        "5 of 5 seeds (95 % 57 to 100 %) ever reach the threshold, of the baseline 0 of 5 seeds (95 % 0 to 43 %)"
     )
 
 
