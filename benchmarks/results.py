@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             directory = RESULTS / options.output_dir.resolve().name
             print(f"{collect(options.output_dir, directory)} cells in {directory.relative_to(ROOT)}")
         elif options.command == "restore":
-            print(f"{restore(RESULTS / options.name, options.output_dir)} cells in {options.output_dir}")
+            written, left_out = restore(RESULTS / options.name, options.output_dir)
+            print(f"{written} cells written in {options.output_dir}")
+            if left_out:
+                print(f"{left_out} cells have no record of their settings: left out, since nothing shows how they ran")
         else:
             for path in write_page(ROOT):
                 print(path)

@@ -24,7 +24,9 @@ Cells = dict[str, dict[int, dict[str, Any]]]
 
 
 def collect(output_dir: Path, directory: Path) -> int:
-    """Write the design and the finished cells of the comparison in `output_dir` into `directory`.
+    """Write the design and the cells of the last report in `output_dir` into `directory`.
+
+    Cells that the comparison refuses, or that are of no declared arm and seed, are left out.
 
     Returns:
         The number of cells.
@@ -34,29 +36,31 @@ def collect(output_dir: Path, directory: Path) -> int:
     """
     if not (output_dir / REPORT_FILE).is_file():
         raise ValueError(f"{output_dir} has no {REPORT_FILE}: write it by `llm-jepa compare FILE --report_only`.")
+    report = read_json(output_dir / REPORT_FILE)
+    missing = {f"{series}/{seed}" for series, seed in report["missing"]}
+    declared = {f"{series}/{seed}" for series in report["series_names"] for seed in report["experiment"]["seeds"]}
     cells = {
-        f"{path.parent.parent.name}/{path.parent.name}": {
-            "spec": read_json(path.parent / SPEC_FILE),
-            "result": _packed(read_json(path)),
+        name: {
+            "spec": read_json(output_dir / "cells" / name / SPEC_FILE),
+            "result": _packed(read_json(output_dir / "cells" / name / RESULT_FILE)),
         }
-        for path in sorted(output_dir.glob(f"cells/*/*/{RESULT_FILE}"))
+        for name in sorted(declared - missing)
     }
     if not cells:
         raise ValueError(f"{output_dir} has no finished cell yet.")
-    report = read_json(output_dir / REPORT_FILE)
     directory.mkdir(parents=True, exist_ok=True)
     write_json({key: report[key] for key in DESIGN_KEYS if key in report}, directory / DESIGN_FILE)
     _write_lines(cells, directory / CELLS_FILE)
     return len(cells)
 
 
-def restore(directory: Path, output_dir: Path) -> int:
+def restore(directory: Path, output_dir: Path) -> tuple[int, int]:
     """Write the committed cells below `output_dir`, from where `llm-jepa compare` goes on. None is overwritten.
 
     Returns:
-        The number of cells written.
+        The number of cells written, and of those left out because they have no record of their settings.
     """
-    written = 0
+    written = left_out = 0
     declared = read_json(directory / DESIGN_FILE).get("declared")
     if declared is not None and not (output_dir / DECLARED_FILE).exists():
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -64,12 +68,14 @@ def restore(directory: Path, output_dir: Path) -> int:
     for series, by_seed in read_cells(directory).items():
         for seed, cell in by_seed.items():
             target = output_dir / "cells" / series / str(seed)
-            if not (target / RESULT_FILE).exists():
+            if cell["spec"] is None:
+                left_out += 1
+            elif not (target / RESULT_FILE).exists():
                 target.mkdir(parents=True, exist_ok=True)
                 write_json(cell["spec"], target / SPEC_FILE)
                 write_json(cell["result"], target / RESULT_FILE)
                 written += 1
-    return written
+    return written, left_out
 
 
 def committed_report(directory: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Makes a report from the results of the cells: summaries and verdicts, computed from the outcome of each test row."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
         "series": {name: _series(found, names) for name, found in results.items()},
         "comparisons": comparisons,
         "by_threshold": by_threshold,
+        "commits": dict(Counter(r.get("commit", "unknown") for found in results.values() for r in found.values())),
         "missing": [
             [name, seed] for name, found in results.items() for seed in experiment["seeds"] if seed not in found
         ],

@@ -29,7 +29,7 @@ from llm_jepa.experiments.cell_spec import (
 from llm_jepa.experiments.kinds import kind_of
 from llm_jepa.experiments.learning_curve import LearningCurve, read_curve
 from llm_jepa.files.atomic import write_json
-from llm_jepa.runs.record import STATE_FILE, read_json
+from llm_jepa.runs.record import STATE_FILE, read_json, toolkit_commit
 from llm_jepa.train import train
 from llm_jepa.vision.recipe import build_any_recipe
 
@@ -52,7 +52,7 @@ def run_cell(directory: Path) -> None:
 
 
 def _run(directory: Path, spec: CellSpec) -> None:
-    run_directory = directory / RUN_DIRECTORY
+    run_directory, commit = directory / RUN_DIRECTORY, toolkit_commit()
     settings = spec.settings | {"output_dir": str(run_directory)}
     recipe = build_any_recipe(Path(spec.recipe), settings)
     held_out = kind_of(settings).held_out(recipe, spec.max_rows, spec.max_new_tokens, spec.eval_batch_size)
@@ -74,6 +74,7 @@ def _run(directory: Path, spec: CellSpec) -> None:
         "problems": outcome.problems,
         "training": _training(run_directory),
         "curve": read_curve(directory / CURVE_FILE),
+        **({} if commit is None else {"commit": commit}),
     }
     write_json(result, directory / RESULT_FILE)
     discard_log(directory, "tuned")

@@ -17,14 +17,15 @@ NOTES = {
 }
 COSTLIEST_TITLE = "At the costliest arm's FLOPs"
 COSTLIEST_NOTE = (
-    "The baseline trains as many FLOPs as the costliest of its arms, on a longer schedule. Cheaper arms are held against "
-    "more FLOPs than they had."
+    "The baseline trains as many FLOPs as the costliest of its arms, on a longer schedule. Cheaper arms are held "
+    "against more FLOPs than they had."
 )
 SCORES_NOTE = (
     "Mean over seeds in percent, with its 95 % interval (Wilson's) over seeds and test rows, both drawn anew, or with "
     "one seed over the rows alone, and the embeddings at the end of training. An unpaired cosine near the paired one, "
     "or an effective rank near 1, means collapse."
 )
+COST_NOTE = "FLOPs count an objective's own networks; trained parameters are those of the model, without them."
 COLLAPSE_FIGURES = {
     "jepa_cosine": "cosine",
     "jepa_cosine_unpaired": "unpaired cosine",
@@ -75,7 +76,7 @@ def report_sections(report: dict[str, Any]) -> list[Section]:
         Section("Protocol", protocol(report)),
         _scores_section(report),
         *_curve_sections(report),
-        Section("Cost of training", tables=[_cost_table(report)]),
+        _cost_section(report),
     ]
 
 
@@ -147,6 +148,9 @@ def _unfinished(report: Mapping[str, Any]) -> list[str]:
     sentences = [f"INCOMPLETE: {missing} cells are not finished."] if missing else []
     if len(sizes) > 1:
         sentences.append(f"Cells were evaluated in batches of {sizes}, whose texts differ by rounding.")
+    if len(report["commits"]) > 1:
+        commits = ", ".join(f"{number} of {commit}" for commit, number in report["commits"].items())
+        sentences.append(f"Cells are of several commits of the toolkit: {commits}.")
     return sentences + report["refused"]
 
 
@@ -270,6 +274,11 @@ def _curve_sections(report: dict[str, Any]) -> list[Section]:
     drawn = loss_figure(report), score_figure(report, "rows"), score_figure(report, "FLOPs")
     figures = [(svg, caption) for svg in drawn if svg is not None]
     return [Section("Along the training", figures=figures)] if figures else []
+
+
+def _cost_section(report: Mapping[str, Any]) -> Section:
+    has_own_networks = report["experiment"].get("kind") != "vision"
+    return Section("Cost of training", [COST_NOTE] if has_own_networks else [], tables=[_cost_table(report)])
 
 
 def _cost_table(report: Mapping[str, Any]) -> Table:

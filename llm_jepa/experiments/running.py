@@ -47,9 +47,10 @@ def read_result(cell: Cell, spec: CellSpec) -> dict[str, Any] | None:
         return None
     written = cell.directory / SPEC_FILE
     before = read_spec(written)
-    if before is None and written.is_file():
-        raise CellError(f"{cell.directory} was made by another version of this package. {_REMEDY}")
-    if before is not None and (trained := differences(before.training(), spec.training())):
+    if before is None:
+        reason = "was made by another version of this package" if written.is_file() else f"has no {SPEC_FILE}"
+        raise CellError(f"{cell.directory} {reason}, so that its settings are not known. {_REMEDY}")
+    if trained := differences(before.training(), spec.training()):
         raise CellError(f"{cell.directory} was trained otherwise: {trained}. {_REMEDY}")
     result = read_json(cell.directory / RESULT_FILE)
     if not result:

@@ -1,6 +1,7 @@
 """benchmarks/results.py: the page is made from the committed results alone, and no document claims more."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -15,9 +16,19 @@ cells, claims, values = (importlib.import_module(f"evidence.{name}") for name in
 def test_what_has_no_finished_cell_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--report_only"):
         cells.collect(tmp_path, tmp_path / "kept")
-    (tmp_path / "report.json").write_text("{}")
+    report = {"missing": [["lm_only", 1]], "series_names": ["lm_only"], "experiment": {"seeds": [1]}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
     with pytest.raises(ValueError, match="no finished cell"):
         cells.collect(tmp_path, tmp_path / "kept")
+
+
+def test_cells_without_a_record_of_their_settings_are_not_given_back(tmp_path, capsys):
+    """`compare` could not tell whether they are of its experiment."""
+    results.main(["restore", "nl_rx_synth-smollm2-135m", str(tmp_path / "restored")])
+    said = capsys.readouterr().out
+    assert "0 cells written" in said
+    assert "35 cells have no record of their settings" in said
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_the_committed_page_is_what_the_committed_cells_say(tmp_path):

@@ -17,6 +17,7 @@ from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE, SPEC_FILE
 from llm_jepa.experiments.rendering import render_html, render_markdown
 from llm_jepa.experiments.running import LOG_FILE
 from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.runs.record import toolkit_commit
 from tests.experiments.conftest import ARMS, SPLITS, TUBE, WHOLE
 from tests.forks import TIMEOUT_SECONDS
 
@@ -53,6 +54,7 @@ def test_none_right_is_not_reported_as_certain(finished):
         assert "0.0 ± 0.0" not in page
         assert "nothing is claimed from them" in page
         assert "of each comparison by itself" in page
+        assert "trained parameters are those of the model, without them" in page
         assert "No search on a dev split. The arms set, over the recipe: lm_only: jepa_weight 0.0." in page
         assert "if any evaluation along its training does" in page
 
@@ -308,9 +310,38 @@ def test_a_report_from_kept_cells_has_the_scores_and_verdicts_of_the_comparison(
 
 def test_a_comparison_takes_restored_cells_as_its_own(written, committed, capsys):
     experiment = read_experiment(written("restored", **WHOLE))
-    assert committed_cells.restore(committed, experiment.output_dir) == 4
-    assert committed_cells.restore(committed, experiment.output_dir) == 0
+    assert committed_cells.restore(committed, experiment.output_dir) == (4, 0)
+    assert committed_cells.restore(committed, experiment.output_dir) == (0, 0)
     assert main(["compare", str(experiment.path), "--report_only"]) == 0
     assert "refused" not in capsys.readouterr().out
     report = json.loads((experiment.output_dir / "report.json").read_text())
     assert (report["missing"], report["changes"]) == ([], [])
+
+
+def test_what_the_comparison_refuses_or_has_not_declared_is_not_kept(finished, written, tmp_path):
+    """Of four cells, one has no record of its settings and one is of a seed that is no longer declared."""
+    path = copied(finished, written("refusing", **WHOLE))
+    cells = read_experiment(path).output_dir / "cells"
+    (cells / "jepa" / "1" / SPEC_FILE).unlink()
+    assert main(["compare", str(written("refusing", **WHOLE, seeds=[1])), "--report_only"]) == 0
+    report = report_of(path)
+    assert report["missing"] == [["jepa", 1]]
+    assert "has no cell.json, so that its settings are not known" in report["refused"][0]
+    assert committed_cells.collect(cells.parent, tmp_path / "kept") == 1
+    assert [*committed_cells.read_cells(tmp_path / "kept")] == ["lm_only"]
+
+
+def test_cells_of_several_commits_are_told_and_stay_valid(finished, written):
+    """The package of the tests is a git checkout; a cell of an earlier version has no commit."""
+    path = copied(finished, written("commits", **WHOLE))
+    results = sorted((read_experiment(path).output_dir / "cells").rglob(RESULT_FILE))
+    found = [json.loads(result.read_text()) for result in results]
+    for result, content, commit in zip(results, found, ("abc", "abc", "def", None), strict=True):
+        content = {key: value for key, value in content.items() if key != "commit"}
+        result.write_text(json.dumps(content if commit is None else content | {"commit": commit}))
+    assert main(["compare", str(path), "--report_only"]) == 0
+    assert report_of(path)["missing"] == []
+    told = re.search(r"Cells are of several commits of the toolkit: (.*)\.", render_markdown(report_of(path)))
+    assert sorted(told[1].split(", ")) == ["1 of def", "1 of unknown", "2 of abc"]
+    assert {content.get("commit") for content in found} == {toolkit_commit()}
+    assert "several commits" not in render_markdown(report_of(finished))

@@ -120,6 +120,7 @@ def test_a_finished_comparison_is_reported_and_runs_nothing_again(finished, caps
     assert page.count("<svg") == 1 + 2 + 3  # differences; scores, by parameters; loss, by rows, by FLOPs
     assert "next-token loss" not in page
     assert "effective rank" in page
+    assert "own networks" not in page
 
 
 def test_what_an_arm_costs_by_hand(written):
@@ -189,7 +190,7 @@ def test_equal_flops_are_those_of_the_arms(written):
     costs = {arm: common.cost(experiment.resolved(arm)) for arm in experiment.arms}
     longer = longer_baselines(experiment, costs)
     for arm in ("vl_jepa", "deeper"):
-        steps = longer[arm].max_steps
+        (steps,) = (one.max_steps for one in longer[arm])
         assert steps is not None
         assert steps == round(4 * costs[arm].flops_per_row / costs["blind"].flops_per_row)
 

@@ -46,7 +46,7 @@ def effective_rows(share_SR: ArrayLike, clusters: Sequence[Hashable]) -> float:
     rows_SR = np.asarray(share_SR, dtype=float)
     n_rows = effective_clusters(clusters, rows_SR.shape[1])
     value_SC = cluster_means(rows_SR, clusters)
-    if min(value_SC.shape) < 2:
+    if min(value_SC.shape) < 2 or np.ptp(rows_SR) == 0:
         return n_rows
     crossed = crossed_mean(value_SC, n_rows)
     variance = (crossed.standard_error * stdtrit(crossed.degrees_of_freedom, 0.975) / ndtri(0.975)) ** 2
