@@ -1,7 +1,6 @@
 """Verdicts: one Holm family, outcomes, what is missing, sentences."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,30 +8,12 @@ import pytest
 from llm_jepa.experiments.significance import (
     Contrast,
     PairedDifference,
-    Reach,
     Verdict,
     descriptions,
     holm,
     verdicts,
 )
-
-SEEDS = [82, 23, 37, 84, 4]
-ARMS = ["alone", "prefix_sg", "info_nce", "tube"]
-BASELINE = [0.53, 0.55, 0.52, 0.56, 0.54]
-# By hand, minus the baseline, in points: 20, 15, 25, 12, 28.
-ARM = [0.73, 0.70, 0.77, 0.68, 0.82]
-
-
-def rows_of(scores: Sequence[float], n_rows: int = 100) -> dict[int, list[float | None]]:
-    """Seed -> rows; the first ones are right, as many as the score says."""
-    return {
-        seed: [float(row < round(score * n_rows)) for row in range(n_rows)]
-        for seed, score in zip(SEEDS, scores, strict=False)
-    }
-
-
-def contrast(arm: str = "prefix_sg", baseline: str = "lm_only", budget: str = "equal_steps") -> Contrast:
-    return Contrast(arm, baseline, budget)
+from tests.experiments.significance.scored_rows import ARM, ARMS, BASELINE, SEEDS, contrast, rows_of
 
 
 def one_verdict(arm=ARM, baseline=BASELINE, n_seeds: int = 5, **options) -> Verdict:
@@ -195,96 +176,6 @@ def test_descriptions_have_intervals_and_claim_nothing():
     )
     assert described.sentence.endswith("test rows alone): descriptive.")
     assert missing.outcome == "incomplete"
-
-
-# --- thresholds
-
-
-def reaches(*times: float | None) -> dict[int, Reach]:
-    return {seed: Reach(time, 100.0) for seed, time in zip(SEEDS, times, strict=True)}
-
-
-def test_claims_by_a_threshold_join_the_family():
-    """Five of five seeds against none: p = 2 / 252 for the share and for the time, corrected for three."""
-    found = verdicts(
-        [contrast()],
-        {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)},
-        SEEDS,
-        reaches={"equal_steps": {"prefix_sg": reaches(10, 20, 30, 40, 50), "lm_only": reaches(*[None] * 5)}},
-    )
-    assert [verdict.measure for verdict in found] == ["score", "share of seeds", "time"]
-    assert {verdict.n_comparisons for verdict in found} == {3}
-    assert [verdict.outcome for verdict in found] == ["better"] * 3
-    p_values = [figures(found[0]).p_value or 0.0, 2 / 252, 2 / 252]
-    assert [verdict.adjusted_p_value for verdict in found] == pytest.approx(holm(p_values))
-    assert "5 of 5 seeds" in found[1].sentence
-    assert "p = 0.016 after Holm over 3 comparisons: better." in found[2].sentence
-
-
-def test_a_threshold_that_more_seeds_would_have_to_decide_is_too_few_to_tell():
-    """Among eight comparisons with two claims each, 2 / 252 x 24 is above 5 %: nothing could be significant."""
-    names = [*ARMS, "lm_only"]
-    budgets = ("equal_steps", "equal_flops")
-    found = verdicts(
-        [contrast(arm, budget=budget) for budget in budgets for arm in ARMS],
-        {name: rows_of(BASELINE) for name in names},
-        SEEDS,
-        reaches={budget: {name: reaches(*[None] * 5) for name in names} for budget in budgets},
-    )
-    # The share is the same comparison at both budgets; the times may have other units.
-    assert {verdict.n_comparisons for verdict in found} == {4 + 4 + 8}
-    assert {verdict.outcome for verdict in found[8:]} == {"too few to tell"}
-    assert found[8].sentence.endswith("No number of the arm's 5 seeds would be found to differ.")
-
-
-@pytest.mark.parametrize(
-    ("baseline_hits", "outcome", "would_be_found"),
-    [
-        (0, "no difference found", "A difference would be found only with all of the arm's 5 seeds"),
-        (3, "too few to tell", "No number of the arm's 5 seeds would be found to differ"),
-        (5, "no difference found", "A difference would be found only with none of the arm's 5 seeds"),
-    ],
-)
-def test_a_share_says_how_many_seeds_would_be_found_to_differ(baseline_hits, outcome, would_be_found):
-    """Three comparisons: 5 to 0 has p = 2 / 252 and passes 0.05 / 3; 4 to 0 has 12 / 252, and 5 to 3 more."""
-    found = verdicts(
-        [contrast()],
-        {"prefix_sg": rows_of(BASELINE), "lm_only": rows_of(BASELINE)},
-        SEEDS,
-        reaches={
-            "equal_steps": {
-                "prefix_sg": reaches(90, 90, *[None] * 3),
-                "lm_only": reaches(*[80] * baseline_hits, *[None] * (5 - baseline_hits)),
-            }
-        },
-    )
-    assert found[1].outcome == outcome
-    assert found[1].sentence.endswith(f": {outcome}. {would_be_found}.")
-    if baseline_hits == 0:
-        assert found[2].outcome == outcome
-        assert found[2].sentence.endswith(f"{would_be_found} there before the baseline's first.")
-
-
-def test_less_is_worse_for_a_threshold_whatever_the_score_wants():
-    found = verdicts(
-        [contrast()],
-        {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)},
-        SEEDS,
-        higher_is_better=False,
-        reaches={"equal_steps": {"prefix_sg": reaches(*[None] * 5), "lm_only": reaches(10, 20, 30, 40, 50)}},
-    )
-    assert [verdict.outcome for verdict in found] == ["worse"] * 3
-
-
-def test_a_run_without_a_curve_makes_its_threshold_incomplete():
-    found = verdicts(
-        [contrast()],
-        {"prefix_sg": rows_of(ARM), "lm_only": rows_of(BASELINE)},
-        SEEDS,
-        reaches={"equal_steps": {"lm_only": reaches(10, 20, 30, 40, 50)}},
-    )
-    assert [verdict.outcome for verdict in found] == ["better", "incomplete", "incomplete"]
-    assert found[1].missing == tuple(("prefix_sg", seed) for seed in SEEDS)
 
 
 # --- missing and malformed cells
