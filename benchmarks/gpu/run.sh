@@ -68,8 +68,8 @@ tests=(
   tests/layouts/test_equivalence.py::test_both_layouts_equal_separate_forwards
   tests/layouts/test_equivalence.py::test_rows_equal_separate_forwards_where_packed_is_refused
   tests/test_trainer.py::test_weight_zero_is_trls_trainer_bit_for_bit_over_ten_steps
-  tests/test_trainer.py::test_a_resumed_run_ends_with_the_same_weights_bit_for_bit
-  tests/test_trainer.py::test_a_resumed_run_draws_the_spans_that_it_would_have_drawn
+  tests/training/test_saving.py::test_a_resumed_run_ends_with_the_same_weights_bit_for_bit
+  tests/training/test_saving.py::test_a_resumed_run_draws_the_spans_that_it_would_have_drawn
   'tests/training/test_quantised.py::test_both_losses_fall_and_evaluations_in_between_change_nothing[nf4]'
   'tests/training/test_quantised.py::test_a_step_is_that_of_the_dequantised_model[nf4]'
   tests/training/test_quantised.py::test_the_optimizer_has_paged_states_of_8_bits
