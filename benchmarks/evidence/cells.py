@@ -1,8 +1,8 @@
 """Keeps the cells of an experiment in the repository, and gives them back to `llm-jepa compare`.
 
-A directory of `benchmarks/results/` holds `cells.json`, the specification and the result of every finished cell, and
-`design.json`, what is compared with what. The outcomes of test rows are one character each: `1` right, `0` wrong,
-`-` not scored.
+A directory of `benchmarks/results/` holds `cells.json`, the specification and the result of every finished cell,
+`search.json`, those of a search, and `design.json`, what is compared with what. The outcomes of test rows are one
+character each: `1` right, `0` wrong, `-` not scored.
 """
 
 import json
@@ -15,7 +15,7 @@ from llm_jepa.experiments.cell_spec import RESULT_FILE, SPEC_FILE
 from llm_jepa.experiments.declared import DECLARED_FILE
 from llm_jepa.files.atomic import write_json
 
-CELLS_FILE, DESIGN_FILE, REPORT_FILE = "cells.json", "design.json", "report.json"
+CELLS_FILE, SEARCH_FILE, DESIGN_FILE, REPORT_FILE = "cells.json", "search.json", "design.json", "report.json"
 DESIGN_KEYS = ("experiment", "arms", "chosen", "baselines", "series_names", "score_names", "refused", "declared")
 OUTCOMES = {"0": 0.0, "1": 1.0, "-": None}
 SIGNIFICANT_DIGITS = 5
@@ -32,23 +32,29 @@ def collect(output_dir: Path, directory: Path) -> int:
         The number of cells.
 
     Raises:
-        ValueError: There is no report, or no finished cell.
+        ValueError: There is no report, no finished cell, or the report lacks cells that were kept before.
     """
     if not (output_dir / REPORT_FILE).is_file():
         raise ValueError(f"{output_dir} has no {REPORT_FILE}: write it by `llm-jepa compare FILE --report_only`.")
     report = read_json(output_dir / REPORT_FILE)
     missing = {f"{series}/{seed}" for series, seed in report["missing"]}
     declared = {f"{series}/{seed}" for series in report["series_names"] for seed in report["experiment"]["seeds"]}
-    cells = {
-        name: {
-            "spec": read_json(output_dir / "cells" / name / SPEC_FILE),
-            "result": _packed(read_json(output_dir / "cells" / name / RESULT_FILE)),
-        }
-        for name in sorted(declared - missing)
-    }
+    cells = {name: _cell(output_dir / "cells" / name) for name in sorted(declared - missing)}
     if not cells:
         raise ValueError(f"{output_dir} has no finished cell yet.")
+    lost = sorted(read_json(directory / CELLS_FILE).keys() - cells) if (directory / CELLS_FILE).exists() else []
+    if lost:
+        raise ValueError(
+            f"{directory} has cells that the last report of {output_dir} has not, {lost[0]} among them. Write the "
+            "report of the whole experiment by `llm-jepa compare FILE --report_only`."
+        )
+    searched = {
+        path.parent.relative_to(output_dir / "search").as_posix(): _cell(path.parent)
+        for path in sorted(output_dir.glob(f"search/*/*/{RESULT_FILE}"))
+    }
     directory.mkdir(parents=True, exist_ok=True)
+    if searched:
+        _write_lines(searched, directory / SEARCH_FILE)
     write_json({key: report[key] for key in DESIGN_KEYS if key in report}, directory / DESIGN_FILE)
     _write_lines(cells, directory / CELLS_FILE)
     return len(cells)
@@ -65,15 +71,16 @@ def restore(directory: Path, output_dir: Path) -> tuple[int, int]:
     if declared is not None and not (output_dir / DECLARED_FILE).exists():
         output_dir.mkdir(parents=True, exist_ok=True)
         write_json(declared, output_dir / DECLARED_FILE)
-    for series, by_seed in read_cells(directory).items():
-        for seed, cell in by_seed.items():
-            target = output_dir / "cells" / series / str(seed)
+    for kind, file in (("cells", CELLS_FILE), ("search", SEARCH_FILE)):
+        kept = read_json(directory / file) if (directory / file).exists() else {}
+        for name, cell in kept.items():
+            target = output_dir / kind / name
             if cell["spec"] is None:
                 left_out += 1
             elif not (target / RESULT_FILE).exists():
                 target.mkdir(parents=True, exist_ok=True)
                 write_json(cell["spec"], target / SPEC_FILE)
-                write_json(cell["result"], target / RESULT_FILE)
+                write_json(_unpacked(cell["result"]), target / RESULT_FILE)
                 written += 1
     return written, left_out
 
@@ -99,6 +106,10 @@ def read_cells(directory: Path) -> Cells:
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _cell(directory: Path) -> dict[str, Any]:
+    return {"spec": read_json(directory / SPEC_FILE), "result": _packed(read_json(directory / RESULT_FILE))}
 
 
 def _packed(result: dict[str, Any]) -> dict[str, Any]:

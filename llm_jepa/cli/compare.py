@@ -20,6 +20,7 @@ from llm_jepa.experiments.comparison import (
     design_experiment,
     specs_of,
 )
+from llm_jepa.experiments.declared import count_finished
 from llm_jepa.experiments.rendering import render_html, render_markdown
 from llm_jepa.experiments.report import budget_title, threshold_verdicts
 from llm_jepa.experiments.running import CellError, run_cells, usable_jobs
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     num_jobs = 0 if args.report_only else usable_jobs(args.jobs)
     if num_jobs:
         check_rows(experiment)
+    cells_before = count_finished(experiment.output_dir) if num_jobs else None
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         _say(console, experiment, common)
         if num_jobs:
             common.write()
-        design = _design(experiment, common, num_jobs, bar)
+        design = _design(experiment, common, num_jobs, bar, cells_before)
         cells = [cell for series in design.cells.values() for cell in series.values()]
         cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
         failures = _run(experiment, common, cells, num_jobs, bar, "cells", lambda: _report_so_far(experiment, design))
@@ -56,14 +58,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _design(experiment: Experiment, common: CommonRows, num_jobs: int, bar: Progress) -> ExperimentDesign:
+def _design(
+    experiment: Experiment, common: CommonRows, num_jobs: int, bar: Progress, cells_before: int | None
+) -> ExperimentDesign:
     """Search what is to be searched, and list the cells of the comparisons."""
     chosen = _search(experiment, common, [Series(arm) for arm in experiment.arms], num_jobs, bar)
     costs = arm_costs(experiment, common, chosen)
     found = itertools.chain.from_iterable(longer_baselines(experiment, costs).values())
     longer = [one for one in found if one.max_steps is not None]
     chosen |= _search(experiment, common, list(dict.fromkeys(longer)), num_jobs, bar)
-    return design_experiment(experiment, common, costs, chosen)
+    return design_experiment(experiment, common, costs, chosen, cells_before)
 
 
 def _search(

@@ -3,7 +3,6 @@
 The conversation, its labels and the source view stay the row's own, so that the same tokens are trained on.
 """
 
-import logging
 import random
 from functools import cached_property
 from typing import Any
@@ -13,8 +12,6 @@ from datasets.fingerprint import Hasher
 
 from llm_jepa.data.cache_key import PREPARATION_VERSION
 from llm_jepa.settings.checks import NO_PARTNERS_IN_STREAMS
-
-logger = logging.getLogger(__name__)
 
 PARTNER_COLUMN = "partner_index"
 """The `row_index` of the row whose target view a row has."""
@@ -47,7 +44,7 @@ def shuffled_partners(num_rows: int, seed: int) -> list[int]:
 def with_shuffled_partners(dataset: Dataset | IterableDataset, seed: int, num_proc: int | None = None) -> Dataset:
     """Exchange the target views of prepared rows among them, and note the `row_index` of each one's partner.
 
-    A partner may have an equal target, as chance has it: how many do is logged.
+    A partner may have an equal target, as chance has it.
 
     Raises:
         ValueError: The data set is a stream, or has one row.
@@ -69,12 +66,7 @@ class _PartnerTargets:
 
     @cached_property
     def partners(self) -> list[int]:
-        partners = shuffled_partners(len(self.targets), self.seed)
-        targets = [hash(tuple(ids)) for batch in self.targets.iter(1000) for ids in batch["target_ids"]]
-        equal = sum(targets[row] == targets[partner] for row, partner in enumerate(partners))
-        if equal:
-            logger.info(f"`shuffle_pairs`: {equal} of {len(targets)} rows have a partner with their own target.")
-        return partners
+        return shuffled_partners(len(self.targets), self.seed)
 
     def __call__(self, batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         partners = self.targets[[self.partners[index] for index in indices]]

@@ -58,7 +58,7 @@ def _reaches(design: Mapping[str, Any], contrasts: Sequence[Contrast], results: 
     if experiment["threshold"] is None:
         return None
     costs = {arm: facts["cost"]["rows_per_step"] * facts["cost"]["flops_per_row"] for arm, facts in arms.items()}
-    flops = {name: costs[arm_of(name, arms)] for name in results}
+    flops = {name: costs[arm_of(name)] for name in results}
     return reaches_of(contrasts, results, flops, score=experiment["primary_score"], threshold=experiment["threshold"])
 
 

@@ -16,6 +16,7 @@ from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.series_names import series_name
 from llm_jepa.experiments.spec import Experiment, Settings
+from llm_jepa.experiments.spec_checks import SEARCH_SEED
 from llm_jepa.settings.objectives import objective_names, own_objective_file
 
 Budget = Literal["equal_steps", "equal_flops"]
@@ -63,13 +64,13 @@ class Cell:
 def search_cells(experiment: Experiment, series: Series) -> list[Cell]:
     """The cells that try the points of an arm's grid, in their order, with the seed of the search on the dev split."""
     assert experiment.search is not None
-    seed = experiment.search_seed
     cells = []
     for number, point in enumerate(experiment.search.points(series.arm)):
         settings = experiment.resolved(
-            series.arm, point, series.schedule, {"seed": seed, "dataset_test_split": experiment.search.split}
+            series.arm, point, series.schedule, {"seed": SEARCH_SEED, "dataset_test_split": experiment.search.split}
         )
-        cells.append(Cell(series.name, seed, settings, experiment.output_dir / "search" / series.name / str(number)))
+        directory = experiment.output_dir / "search" / series.name / str(number)
+        cells.append(Cell(series.name, SEARCH_SEED, settings, directory))
     return cells
 
 
@@ -114,7 +115,7 @@ def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> di
 def flop_matched_steps(arm: ArmCost, baseline: ArmCost) -> int:
     """Steps in which the baseline computes as many FLOPs as the arm in its own steps, at least 1.
 
-    Example: 100 steps of 32 rows at 3 FLOPs a row are matched by 600 steps of 8 rows at 2 FLOPs a row.
+    Example: 100 steps of 32 rows at 3 FLOPs a row are matched by 150 steps of 32 rows at 2 FLOPs a row.
     """
     return max(1, round(arm.steps * arm.flops_per_step / baseline.flops_per_step))
 

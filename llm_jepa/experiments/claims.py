@@ -49,7 +49,7 @@ def contrast_keys(contrasts: Sequence[Contrast]) -> list[str]:
     for contrast in contrasts:
         is_first = (contrast.budget, contrast.arm) not in named
         named.add((contrast.budget, contrast.arm))
-        keys.append(contrast.arm if is_first else f"{contrast.arm} against {arm_of(contrast.baseline, ())}")
+        keys.append(contrast.arm if is_first else f"{contrast.arm} against {arm_of(contrast.baseline)}")
     return keys
 
 

@@ -10,11 +10,12 @@ from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.cells import Budget, Cell, Series, longer_baselines, search_cells, series_cells, spec_of
 from llm_jepa.experiments.claims import contrasts_of
 from llm_jepa.experiments.common_rows import CommonRows
-from llm_jepa.experiments.declared import count_finished, items_of, keep_declared
+from llm_jepa.experiments.declared import count_finished, declared_with, items_of, keep_declared
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.running import CellError, read_result
 from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.spec import Experiment, Settings
+from llm_jepa.experiments.spec_checks import SEARCH_SEED
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 
 Results = dict[int, dict[str, Any]]
@@ -31,7 +32,7 @@ class ExperimentDesign:
         cells: Series -> seed -> cell.
         baselines: Budget -> arm -> the series that it is compared with.
         specs: Directory of a cell -> its specification.
-        cells_before: The cells that were finished before.
+        cells_before: The cells that were finished when the run started; None where nothing runs.
     """
 
     common: CommonRows
@@ -40,11 +41,15 @@ class ExperimentDesign:
     cells: dict[str, dict[int, Cell]]
     baselines: dict[Budget, dict[str, list[str]]]
     specs: dict[Any, CellSpec]
-    cells_before: int
+    cells_before: int | None
 
 
 def design_experiment(
-    experiment: Experiment, common: CommonRows, costs: Mapping[str, ArmCost], chosen: Mapping[str, Settings]
+    experiment: Experiment,
+    common: CommonRows,
+    costs: Mapping[str, ArmCost],
+    chosen: Mapping[str, Settings],
+    cells_before: int | None,
 ) -> ExperimentDesign:
     """List the cells of both comparisons, with the settings that the search has chosen for each series."""
     longer = longer_baselines(experiment, costs)
@@ -54,8 +59,7 @@ def design_experiment(
     if longer:
         baselines["equal_flops"] = {arm: [one.name for one in of_arm] for arm, of_arm in longer.items()}
     specs = specs_of(experiment, common, [cell for by_seed in cells.values() for cell in by_seed.values()])
-    before = count_finished(experiment.output_dir)
-    return ExperimentDesign(common, dict(costs), dict(chosen), cells, baselines, specs, before)
+    return ExperimentDesign(common, dict(costs), dict(chosen), cells, baselines, specs, cells_before)
 
 
 def specs_of(experiment: Experiment, common: CommonRows, cells: Sequence[Cell]) -> dict[Any, CellSpec]:
@@ -92,12 +96,15 @@ def chosen_point(experiment: Experiment, common: CommonRows, series: Series) -> 
 def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     """The report of an experiment as JSON: protocol, costs, summaries, verdicts, and the cells that are missing.
 
-    What is declared is kept in the output directory.
+    Where cells run, what is declared is kept in the output directory.
     """
     results, refused = _results(design)
     described = design_json(experiment, design) | {"refused": refused}
     items = items_of(described["experiment"], list(experiment.arms), contrasts_of(design.baselines))
-    declared = keep_declared(experiment.output_dir, items, design.cells_before)
+    if design.cells_before is None:
+        declared = declared_with(experiment.output_dir, items, count_finished(experiment.output_dir))
+    else:
+        declared = keep_declared(experiment.output_dir, items, design.cells_before)
     return assemble_report(described | {"declared": declared}, results)
 
 
@@ -149,7 +156,7 @@ def _described(experiment: Experiment, common: CommonRows) -> dict[str, Any]:
         "threshold": experiment.threshold,
         "equal_flops": experiment.equal_flops,
         "evaluation": asdict(experiment.evaluation),
-        "search": None if experiment.search is None else asdict(experiment.search) | {"seed": experiment.search_seed},
+        "search": None if experiment.search is None else asdict(experiment.search) | {"seed": SEARCH_SEED},
         "rows": common.num_rows,
         "excluded_rows": len(common.excluded),
         "overlap": [one.sentence for one in common.shared],

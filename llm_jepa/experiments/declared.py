@@ -1,4 +1,4 @@
-"""What an experiment has declared at any time: a report says what was added or withdrawn after its first cells.
+"""What an experiment has declared at any time: a report says what was added after cells, and what it leaves out.
 
 The file `declared.json` of the output directory has an entry for each arm, seed, contrast, primary score and
 threshold: `what` it is, its `name`, and the cells that were finished when it was added, `after_cells`.
@@ -26,24 +26,28 @@ def count_finished(output_dir: Path) -> int:
     return sum(1 for _ in output_dir.glob(f"cells/*/*/{RESULT_FILE}"))
 
 
-def keep_declared(output_dir: Path, items: Sequence[tuple[str, Any]], cells_before: int) -> dict[str, Any]:
-    """Add what is declared now to the file, and return its content. Until a cell is finished it is written anew.
+def declared_with(output_dir: Path, items: Sequence[tuple[str, Any]], cells_before: int) -> dict[str, Any]:
+    """The content of the file with what is declared now. Until a cell is finished it begins anew.
 
     Args:
         output_dir: The experiment's. Files of parts of an experiment may run in it side by side.
         items: What is declared, by its kind and name.
         cells_before: The cells that were finished when this comparison started.
     """
-    path = output_dir / DECLARED_FILE
+    kept = read_json(output_dir / DECLARED_FILE) if count_finished(output_dir) else {}
+    kept = kept or {"unknown_before_cells": cells_before, "entries": []}
+    known = {_identity(one) for one in kept["entries"]}
+    after = cells_before if known else 0
+    new = [{"what": what, "name": name, "after_cells": after} for what, name in items]
+    return kept | {"entries": kept["entries"] + [one for one in new if _identity(one) not in known]}
+
+
+def keep_declared(output_dir: Path, items: Sequence[tuple[str, Any]], cells_before: int) -> dict[str, Any]:
+    """Write the file with what is declared now, and return its content, as `declared_with` does."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(output_dir / LOCK_FILE):
-        kept = read_json(path) if count_finished(output_dir) else {}
-        kept = kept or {"unknown_before_cells": cells_before, "entries": []}
-        known = {_identity(one) for one in kept["entries"]}
-        after = cells_before if known else 0
-        new = [{"what": what, "name": name, "after_cells": after} for what, name in items]
-        kept["entries"] += [one for one in new if _identity(one) not in known]
-        write_json(kept, path)
+        kept = declared_with(output_dir, items, cells_before)
+        write_json(kept, output_dir / DECLARED_FILE)
     return kept
 
 
@@ -61,17 +65,17 @@ def items_of(
 
 
 def declared_comparisons(entries: Sequence[Entry], contrasts: Sequence[Contrast]) -> list[tuple[Contrast, Measure]]:
-    """Every comparison that was declared at any time: the contrasts, and those withdrawn, by each declared measure."""
+    """Every comparison that was declared at any time: the contrasts, and those left out, by each declared measure."""
     now = {_identity({"what": "contrast", "name": [one.budget, one.arm, one.baseline]}) for one in contrasts}
-    withdrawn = [one["name"] for one in entries if one["what"] == "contrast" and _identity(one) not in now]
-    every = [*contrasts, *(Contrast(arm, baseline, budget) for budget, arm, baseline in withdrawn)]
+    left_out = [one["name"] for one in entries if one["what"] == "contrast" and _identity(one) not in now]
+    every = [*contrasts, *(Contrast(arm, baseline, budget) for budget, arm, baseline in left_out)]
     has_threshold = any(one["what"] == "threshold" and one["name"] is not None for one in entries)
     measures = get_args(Measure) if has_threshold else get_args(Measure)[:1]
     return [(contrast, measure) for contrast in every for measure in measures]
 
 
 def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> list[str]:
-    """What was added or withdrawn after the first cells, in sentences.
+    """What was added after the first cells, and what of the declared is left out now, in sentences.
 
     Args:
         declared: The content of the file.
@@ -90,11 +94,11 @@ def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> li
         f"CHANGED after {number} finished cell{'s' * (number != 1)}: {_listed(entries)} added."
         for number, entries in added.items()
     ]
-    withdrawn = [one for one in declared["entries"] if _identity(one) not in now]
-    if withdrawn:
-        stay = any(one["what"] in ("contrast", "threshold") for one in withdrawn)
-        kept = " Withdrawn comparisons stay in the family with p = 1." if stay else ""
-        sentences.append(f"CHANGED after finished cells: {_listed(withdrawn)} withdrawn.{kept}")
+    left_out = [one for one in declared["entries"] if _identity(one) not in now and one["name"] is not None]
+    if left_out:
+        are_comparisons = ("threshold", None) in now or any(one["what"] == "contrast" for one in left_out)
+        kept = " Comparisons left out stay in the family with p = 1." if are_comparisons else ""
+        sentences.append(f"DECLARED TOO, and left out here: {_listed(left_out)}.{kept}")
     return sentences
 
 
@@ -103,7 +107,7 @@ def _identity(entry: Entry) -> tuple[Any, ...]:
     if entry["what"] != "contrast":
         return entry["what"], entry["name"]
     budget, arm, baseline = entry["name"]
-    return "contrast", budget, arm, arm_of(baseline, ())
+    return "contrast", budget, arm, arm_of(baseline)
 
 
 def _listed(entries: Sequence[Entry]) -> str:
@@ -116,5 +120,5 @@ def _listed(entries: Sequence[Entry]) -> str:
             continue
         _, budget, arm, baseline = _identity(one)
         if not {arm, baseline} & arms:
-            named.append(f"{arm} against {baseline} at {budget.replace('_', ' ')}")
+            named.append(f"{arm} against {baseline} at {budget.replace('_', ' ').replace('flops', 'FLOPs')}")
     return ", ".join(named)

@@ -94,7 +94,7 @@ def parameters_figure(report: dict[str, Any]) -> str | None:
 
 def series_cost(report: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The cost of a series: that of its arm."""
-    return report["arms"][arm_of(name, report["arms"])]["cost"]
+    return report["arms"][arm_of(name)]["cost"]
 
 
 def new_axes(height_inches: float) -> tuple[Figure, Axes]:

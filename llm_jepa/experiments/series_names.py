@@ -1,7 +1,9 @@
-"""Names of the series of an experiment: an arm's own, or that of a baseline on a longer schedule."""
+"""Names of the series of an experiment: an arm's own, or that of a baseline on a longer schedule.
+
+No arm may be called as a longer baseline is, so a name tells which of both it is.
+"""
 
 import re
-from collections.abc import Container
 
 _LONGER = re.compile(r"(?P<arm>.+)-\d+-steps")
 
@@ -11,7 +13,7 @@ def series_name(arm: str, max_steps: int | None) -> str:
     return arm if max_steps is None else f"{arm}-{max_steps}-steps"
 
 
-def arm_of(name: str, arms: Container[str]) -> str:
-    """The arm of the series of a name."""
+def arm_of(name: str) -> str:
+    """The arm of the series of a name. Example: `lm_only` of `lm_only-103-steps`."""
     longer = _LONGER.fullmatch(name)
-    return name if name in arms or longer is None else longer["arm"]
+    return name if longer is None else longer["arm"]

@@ -128,11 +128,6 @@ class Experiment:
         return recipe_kind(self.base)
 
     @property
-    def search_seed(self) -> int:
-        """The seed of the search: the smallest that no arm is compared with."""
-        return next(seed for seed in itertools.count() if seed not in self.seeds)
-
-    @property
     def compared_arms(self) -> list[str]:
         """All arms except the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]

@@ -29,6 +29,8 @@ SAME_FOR_ALL: dict[Kind, frozenset[str]] = {
     "vision": frozenset({*DATA_KEYS, "image_column", "question_column", "answer_column", "candidates_column"}),
 }
 """Keys that no arm may set by itself, since all train and test on the same rows."""
+SEARCH_SEED = 1_000
+"""The seed of every point of a search, with which no arm is compared."""
 STEP_KEYS = frozenset(
     {
         *("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
@@ -36,7 +38,10 @@ STEP_KEYS = frozenset(
     }
 )
 """Keys that change the number of steps or their rows, which arms and searches must leave alone."""
-CHOOSES_BY_EVALUATION = {"load_best_model_at_end": True, "lr_scheduler_type": "reduce_lr_on_plateau"}
+CHOOSES_BY_EVALUATION: dict[str, tuple[Any, ...]] = {
+    "load_best_model_at_end": (True,),
+    "lr_scheduler_type": ("reduce_lr_on_plateau", "greedy"),
+}
 """Settings by which the evaluations of a training, on the test split, decide what is scored on it."""
 ARM_NAME = re.compile(r"\w[\w .,+=()-]{0,79}")
 """A name that is also a directory's, and text of a table and a figure."""
@@ -53,6 +58,8 @@ def check_experiment(experiment: "Experiment") -> None:
     if not experiment.compared_arms:
         raise ValueError(f"{path}: there is no arm beside the baseline. Add at least one.")
     seeds = experiment.seeds
+    if experiment.search is not None and SEARCH_SEED in seeds:
+        raise ValueError(f"{path}: `seeds` has {SEARCH_SEED}, the seed of the search. Name another.")
     if not seeds or len({*seeds}) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         raise ValueError(f"{path}: `seeds` are {seeds}; give whole numbers from 0 and below 2^32, each once.")
     if experiment.threshold is not None and not 0 < experiment.threshold <= 1:
@@ -82,8 +89,10 @@ def _check_arm_names(experiment: "Experiment") -> None:
                 f"{path}: the arm {name!r} cannot name a directory. Use at most 80 letters, digits, spaces and "
                 "_ . , + = ( ) -, a letter or digit first."
             )
-        if arm_of(name, ()) in names and arm_of(name, ()) != name:
-            raise ValueError(f"{path}: the arm `{name}` has the name of a longer baseline. Give it another one.")
+        if arm_of(name) != name:
+            raise ValueError(
+                f"{path}: the arm `{name}` ends as longer baselines do, in a number of steps. Give it another name."
+            )
         if name.lower() in [other.lower() for other in names[:place]]:
             raise ValueError(
                 f"{path}: the arm `{name}` differs from another in upper and lower case alone. Rename one."
@@ -142,8 +151,8 @@ def _check_arm(experiment: "Experiment", arm: str) -> None:
     steps = STEP_KEYS & {*experiment.arms[arm]}
     if steps:
         raise ValueError(
-            f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(steps))}`; all arms train as many steps of as many rows. "
-            "Put it under `settings`."
+            f"{path}: arm `{arm}` sets `{'`, `'.join(sorted(steps))}`; all arms share steps and micro-batches. Put "
+            "it under `settings`: what fits the costliest arm fits all."
         )
     if settings.get("push_to_hub"):
         raise ValueError(
@@ -169,7 +178,7 @@ def _check_arm(experiment: "Experiment", arm: str) -> None:
 
 
 def _refuse_choice_on_test_split(experiment: "Experiment", arm: str, settings: Mapping[str, Any]) -> None:
-    chosen = [key for key, value in CHOOSES_BY_EVALUATION.items() if settings.get(key) == value]
+    chosen = [key for key, values in CHOOSES_BY_EVALUATION.items() if settings.get(key) in values]
     if chosen:
         value = str(settings[chosen[0]]).lower()
         raise ValueError(

@@ -31,6 +31,40 @@ def test_cells_without_a_record_of_their_settings_are_not_given_back(tmp_path, c
     assert not list(tmp_path.rglob("*.json"))
 
 
+def write_output(output_dir, *names):
+    """An output directory with the report of some cells of `lm` and `x`, and these cells."""
+    report = {"series_names": ["lm", "x"], "experiment": {"seeds": [1]}}
+    report["missing"] = [[arm, 1] for arm in ("lm", "x") if f"cells/{arm}/1" not in names]
+    output_dir.mkdir(exist_ok=True)
+    (output_dir / "report.json").write_text(json.dumps(report))
+    for name in names:
+        (output_dir / name).mkdir(parents=True, exist_ok=True)
+        (output_dir / name / "cell.json").write_text(json.dumps({"cell": name}))
+        result = {"rows": {"strict": [1.0, 0.0, None]}, "training": {"seconds": 1.5}}
+        (output_dir / name / "result.json").write_text(json.dumps(result))
+
+
+def test_kept_cells_are_given_back_with_those_of_the_search(tmp_path):
+    names = ["cells/lm/1", "cells/x/1", "search/x/0"]
+    write_output(tmp_path / "output", *names)
+    assert cells.collect(tmp_path / "output", tmp_path / "kept") == 2
+    (tmp_path / "kept" / "design.json").write_text("{}")
+    assert cells.restore(tmp_path / "kept", tmp_path / "again") == (3, 0)
+    for name in names:
+        for file in ("cell.json", "result.json"):
+            assert cells.read_json(tmp_path / "again" / name / file) == cells.read_json(
+                tmp_path / "output" / name / file
+            )
+
+
+def test_a_report_of_a_part_does_not_replace_more_cells(tmp_path):
+    write_output(tmp_path / "output", "cells/lm/1", "cells/x/1")
+    cells.collect(tmp_path / "output", tmp_path / "kept")
+    write_output(tmp_path / "part", "cells/lm/1")
+    with pytest.raises(ValueError, match=r"has cells that the last report of .*part has not, x/1 among them"):
+        cells.collect(tmp_path / "part", tmp_path / "kept")
+
+
 def test_the_committed_page_is_what_the_committed_cells_say(tmp_path):
     """Also that README, recipes and pages claim what the results say: a false claim is an error."""
     written = results.write_page(tmp_path)

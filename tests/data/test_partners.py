@@ -82,14 +82,6 @@ def test_partners_are_drawn_from_the_rows_that_are_kept(prepare):
     assert [learned(row) for row in shuffled] == [learned(row) for row in plain]
 
 
-def test_equal_targets_of_partners_are_counted(prepare, caplog):
-    rows = [{"source": f"question {n}", "target": "yes"} for n in range(4)]
-    with caplog.at_level("INFO", logger="llm_jepa.data.partners"):
-        same = prepare(rows, **SHUFFLED)
-    assert all(row["partner_index"] != row["row_index"] for row in same)
-    assert "4 of 4 rows have a partner with their own target" in caplog.text
-
-
 def test_the_seed_draws_the_partners_and_nothing_else_does(prepare):
     """The learning rate does not, nor the number of processes that prepare, nor an order of rows."""
     partners = prepare(PAIRS, **SHUFFLED)["partner_index"][:]

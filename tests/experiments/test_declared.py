@@ -3,7 +3,14 @@
 import pytest
 
 from llm_jepa.experiments.cell_spec import RESULT_FILE
-from llm_jepa.experiments.declared import changes, declared_comparisons, items_of, keep_declared
+from llm_jepa.experiments.declared import (
+    DECLARED_FILE,
+    changes,
+    declared_comparisons,
+    declared_with,
+    items_of,
+    keep_declared,
+)
 from llm_jepa.experiments.significance import Contrast, verdicts
 
 ARMS = ["lm_only", "pair", "tube"]
@@ -41,6 +48,8 @@ def test_files_of_disjoint_seeds_side_by_side_are_no_change_of_the_whole(tmp_pat
     for part in parts:
         keep_declared(tmp_path, part, 0)
     finish(tmp_path, "pair/1", "pair/3")
+    kept = keep_declared(tmp_path, parts[0], 0)
+    assert changes(kept, parts[0]) == ["DECLARED TOO, and left out here: seed 3, seed 4."]
     assert changes(keep_declared(tmp_path, items(), 4), items()) == []
 
 
@@ -68,8 +77,8 @@ def test_cells_older_than_the_file_are_said(tmp_path):
     assert changes(keep_declared(tmp_path, items(), 2), items()) == expected
 
 
-@pytest.mark.parametrize("threshold", [0.9, None], ids=["arms are withdrawn", "arms and the threshold are withdrawn"])
-def test_withdrawn_comparisons_stay_in_the_family(tmp_path, threshold):
+@pytest.mark.parametrize("threshold", [0.9, None], ids=["arms are left out", "arms and the threshold are left out"])
+def test_comparisons_left_out_stay_in_the_family(tmp_path, threshold):
     """Of two arms at two budgets, each by score, share and time, one remains: p is corrected for 2 x 2 + 2 x 2 + 4."""
     keep_declared(tmp_path, items(), 0)
     finish(tmp_path, "lm_only/1")
@@ -86,6 +95,27 @@ def test_withdrawn_comparisons_stay_in_the_family(tmp_path, threshold):
     assert {verdict.n_comparisons for verdict in found} == {12}
     assert len(found) == (2 if threshold is None else 6)
     assert (
-        "arm tube withdrawn" in changes(declared, now)[-1] or "arm tube, threshold 0.9" in changes(declared, now)[-1]
+        "here: arm tube." in changes(declared, now)[-1]
+        or "here: arm tube, threshold 0.9." in changes(declared, now)[-1]
     )
-    assert changes(declared, now)[-1].endswith("Withdrawn comparisons stay in the family with p = 1.")
+    assert changes(declared, now)[-1].endswith("Comparisons left out stay in the family with p = 1.")
+
+
+def test_another_threshold_is_said_and_adds_no_comparison(tmp_path):
+    keep_declared(tmp_path, items(threshold=None), 0)
+    finish(tmp_path, "lm_only/1")
+    now = items(threshold=0.95)
+    assert changes(keep_declared(tmp_path, now, 1), now) == ["CHANGED after 1 finished cell: threshold 0.95 added."]
+    later = items(threshold=0.9)
+    assert changes(keep_declared(tmp_path, later, 1), later) == [
+        "CHANGED after 1 finished cell: threshold 0.9 added.",
+        "DECLARED TOO, and left out here: threshold 0.95.",
+    ]
+
+
+def test_a_look_at_the_results_declares_nothing(tmp_path):
+    keep_declared(tmp_path, items(), 0)
+    finish(tmp_path, "lm_only/1")
+    before = (tmp_path / DECLARED_FILE).read_text()
+    assert len(declared_with(tmp_path, items(seeds=[1, 2, 3, 4, 5]), 1)["entries"]) == len(items()) + 1
+    assert (tmp_path / DECLARED_FILE).read_text() == before

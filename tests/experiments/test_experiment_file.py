@@ -29,7 +29,7 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"arms": {"lm_only": {}, "a": {"jepa_weight": -1}}}, "arm `a`: `jepa_weight` is -1"),
         ({"arms": {"lm_only": {}, "a": {"seed": 1}}}, "arm `a` sets `seed`, which the experiment sets for each cell"),
         ({"arms": {"lm_only": {}, "a": {"dataset_train_split": "test"}}}, "all arms train and test on the same rows"),
-        ({"arms": {"lm_only": {}, "a": {"num_train_epochs": 8}}}, "`a` sets `num_train_epochs`; .* as many steps"),
+        ({"arms": {"lm_only": {}, "a": {"num_train_epochs": 8}}}, "sets `num_train_epochs`; all arms share steps"),
         (
             {"arms": {"lm_only": {}, "a": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 1}}},
             "sets `gradient_accumulation_steps`, `per_device_train_batch_size`; .* Put it under `settings`",
@@ -43,7 +43,7 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"arms": {"lm_only": {}, "a": {"view_columns": ["source", "target"]}}}, "sets `view_columns`; all arms"),
         ({"arms": {"lm_only": {}, "../a": {}}}, "the arm '../a' cannot name a directory"),
         ({"arms": {"lm_only": {}, "a|b": {}}}, r"the arm 'a\|b' cannot name a directory"),
-        ({"arms": {"lm_only": {}, "lm_only-12-steps": {}}}, "has the name of a longer baseline"),
+        ({"arms": {"lm_only": {}, "pair-12-steps": {}}}, "ends as longer baselines do"),
         ({"arms": {"lm_only": {}, "LM_only": {}}}, "differs from another in upper and lower case alone"),
         ({"compared_with": {"lm_only": "jepa"}}, "has `lm_only: jepa`. Name one of the arms jepa, and the other arms"),
         ({"compared_with": {"jepa": "jepa"}}, "has `jepa: jepa`. Name one of the arms jepa, and the other arms"),
@@ -56,6 +56,10 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         (
             {"settings": {"load_best_model_at_end": True, "eval_strategy": "steps"}},
             "has `load_best_model_at_end: true`, which chooses by the split that scores the cells, `test`",
+        ),
+        (
+            {"arms": {"lm_only": {}, "a": {"lr_scheduler_type": "greedy"}}},
+            "arm `a` has `lr_scheduler_type: greedy`, which chooses by",
         ),
         (
             {"arms": {"lm_only": {}, "a": {"lr_scheduler_type": "reduce_lr_on_plateau"}}},
@@ -102,9 +106,12 @@ def test_bad_experiments_are_refused_before_anything_runs(content, message, writ
         read_experiment(written("bad", **content))
 
 
-@pytest.mark.parametrize(("seeds", "searched"), [([1, 2], 0), ([82, 0, 1, 4], 2)])
-def test_the_search_has_a_seed_that_no_arm_is_compared_with(seeds, searched, written):
-    assert read_experiment(written("seeds", seeds=seeds)).search_seed == searched
+def test_the_seed_of_the_search_is_no_seed_of_the_comparison(written):
+    """Whatever the seeds are, so that one can be added and the search stays as it is."""
+    search = {"split": "validation", "grid": RATES}
+    with pytest.raises(ValueError, match="`seeds` has 1000, the seed of the search"):
+        read_experiment(written("searched", seeds=[1, 1000], search=search))
+    assert read_experiment(written("unsearched", seeds=[1, 1000])).seeds == [1, 1000]
 
 
 def test_a_recipe_and_an_experiment_are_not_taken_for_each_other(written):

@@ -89,7 +89,7 @@ class Verdict:
                 return f" These seeds and rows would find no difference with 80 % probability: {possible}."
             shown = f"{100 * detectable:.1f} points"
             return f" These seeds and rows would find a true difference of {shown} with 80 % probability."
-        if difference is None or difference.n_seeds < MIN_SEEDS:
+        if difference is None or difference.n_seeds < MIN_SEEDS or self.outcome in ("better", "worse"):
             return ""
         few, many = deciding_hits(difference.p_by_hits, SIGNIFICANCE / self.n_comparisons)
         of, total = f"of the arm's {difference.n_seeds} seeds", difference.n_seeds
@@ -97,8 +97,9 @@ class Verdict:
             return f" No number {of} would be found to differ."
         hits = [] if few is None else ["none" if few == 0 else f"at most {few}"]
         hits += [] if many is None else ["all" if many == total else f"at least {many}"]
-        there = " there before the baseline's first" if self.measure == "time" else ""
-        return f" A difference would be found only with {' or '.join(hits)} {of}{there}."
+        if self.measure == "time":  # other orders of the two arms' seeds may be found too
+            return f" A difference would be found with {' or '.join(hits)} {of} there before the baseline's first."
+        return f" A difference would be found only with {' or '.join(hits)} {of}."
 
 
 def _seeds_by_series(cells: Sequence[tuple[str, int]]) -> list[str]:

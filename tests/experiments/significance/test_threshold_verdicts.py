@@ -69,7 +69,8 @@ def test_a_share_says_how_many_seeds_would_be_found_to_differ(baseline_hits, out
     assert found[1].sentence.endswith(f": {outcome}. {would_be_found}.")
     if baseline_hits == 0:
         assert found[2].outcome == outcome
-        assert found[2].sentence.endswith(f"{would_be_found} there before the baseline's first.")
+        would = "A difference would be found with all of the arm's 5 seeds there before the baseline's first."
+        assert found[2].sentence.endswith(would)
 
 
 def test_less_is_worse_for_a_threshold_whatever_the_score_wants():
