@@ -86,7 +86,7 @@ class Verdict:
                 return ""
             if detectable > difference.largest_possible:
                 possible = f"at most {100 * difference.largest_possible:.1f} points are possible"
-                return f" These seeds and rows would find no difference with 80 % probability: {possible}."
+                return f" No true difference would be found with 80 % probability: {possible}."
             shown = f"{100 * detectable:.1f} points"
             return f" These seeds and rows would find a true difference of {shown} with 80 % probability."
         if difference is None or difference.n_seeds < MIN_SEEDS or self.outcome in ("better", "worse"):
