@@ -30,6 +30,8 @@ def check_claims(values: Values, root: Path) -> None:
             raise ValueError(
                 f"{claim['file']} does not say {said!r}, as the results do. Change it or {CLAIMS_FILE.name}."
             )
+        if "log" in claim and "log_says" not in claim:
+            raise ValueError(f"{CLAIMS_FILE.name} gives {said!r} a `log` but not what its entry says: add `log_says`.")
         if "log" in claim and _words(claim["log_says"]) not in _words(_entry(root, claim["log"])):
             raise ValueError(
                 f"{LOG_FILE} has no {claim['log_says']!r} under {claim['log']!r}, the source of {said!r} in "

@@ -124,9 +124,9 @@ def reached_shares(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> R
 def reach_times(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> ReachTimes:
     """Time to the threshold by the log-rank test; a seed that never reaches it is censored at its last time.
 
-    The p value is exact: the share of all divisions of the runs into two groups whose log-rank numerator is as extreme
-    on either side; above ten seeds, of a sample of divisions with the one seen among them. The order of the seeds
-    changes nothing. The chi-square limit (`scipy.stats.logrank`) finds up to twice as many false positives with five
+    The p value is exact: twice the share of all divisions of the runs into two groups whose log-rank numerator is as
+    extreme on the smaller side; above ten seeds, of a sample of divisions with the one seen among them. The order of
+    the seeds changes nothing. The chi-square limit (`scipy.stats.logrank`) finds up to twice as many false positives with five
     seeds as it states.
 
     Args:

@@ -1,0 +1,29 @@
+"""What loading mends or refuses."""
+
+import json
+
+import pytest
+from transformers import GenerationConfig
+
+from llm_jepa.models.loading import drop_idle_sampling, load_tokenizer
+from tests.tiny import tiny_llama
+
+
+def test_missing_tokenizer_is_a_clear_error(tmp_path):
+    tiny_llama().save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="No tokenizer could be loaded from"):
+        load_tokenizer(str(tmp_path / "model"))
+
+
+def test_sampling_fields_that_are_idle_do_not_stand_in_the_way_of_saving(tmp_path):
+    """Many models have `do_sample: false` with a temperature: transformers loads that but refuses to save it."""
+    sampling = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "top_k": 20}
+    (tmp_path / "generation_config.json").write_text(json.dumps(sampling))
+    model = tiny_llama()
+    model.generation_config = GenerationConfig.from_pretrained(tmp_path)
+    model.generation_config.eos_token_id = 5
+    with pytest.raises(ValueError, match="temperature"):
+        model.save_pretrained(tmp_path)
+    drop_idle_sampling(model)
+    model.save_pretrained(tmp_path)
+    assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == 5
