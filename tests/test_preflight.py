@@ -11,7 +11,7 @@ from llm_jepa.preflight import check_files, check_run
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.settings.checks import check_recipe
 from llm_jepa.settings.reading import recipe_text
-from tests.evaluation.test_run import save_recipe
+from tests.evaluation.tiny_runs import save_recipe
 from tests.tiny import PAIRS, save_tiny_model
 
 

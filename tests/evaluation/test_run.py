@@ -1,9 +1,8 @@
+"""Base and tuned model are scored on the same rows, whatever interrupts it."""
+
 import copy
 import itertools
-import json
 import logging
-import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,68 +15,16 @@ from llm_jepa.cli import main
 from llm_jepa.evaluation import likelihood, run
 from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.evaluation.held_out_rows import HeldOutRow, load_rows
-from llm_jepa.evaluation.results import Prediction, write_predictions
+from llm_jepa.evaluation.results import Prediction
 from llm_jepa.evaluation.run import evaluate, score
 from llm_jepa.models.base_and_tuned import load_checkpoints
-from llm_jepa.models.checkpoint_choice import choose_checkpoints
 from llm_jepa.models.merging import merge
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.scoring.tasks import Rate
 from llm_jepa.train import train
+from tests.evaluation.tiny_runs import CHATS, LIMIT, checkpoints_of, save_recipe, written_by
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
-
-LIMIT = 6
-CHATS = [[{"role": "user", "content": pair["source"]}] for pair in PAIRS]
-
-
-def written_by(model):
-    return generate_completions(model, tiny_tokenizer(), CHATS, LIMIT, len(CHATS))
-
-
-def save_recipe(directory, **settings):
-    settings = {
-        "model_name_or_path": str(directory / "model"),
-        "dataset_name": str(directory / "data"),
-        "output_dir": str(directory / "run"),
-        "source_column": "source",
-        "target_column": "target",
-        "bf16": False,
-    } | settings
-    path = directory / "recipe.yaml"
-    path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A recipe and its run: two LoRA steps on the tiny model, at a rate that changes what it writes.
-
-    The held-out golds are what the base model writes in six tokens: its scores are all strict, none stopped.
-    """
-    directory = tmp_path_factory.mktemp("trained")
-    save_tiny_model(directory / "model", seed=3)
-    (directory / "data").mkdir()
-    Dataset.from_list(PAIRS).to_json(directory / "data" / "train.jsonl")
-    golds = [completion.text for completion in written_by(tiny_llama(seed=3))]
-    rows = [{"source": pair["source"], "target": gold} for pair, gold in zip(PAIRS, golds, strict=True)]
-    Dataset.from_list(rows).to_json(directory / "data" / "test.jsonl")
-    recipe = save_recipe(
-        directory,
-        use_peft=True,
-        lora_target_modules="all-linear",
-        learning_rate=0.1,
-        max_steps=2,
-        per_device_train_batch_size=4,
-        save_strategy="no",
-        disable_tqdm=True,
-    )
-    train(parse_recipe([str(recipe)]))
-    return recipe
-
-
-def checkpoints_of(recipe, wanted=None):
-    return choose_checkpoints(recipe.path, recipe.settings, wanted)
 
 
 def results_of(recipe, checkpoints, **settings):
@@ -319,155 +266,3 @@ def test_the_database_of_a_row_is_named_by_its_columns(tmp_path):
     assert row.database == Path("dbs/pets/pets.sqlite")
     with pytest.raises(ValueError, match=r"cannot be filled from the columns \['source', 'target', 'db_id'\]"):
         load_rows(parse_recipe([*overrides, "--database_path", "{database}.sqlite"]), tiny_tokenizer())
-
-
-def test_predictions_are_one_json_object_a_line(tmp_path):
-    predictions = [Prediction(3, "source", "gold", "two\nlines ≠", True), Prediction(9, "b", "c", "", False)]
-    write_predictions(predictions, tmp_path / "new" / "predictions.jsonl")
-    lines = (tmp_path / "new" / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
-    assert [Prediction(**json.loads(line)) for line in lines[:-1]] == predictions
-
-
-def test_command_prints_one_table_and_writes_predictions(trained, tmp_path, capsys, monkeypatch):
-    """A table that fits a pipe, or a terminal of 80 characters, with all seven scores of a regex.
-
-    One of the two golds is no regex. It is left out of the scores of a regex and not of the others.
-    """
-    monkeypatch.setenv("COLUMNS", "80")
-    status = main([
-        *("eval", str(trained), "--max_rows", "2", "--max_new_tokens", str(LIMIT)),
-        *("--predictions", str(tmp_path), "--eval_batch_size", "2", "--seed", "7", "--task", "regex"),
-    ])  # fmt: skip
-    assert status == 0
-    printed = capsys.readouterr().out
-    lines = [line.replace("┃", "│").split("│")[1:-1] for line in printed.splitlines() if line[:1] in "┃│"]
-    table = {name.strip(): [cell.strip() for cell in cells] for name, *cells in lines}
-    assert table[""] == ["base", "tuned"]
-    assert list(table)[1:] == [
-        "strict",
-        "prefix",
-        "contains",
-        "stop rate",
-        "cap rate",
-        "equivalent",
-        "nontrivial",
-        "rows",
-        "left out",
-    ]
-    base = [table[name][0] for name in ("strict", "prefix", "contains", "stop rate", "cap rate", "rows")]
-    all_of_2, none_of_2 = "100.0 % (34.2 to 100.0)", "0.0 % (0.0 to 65.8)"
-    assert base == [all_of_2, all_of_2, all_of_2, none_of_2, all_of_2, "2"]
-    assert table["left out"] == ["1", "1"]
-    assert f"tuned: {trained.parent / 'run'}" in printed
-    for checkpoint in ("base", "tuned"):
-        left_out = "left out of equivalent, equivalent_nontrivial: the gold regex cannot be read (1 of 2 rows)"
-        assert f"{checkpoint}: {left_out}" in printed
-        lines = (tmp_path / f"predictions-{checkpoint}.jsonl").read_text().splitlines()
-        assert [json.loads(line)["row_index"] for line in lines] == [4, 7]
-        scores = json.loads((tmp_path / f"scores-{checkpoint}.json").read_text())
-        assert (scores["rows"], scores["left_out"]) == (2, {"the gold regex cannot be read": 1})
-        assert scores["scores"]["equivalent"]["count"] == 1
-    assert scores["scores"]["stopped"]["interval"] == pytest.approx([0, 0.658], abs=1e-3)
-    assert not list(tmp_path.glob("*.partial*"))
-
-
-def test_scores_of_more_rows_are_not_replaced_in_silence(trained, tmp_path, capsys):
-    base = ["eval", str(trained), "--checkpoints", "base", "--max_new_tokens", str(LIMIT), "--predictions"]
-    assert main([*base, str(tmp_path)]) == 0
-    assert "replace" not in capsys.readouterr().err
-    assert main([*base, str(tmp_path), "--max_rows", "3"]) == 0
-    printed = capsys.readouterr()
-    assert "base: the scores of 3 rows (test) replace those of 8 rows (test, " in printed.err
-    assert "To keep them, name another directory" in printed.err
-    assert main([*base, str(tmp_path)]) == 0
-    assert "replace" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("subject", ["run", "adapter", "model"])
-def test_a_run_an_adapter_and_a_model_are_evaluated_as_the_recipe_is(subject, trained, tmp_path, capsys):
-    """A run has its recipe. An adapter has its base; data and views are named on the command line."""
-    run = trained.parent / "run"
-    limits = ["--max_rows", "4", "--max_new_tokens", str(LIMIT), "--predictions"]
-    assert main(["eval", str(trained), *limits, str(tmp_path / "recipe")]) == 0
-    columns = ["--source_column", "source", "--target_column", "target", "--bf16", "false"]
-    data = ["--dataset_name", str(trained.parent / "data"), *columns]
-    if subject == "run":
-        command, checkpoints = [str(run)], ["base", "tuned"]
-    elif subject == "adapter":
-        adapter = tmp_path / "adapter"
-        shutil.copytree(run, adapter, ignore=shutil.ignore_patterns("recipe.yaml"))
-        command, checkpoints = [str(adapter), *data], ["base", "tuned"]
-    else:
-        command, checkpoints = [str(trained.parent / "model"), *data], ["base"]
-    assert main(["eval", *command, *limits, str(tmp_path / subject)]) == 0
-    for checkpoint in checkpoints:
-        name = f"predictions-{checkpoint}.jsonl"
-        assert (tmp_path / subject / name).read_text() == (tmp_path / "recipe" / name).read_text()
-
-
-def test_a_model_without_data_is_told_what_is_missing(trained, capsys):
-    with pytest.raises(SystemExit):
-        main(["eval", str(trained.parent / "model")])
-    assert "`dataset_name` must be given" in capsys.readouterr().err
-
-
-def test_the_base_alone_is_evaluated_before_training_and_leaves_no_output_directory(trained, tmp_path, capsys):
-    output_dir = tmp_path / "run"
-    main(["eval", str(trained), "--checkpoints", "base", "--max_rows", "1", "--output_dir", str(output_dir)])
-    assert "base" in capsys.readouterr().out
-    assert not output_dir.exists()
-
-
-def test_bad_input_is_named(trained, tmp_path):
-    path = str(trained)
-    recipe = parse_recipe([path])
-    for wanted in (["tuned", "tunde"], ["base", "base"], [""]):
-        with pytest.raises(ValueError, match="allowed are base, tuned, each once"):
-            checkpoints_of(recipe, wanted)
-    with pytest.raises(ValueError, match="holds no trained model or adapter"):
-        checkpoints_of(parse_recipe([path, "--output_dir", str(tmp_path)]))
-    with pytest.raises(ValueError, match="was trained from"):
-        checkpoints_of(parse_recipe([path, "--model_name_or_path", "another"]))
-    scratch = parse_recipe([str(save_recipe(tmp_path, output_dir=str(recipe.output_dir), from_scratch=True))])
-    with pytest.raises(ValueError, match="there is no base"):
-        checkpoints_of(scratch, ["base"])
-    with pytest.raises(ValueError, match="`max_rows` is 0"):
-        load_rows(recipe, tiny_tokenizer(), max_rows=0)
-    Dataset.from_list([{"input_ids": [1], "labels": [1]}]).to_json(tmp_path / "ids.jsonl")
-    with pytest.raises(ValueError, match="Pre-tokenised rows cannot be evaluated"):
-        load_rows(
-            parse_recipe([path, "--dataset_name", str(tmp_path / "ids.jsonl"), "--dataset_test_split", "train"]),
-            tiny_tokenizer(),
-        )
-
-
-def test_options_of_vllm_are_refused_without_it(trained, capsys):
-    with pytest.raises(SystemExit):
-        main(["eval", str(trained), "--vllm_options", '{"seed": 1}'])
-    assert (
-        "`vllm_options` have an effect only with the backend 'vllm'; it is 'transformers'" in capsys.readouterr().err
-    )
-    with pytest.raises(SystemExit):
-        main(["eval", str(trained), "--backend", "vllm", "--vllm_options", "seed"])
-    assert "invalid json_object value: 'seed'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        (["a", " "], "Row 1: `choices_column: choices` holds"),
-        ("ab", "Row 1: `choices_column: choices` holds 'ab'"),
-        (["a", "b"], "Row 1: the target 'dog' is not one of the choices"),
-    ],
-)
-def test_choices_are_checked_before_anything_is_generated(choices, message, tmp_path):
-    rows = [{"source": "s", "target": "dog", "choices": ["dog", "cat"]}, {"source": "s", "target": "dog"}]
-    if isinstance(choices, str):
-        rows[0]["choices"] = "ab"
-        message = message.replace("Row 1", "Row 0")
-    rows[1]["choices"] = choices
-    save_tiny_model(tmp_path / "model")
-    Dataset.from_list(rows).to_json(tmp_path / "data" / "test.jsonl")
-    recipe = parse_recipe([str(save_recipe(tmp_path, task="choice", choices_column="choices"))])
-    with pytest.raises(ValueError, match=re.escape(message)):
-        load_rows(recipe, tiny_tokenizer())

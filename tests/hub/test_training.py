@@ -19,7 +19,7 @@ from llm_jepa.models.latent_predictor import PREDICTOR_FILES
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.train import train
-from tests.evaluation.test_run import save_recipe
+from tests.evaluation.tiny_runs import save_recipe
 from tests.hub.hub_run import PUSHED, card
 from tests.hub.hub_server import BASE, DATA, TOKEN, Fault, running_hub
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer

@@ -24,7 +24,7 @@ from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.runs.record import read_run
 from llm_jepa.train import train
-from tests.evaluation.test_run import save_recipe
+from tests.evaluation.tiny_runs import save_recipe
 from tests.models.test_latent_predictor import facts as tiny_facts
 from tests.tiny import PAIRS, save_tiny_model, tiny_tokenizer
 

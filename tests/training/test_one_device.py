@@ -12,7 +12,7 @@ from llm_jepa.models.loading import on_one_device
 from llm_jepa.preflight import check_run
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.training.refusals import refuse_several_devices
-from tests.evaluation.test_run import save_recipe
+from tests.evaluation.tiny_runs import save_recipe
 from tests.tiny import PAIRS, save_tiny_model
 
 

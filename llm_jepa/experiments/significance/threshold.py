@@ -126,8 +126,8 @@ def reach_times(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> Reac
 
     The p value is exact: twice the share of all divisions of the runs into two groups whose log-rank numerator is as
     extreme on the smaller side; above ten seeds, of a sample of divisions with the one seen among them. The order of
-    the seeds changes nothing. The chi-square limit (`scipy.stats.logrank`) finds up to twice as many false positives with five
-    seeds as it states.
+    the seeds changes nothing. The chi-square limit (`scipy.stats.logrank`) finds up to twice as many false positives
+    with five seeds as it states.
 
     Args:
         arm: Seed -> when its run reached the threshold.
