@@ -84,7 +84,8 @@ def _row_of_line(line: str, place: str) -> Row:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise UnreadableLineError(f"{place}: not JSON: {error.msg} (column {error.colno}).") from error
+        where = "the line is cut off" if error.pos >= len(line.rstrip()) else f"column {error.pos + 1}"
+        raise UnreadableLineError(f"{place}: not JSON: {error.msg} ({where}).") from error
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits, thousands of brackets
         raise UnreadableLineError(f"{place}: cannot be read: {error}.") from error
     return _checked_row(row, line, place)

@@ -3,17 +3,21 @@
 import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.series_names import arm_of
+from llm_jepa.options.next_latent import NextLatentOptions
+from llm_jepa.options.objective import ObjectiveOptions
+from llm_jepa.options.pair import PairOptions
 from llm_jepa.runs.output_directory import check_place
-from llm_jepa.runs.record import SCORING_KEYS
+from llm_jepa.runs.record import RECIPE_FILE, SCORING_KEYS
 from llm_jepa.settings.checks import check_settings
-from llm_jepa.settings.schema import Kind
+from llm_jepa.settings.schema import Kind, known_settings
 
 if TYPE_CHECKING:
-    from llm_jepa.experiments.spec import Experiment
+    from llm_jepa.experiments.spec import Experiment, Settings
 
 SET_BY_EXPERIMENT = frozenset({"seed", "output_dir", "max_steps", "excluded_rows", "resume_from_checkpoint"})
 """Keys that an experiment sets for each cell."""
@@ -43,6 +47,10 @@ CHOOSES_BY_EVALUATION: dict[str, tuple[Any, ...]] = {
     "lr_scheduler_type": ("reduce_lr_on_plateau", "greedy"),
 }
 """Settings by which the evaluations of a training, on the test split, decide what is scored on it."""
+OPTIONS_OF_THE_TERM = frozenset(
+    option.name for options in (ObjectiveOptions, PairOptions, NextLatentOptions) for option in fields(options)
+) - {"jepa_weight", "lm_weight"}
+"""Options of the JEPA term, idle with `jepa_weight: 0`."""
 ARM_NAME = re.compile(r"\w[\w .,+=()-]{0,79}")
 """A name that is also a directory's, and text of a table and a figure."""
 
@@ -55,6 +63,11 @@ def check_experiment(experiment: "Experiment") -> None:
     """
     path = experiment.path
     check_place(experiment.output_dir)
+    if (experiment.output_dir / RECIPE_FILE).is_file():
+        raise ValueError(
+            f"{path}: `output_dir: {experiment.output_dir}` holds a run ({RECIPE_FILE}). Name a directory for the "
+            "experiment alone."
+        )
     if not experiment.compared_arms:
         raise ValueError(f"{path}: there is no arm beside the baseline. Add at least one.")
     seeds = experiment.seeds
@@ -126,12 +139,25 @@ def _check_shared_settings(experiment: "Experiment") -> None:
 
 
 def _refuse_equal_arms(experiment: "Experiment") -> None:
-    for one, other in itertools.combinations(experiment.arms, 2):
-        if experiment.variants(one) == experiment.variants(other):
+    trained = {
+        arm: [_with_effect(settings, experiment.kind) for settings in experiment.variants(arm)]
+        for arm in experiment.arms
+    }
+    for one, other in itertools.combinations(trained, 2):
+        if trained[one] == trained[other]:
             raise ValueError(
-                f"{experiment.path}: the arms `{one}` and `{other}` have the same settings. Remove one, or change "
-                "what they should differ in."
+                f"{experiment.path}: the arms `{one}` and `{other}` train alike: they have the same settings, once "
+                "defaults and what `jepa_weight: 0` makes idle are left out. Remove one, or change what they should "
+                "differ in."
             )
+
+
+def _with_effect(settings: "Settings", kind: Kind) -> "Settings":
+    """The settings that are not at their defaults, without those of an objective of weight 0."""
+    known = known_settings(kind)
+    given = {key: value for key, value in settings.items() if value != known[key].default}
+    idle = OPTIONS_OF_THE_TERM if given.get("jepa_weight") == 0 else frozenset()
+    return {key: value for key, value in given.items() if key not in idle}
 
 
 def _check_arm(experiment: "Experiment", arm: str) -> None:

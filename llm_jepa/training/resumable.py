@@ -64,6 +64,8 @@ class ResumableTrainer(Trainer):
 
     def _restore_log_window(self, window: dict[str, Any]) -> None:
         self._tr_loss = window["loss"].to(self.args.device)
+        # `train_loss` is the mean over the steps of this start alone, and the window's were taken before.
+        self._total_loss_scalar -= self.accelerator.reduce(self._tr_loss, reduction="mean").item()
         self._globalstep_last_logged = window["last_logged_step"]
         self.step_metrics.restore(window["step_metrics"], self.args.device)
 

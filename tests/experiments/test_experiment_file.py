@@ -35,7 +35,9 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
             "sets `gradient_accumulation_steps`, `per_device_train_batch_size`; .* Put it under `settings`",
         ),
         ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "each cell would overwrite the one published before"),
-        ({"arms": {"lm_only": {}, "a": {"logging_steps": 1}}}, "`lm_only` and `a` have the same settings"),
+        ({"arms": {"lm_only": {}, "a": {"logging_steps": 1}}}, "`lm_only` and `a` train alike"),
+        ({"arms": {"lm_only": {}, "a": {"jepa_weight": 1, "jepa_loss": "cosine"}}}, "`lm_only` and `a` train alike"),
+        ({"arms": {"lm_only": {"jepa_weight": 0}, "a": {"jepa_weight": 0.0, "shuffle_pairs": True}}}, "train alike"),
         (
             {"arms": {"lm_only": {}, "a": {"target_column": "source"}}},
             "sets `target_column`; all arms train and test on",

@@ -265,7 +265,7 @@ def test_outcomes_without_kinds_are_of_all_rows_alone():
         ({"primary_score": "strict"}, "'strict'; allowed with a recipe of VL-JEPA are accuracy"),
         ({"arms": {"blind": {}, "a": {"candidates_column": "kind"}}}, "sets `candidates_column`; all arms train and"),
         ({"arms": {"blind": {}, "a": {"jepa_weight": 1}}}, "unknown key `jepa_weight`"),
-        ({"arms": {"blind": {}, "a": {"predictor_layers": 1}}}, "`blind` and `a` have the same settings"),
+        ({"arms": {"blind": {}, "a": {"predictor_layers": 1}}}, "`blind` and `a` train alike"),
         ({"settings": {"inputs": "image"}}, "`inputs` is 'image'; it must be one of image_and_question, question"),
     ],
 )
