@@ -95,3 +95,14 @@ def test_trls_values_are_logged_the_same_after_a_resume_within_a_logging_interva
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     for name in ("entropy", "mean_token_accuracy", "num_tokens", "lm_loss", "jepa_loss", "loss"):
         assert step_losses(resumed, name) == step_losses(whole, name)
+
+
+def test_train_loss_after_a_resume_is_the_mean_of_the_steps_since(tmp_path):
+    """The checkpoint's log window has the loss of three steps that this start has not trained."""
+    every_step = jepa_trainer(tmp_path / "logged", max_steps=4)
+    every_step.train()
+    common = {"max_steps": 4, "logging_steps": 10, "save_strategy": "steps", "save_steps": 3}
+    jepa_trainer(tmp_path / "run", **common).train()
+    resumed = jepa_trainer(tmp_path / "run", **common)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+    assert step_losses(resumed, "train_loss") == pytest.approx(step_losses(every_step)[3:], rel=1e-5)
