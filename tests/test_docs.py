@@ -86,7 +86,9 @@ def test_the_costs_of_objectives_are_counted_on_the_committed_batches():
     for column, data in enumerate(("nl_rx_synth", "gsm8k")):
         results = ROOT / "benchmarks" / "results" / f"step_cost-cpu-{data}.json"
         table = json.loads(results.read_text())["tables"][0]
-        size = ModelSize(**table["model_size"], width=576)
+        shape = table["model_size"]
+        matrices = shape["backbone_parameters"], shape["head_parameters"]
+        size = ModelSize(*matrices, *matrices, width=576)
 
         def counts(arm: str, arms: dict = table["arms"]) -> list[StepCounts]:
             names = ("conversation_tokens", "tokens", "detached_tokens", "labelled_tokens")

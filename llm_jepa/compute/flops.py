@@ -3,8 +3,8 @@
 A matrix product takes two FLOPs per parameter and token. Embeddings, norms and the optimizer are left out; so is the
 quadratic part of attention, unless its pairs are counted. Imports nothing of the package.
 
-Legend: N_b parameters of the backbone's matrices (without embeddings and head), V * D of the head, A of the adapters,
-W width of all attention heads of all layers together.
+Legend: N parameters of the backbone's matrices (without embeddings and head), adapters included; V * D of the head;
+T and T_h those of both that are trained; W width of all attention heads of all layers together.
 """
 
 import math
@@ -21,11 +21,12 @@ NUM_EXPERTS_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameters of the matrices, W and D. Without adapters (0), backbone and head are trained."""
+    """Parameters of the matrices (N, V * D, T, T_h), W and D."""
 
     backbone_parameters: int
     head_parameters: int
-    adapter_parameters: int
+    trained_parameters: int
+    trained_head_parameters: int
     attention_width: int = 0
     width: int = 0
 
@@ -52,7 +53,9 @@ class StepCounts:
 
 
 def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
-    """Count the parameters of a model's matrices and LoRA adapters; of a mixture of experts, those that a token uses.
+    """Count the parameters of a model's matrices and adapters; of a mixture of experts, those that a token uses.
+
+    The weights that PEFT keeps beside a trained copy (`modules_to_save`) compute nothing and do not count.
 
     Raises:
         ValueError: The model has no head.
@@ -64,16 +67,17 @@ def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:
         raise ValueError(f"{type(causal_lm).__name__} has no LM head; give a causal language model.")
     embeddings = [module.weight for module in causal_lm.modules() if isinstance(module, nn.Embedding)]
     left_out = {id(weight) for weight in (*embeddings, head.weight)}
-    backbone = adapters = 0
+    backbone = trained = 0
     for name, parameter in causal_lm.named_parameters():
         shape = _whole_shape(parameter)
-        if "lora_" in name:
-            adapters += math.prod(shape)
-        elif len(shape) >= 2 and id(parameter) not in left_out:
+        if len(shape) >= 2 and id(parameter) not in left_out and ".original_module." not in name:
             is_experts = len(shape) == 3  # one tensor holds all experts of a layer
-            backbone += round(math.prod(shape) * (active_expert_share(causal_lm) if is_experts else 1))
-    head_parameters, width = math.prod(_whole_shape(head.weight)), causal_lm.config.get_text_config().hidden_size
-    return ModelSize(backbone, head_parameters, adapters, attention_width(causal_lm), width)
+            used = round(math.prod(shape) * (active_expert_share(causal_lm) if is_experts else 1))
+            backbone += used
+            trained += used if parameter.requires_grad else 0
+    of_head, width = math.prod(_whole_shape(head.weight)), causal_lm.config.get_text_config().hidden_size
+    of_trained_head = of_head if head.weight.requires_grad else 0
+    return ModelSize(backbone, of_head, trained, of_trained_head, attention_width(causal_lm), width)
 
 
 def active_expert_share(model: PreTrainedModel) -> float:
@@ -101,18 +105,15 @@ def _whole_shape(parameter: nn.Parameter) -> torch.Size:
 def step_flops(counts: StepCounts, size: ModelSize) -> float:
     """The least FLOPs of a step.
 
-    forward   2 (N_b + A) per token, with gradient or without, and 2 V D per labelled position
-    backward  gradients of the inputs: 2 (N_b + A) per token and 2 V D per labelled position;
-              gradients of the trained weights: as much again, or 2 A per token with adapters
+    forward   2 N per token, with gradient or without, and 2 V D per labelled position
+    backward  gradients of the inputs: 2 N per token and 2 V D per labelled position;
+              gradients of the trained weights: 2 T per token and 2 T_h per labelled position
     attention 4 W per pair forward (scores, and the mean of the values), 10 W backward, which computes the scores anew
     """
-    matrices = size.backbone_parameters + size.adapter_parameters
-    trained = size.adapter_parameters or size.backbone_parameters
-    trained_head = 0 if size.adapter_parameters else size.head_parameters
     return (
-        counts.tokens * (4 * matrices + 2 * trained)
-        + counts.detached_tokens * 2 * matrices
-        + counts.labelled_tokens * (4 * size.head_parameters + 2 * trained_head)
+        counts.tokens * (4 * size.backbone_parameters + 2 * size.trained_parameters)
+        + counts.detached_tokens * 2 * size.backbone_parameters
+        + counts.labelled_tokens * (4 * size.head_parameters + 2 * size.trained_head_parameters)
         + counts.attention_pairs * 14 * size.attention_width
         + counts.detached_attention_pairs * 4 * size.attention_width
     )

@@ -80,6 +80,5 @@ class MultiTokenObjective(Objective):
 
     def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
         """6 per parameter of a head, 2 D^2, and token; the LM head again for each, forward and backward."""
-        heads, trained = self.args.num_future_tokens, 0 if size.adapter_parameters else size.head_parameters
-        per_label = 4 * size.head_parameters + 2 * trained
+        heads, per_label = self.args.num_future_tokens, 4 * size.head_parameters + 2 * size.trained_head_parameters
         return heads * (6 * 2 * size.width**2 * counts.conversation_tokens + per_label * counts.labelled_tokens)

@@ -64,9 +64,9 @@ def scaling_options(model_path, tmp_path, *names: str):
 def test_flops_of_a_step_are_those_worked_out_by_hand():
     """7 tokens with gradient, 3 without, 2 labels; a backbone of 100, a head of 10, adapters of 5 parameters."""
     counts = counting.BatchCounts(5, 7, 3, 2, positions=20)
-    full = ModelSize(100, 10, 0)
+    full = ModelSize(100, 10, 100, 10)
     assert step_flops(counts, full) == 7 * (200 + 400) + 3 * 200 + 2 * (20 + 40)
-    lora = ModelSize(100, 10, 5)
+    lora = ModelSize(105, 10, 5, 0)
     forward, backward = 2 * 105, 2 * 105 + 2 * 5
     assert step_flops(counts, lora) == 7 * (forward + backward) + 3 * forward + 2 * (20 + 20)
     sft = counting.BatchCounts(5, 5, 0, 2, positions=20)
@@ -202,11 +202,13 @@ def test_conversation_tokens_are_those_of_the_rows(result):
 def test_the_floor_of_the_arms_follows_from_their_tokens(result):
     """Worked out from the sizes of the tiny model, and ordered as the arms are cheaper and cheaper."""
     full, lora = json.loads(result[2])["tables"]
-    sizes = {"backbone_parameters": BACKBONE, "head_parameters": HEAD, "adapter_parameters": 0}
+    sizes = {"backbone_parameters": BACKBONE, "head_parameters": HEAD}
+    sizes |= {"trained_parameters": BACKBONE, "trained_head_parameters": HEAD}
     assert full["model_size"] == sizes | {"attention_width": 2 * 4 * 8, "width": 32}  # layers, heads, width of a head
     # r = 16: rank times (inputs + outputs) of q, k, v, o, gate, up, down, in two layers
     adapters = 2 * 16 * (64 + 48 + 48 + 64 + 96 + 96 + 96)
-    assert lora["model_size"]["adapter_parameters"] == adapters
+    assert lora["model_size"]["backbone_parameters"] == BACKBONE + adapters
+    assert (lora["model_size"]["trained_parameters"], lora["model_size"]["trained_head_parameters"]) == (adapters, 0)
     sft, prefix_sg = (full["arms"][name]["rounds"][0]["counts"][0] for name in ("sft", "prefix_sg"))
     assert prefix_sg["tokens"] == sft["tokens"] + 2
     head = 6 * HEAD * sft["labelled_tokens"]

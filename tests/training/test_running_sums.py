@@ -55,7 +55,7 @@ def test_values_are_kept_as_one_number_without_a_graph():
 
 def test_flops_of_many_steps_do_not_overflow():
     """2^63 FLOPs are hours of one H200; counted in integers, they would become negative."""
-    throughput = Throughput(ModelSize(2**60, 1, 0), None, clock=iter(range(100)).__next__)
+    throughput = Throughput(ModelSize(2**60, 1, 2**60, 1), None, clock=iter(range(100)).__next__)
     batch = {"attention_mask": torch.ones(1, 1, dtype=torch.long), "labels": torch.full((1, 1), -100)}
     for _ in range(3):
         throughput.begin_step()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from peft import LoHaConfig, LoraConfig, get_peft_model
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.compute.devices import find_gpu, recognise_gpu
@@ -14,7 +15,7 @@ from llm_jepa.training.throughput import Throughput
 from tests.architectures import tiny_model
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
-SIZE = ModelSize(backbone_parameters=1000, head_parameters=200, adapter_parameters=0)
+SIZE = ModelSize(1000, 200, trained_parameters=1000, trained_head_parameters=200)
 PLAIN = {
     "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
     "labels": torch.tensor([[5, 5, 5, -100], [5, 5, -100, -100]]),  # the first label of a row is never predicted
@@ -129,3 +130,33 @@ def test_of_a_mixture_of_experts_the_experts_that_a_token_uses_are_counted():
     outside = 2 * 48 * 32  # embeddings and head
     unused = 2 * 2 * 3 * 32 * 48
     assert model_size(model).backbone_parameters == all_parameters - outside - unused
+
+
+LAYERS, RANK, WIDTH, HEAD = 2, 4, 32, 320 * 32
+MATRICES = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * 64 - 2 * WIDTH * 16)  # k and v have half of the heads
+TRAINED_BY = {
+    "lora": (LoraConfig(r=RANK, target_modules=["q_proj"], task_type="CAUSAL_LM"), 2 * RANK * WIDTH, 0, 0),
+    "lora, head": (
+        LoraConfig(r=RANK, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM"),
+        2 * RANK * WIDTH,
+        0,
+        HEAD,
+    ),
+    "lora, layers": (
+        LoraConfig(r=RANK, target_modules=["q_proj"], modules_to_save=["down_proj"], task_type="CAUSAL_LM"),
+        2 * RANK * WIDTH,
+        WIDTH * 64,
+        0,
+    ),
+    "loha": (LoHaConfig(r=RANK, target_modules=["q_proj"], task_type="CAUSAL_LM"), 4 * RANK * WIDTH, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED_BY)
+def test_trained_is_what_has_a_gradient_and_an_idle_original_does_not_count(name):
+    """Of `modules_to_save` the trained copy computes and the original does not."""
+    config, added, copied, trained_head = TRAINED_BY[name]
+    size = model_size(get_peft_model(tiny_llama(), config))
+    assert size.backbone_parameters == MATRICES + LAYERS * added
+    assert size.trained_parameters == LAYERS * (added + copied)
+    assert (size.head_parameters, size.trained_head_parameters) == (HEAD, trained_head)
