@@ -123,16 +123,16 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         self.detached_parameters = []
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
-        is_half = args.bf16 or args.fp16
-        self.throughput: Throughput = Throughput(
-            model_size(self.accelerator.unwrap_model(self.model)), device_peak_flops_per_second(args.device, is_half)
-        )
-        self.add_callback(self.throughput)
         self._step_rows: int | Tensor = 0
         self._micro_batches: list[tuple[Tensor, dict[str, Tensor]]] = []  # rows and parts of the loss, of this step
         self.objective: Objective | None = new_objective(args)
         if self.objective is not None:
             self._attach_objective(self.objective)
+        peak = device_peak_flops_per_second(args.device, args.bf16 or args.fp16)
+        extra_flops = None if self.objective is None else self.objective.extra_flops
+        size = model_size(self.accelerator.unwrap_model(self.model))  # of the trained weights that it has now
+        self.throughput: Throughput = Throughput(size, peak, extra_flops=extra_flops)
+        self.add_callback(self.throughput)
         self.data_collator = JEPACollator(self.data_collator, self.layout, args)
 
     def _attach_objective(self, objective: Objective) -> None:
@@ -147,11 +147,10 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         self.layout, mask_form, _ = objective.choose_layout(
             model, self._tokenizer.pad_token_id, args.pad_to_multiple_of
         )
-        self.throughput.extra_flops = objective.extra_flops
         self.predictor = objective.new_predictor(model)
         if self.predictor is not None:
             self.detached_parameters = objective.detached_parameters(self.predictor)
-        if objective.is_detached and args.lm_weight == 0:
+        if not objective.trains_model:
             self.model.requires_grad_(False)  # the predictor alone is trained
         objective.attach(model, self.predictor, mask_form)
 

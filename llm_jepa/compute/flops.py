@@ -109,11 +109,19 @@ def step_flops(counts: StepCounts, size: ModelSize) -> float:
     backward  gradients of the inputs: 2 N per token and 2 V D per labelled position;
               gradients of the trained weights: 2 T per token and 2 T_h per labelled position
     attention 4 W per pair forward (scores, and the mean of the values), 10 W backward, which computes the scores anew
+
+    A model without trained weights has no backward.
     """
+    forward = (
+        (counts.tokens + counts.detached_tokens) * 2 * size.backbone_parameters
+        + counts.labelled_tokens * 2 * size.head_parameters
+        + (counts.attention_pairs + counts.detached_attention_pairs) * 4 * size.attention_width
+    )
+    if size.trained_parameters + size.trained_head_parameters == 0:
+        return forward
     return (
-        counts.tokens * (4 * size.backbone_parameters + 2 * size.trained_parameters)
-        + counts.detached_tokens * 2 * size.backbone_parameters
-        + counts.labelled_tokens * (4 * size.head_parameters + 2 * size.trained_head_parameters)
-        + counts.attention_pairs * 14 * size.attention_width
-        + counts.detached_attention_pairs * 4 * size.attention_width
+        forward
+        + counts.tokens * 2 * (size.backbone_parameters + size.trained_parameters)
+        + counts.labelled_tokens * 2 * (size.head_parameters + size.trained_head_parameters)
+        + counts.attention_pairs * 10 * size.attention_width
     )

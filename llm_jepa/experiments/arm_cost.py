@@ -15,6 +15,7 @@ from llm_jepa.inspection.prepared_recipe import PreparedRecipe
 from llm_jepa.layouts import Batch, LaidOut
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import meta_model
+from llm_jepa.objectives.registry import new_objective
 from llm_jepa.recipe import Recipe
 from llm_jepa.training.schedule import planned_steps, rows_per_step
 
@@ -24,9 +25,11 @@ COUNTED_ROWS = 4096
 
 def count_arm(recipe: Recipe, prepared: PreparedRecipe, rows: Sequence[dict[str, Any]]) -> ArmCost:
     """Count the tokens of an arm's rows in its layout, attention included, and the FLOPs from its model's config."""
-    model = recipe_model(recipe)
+    # Arms share `prepared` whatever their `lm_weight`, so the objective is that of the arm's own recipe.
+    model, objective = recipe_model(recipe), new_objective(recipe.training)
+    if objective is not None and not objective.trains_model:
+        model.requires_grad_(False)
     size = model_size(model)
-    objective = prepared.collator.objective
     num_rows = len(rows)
     rows = rows[:: max(1, num_rows // COUNTED_ROWS)]
     kept = [_counts(row, prepared) for row in rows]

@@ -89,6 +89,11 @@ class Objective(ABC):
     def __init__(self, args: JEPAConfig):
         self.args = args
 
+    @property
+    def trains_model(self) -> bool:
+        """Whether the model learns: from the objective, or from the next-token loss beside it."""
+        return not self.is_detached or self.args.lm_weight > 0
+
     def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:  # noqa: B027 (most have none)
         """Refuse a device or data sets that the objective cannot train on.
 

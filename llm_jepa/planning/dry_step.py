@@ -77,6 +77,8 @@ class DryModel:
         with self.mode:
             materialise(self.model)
             self.predictor = None if self.objective is None else self.objective.new_predictor(base)
+        if self.objective is not None and not self.objective.trains_model:
+            self.model.requires_grad_(False)
         if self.objective is None:
             ViewForward(base, None, mask_form, stops_gradient=False)  # SFT whose head scores labelled positions alone
         else:

@@ -26,7 +26,7 @@ class Throughput(TrainerCallback):
 
     Args:
         size: Sizes of the model, from which the FLOPs of a step are counted (`llm_jepa.compute.flops`).
-        extra_flops: Those of an objective that `step_flops` does not know.
+        extra_flops: Those of an objective that `step_flops` does not know; None for none.
         peak_flops_per_second: Of one device; None if unknown.
         clock: Returns the time in seconds.
     """
@@ -36,7 +36,7 @@ class Throughput(TrainerCallback):
         size: ModelSize,
         peak_flops_per_second: float | None,
         clock: Callable[[], float] = time.perf_counter,
-        extra_flops: Callable[[StepCounts, ModelSize], float] = lambda counts, size: 0.0,
+        extra_flops: Callable[[StepCounts, ModelSize], float] | None = None,
     ):
         self.size = size
         self.extra_flops = extra_flops
@@ -55,7 +55,7 @@ class Throughput(TrainerCallback):
         """Count one micro-batch of the step."""
         counts = count_batch(batch, drops_jepa)
         self._tokens = self._tokens + widened(torch.as_tensor(counts.conversation_tokens))
-        extra = 0.0 if drops_jepa else self.extra_flops(counts, self.size)
+        extra = 0.0 if drops_jepa or self.extra_flops is None else self.extra_flops(counts, self.size)
         self._flops = self._flops + widened(torch.as_tensor(step_flops(counts, self.size) + extra))
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_flops_of_a_step_are_those_worked_out_by_hand():
     lora = ModelSize(105, 10, 5, 0)
     forward, backward = 2 * 105, 2 * 105 + 2 * 5
     assert step_flops(counts, lora) == 7 * (forward + backward) + 3 * forward + 2 * (20 + 20)
+    assert step_flops(replace(counts, attention_pairs=9), ModelSize(100, 10, 0, 0, 8)) == 10 * 200 + 2 * 20 + 9 * 32
     sft = counting.BatchCounts(5, 5, 0, 2, positions=20)
     assert counting.floor([counts, sft], [sft, sft], full) == (4920 + 3120) / (2 * 3120)
 

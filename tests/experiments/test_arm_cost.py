@@ -132,6 +132,22 @@ def test_a_network_costs_what_plan_counts_of_it(name, written):
     assert counted == pytest.approx(planned, rel=0.1)
 
 
+def test_over_a_finished_model_a_forward_and_the_network_are_counted(written):
+    """`lm_weight: 0`, detached: no weight of the model is trained, and plan's dry step finds as many FLOPs."""
+    settings = {"dataset_train_split": "train[:1]", "per_device_train_batch_size": 1}
+    settings |= {"activation_checkpointing": False}
+    beside = TUBE | {"jepa_objective": "next_latent", "detach_backbone": True}
+    arms = {"lm_only": {"jepa_weight": 0}, "beside": beside, "after": beside | {"lm_weight": 0}}
+    experiment = read_experiment(written("finished", settings=settings, arms=arms))
+    common = find_common_rows(experiment)
+    beside, after = (common.cost(experiment.resolved(arm)) for arm in ("beside", "after"))
+    assert (beside.trained_parameters > 0, after.trained_parameters) == (True, 0)
+    recipe = recipe_of(experiment, experiment.resolved("after"))
+    planned = draw_workload(recipe, "single", scores_labels_only=True).flops_per_row()
+    assert after.flops_per_row == pytest.approx(planned, rel=0.03)
+    assert after.flops_per_row < 0.8 * beside.flops_per_row
+
+
 def test_an_arm_with_a_baseline_of_its_own_is_matched_with_that(written):
     """`small_jepa` computes 3 of what `small` computes as 2, so 100 of its steps are 150 of `small`'s."""
     arms = {

@@ -125,6 +125,8 @@ def test_over_a_finished_model_the_network_alone_is_trained(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
     assert logged(trainer, "jepa_loss")[-1] < 0.9 * logged(trainer, "jepa_loss")[0]
     assert min(logged(trainer, "grad_norm")) > 0  # that of the network
+    size = trainer.throughput.size
+    assert (size.trained_parameters, size.trained_head_parameters) == (0, 0)
 
 
 def test_without_the_kl_no_vocabulary_is_scored_and_none_is_logged(tmp_path):
