@@ -36,8 +36,15 @@ def count_step(inputs: dict[str, Any], is_dropped: bool) -> BatchCounts:
     if laid_out is None:
         positions = inputs["input_ids"].numel()
         return BatchCounts(conversation_tokens, conversation_tokens, 0, labelled_tokens, positions=positions)
-    tokens, detached_tokens = laid_out.batch.num_tokens, laid_out.detached_tokens
-    return BatchCounts(conversation_tokens, tokens, detached_tokens, labelled_tokens, positions=laid_out.num_positions)
+    return BatchCounts(
+        conversation_tokens,
+        laid_out.batch.num_tokens,
+        laid_out.detached_tokens,
+        labelled_tokens,
+        uncomputed_targets=laid_out.uncomputed_targets,
+        uncomputed_target_tokens=int(laid_out.uncomputed_target_tokens),
+        positions=laid_out.num_positions,
+    )
 
 
 def with_own_flops(counts: BatchCounts, objective: Objective | None, size: ModelSize) -> BatchCounts:

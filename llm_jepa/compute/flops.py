@@ -42,6 +42,8 @@ class StepCounts:
         labelled_tokens: Positions that the head must score.
         attention_pairs: Pairs of positions in the forward with gradient, L^2 for a sequence or packed row of L.
         detached_attention_pairs: The same of the forward without gradient.
+        uncomputed_targets: Targets that the model does not compute.
+        uncomputed_target_tokens: Their tokens.
     """
 
     conversation_tokens: float
@@ -50,6 +52,8 @@ class StepCounts:
     labelled_tokens: float
     attention_pairs: float = 0.0
     detached_attention_pairs: float = 0.0
+    uncomputed_targets: float = 0.0
+    uncomputed_target_tokens: float = 0.0
 
 
 def model_size(model: PreTrainedModel | PeftModel) -> ModelSize:

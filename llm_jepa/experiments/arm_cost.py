@@ -72,6 +72,8 @@ def _counts(row: dict[str, Any], prepared: PreparedRecipe) -> StepCounts:
         detached_tokens=laid_out.detached_tokens,
         attention_pairs=attention_pairs(laid_out.batch),
         detached_attention_pairs=0 if laid_out.detached is None else attention_pairs(laid_out.detached),
+        uncomputed_targets=laid_out.uncomputed_targets,
+        uncomputed_target_tokens=int(laid_out.uncomputed_target_tokens),
     )
 
 

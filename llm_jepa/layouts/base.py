@@ -152,6 +152,16 @@ class LaidOut:
         return 0 if self.detached is None else self.detached.num_tokens
 
     @property
+    def uncomputed_targets(self) -> int:
+        """Targets that the model does not compute."""
+        return 0 if self.target_ids_NT is None else len(self.target_ids_NT)
+
+    @property
+    def uncomputed_target_tokens(self) -> int | Tensor:
+        """Their tokens, counted on their device."""
+        return 0 if self.target_ids_NT is None else (self.target_ids_NT >= 0).sum()
+
+    @property
     def num_positions(self) -> int:
         """Positions that the backbone computes, padding and both forwards included."""
         return sum(part.input_ids_RL.numel() for part in (self.batch, self.detached) if part is not None)

@@ -113,9 +113,11 @@ class AnswerCodeObjective(Objective):
         return ObjectiveLoss(code_N + self.args.reconstruction_weight * reconstruction_N, sums)
 
     def extra_flops(self, counts: StepCounts, size: ModelSize) -> float:
-        """6 per token of the target and parameter: 12 E^2 of each of two layers, and V E of the table.
+        """6 per position and parameter: 12 E^2 of each of two layers per token of a target and code, and V E of the
+        table per token.
 
-        The labels stand for the target's tokens. The codes' positions and the linear layer count nothing beside them.
+        The linear layers to and from a code count nothing beside them.
         """
         vocabulary_tokens = size.head_parameters // size.width
-        return 6 * (2 * 12 * WIDTH**2 + vocabulary_tokens * WIDTH) * counts.labelled_tokens
+        positions = counts.uncomputed_target_tokens + counts.uncomputed_targets * self.num_predictor_tokens
+        return 6 * (2 * 12 * WIDTH**2 * positions + vocabulary_tokens * WIDTH * counts.uncomputed_target_tokens)

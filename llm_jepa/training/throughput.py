@@ -95,7 +95,15 @@ def count_batch(batch: dict[str, Any], drops_jepa: bool) -> StepCounts:
         return StepCounts(conversation_tokens, conversation_tokens, 0, labels)
     stored = laid_out.batch
     labels = len(stored.label_positions_M)
-    return StepCounts(conversation_tokens, stored.num_tokens, laid_out.detached_tokens, labels)
+    target_tokens: Any = laid_out.uncomputed_target_tokens  # on the device too
+    return StepCounts(
+        conversation_tokens,
+        stored.num_tokens,
+        laid_out.detached_tokens,
+        labels,
+        uncomputed_targets=laid_out.uncomputed_targets,
+        uncomputed_target_tokens=target_tokens,
+    )
 
 
 def device_peak_flops_per_second(device: torch.device, is_half: bool) -> float | None:

@@ -112,6 +112,11 @@ OWN_NETWORKS = {
     "one step": {"jepa_objective": "next_latent", "rollout_steps": 1},
     "two steps": {"jepa_objective": "next_latent", "rollout_steps": 2},
     "codes": {"jepa_objective": "answer_code", "jepa_source_view": "prefix", "num_predictor_tokens": 2},
+    "codes of the source": {
+        "jepa_objective": "answer_code",
+        "jepa_direction": "target_to_source",
+        "num_predictor_tokens": 2,
+    },
 }
 
 

@@ -15,9 +15,11 @@ from llm_jepa.layouts import FlatLayout, Layout, PackedLayout, RowsLayout
 from llm_jepa.layouts.mask_probe import probe_mask_form
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.layouts.varlen_reference import FLASH_REFERENCE
+from llm_jepa.objectives.answer_autoencoder import WIDTH
 from llm_jepa.objectives.answer_code import AnswerCodePredictor
 from llm_jepa.objectives.collator import JEPACollator
 from llm_jepa.objectives.registry import new_objective
+from llm_jepa.training.throughput import count_batch
 from tests.architectures import tiny_model
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 from tests.view_models import PAD, rows
@@ -128,6 +130,21 @@ def test_the_loss_is_the_weighted_sum_of_what_is_logged(tmp_path):
     log = trainer.state.log_history[0]
     assert log["jepa_loss"] == pytest.approx(log["jepa_code"] + 0.25 * log["jepa_reconstruction"], rel=1e-5)
     assert log["loss"] == pytest.approx(log["lm_loss"] + 2 * log["jepa_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("direction", ["source_to_target", "target_to_source"])
+def test_the_autoencoder_is_charged_for_the_tokens_of_the_predicted_view(direction, tmp_path):
+    """6 FLOPs for each parameter that a token meets: two layers of 12 E^2, and V E of the table; no special tokens.
+
+    Each of the two codes meets the layers.
+    """
+    trainer = trainer_of(tmp_path, jepa_direction=direction, num_predictor_tokens=2)
+    counts = count_batch(trainer.data_collator([*trainer.train_dataset]), drops_jepa=False)
+    predicted, tokenizer = direction.split("_to_")[1], tiny_tokenizer()
+    tokens = sum(len(tokenizer(pair[predicted], add_special_tokens=False)["input_ids"]) for pair in PAIRS)
+    size = trainer.throughput.size
+    charged = trainer.throughput.extra_flops(counts, size)
+    assert charged == 6 * (2 * 12 * WIDTH**2 * (tokens + 2 * len(PAIRS)) + 320 * WIDTH * tokens)
 
 
 def test_shuffled_pairs_have_the_codes_of_their_partners(tmp_path):
