@@ -11,6 +11,8 @@ from torch import Tensor
 
 COLLAPSED_COSINE = 0.99
 COLLAPSED_RANK = 2.0
+MIN_RANKED_TARGETS = 8
+"""Fewer distinct targets have a low rank without any collapse."""
 # Cosines of equal rows can differ by this much in a float32 matrix product, so a smaller difference is a tie.
 _COSINE_ROUNDING = 1e-6
 
@@ -20,17 +22,22 @@ def paired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
     return F.cosine_similarity(prediction_ND.float(), target_ND.float(), dim=-1).mean()
 
 
-def unpaired_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """Mean over i != j of `cos(prediction_i, target_j)`. If it equals the paired cosine, no pair can be told apart.
+def unpaired_cosine(prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tensor | None = None) -> Tensor:
+    """Mean of `cos(prediction_i, target_j)` over i and j with different targets. If it equals the paired cosine, no
+    pair can be told apart.
+
+    `target_key_N` is equal for rows with the same target. Without keys all targets are different ones.
 
     Raises:
-        ValueError: There are fewer than two pairs.
+        ValueError: There are no two pairs with different targets.
     """
     cosine_NN = _cosines(prediction_ND, target_ND)
-    n = len(cosine_NN)
-    if n < 2:
-        raise ValueError(f"The unpaired cosine needs at least two pairs; there is {n}.")
-    return (cosine_NN.sum() - cosine_NN.diagonal().sum()) / (n * (n - 1))
+    is_other_NN = _has_other_target(len(cosine_NN), target_key_N, cosine_NN.device)
+    if not is_other_NN.any():
+        raise ValueError(
+            f"The unpaired cosine needs two pairs with different targets; of {len(cosine_NN)} there are none."
+        )
+    return cosine_NN[is_other_NN].mean()
 
 
 def retrieval_at_1(prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tensor | None = None) -> Tensor:
@@ -40,8 +47,7 @@ def retrieval_at_1(prediction_ND: Tensor, target_ND: Tensor, target_key_N: Tenso
     belongs is a miss. Without keys all targets are different ones.
     """
     cosine_NN = _cosines(prediction_ND, target_ND)
-    key_N = torch.arange(len(cosine_NN)) if target_key_N is None else target_key_N
-    is_other_NN = (key_N[:, None] != key_N[None, :]).to(cosine_NN.device)
+    is_other_NN = _has_other_target(len(cosine_NN), target_key_N, cosine_NN.device)
     nearest_N = cosine_NN.masked_fill(~is_other_NN, -torch.inf).max(dim=1).values
     is_hit_N = cosine_NN.diagonal() > nearest_N + _COSINE_ROUNDING
     return (is_hit_N & is_other_NN.any(dim=1)).float().mean()
@@ -100,9 +106,12 @@ REMEDY = (
 )
 
 
-def collapse_warning(unpaired: float, rank: float, remedy: str = REMEDY) -> str | None:
-    """The warning for collapsed embeddings, all equal or all on one line; None if they are not."""
-    if unpaired < COLLAPSED_COSINE and rank > COLLAPSED_RANK:
+def collapse_warning(unpaired: float, rank: float, num_targets: int, remedy: str = REMEDY) -> str | None:
+    """The warning for collapsed embeddings, all equal or all on one line; None if they are not.
+
+    The rank tells it of `MIN_RANKED_TARGETS` distinct targets and more.
+    """
+    if unpaired < COLLAPSED_COSINE and (rank > COLLAPSED_RANK or num_targets < MIN_RANKED_TARGETS):
         return None
     return (
         f"The embeddings have collapsed: the mean cosine of unpaired views is {unpaired:.4f} (alarm from "
@@ -130,6 +139,11 @@ class PairBuffer:
         while len(self) - len(self._batches[0][0]) >= self.min_pairs:
             self._batches.popleft()
 
+    @property
+    def num_targets(self) -> int:
+        """Distinct targets of the pairs."""
+        return len(torch.cat([key_N for *_, key_N in self._batches]).unique()) if self._batches else 0
+
     def clear(self) -> None:
         """Remove every pair."""
         self._batches.clear()
@@ -139,15 +153,28 @@ class PairBuffer:
         return [tuple(tensor.clone() for tensor in batch) for batch in self._batches]
 
     def summary(self) -> dict[str, float]:
-        """Unpaired cosine, effective rank of the targets, and retrieval@1; empty with fewer than two pairs."""
+        """Unpaired cosine, effective rank of the targets, and retrieval@1; empty with fewer than two pairs.
+
+        Where all pairs have one target, there is no unpaired cosine.
+        """
         if len(self) < 2:
             return {}
         prediction_ND, target_ND, key_N = map(torch.cat, zip(*self._batches, strict=True))
-        return {
-            "jepa_cosine_unpaired": unpaired_cosine(prediction_ND, target_ND).item(),
+        unpaired = (
+            {"jepa_cosine_unpaired": unpaired_cosine(prediction_ND, target_ND, key_N).item()}
+            if self.num_targets > 1
+            else {}
+        )
+        return unpaired | {
             "jepa_effective_rank": effective_rank(target_ND).item(),
             "jepa_retrieval_at_1": retrieval_at_1(prediction_ND, target_ND, key_N).item(),
         }
+
+
+def _has_other_target(num_pairs: int, target_key_N: Tensor | None, device: torch.device) -> Tensor:
+    """Whether row i and row j have different targets: is_other_NN."""
+    key_N = torch.arange(num_pairs) if target_key_N is None else target_key_N
+    return (key_N[:, None] != key_N[None, :]).to(device)
 
 
 def _cosines(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class StepMetrics:
         if self._has_warned or len(pairs) < pairs.min_pairs or "jepa_cosine_unpaired" not in metrics:
             return None
         warning = collapse_warning(
-            metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"], self.collapse_remedy
+            metrics["jepa_cosine_unpaired"], metrics["jepa_effective_rank"], pairs.num_targets, self.collapse_remedy
         )
         self._has_warned = warning is not None
         return warning

@@ -54,10 +54,25 @@ def test_unpaired_cosine_is_the_mean_over_all_other_pairs(seed: int, rows: int, 
     assert unpaired_cosine(prediction_ND, target_ND).item() == pytest.approx(sum(cosines) / len(cosines), abs=1e-5)
 
 
-def test_unpaired_cosine_needs_two_pairs():
+def test_the_cosine_of_equal_targets_is_not_unpaired():
+    """Answers yes, yes, no: the cosines of other answers are those of rows 0 and 1 with 2, and of 2 with 0 and 1."""
+    prediction_ND, target_ND = torch.tensor([EAST, EAST, NORTH_EAST]), torch.tensor([EAST, EAST, NORTH])
+    expected = (0 + 0 + 2 * math.sqrt(0.5)) / 4
+    assert unpaired_cosine(prediction_ND, target_ND, torch.tensor([4, 4, 5])).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("key_N", [None, torch.tensor([4]), torch.tensor([4, 4])])
+def test_unpaired_cosine_needs_two_targets(key_N: Tensor | None):
     """There is nothing to average otherwise."""
-    with pytest.raises(ValueError, match="at least two pairs; there is 1"):
-        unpaired_cosine(torch.ones(1, 3), torch.ones(1, 3))
+    rows_ND = torch.ones(1 if key_N is None else len(key_N), 3)
+    with pytest.raises(ValueError, match=f"different targets; of {len(rows_ND)} there are none"):
+        unpaired_cosine(rows_ND, rows_ND, key_N)
+
+
+def test_one_target_has_no_unpaired_cosine():
+    buffer = PairBuffer()
+    buffer.append(torch.ones(4, 2), torch.ones(4, 2), torch.full((4,), 7))
+    assert buffer.summary() == {"jepa_effective_rank": pytest.approx(1.0, abs=1e-4), "jepa_retrieval_at_1": 0.0}
 
 
 def test_retrieval_by_hand():
@@ -133,14 +148,16 @@ def test_effective_rank_by_hand():
 @pytest.mark.parametrize(("unpaired", "rank"), [(0.995, 30.0), (0.2, 1.5), (0.995, 1.0), (float("nan"), 30.0)])
 def test_collapse_is_told(unpaired: float, rank: float):
     """All alike, or all on one line; NaN is no good sign either."""
-    message = collapse_warning(unpaired, rank)
+    message = collapse_warning(unpaired, rank, 64)
     assert message is not None
     assert f"{rank:.2f}" in message
 
 
 def test_healthy_embeddings_give_no_warning():
     """Unpaired views differ and the rank is high."""
-    assert collapse_warning(0.5, 20.0) is None
+    assert collapse_warning(0.5, 20.0, 64) is None
+    assert collapse_warning(0.5, 1.9, 2) is None  # two answers lie on a line
+    assert collapse_warning(0.995, 1.9, 2) is not None
 
 
 def numbered_pairs(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:

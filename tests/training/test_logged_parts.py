@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from tests.tiny import PAIRS
+from tests.tiny import PAIRS, tiny_llama
 from tests.trainers import (
     jepa_trainer,
     step_losses,
@@ -89,9 +89,24 @@ def test_a_logging_interval_averages_over_its_steps(tmp_path):
 
 
 def test_collapsed_embeddings_are_warned_of_once(tmp_path, caplog):
-    alike = [PAIRS[0]] * 72
+    """Layers that add nothing: an embedding is that of the view's last token, which all targets have in common."""
+    model = tiny_llama()
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.data.zero_()
+        layer.mlp.down_proj.weight.data.zero_()
+    rows = [PAIRS[0] | {"target": f"{number} {PAIRS[0]['target']}"} for number in range(72)]
+    options = {"per_device_train_batch_size": 24, "max_steps": 5, "learning_rate": 0.0}
     with caplog.at_level(logging.WARNING, logger="llm_jepa.trainer"):
-        jepa_trainer(tmp_path, alike, per_device_train_batch_size=24, max_steps=5, learning_rate=0.0).train()
+        jepa_trainer(tmp_path, rows, model, **options).train()
     warnings = [record for record in caplog.records if "collapsed" in record.message]
     assert len(warnings) == 1
     assert "effective rank 1.00" in warnings[0].message
+
+
+def test_rows_of_one_target_are_no_collapse(tmp_path, caplog):
+    """They have one embedding whatever was learned, and no unpaired cosine."""
+    with caplog.at_level(logging.WARNING, logger="llm_jepa.trainer"):
+        trainer = jepa_trainer(tmp_path, [PAIRS[0]] * 72, per_device_train_batch_size=24, max_steps=4)
+        trainer.train()
+    assert not any("collapsed" in record.message for record in caplog.records)
+    assert "jepa_cosine_unpaired" not in trainer.state.log_history[0]

@@ -115,6 +115,28 @@ def test_collapse_is_warned_of_once(accelerator: Accelerator):
     assert warnings[1] is None
 
 
+@pytest.mark.parametrize("num_targets", [1, 2, 4])
+def test_few_answers_do_not_alarm_while_they_differ(accelerator: Accelerator, num_targets: int):
+    """64 rows with one, two or four answers, each predicted rightly; two of them are of rank 2."""
+    target_ND = torch.eye(8)[:num_targets].repeat(64 // num_targets, 1)
+    metrics = StepMetrics()
+    metrics.begin_step()
+    metrics.add("train", value(0.0), 64)
+    metrics.add_pairs("train", target_ND, target_ND, torch.arange(num_targets).repeat(64 // num_targets))
+    summary, warning = metrics.summary("train", accelerator)
+    assert summary["jepa_effective_rank"] == pytest.approx(num_targets, rel=1e-3)
+    assert summary.get("jepa_cosine_unpaired", 0.0) == pytest.approx(0.0)
+    assert warning is None
+
+
+def test_two_answers_that_became_one_point_alarm(accelerator: Accelerator):
+    metrics = StepMetrics()
+    metrics.begin_step()
+    metrics.add("train", value(0.0), 64)
+    metrics.add_pairs("train", *collapsed_pairs()[:2], torch.arange(64) % 2)
+    assert "collapsed" in str(metrics.summary("train", accelerator)[1])
+
+
 def test_few_pairs_do_not_alarm(accelerator: Accelerator):
     """Eight similar pairs may be chance."""
     metrics = StepMetrics()
