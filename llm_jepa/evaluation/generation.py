@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import Prompt, prompt_ids
+from llm_jepa.models.greedy import greedy_generation
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.stop_tokens import stop_token_ids
 
@@ -68,8 +69,13 @@ class TransformersEngine(Engine):
         self, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
     ) -> Iterator[GenerateBatch]:
         """Set the model to greedy generation, and restore it afterwards."""
-        with _greedy(self.inner, tokenizer, stop_ids, max_new_tokens):
-            yield partial(_generate, self.model)
+        training = self.inner.training
+        self.inner.eval()
+        try:
+            with greedy_generation(self.inner, stop_ids, tokenizer.pad_token_id, max_new_tokens):
+                yield partial(_generate, self.model)
+        finally:
+            self.inner.train(training)
 
 
 def generate_completions(
@@ -136,32 +142,6 @@ def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -
                 f"Prompt {i} has {length} tokens; with max_new_tokens={max_new_tokens} it exceeds the "
                 f"{limit} positions of the model. Lower `max_new_tokens`, or leave the row out."
             )
-
-
-@contextmanager
-def _greedy(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_new_tokens: int
-) -> Iterator[None]:
-    """Set the model to greedy generation within the context.
-
-    The generation config is replaced and not passed to `generate`, which would add the model's own sampling
-    temperatures and repetition penalties to a passed one.
-    """
-    pad_id = stop_ids[0] if tokenizer.pad_token_id is None and stop_ids else tokenizer.pad_token_id
-    generation_config, training = model.generation_config, model.training
-    model.generation_config = GenerationConfig(
-        do_sample=False,
-        use_cache=True,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stop_ids or None,
-        pad_token_id=pad_id,
-    )
-    model.eval()
-    try:
-        yield
-    finally:
-        model.generation_config = generation_config
-        model.train(training)
 
 
 def _generate(model: PreTrainedModel | PeftModel, prompt_ids: list[list[int]]) -> list[list[int]]:

@@ -1,7 +1,8 @@
 """Generates one text at a time: plainly, with drafted tokens, or with tokens looked up in the prompt.
 
-All three give the greedy text of the model. Under float32 it is the same text. Under bf16 a forward of several tokens
-rounds its sums otherwise than a forward of one, so that two tokens of almost equal logits can change places.
+All three give the greedy text of the model, as `eval` does: the penalties of its own generation config have no part in
+it. Under float32 it is the same text. Under bf16 a forward of several tokens rounds its sums otherwise than a forward
+of one, so that two tokens of almost equal logits can change places.
 """
 
 import time
@@ -20,6 +21,7 @@ from llm_jepa.data.rows import ColumnMapping, row_maker
 from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import DraftLength
 from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
+from llm_jepa.models.greedy import greedy_generation
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.recipe import Recipe
@@ -81,17 +83,9 @@ class TextGenerator:
         assert (drafter is not None) == (method == "draft")
         self.model, self.inner, self.tokenizer, self.drafter = model.eval(), inner, tokenizer, drafter
         self.stop_ids = stop_token_ids(inner.generation_config or GenerationConfig(), tokenizer)
-        pad_id = tokenizer.pad_token_id
-        self._options = {
-            "generation_config": GenerationConfig(
-                do_sample=False,
-                max_new_tokens=max_new_tokens,
-                eos_token_id=self.stop_ids or None,
-                pad_token_id=self.stop_ids[0] if pad_id is None and self.stop_ids else pad_id,
-                prompt_lookup_num_tokens=LOOKED_UP_TOKENS if method == "prompt_lookup" else None,
-            )
-        }
         self.max_new_tokens = max_new_tokens
+        looked_up = LOOKED_UP_TOKENS if method == "prompt_lookup" else None
+        self._limits = tokenizer.pad_token_id, max_new_tokens, looked_up
         self.counts = DraftCounts()
         """Forwards and tokens of all texts; the acceptance of drafts is in the drafter's."""
 
@@ -142,7 +136,8 @@ class TextGenerator:
         hook = self.inner.register_forward_hook(count)
         start = time.perf_counter()
         try:
-            output_1S = self._generate(ids_1S, streamer)
+            with greedy_generation(self.inner, self.stop_ids, *self._limits):
+                output_1S = self._generate(ids_1S, streamer)
         finally:
             hook.remove()
         new_ids = output_1S[0, len(ids) :].tolist()
@@ -153,8 +148,8 @@ class TextGenerator:
 
     def _generate(self, ids_1S: Tensor, streamer: BaseStreamer | None) -> Tensor:
         if self.drafter is not None:
-            return self.drafter.generate(ids_1S, streamer=streamer, **self._options)
-        return cast(Any, self.model).generate(input_ids=ids_1S, streamer=streamer, **self._options)
+            return self.drafter.generate(ids_1S, streamer=streamer)
+        return cast(Any, self.model).generate(input_ids=ids_1S, streamer=streamer)
 
     def _text(self, ids: list[int]) -> str:
         text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -22,6 +22,7 @@ from transformers.utils import cached_file
 from llm_jepa.files.staged import make_readable
 from llm_jepa.models.cutting import with_layers
 from llm_jepa.models.decoder_files import FACTS_FILE, FOLDER, PREFIX_FILE, check_decoder_fits, no_text_decoder
+from llm_jepa.models.greedy import greedy_generation
 from llm_jepa.models.layer_selection import last_layers
 from llm_jepa.runs.record import read_json
 
@@ -135,14 +136,9 @@ class TextDecoder(nn.Module):
         texts: list[str] = []
         for part_NE in embedding_NE.split(BATCH_SIZE):
             prefix_NKD = self.prefix_vectors(part_NE.to(self.prefix.weight.device))
-            ids_NS = self.language_model.generate(
-                inputs_embeds=prefix_NKD,
-                attention_mask=torch.ones(prefix_NKD.shape[:2], dtype=torch.long, device=prefix_NKD.device),
-                do_sample=False,
-                max_new_tokens=max_new_tokens,
-                eos_token_id=end_id,
-                pad_token_id=end_id if pad_id is None else pad_id,
-            )
+            mask_NK = torch.ones(prefix_NKD.shape[:2], dtype=torch.long, device=prefix_NKD.device)
+            with greedy_generation(self.language_model, [end_id], pad_id, max_new_tokens):
+                ids_NS = self.language_model.generate(inputs_embeds=prefix_NKD, attention_mask=mask_NK)
             texts += self.tokenizer.batch_decode(ids_NS, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return [text.strip() for text in texts]
 

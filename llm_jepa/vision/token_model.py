@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from llm_jepa.models.greedy import greedy_generation
 from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.model_config import TokenVLMConfig
 from llm_jepa.vision.picture_encoder import load_picture_encoder, picture_tower, width_of_pictures
@@ -145,14 +146,9 @@ class TokenVLM(PictureQuestionModel):
         """
         embeds_NSD, mask_NS = self.embed_inputs(**inputs)
         language_model: Any = self.language_model
-        ids_NA = language_model.generate(
-            inputs_embeds=embeds_NSD,
-            attention_mask=mask_NS,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.processor.end_id,
-            pad_token_id=self.processor.end_id,
-        )
+        end_id = self.processor.end_id
+        with greedy_generation(language_model, [end_id], end_id, max_new_tokens):
+            ids_NA = language_model.generate(inputs_embeds=embeds_NSD, attention_mask=mask_NS)
         return [self.processor.decode(ids) for ids in ids_NA.tolist()]
 
     def answer(

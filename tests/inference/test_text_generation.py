@@ -1,7 +1,10 @@
 """A trained run drafts from its own files, and its plain, drafted and looked-up texts are the same."""
 
 import pytest
+import torch
+from transformers import GenerationConfig
 
+from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.inference.draft_length import FixedLength
 from llm_jepa.inference.drafting import Drafter
 from llm_jepa.inference.text_generation import TextGenerator
@@ -39,6 +42,22 @@ def test_the_three_methods_give_the_same_text_and_count_its_forwards(run):
         assert plain.forwards == len(plain.ids)
     assert drafter.counts.tokens == generators[2].counts.tokens == generators[0].counts.tokens
     assert drafter.counts.forwards == generators[2].counts.forwards
+
+
+def test_no_method_takes_the_penalties_of_the_models_own_generation_config_and_eval_takes_none(run, monkeypatch):
+    model, directory = run
+    own = GenerationConfig(repetition_penalty=1.3, no_repeat_ngram_size=2, eos_token_id=2)
+    monkeypatch.setattr(model, "generation_config", own)
+    tokenizer, prompts = tiny_tokenizer(), [pair["source"] for pair in PAIRS[:3]]
+    of_eval = [one.text for one in generate_completions(model, tokenizer, prompts, 12, 2)]
+    prompt_ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    for method in ("plain", "prompt_lookup", "draft"):
+        drafter = Drafter.from_predictor(directory, model, tokenizer) if method == "draft" else None
+        generator = TextGenerator(model, tokenizer, method, 12, drafter)
+        assert [generator.generate(ids).text for ids in prompt_ids] == of_eval, method
+    assert model.generation_config is own
+    penalised = [model.generate(torch.tensor([ids]), max_new_tokens=12)[0, len(ids) :] for ids in prompt_ids]
+    assert tokenizer.batch_decode(penalised, skip_special_tokens=True) != of_eval  # else the test shows nothing
 
 
 def test_the_draft_vocabulary_of_a_run_is_that_of_its_targets(run):

@@ -41,7 +41,9 @@ def test_the_loss_is_that_of_a_loop_over_tokens():
 
 
 def test_a_text_is_the_most_likely_token_after_token():
+    """Whatever the penalties in the language model's generation config."""
     decoder = new_decoder()
+    decoder.language_model.generation_config.repetition_penalty = 5.0
     embedding_NE = torch.randn(2, 12)
     for embedding_E, written in zip(embedding_NE, decoder.write(embedding_NE, max_new_tokens=4), strict=True):
         ids: list[int] = []

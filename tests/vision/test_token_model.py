@@ -87,7 +87,9 @@ def test_the_whole_language_model_without_a_picture_has_its_own_logits(language)
 
 
 def test_it_generates_the_likeliest_token_after_each_other():
+    """Whatever the penalties in the language model's generation config."""
     model = tiny_token_vlm(num_frames=2, max_answer_tokens=4)
+    model.language_model.generation_config.repetition_penalty = 5.0
     tokenizer = model.processor.question_tokenizer
     embed = model.language_model.model.embed_tokens.weight
     expected = []
