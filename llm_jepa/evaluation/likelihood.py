@@ -55,7 +55,7 @@ def choice_likelihoods(
             batch = longest_first[start : start + batch_size]
             if log_probs.keys() >= {*batch}:
                 continue
-            scored = dict(zip(batch, _score(model, [sequences[i] for i in batch]), strict=True))
+            scored = dict(zip(batch, sequence_log_probs(model, [sequences[i] for i in batch]), strict=True))
             log_probs |= scored
             if progress is not None:
                 progress(scored)
@@ -95,7 +95,7 @@ def check_lengths(sequences: Sequence[tuple[list[int], int]], max_positions: int
 
 
 @torch.no_grad()
-def _score(model: PreTrainedModel | PeftModel, batch: Sequence[tuple[list[int], int]]) -> list[float]:
+def sequence_log_probs(model: PreTrainedModel | PeftModel, batch: Sequence[tuple[list[int], int]]) -> list[float]:
     """The summed log-probability of each row's scored ids; rows are padded on the right."""
     rows = [torch.tensor(ids) for ids, _ in batch]
     input_ids_BL = pad_sequence(rows, batch_first=True).to(model.device)

@@ -1,7 +1,7 @@
 """Log-probabilities of many candidates after one prompt, whose forward they share through the model's cache.
 
-The numbers are those of `choice_likelihoods`. Legend: C candidates of a batch, P tokens that all of them share, L the
-longest rest, V tokens of the vocabulary.
+The end of a candidate is scored with it, as in training; else no candidate could be more likely than one it begins
+with. Legend: C candidates of a batch, P tokens that all of them share, L the longest rest, V tokens of the vocabulary.
 """
 
 import copy
@@ -14,9 +14,10 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import Prompt
-from llm_jepa.evaluation.likelihood import check_lengths, choice_likelihoods, tokenise
+from llm_jepa.evaluation.likelihood import check_lengths, sequence_log_probs, tokenise
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.shared_cache import can_be_shared
+from llm_jepa.models.stop_tokens import completion_end_id
 
 
 def prefix_length(sequences: Sequence[tuple[list[int], int]]) -> int:
@@ -42,9 +43,12 @@ def candidate_log_probs(
     batch_size: int,
     template_kwargs: Mapping[str, Any],
 ) -> list[float]:
-    """The log-probability of each candidate after a prompt, in nats, summed over its tokens, in float32.
+    """The log-probability of each candidate with its end after a prompt, in nats, summed over its tokens, in float32.
 
-    A model with recurrent layers, whose state cannot be shared, computes the prompt for each candidate.
+        score = sum_t log p(c_t | prompt, c_<t) + log p(end | prompt, c)
+
+    The end is `completion_end_id`. White space at the end of the prompt is scored too, as by `choice_likelihoods`. A
+    model with recurrent layers, whose state cannot be shared, computes the prompt for each candidate.
 
     Args:
         batch_size: Candidates per forward after the prompt's.
@@ -52,24 +56,28 @@ def candidate_log_probs(
     Raises:
         ValueError: As by `choice_likelihoods`.
     """
-    sequences = [tokenise(tokenizer, prompt, candidate, template_kwargs) for candidate in candidates]
+    end = completion_end_id(tokenizer, is_chat=not isinstance(prompt, str))
+    ends = [] if end is None else [end]
+    tokenised = [tokenise(tokenizer, prompt, candidate, template_kwargs) for candidate in candidates]
+    sequences = [(ids + ends, num_scored + len(ends)) for ids, num_scored in tokenised]
     check_lengths(sequences, position_limit(model))
     shared = prefix_length(sequences)
     if shared == 0:
         raise ValueError(f"The candidates of a prompt share no first token. The first is {candidates[0][:60]!r}.")
     prefix_1P = torch.tensor([sequences[0][0][:shared]], device=model.device)
     output = model(input_ids=prefix_1P, use_cache=True)
-    if not can_be_shared(output.cache):
-        (alone,) = choice_likelihoods(
-            model, tokenizer, [prompt], [candidates], batch_size, template_kwargs=[template_kwargs]
-        )
-        return alone.log_probs
+    is_shared = can_be_shared(output.cache)
     last_V = output.logits[0, -1].float()
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
     log_probs = [0.0] * len(sequences)
     for start in range(0, len(sequences), batch_size):
         batch = longest_first[start : start + batch_size]
-        scores = _rest_log_probs(model, [sequences[i] for i in batch], shared, last_V, output.cache)
+        texts = [sequences[i] for i in batch]
+        scores = (
+            _rest_log_probs(model, texts, shared, last_V, output.cache)
+            if is_shared
+            else sequence_log_probs(model, texts)
+        )
         for i, score in zip(batch, scores, strict=True):
             log_probs[i] = score
     return log_probs

@@ -38,6 +38,15 @@ def answer_end_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return ids[-1] if ids and ids[-1] in added and added[ids[-1]].special else None
 
 
+def completion_end_id(tokenizer: PreTrainedTokenizerBase, is_chat: bool) -> int | None:
+    """The token that training has after a completion; None if the tokenizer has none.
+
+    TRL appends EOS to a plain string. In a chat it is that of `answer_end_id`, or EOS if the template writes none.
+    """
+    end = answer_end_id(tokenizer) if is_chat else None
+    return tokenizer.eos_token_id if end is None else end
+
+
 def keep_answer_end(generation_config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Make the end of an answer a stop token of a model that is saved, and log it, if it is none.
 

@@ -51,10 +51,11 @@ def test_latent_scores_are_the_cosines_of_training(trainer):
     np.testing.assert_allclose(own, expected, atol=1e-5)
 
 
-def test_likelihoods_are_those_of_choices(trainer):
+def test_likelihoods_are_those_of_choices_with_their_end(trainer):
     model, tokenizer = trainer.model.eval(), trainer.processing_class
     scores = LikelihoodDecoding(retrieval_task(ROWS), 5, model, tokenizer).scores([0, 3])
-    expected = choice_likelihoods(model, tokenizer, [PROMPTS[0], PROMPTS[3]], [TARGETS, TARGETS], 8)
+    ended = [f"{target}<|im_end|>" for target in TARGETS]
+    expected = choice_likelihoods(model, tokenizer, [PROMPTS[0], PROMPTS[3]], [ended, ended], 8)
     np.testing.assert_allclose(scores, [row.log_probs for row in expected], atol=1e-3)
 
 

@@ -10,7 +10,7 @@ from peft import LoraConfig
 from transformers import GenerationConfig
 
 from llm_jepa import JEPATrainer
-from llm_jepa.models.stop_tokens import answer_end_id, keep_answer_end, stop_token_ids
+from llm_jepa.models.stop_tokens import answer_end_id, completion_end_id, keep_answer_end, stop_token_ids
 from llm_jepa.training.row_ends import _Ends
 from tests.data.preparing import PAIR_COLUMNS, TOKENISED, config
 from tests.templates import LITERAL, PLAIN_WORDS, SHIPPED, with_template
@@ -46,6 +46,13 @@ def test_an_answer_may_have_no_special_end(template):
     """No template, text alone, no end of the last turn, an end that is no token of the vocabulary, an error."""
     assert answer_end_id(base_tokenizer(template)) is None
     assert stop_token_ids(GenerationConfig(eos_token_id=[EOS]), base_tokenizer(template)) == [EOS]
+
+
+def test_a_completion_ends_as_training_ends_it():
+    """TRL appends EOS to plain strings; the template ends an answer of a chat."""
+    assert completion_end_id(base_tokenizer(), is_chat=True) == END
+    assert completion_end_id(base_tokenizer(PLAIN_WORDS), is_chat=True) == EOS
+    assert completion_end_id(base_tokenizer(), is_chat=False) == EOS
 
 
 @pytest.mark.parametrize(("given", "expected"), [(EOS, [EOS, END]), ([5, EOS], [5, EOS, END]), (None, [EOS, END])])
