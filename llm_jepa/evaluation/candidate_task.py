@@ -64,14 +64,16 @@ def label_task(rows: Sequence[HeldOutRow], labels: Sequence[str]) -> CandidateTa
 
 
 def retrieval_task(rows: Sequence[HeldOutRow]) -> CandidateTask:
-    """Each row chooses from the different targets of all rows.
+    """Each row chooses from the different targets of all rows; of those that differ in white space, the first.
 
     Raises:
         ValueError: There are fewer than two.
     """
-    targets = list(dict.fromkeys(row.gold.strip() for row in rows))
-    _check_number(targets, "The held-out rows")
-    return label_task(rows, targets)
+    targets: dict[str, str] = {}
+    for row in rows:
+        targets.setdefault(row.gold.strip(), row.gold)
+    _check_number([*targets], "The held-out rows")
+    return label_task(rows, [*targets.values()])
 
 
 def task_of(scorer: str, rows: Sequence[HeldOutRow], labels: Path | None) -> CandidateTask:

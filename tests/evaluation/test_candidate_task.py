@@ -21,8 +21,11 @@ def test_labels_are_shared_and_so_are_the_different_targets():
     task = label_task(rows, ["no", "perhaps", "yes"])
     assert (task.own, task.gold) == (None, [2, 0, 2])
     assert task.of_row(0) == ["no", "perhaps", "yes"]
-    task = retrieval_task(rows)
-    assert (task.candidates, task.gold) == (["yes", "no"], [0, 1, 0])
+
+
+def test_targets_are_told_apart_by_their_letters_and_keep_the_white_space_of_training():
+    task = retrieval_task([row(" yes", 0), row(" no", 1), row("yes", 2)])
+    assert (task.candidates, task.gold) == ([" yes", " no"], [0, 1, 0])
 
 
 @pytest.mark.parametrize(("make", "message"), [
