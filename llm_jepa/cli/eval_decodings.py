@@ -1,8 +1,8 @@
 """`llm-jepa eval --decoding`: answers chosen from candidates by embedding, by likelihood and by generating."""
 
 import argparse
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,12 +104,14 @@ def _fallback(
         }
         draw_fallback(curve, chosen, alone, directory / FIGURE_FILE)
         console.print(f"figure: {directory / FIGURE_FILE}", soft_wrap=True, markup=False)
-    return {"dev_split": request.dev_split, **asdict(chosen), "curve": [asdict(point) for point in curve]}
+    return {"dev_split": request.dev_split, **chosen.report(), "curve": [point.report() for point in curve]}
 
 
 def _fallback_line(point: FallbackPoint) -> str:
+    is_finite = math.isfinite(point.margin)
+    which = f"generated below a margin of {point.margin:.4g}" if is_finite else "generated at every margin"
     return (
-        f"latent, generated below a margin of {point.margin:.4g}: accuracy {100 * point.accuracy:.1f} %, "
+        f"latent, {which}: accuracy {100 * point.accuracy:.1f} %, "
         f"{100 * point.share_generated:.1f} % generated, {1000 * point.seconds:.1f} ms a request"
     )
 

@@ -3,8 +3,10 @@
 Pure functions of what each decoding did on the same rows.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ class FallbackPoint:
     """What one margin does.
 
     Attributes:
-        margin: Rows whose two best scores differ by less are generated.
+        margin: Rows whose two best scores differ by less are generated; infinity generates every row.
         share_generated: Share of rows that are.
         accuracy: Share of rows that are answered rightly.
         seconds: Mean latency of a request: that of the latent answer, and of generation where it follows.
@@ -25,6 +27,10 @@ class FallbackPoint:
     share_generated: float
     accuracy: float
     seconds: float
+
+    def report(self) -> dict[str, Any]:
+        """The figures as JSON, which has no infinity: a margin of None generates every row."""
+        return asdict(self) | {"margin": self.margin if math.isfinite(self.margin) else None}
 
 
 def margins_of(scores: Sequence[NDArray]) -> NDArray:
@@ -61,11 +67,10 @@ def fallback_curve(
     latent_seconds: float,
     generate_seconds: float,
 ) -> list[FallbackPoint]:
-    """The points of every margin that changes what is generated, from none to all rows."""
-    above_all = np.nextafter(margin_N.max(), np.inf)
+    """The points of every margin that changes what is generated, from 0 to infinity: none to all rows."""
     return [
         fallback_point(float(margin), margin_N, latent_hit_N, generate_hit_N, latent_seconds, generate_seconds)
-        for margin in [0.0, *np.unique(margin_N)[1:], above_all]
+        for margin in [0.0, *np.unique(margin_N)[1:], math.inf]
     ]
 
 

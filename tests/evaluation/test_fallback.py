@@ -1,5 +1,7 @@
 """Margins, what they do, and which is chosen, by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -29,3 +31,13 @@ def test_the_curve_goes_from_no_row_to_all_and_the_best_generates_least():
     assert [point.accuracy for point in curve] == [0.5, 0.5, 0.75, 0.5]
     assert best_margin(curve) == 0.3
     assert best_margin(curve[:2]) == 0.0
+
+
+def test_generating_every_row_holds_for_rows_beyond_the_margins_it_was_chosen_on():
+    """Generation alone is right; a row of another split has a larger margin than all of these."""
+    wrong_N, right_N = np.zeros(4, bool), np.ones(4, bool)
+    margin = best_margin(fallback_curve(MARGINS, wrong_N, right_N, *SECONDS))
+    point = fallback_point(margin, 2 + MARGINS, wrong_N, right_N, *SECONDS)
+    assert (point.share_generated, point.accuracy, point.seconds) == (1.0, 1.0, 11.0)
+    assert json.loads(json.dumps(point.report(), allow_nan=False))["margin"] is None
+    assert fallback_point(0.3, MARGINS, wrong_N, right_N, *SECONDS).report()["margin"] == 0.3
