@@ -25,7 +25,7 @@ from llm_jepa.inference.index_files import (
     usearch_index,
     write_index,
 )
-from llm_jepa.inference.ranking import is_constant, nearest, num_equal, unit_rows
+from llm_jepa.inference.ranking import TIE, is_constant, nearest, num_equal, unit_rows
 
 if TYPE_CHECKING:
     from llm_jepa.inference.encoder import LatentEncoder
@@ -192,9 +192,12 @@ class AnswerIndex:
         candidate_C = np.sort(self._usearch().search(unit_D, wanted).keys.astype(np.int64))
         score_1C = (self.embedding_ND[candidate_C] @ unit_D)[None]
         found_1K = nearest(score_1C, k)
+        equal_1K = num_equal(score_1C, found_1K)
+        if score_1C[0, found_1K[0, -1]] <= score_1C.min() + TIE:  # further answers may score as much as a hit
+            equal_1K = num_equal((self.embedding_ND @ unit_D)[None], candidate_C[found_1K])
         return [
             Hit(self.answers[candidate_C[i]], float(score_1C[0, i]), int(equal))
-            for i, equal in zip(found_1K[0], num_equal(score_1C, found_1K)[0], strict=True)
+            for i, equal in zip(found_1K[0], equal_1K[0], strict=True)
         ]
 
     def _usearch(self) -> Any:

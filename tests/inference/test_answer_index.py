@@ -191,6 +191,15 @@ class TestLargeIndex:
         assert np.mean(shared) > 0.95
         assert found[0][0].score == pytest.approx(expected[0][0].score, abs=1e-6)
 
+    @pytest.mark.parametrize("num_same", [20, 300])
+    def test_ties_are_counted_beyond_the_candidates_that_usearch_gives(self, num_same):
+        pytest.importorskip("usearch")
+        generator = np.random.default_rng(0)
+        same_D = generator.normal(size=16)
+        large = index_of([*generator.normal(size=(1_000, 16)), *[same_D] * num_same])
+        (hits,) = large.search(same_D[None], 3)
+        assert [hit.num_equal for hit in hits] == [num_same - 1] * 3
+
     def test_without_usearch_it_is_said_before_any_answer_is_encoded(self, encoder, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "usearch.index", None)
         with pytest.raises(ValueError, match=r"pip install 'llm-jepa\[index\]'"):
