@@ -144,7 +144,8 @@ def _run(trainer: "AnyTrainer", recipe: "AnyRecipe", checkpoint: str | None) -> 
     if trainer.is_world_process_zero():
         origin = model_origin(resolve_model(*recipe.base))
         device, num_processes = device_name(trainer.args.device), trainer.accelerator.num_processes
-        record_start(output_dir, recipe.settings, device, num_processes, origin)
+        is_plain = getattr(trainer, "has_plain_prompts", False)  # VL-JEPA's questions have no such form
+        record_start(output_dir, recipe.settings, device, num_processes, origin, is_plain)
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
     with checkpoint_on_signal(trainer), stream_errors_explained(recipe.source):

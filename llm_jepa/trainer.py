@@ -16,7 +16,8 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from llm_jepa.compute.flops import model_size
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.preparation import prepare_dataset
-from llm_jepa.data.rows import AnyDataset, RowError
+from llm_jepa.data.rows import AnyDataset, ColumnMapping, RowError
+from llm_jepa.data.text_rows import has_plain_prompts
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
 from llm_jepa.layouts import Layout
 from llm_jepa.models.kept_predictor import keep_latent_predictor
@@ -96,6 +97,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         refuse_arguments(args, data_collator, kwargs)
         refuse_settings(args)
         assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
+        self.has_plain_prompts: bool = has_plain_prompts(train_dataset, ColumnMapping.from_args(args))
         args.accelerator_config.dispatch_batches = False  # it splits a batch along its first dimension
         if isinstance(model, str):
             model = resolve_model(model, init_revision(args))
@@ -159,8 +161,8 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call:
             directory = Path(output_dir or str(self.args.output_dir))
-            model, tokenizer = self.base_causal_lm, self._tokenizer
-            keep_latent_predictor(directory, model, tokenizer, self.predictor, self.args, self.train_dataset)
+            parts = self.base_causal_lm, self._tokenizer, self.predictor
+            keep_latent_predictor(directory, *parts, self.args, self.train_dataset, self.has_plain_prompts)
 
     # --- data
 

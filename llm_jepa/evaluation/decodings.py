@@ -15,7 +15,7 @@ from llm_jepa.evaluation.candidate_task import CandidateTask
 from llm_jepa.evaluation.generation import generate_completions
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
 from llm_jepa.evaluation.prefix_likelihood import candidate_log_probs
-from llm_jepa.inference.encoder import OTHER_VIEW, LatentEncoder
+from llm_jepa.inference.encoder import OTHER_COMPLETION, OTHER_VIEW, LatentEncoder
 from llm_jepa.inference.ranking import nearest, unit_rows
 
 DecodingName = Literal["latent", "likelihood", "shortlist", "generate"]
@@ -158,7 +158,7 @@ def source_row(row: HeldOutRow) -> dict[str, Any]:
     """The row of which the source view is made; the answer is not in it."""
     kwargs = dict(row.template_kwargs)
     is_chat = not isinstance(row.prompt, str)
-    completion = [{"role": "assistant", "content": OTHER_VIEW}] if is_chat else OTHER_VIEW
+    completion = [{"role": "assistant", "content": OTHER_VIEW}] if is_chat else OTHER_COMPLETION
     views = {"source": row.source, "target": OTHER_VIEW}
     tools = kwargs.pop("tools", None)
     return {"prompt": row.prompt, "completion": completion, **views, "tools": tools, "chat_template_kwargs": kwargs}

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import conversation_ids
-from llm_jepa.data.rows import ColumnMapping, row_maker
+from llm_jepa.data.text_rows import text_row_maker
 from llm_jepa.data.views import TokenSequence, ViewMaker
 from llm_jepa.inference.embedding import embed
 from llm_jepa.models.base_and_tuned import load_checkpoints
@@ -37,6 +37,8 @@ from llm_jepa.objectives.view_sequences import ViewName, content_sequence, predi
 BATCH_SIZE = 16
 OTHER_VIEW = "x"
 """Stands for the view that is not encoded; attention is causal, so it changes no embedding."""
+OTHER_COMPLETION = f" {OTHER_VIEW}"
+"""The same after a plain prompt, whose last token it must not join."""
 VECTORS = "vectors_KD"
 Progress = Callable[[int], None]
 
@@ -80,13 +82,8 @@ class LatentEncoder:
         vectors_KD = vectors_in(weights)
         self._vectors = None if vectors_KD is None else PredictorTokens(vectors_KD).to(inner.device)
         self._make_views = ViewMaker(tokenizer, self.options.jepa_source_view, self.options.source_turn)
-        mapping = ColumnMapping(
-            source_column="source",
-            target_column="target",
-            system_prompt=self.options.system_prompt,
-            chat_template_kwargs=self.options.chat_template_kwargs,
-        )
-        self._to_row, _ = row_maker(["source", "target"], mapping, tokenizer.chat_template is not None)
+        has_template = tokenizer.chat_template is not None
+        self._to_row = text_row_maker(self.options, has_template, facts.has_plain_prompts)
 
     @classmethod
     def from_run(cls, directory: str | Path) -> "LatentEncoder":
@@ -157,12 +154,13 @@ class LatentEncoder:
     def text_rows(self, texts: Sequence[str], view: ViewName) -> list[dict[str, Any]]:
         """The rows of `view_row` of which texts are one view. Raises as `encode_sources` does."""
         rows = []
+        other_target = OTHER_COMPLETION if self.facts.has_plain_prompts else OTHER_VIEW
         for number, text in enumerate(texts):
             if not text.strip():
                 raise ValueError(f"Text {number} is empty. Leave it out.")
-            other = {"source": OTHER_VIEW, "target": OTHER_VIEW}
+            pair = (text, other_target) if view == "source" else (OTHER_VIEW, text)
             try:
-                rows.append(self.view_row(self._to_row(other | {view: text})))
+                rows.append(self.view_row(self._to_row(*pair)))
             except ValueError as error:
                 raise ValueError(f"Text {number}: {error}") from error
         return rows

@@ -17,14 +17,16 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.generation.streamers import BaseStreamer
 
 from llm_jepa.data.prompts import prompt_ids, template_kwargs_of
-from llm_jepa.data.rows import ColumnMapping, row_maker
+from llm_jepa.data.text_rows import text_row_maker
 from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import DraftLength
 from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
 from llm_jepa.models.greedy import greedy_generation
+from llm_jepa.models.latent_predictor import has_latent_predictor, read_facts
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.recipe import Recipe
+from llm_jepa.runs.record import has_plain_prompts
 
 GenerationMethod = Literal["draft", "plain", "prompt_lookup"]
 GENERATION_METHODS: tuple[GenerationMethod, ...] = get_args(GenerationMethod)
@@ -160,15 +162,13 @@ class TextGenerator:
 def ids_of_prompt(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The tokens of a prompt as the run's training renders a source: chat template, system prompt, its arguments.
 
+    A run whose rows were plain strings has none of the template.
+
     Raises:
         ValueError: The text is empty.
     """
-    mapping = ColumnMapping(
-        source_column="source",
-        target_column="target",
-        system_prompt=recipe.training.system_prompt,
-        chat_template_kwargs=recipe.training.chat_template_kwargs,
-    )
-    to_row, _ = row_maker(["source", "target"], mapping, tokenizer.chat_template is not None)
-    row = to_row({"source": text, "target": "x"})
+    directory = recipe.output_dir
+    is_plain = read_facts(directory).has_plain_prompts if has_latent_predictor(directory) else False
+    is_plain = is_plain or has_plain_prompts(directory)
+    row = text_row_maker(recipe.training, tokenizer.chat_template is not None, is_plain)(text, "x")
     return prompt_ids(tokenizer, row["prompt"], template_kwargs_of(row))

@@ -22,6 +22,7 @@ def keep_latent_predictor(
     predictor: nn.Module | None,
     args: JEPAConfig,
     train_dataset: AnyDataset | None,
+    has_plain_prompts: bool,
 ) -> None:
     """Write `latent_predictor/` if an objective has trained something to keep; remove an older one if not.
 
@@ -31,6 +32,7 @@ def keep_latent_predictor(
         directory: That of the saved model.
         predictor: The parameters of the objectives' own.
         train_dataset: The prepared rows, whose targets rank the draft vocabulary.
+        has_plain_prompts: Whether no chat template rendered them.
     """
     names = objective_names(args.jepa_objective) if args.jepa_weight > 0 else ()
     kept = [name for name in names if objective_traits(name).kept_options]
@@ -48,5 +50,5 @@ def keep_latent_predictor(
         ranked = ranked_target_tokens(train_dataset, stop_ids)
         state |= {} if ranked is None else {DRAFT_TOKENS: torch.tensor(ranked)}
     options = {option: getattr(args, option) for name in kept for option in objective_traits(name).kept_options}
-    facts = facts_of(model, tokenizer, tuple(map(short_name, kept)), options)
+    facts = facts_of(model, tokenizer, tuple(map(short_name, kept)), options, has_plain_prompts)
     write_latent_predictor(directory, facts, state)

@@ -43,6 +43,7 @@ class PredictorFacts:
         width: The model's hidden size.
         tokenizer: `tokenizer_digest` of the tokenizer.
         version, commit: Of the toolkit.
+        has_plain_prompts: Whether the rows of training were plain strings, which no chat template rendered.
     """
 
     objectives: tuple[str, ...]
@@ -53,6 +54,7 @@ class PredictorFacts:
     tokenizer: str
     version: str
     commit: str | None
+    has_plain_prompts: bool = False
 
 
 def facts_of(
@@ -60,6 +62,7 @@ def facts_of(
     tokenizer: "PreTrainedTokenizerBase",
     objectives: tuple[str, ...],
     options: Mapping[str, Any],
+    has_plain_prompts: bool = False,
 ) -> PredictorFacts:
     """The facts of a predictor that was trained in this process, beside a causal LM without its adapter."""
     return PredictorFacts(
@@ -71,6 +74,7 @@ def facts_of(
         tokenizer=tokenizer_digest(tokenizer),
         version=importlib.metadata.version("llm-jepa"),
         commit=toolkit_commit(),
+        has_plain_prompts=has_plain_prompts,
     )
 
 
@@ -132,9 +136,12 @@ def read_weights(directory: Path) -> "dict[str, Tensor]":
 
 
 def predictor_digest(directory: Path) -> str:
-    """SHA-256 of what changes an embedding: the predictor's weights and options. Raises as `read_facts` does."""
+    """SHA-256 of what changes an embedding: weights, options and form of prompts. Raises as `read_facts` does."""
     facts = read_facts(directory)
-    content = [facts.objectives, facts.options, facts.tokenizer, sha256_of(directory / FOLDER / WEIGHTS_FILE)]
+    weights = sha256_of(directory / FOLDER / WEIGHTS_FILE)
+    content: list[Any] = [facts.objectives, facts.options, facts.tokenizer, weights]
+    if facts.has_plain_prompts:
+        content.append("plain prompts")
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

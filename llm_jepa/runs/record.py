@@ -25,7 +25,7 @@ RECIPE_FILE = "recipe.yaml"
 STATE_FILE = "trainer_state.json"
 """The trainer's state, written last: a directory that has it holds a complete run or checkpoint."""
 ENVIRONMENT_FILE = "environment.json"
-"""Versions, device and number of processes of the training."""
+"""Versions, device and number of processes of the training, and the form of its prompts."""
 SCORES_FILE = "scores-{checkpoint}.json"
 """What `llm-jepa eval` measured of a checkpoint, base or tuned."""
 RUN_FOLDER = "run"
@@ -88,8 +88,7 @@ def read_run(directory: Path) -> RunRecord:
     Raises:
         ValueError: A file of it cannot be read.
     """
-    if (directory / RUN_FOLDER / RECIPE_FILE).is_file():
-        directory = directory / RUN_FOLDER
+    directory = _folder_of(directory)
     recipe, state = directory / RECIPE_FILE, directory / STATE_FILE
     return RunRecord(
         settings=read_settings(recipe) if recipe.is_file() else {},
@@ -97,6 +96,15 @@ def read_run(directory: Path) -> RunRecord:
         environment=read_json(directory / ENVIRONMENT_FILE),
         scores={checkpoint: read_json(path) for checkpoint, path in _scores_files(directory).items()},
     )
+
+
+def has_plain_prompts(directory: Path) -> bool:
+    """Whether a run was trained on plain strings, which no chat template rendered; False if there is no record.
+
+    Raises:
+        ValueError: The record cannot be read.
+    """
+    return bool(read_json(_folder_of(directory) / ENVIRONMENT_FILE).get("has_plain_prompts", False))
 
 
 def copy_run(directory: Path, merged: Path) -> None:
@@ -111,24 +119,36 @@ def copy_run(directory: Path, merged: Path) -> None:
 
 
 def record_start(
-    directory: Path, settings: Mapping[str, Any], device: str, num_processes: int, base_origin: str | None
+    directory: Path,
+    settings: Mapping[str, Any],
+    device: str,
+    num_processes: int,
+    base_origin: str | None,
+    has_plain_prompts: bool = False,
 ) -> None:
     """Record the recipe and the environment of a run that begins, and mark it as not complete.
 
     Args:
         device: Name of the device that the run trains on.
         base_origin: Where the base's weights come from, if known.
+        has_plain_prompts: Whether the rows are plain strings, which no chat template renders.
     """
     public = {key: value for key, value in settings.items() if key not in SECRET_KEYS}
     write_atomically(recipe_text(public), directory / RECIPE_FILE)
-    write_environment(directory, settings, device, num_processes, base_origin)
+    write_environment(directory, settings, device, num_processes, base_origin, has_plain_prompts)
     (directory / STATE_FILE).unlink(missing_ok=True)
 
 
 def write_environment(
-    directory: Path, settings: Mapping[str, Any], device: str, num_processes: int, base_origin: str | None
+    directory: Path,
+    settings: Mapping[str, Any],
+    device: str,
+    num_processes: int,
+    base_origin: str | None,
+    has_plain_prompts: bool,
 ) -> None:
-    """Write the versions, the device, the number of processes and the origin of the base's weights, if known.
+    """Write the versions, the device, the number of processes, the origin of the base's weights, if known, and the
+    form of the prompts.
 
     `local` lists the settings that name a local path: on another machine a relative path could pass for a Hub id.
     """
@@ -138,6 +158,7 @@ def write_environment(
         "device": device,
         "num_processes": num_processes,
         "base_origin": base_origin,
+        "has_plain_prompts": has_plain_prompts,
         "local": [
             key for key in PATH_OR_HUB_ID_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()
         ],
@@ -155,6 +176,12 @@ def toolkit_commit() -> str | None:
     if commit.returncode or changed.returncode:
         return None
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _folder_of(directory: Path) -> Path:
+    """Where a run's directory or a merged model has the record."""
+    has_folder = (directory / RUN_FOLDER / RECIPE_FILE).is_file()
+    return directory / RUN_FOLDER if has_folder else directory
 
 
 def _scores_files(directory: Path) -> dict[str, Path]:

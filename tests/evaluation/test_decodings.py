@@ -52,6 +52,17 @@ def test_latent_scores_are_the_cosines_of_training(trainer):
     np.testing.assert_allclose(own, expected, atol=1e-5)
 
 
+def test_latent_scores_of_a_run_on_plain_strings_are_those_of_training(tmp_path):
+    rows = [{"prompt": pair["source"], "completion": f" {pair['target']}"} for pair in PAIRS]
+    options = {"source_column": None, "target_column": None, "jepa_source_view": "prefix"}
+    trainer = new_trainer(tmp_path, None, rows, **options)
+    prediction_ND, target_ND = embeddings_of_training(trainer)
+    cosine_NN = torch.cosine_similarity(prediction_ND[:, None], target_ND[None], dim=-1).numpy()
+    held_out = [HeldOutRow(i, i, row["prompt"], {}, row["prompt"], row["completion"]) for i, row in enumerate(rows)]
+    scores = LatentDecoding(retrieval_task(held_out), 3, encoder_of(trainer), 0.1).scores(range(8))
+    np.testing.assert_allclose(np.stack(scores), cosine_NN, atol=1e-5)
+
+
 def test_likelihoods_are_those_of_choices_with_their_end(trainer):
     model, tokenizer = trainer.model.eval(), trainer.processing_class
     scores = LikelihoodDecoding(retrieval_task(ROWS), 5, model, tokenizer).scores([0, 3])

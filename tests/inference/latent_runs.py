@@ -14,8 +14,10 @@ from llm_jepa.settings.objectives import VIEW_OPTIONS
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 
-def new_trainer(output_dir: Path, chat_template: Any = None, **options: Any) -> JEPATrainer:
-    """A trainer of a tiny model on the pairs; `chat_template` is that of a tokenizer without one if False."""
+def new_trainer(
+    output_dir: Path, chat_template: Any = None, rows: list[dict[str, str]] | None = None, **options: Any
+) -> JEPATrainer:
+    """A trainer of a tiny model on rows or the pairs; `chat_template` is that of a tokenizer without one if False."""
     settings = {
         "output_dir": str(output_dir), "source_column": "source", "target_column": "target", "bf16": False,
         "use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no",
@@ -25,7 +27,7 @@ def new_trainer(output_dir: Path, chat_template: Any = None, **options: Any) -> 
     return JEPATrainer(
         tiny_llama(),
         JEPAConfig(**settings | options),
-        train_dataset=Dataset.from_list(PAIRS),
+        train_dataset=Dataset.from_list(PAIRS if rows is None else rows),
         processing_class=tokenizer,
     )
 
@@ -40,7 +42,8 @@ def embeddings_of_training(trainer: JEPATrainer) -> tuple[Tensor, Tensor]:
 
 def facts_of_trainer(trainer: JEPATrainer) -> PredictorFacts:
     options = {name: getattr(trainer.args, name) for name in VIEW_OPTIONS}
-    return facts_of(trainer.base_causal_lm, trainer.processing_class, ("pair",), options)
+    parts = trainer.base_causal_lm, trainer.processing_class, ("pair",), options
+    return facts_of(*parts, trainer.has_plain_prompts)
 
 
 def encoder_of(trainer: JEPATrainer) -> LatentEncoder:

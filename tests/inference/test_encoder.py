@@ -34,6 +34,19 @@ def test_texts_have_the_embeddings_of_training(tmp_path, options, layout):
     assert not torch.allclose(source_ND, answer_ND, atol=1e-2)
 
 
+@pytest.mark.parametrize("source_view", ["alone", "prefix"])
+@pytest.mark.parametrize("chat_template", [None, False])
+def test_texts_of_a_run_on_plain_strings_have_no_chat_template(tmp_path, source_view, chat_template):
+    """Whether or not the tokenizer has one. The completion begins with the space that ends the prompt's last word."""
+    rows = [{"prompt": source, "completion": f" {target}"} for source, target in zip(SOURCES, TARGETS, strict=True)]
+    options = {"source_column": None, "target_column": None, "system_prompt": "Write a regex."}
+    trainer = new_trainer(tmp_path, chat_template, rows, jepa_source_view=source_view, **options)
+    prediction_ND, target_ND = embeddings_of_training(trainer)
+    encoder = encoder_of(trainer)
+    torch.testing.assert_close(encoder.encode_sources(SOURCES), prediction_ND, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.encode_targets(TARGETS), target_ND, atol=1e-5, rtol=0)
+
+
 def test_a_batch_is_one_forward_and_the_longest_texts_share_one(tmp_path):
     trainer = new_trainer(tmp_path)
     encoder, lengths = encoder_of(trainer), []

@@ -9,8 +9,12 @@ import yaml
 from llm_jepa.cli import main
 from llm_jepa.cli.argument_types import GENERATION_METHODS
 from llm_jepa.inference import text_generation
+from llm_jepa.inference.tuned_model import load_tuned
 from llm_jepa.models.latent_predictor import DRAFT_TOKENS, facts_of, write_latent_predictor
+from llm_jepa.recipe import parse_recipe
+from llm_jepa.runs.record import copy_run, has_plain_prompts
 from llm_jepa.settings.objectives import DYNAMICS_OPTIONS
+from llm_jepa.train import train
 from tests.inference.drafters import untrained_dynamics
 from tests.inference.test_answer_command import write_predictor
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
@@ -62,6 +66,33 @@ def test_drafting_is_measured_beside_plain_decoding(place, capsys):
     assert report["plain"]["tokens_per_forward"] == 1
     assert report["plain"]["times_faster"] == 1
     assert report["draft"]["acceptance"]
+
+
+@pytest.mark.parametrize("settings", [
+    {"jepa_objective": "next_latent", "num_predictor_tokens": 1},
+    {"jepa_weight": 0, "jepa_layout": "auto"},
+], ids=["predictor", "SFT"])  # fmt: skip
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_prompt_is_rendered_as_in_training(place, settings, is_plain):
+    """Strings `prompt` and `completion` by no chat template; beside the model it is said, and in what is merged."""
+    columns = ("prompt", "completion") if is_plain else ("source", "target")
+    rows = [dict(zip(columns, (pair["source"], pair["target"]), strict=True)) for pair in PAIRS]
+    (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings |= {} if is_plain else {"source_column": "source", "target_column": "target"}
+    save_tiny_model(place / "model")
+    recipe = {
+        "model_name_or_path": "model", "dataset_name": "rows.jsonl", "output_dir": "trained", "bf16": False,
+        "use_cpu": True, "max_steps": 1, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+    }  # fmt: skip
+    (place / "plain.yaml").write_text(yaml.safe_dump(recipe | settings))
+    trainer = train(parse_recipe([str(place / "plain.yaml")]))
+    recipe, tokenizer, _ = load_tuned(place / "trained")
+    ids = text_generation.ids_of_prompt(recipe, tokenizer, PAIRS[0]["source"])
+    of_training = {row["row_index"]: row["input_ids"] for row in trainer.train_dataset}[0]
+    assert ids == of_training[: len(ids)]
+    (place / "merged").mkdir()
+    copy_run(place / "trained", place / "merged")
+    assert has_plain_prompts(place / "merged") is is_plain
 
 
 REFUSALS = {

@@ -57,14 +57,16 @@ def test_a_writer_that_is_killed_leaves_no_predictor(tmp_path, monkeypatch):
         read_facts(tmp_path)
 
 
-def test_the_digest_changes_with_weights_and_options_alone(tmp_path):
+def test_the_digest_changes_with_weights_options_and_form_of_prompts_alone(tmp_path):
     digests = []
     others = PredictorFacts(**vars(facts()) | {"options": OPTIONS | {"num_predictor_tokens": 2}})
     moved = PredictorFacts(**vars(facts()) | {"base_name_or_path": "elsewhere", "commit": "0"})
-    for written, weights in ((facts(), WEIGHTS), (facts(), {}), (others, WEIGHTS), (moved, WEIGHTS)):
+    plain = PredictorFacts(**vars(facts()) | {"has_plain_prompts": True})
+    written_facts = ((facts(), WEIGHTS), (facts(), {}), (others, WEIGHTS), (moved, WEIGHTS), (plain, WEIGHTS))
+    for written, weights in written_facts:
         write_latent_predictor(tmp_path, written, weights)
         digests.append(predictor_digest(tmp_path))
-    assert len({*digests}) == 3
+    assert len({*digests}) == 4
     assert digests[3] == digests[0]
 
 
