@@ -3,6 +3,7 @@
 The tests treat arm and baseline as independent groups. Seeds that pair well make them conservative.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,11 +29,13 @@ class Reach:
         time: Time of the first evaluation at the threshold or beyond; None if no evaluation was.
         last_time: Time of the last evaluation.
         unit: Of the times: steps, or FLOPs.
+        evaluated: Times of all evaluations in order; none if `time` is exact.
     """
 
     time: float | None
     last_time: float
     unit: str = "steps"
+    evaluated: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,36 @@ def first_reach(
         raise ValueError("A run without evaluations has no time to the threshold. Evaluate it while it trains.")
     ordered = sorted(curve)
     times = [time for time, score in ordered if (score >= threshold if higher_is_better else score <= threshold)]
-    return Reach(times[0] if times else None, ordered[-1][0], unit)
+    evaluated = tuple(dict.fromkeys(time for time, _ in ordered))
+    return Reach(times[0] if times else None, evaluated[-1], unit, evaluated)
+
+
+def at_common_times(runs: Sequence[Reach], *, is_late: bool) -> list[Reach]:
+    """The runs at common times: the evaluations of the run with the longest interval, up to the first end of a run.
+
+    A run evaluated at other times is judged by its last evaluation before a common time, which makes it late, or by
+    its first one after, which makes it early; its own state there lies between. Runs with exact times stay.
+    Example: intervals 3 and 2 have the common times 3, 6. A run of the second, there at 4, is there at 3 or at 6.
+    """
+    evaluated = [run.evaluated for run in runs if run.evaluated]
+    if len(evaluated) < len(runs):
+        return list(runs)
+    # Runs of equal FLOPs have whole steps, so they end within half a step of one another.
+    end = min(times[-1] for times in evaluated) + min(times[0] for times in evaluated) / 2
+    common = [time for time in max(evaluated, key=lambda times: times[0]) if time <= end]
+    last_time, judged = common[-1] if common else end, []
+    for run in runs:
+        last = len(run.evaluated) - 1
+        found = [bisect_right(run.evaluated, time) - 1 for time in common]
+        if not is_late:
+            found = [min(bisect_left(run.evaluated, time), last) for time in common]
+        there = [
+            time
+            for time, index in zip(common, found, strict=True)
+            if run.time is not None and index >= 0 and run.evaluated[index] >= run.time
+        ]
+        judged.append(Reach(there[0] if there else None, last_time, run.unit))
+    return judged
 
 
 def reached_shares(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> ReachedShares:
@@ -129,6 +161,9 @@ def reach_times(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> Reac
     the seeds changes nothing. The chi-square limit (`scipy.stats.logrank`) finds up to twice as many false positives
     with five seeds as it states.
 
+    Groups evaluated at different times are compared `at_common_times`, late and early. The p value is the larger of
+    both, and 1 if the directions differ: the group evaluated more often would else be sooner or later by that alone.
+
     Args:
         arm: Seed -> when its run reached the threshold.
         baseline: The same of the baseline, in the same unit.
@@ -140,23 +175,31 @@ def reach_times(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> Reac
     units = {reach.unit for group in (arm, baseline) for reach in group.values()}
     if len(units) > 1:
         raise ValueError(f"Times must have one unit; given: {', '.join(sorted(units))}.")
-    unit, n_seeds = units.pop(), len(arm)
-    scores = _run_scores([*arm.values(), *baseline.values()])
-    at_once = Reach(0.0, 0.0, unit)
-    never = Reach(None, max(run.last_time for run in (*arm.values(), *baseline.values())), unit)
-    hypothetical = (
-        [*[at_once] * hits, *[never] * (n_seeds - hits), *baseline.values()] for hits in range(n_seeds + 1)
-    )
+    runs, n_seeds = [*arm.values(), *baseline.values()], len(arm)
+    late, early = (at_common_times(runs, is_late=is_late) for is_late in (True, False))
+    directions, p_values, p_by_hits = zip(*map(_log_rank, [late] if late == early else [late, early]), strict=True)
     is_exact = comb(2 * n_seeds, n_seeds) <= _MAX_DIVISIONS
     return ReachTimes(
         _median(arm),
         _median(baseline),
-        unit,
-        int(np.sign(scores[:n_seeds].sum().round(_DECIMALS))),
-        _division_p_value(scores),
-        tuple(_division_p_value(_run_scores(runs)) for runs in hypothetical),
+        units.pop(),
+        directions[0] if len(set(directions)) == 1 else 0,
+        max(p_values) if len(set(directions)) == 1 else 1.0,
+        tuple(map(max, zip(*p_by_hits, strict=True))),
         n_seeds,
         None if is_exact else _SAMPLED_DIVISIONS,
+    )
+
+
+def _log_rank(runs: Sequence[Reach]) -> tuple[int, float, tuple[float, ...]]:
+    """Direction, p value and `p_by_hits` of the runs, the arm's first."""
+    n_seeds, scores = len(runs) // 2, _run_scores(runs)
+    at_once, never = Reach(0.0, 0.0), Reach(None, max(run.last_time for run in runs))
+    hypothetical = ([*[at_once] * hits, *[never] * (n_seeds - hits), *runs[n_seeds:]] for hits in range(n_seeds + 1))
+    return (
+        int(np.sign(scores[:n_seeds].sum().round(_DECIMALS))),
+        _division_p_value(scores),
+        tuple(_division_p_value(_run_scores(others)) for others in hypothetical),
     )
 
 

@@ -1,5 +1,6 @@
 """Bimodal outcomes: Fisher's exact test and the log-rank test against scipy, brute force and by hand."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm_jepa.experiments.significance import Reach, first_reach, reach_times, reached_shares, threshold
-from llm_jepa.experiments.significance.threshold import deciding_hits, logrank_scores
+from llm_jepa.experiments.significance.threshold import at_common_times, deciding_hits, logrank_scores
 from llm_jepa.scoring import wilson_interval
 
 
@@ -27,9 +28,10 @@ def censored(group: dict[int, Reach]) -> stats.CensoredData:
 
 def test_a_curve_reaches_the_threshold_at_its_first_evaluation_there():
     curve = [(30.0, 0.9), (10.0, 0.2), (20.0, 0.5), (40.0, 0.4)]
-    assert first_reach(curve, 0.5) == Reach(20.0, 40.0)
-    assert first_reach(curve, 0.95) == Reach(None, 40.0)
-    assert first_reach(curve, 0.2, higher_is_better=False, unit="FLOPs") == Reach(10.0, 40.0, "FLOPs")
+    evaluated = (10.0, 20.0, 30.0, 40.0)
+    assert first_reach([*curve, (40.0, 0.4)], 0.5) == Reach(20.0, 40.0, "steps", evaluated)
+    assert first_reach(curve, 0.95) == Reach(None, 40.0, "steps", evaluated)
+    assert first_reach(curve, 0.2, higher_is_better=False, unit="FLOPs") == Reach(10.0, 40.0, "FLOPs", evaluated)
 
 
 def test_a_run_without_evaluations_is_refused():
@@ -132,6 +134,62 @@ def test_the_exact_p_value_is_near_the_limit_with_many_seeds():
     arm, baseline = runs(*draw.exponential(1, 15)), runs(*draw.exponential(2, 15))
     expected = stats.logrank(censored(arm), censored(baseline)).pvalue
     assert reach_times(arm, baseline).p_value == pytest.approx(expected, abs=0.03)
+
+
+# --- other evaluations, as at equal FLOPs
+
+
+def evaluated(truths: Sequence[float], interval: float, end: float) -> dict[int, Reach]:
+    """Runs that know the answer from their FLOPs of `truths` on, evaluated every `interval` FLOPs and at the end."""
+    times = [*np.arange(interval, end, interval).tolist(), end]
+    return {
+        seed: first_reach([(time, float(time >= truth)) for time in times], 1.0, unit="FLOPs")
+        for seed, truth in enumerate(truths)
+    }
+
+
+def test_common_times_by_hand():
+    """A step costs 1.5 times as much: evaluations at 15, 30, 45, 60, and at 10, 20, ..., 60.
+
+    The coarse runs stay as they are. A fine one that knows from 18 on is there at 20: surely at 30. From 13 on, there
+    at 20 too. From 35 on, there at 40: surely at 45. From 42 on, there at 50: at 60, or at 45 by the next evaluation.
+    """
+    truths = (18.0, 35.0, 42.0, 99.0)
+    coarse, fine = list(evaluated(truths, 15, 60).values()), list(evaluated(truths, 10, 60).values())
+    times = {is_late: [run.time for run in at_common_times([*coarse, *fine], is_late=is_late)] for is_late in (0, 1)}
+    assert times[1] == [30, 45, 45, None, 30, 45, 60, None]
+    assert times[0] == [30, 45, 45, None, 15, 45, 45, None]
+    assert {run.last_time for run in at_common_times([*coarse, *fine], is_late=True)} == {60}
+
+
+def test_ends_within_half_a_step_are_one_and_a_longer_run_is_cut():
+    """Coarse runs end at 60: fine ones at 59.5 too, and of those up to 90 only the first 60 count."""
+    coarse = list(evaluated([55, 70], 15, 60).values())
+    for end in (59.5, 90):
+        fine = list(evaluated([58, 70], 10, end).values())
+        found = at_common_times([*coarse, *fine], is_late=False)
+        assert [(run.time, run.last_time) for run in found] == [(60, 60), (None, 60), (60, 60), (None, 60)]
+
+
+@pytest.mark.parametrize("cost", [1.5, 1.99, 0.7])
+@pytest.mark.parametrize(("low", "high"), [(41, 45), (31, 38), (20, 250)])
+def test_other_evaluations_alone_make_no_difference(cost: float, low: float, high: float):
+    """Runs of one distribution of FLOPs; a step of the arm has another price. Ten steps lie between evaluations."""
+    draw, found = np.random.default_rng(0), []
+    for _ in range(100):
+        arm, baseline = (evaluated(draw.uniform(low, high, 8), 10 * price, 300) for price in (cost, 1))
+        times = reach_times(arm, baseline)
+        found.append(times.direction if times.p_value < 0.05 else 0)
+    assert found.count(1) <= 6
+    assert found.count(-1) <= 6
+
+
+def test_a_difference_of_more_than_an_interval_is_found_at_other_evaluations():
+    """All eight arms know from 31 to 38 FLOPs on and are there at 45; the baselines, from 61 on, at 70."""
+    arm, baseline = evaluated(range(31, 39), 15, 300), evaluated(range(61, 69), 10, 300)
+    found = reach_times(arm, baseline)
+    assert (found.direction, found.arm_median, found.baseline_median) == (1, 45, 70)
+    assert found.p_value == pytest.approx(2 / 12_870)
 
 
 def test_sooner_is_better_and_the_medians_are_given():
