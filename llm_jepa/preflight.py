@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_jepa.data.columns import check_named_columns
+from llm_jepa.data.file_record import check_same_files
 from llm_jepa.data.source import check_data_set, check_local_data
 from llm_jepa.hub.login import check_login, repository_name
 from llm_jepa.models.local_files import looks_like_a_path
@@ -73,13 +74,16 @@ def check_files(settings: Mapping[str, Any]) -> None:
     """Check what a recipe names: data, model, output directory, checkpoint, trackers, login. Imports no torch.
 
     Raises:
-        ValueError: The output directory or the checkpoint belongs to another recipe; or of a run that is not complete
-            data, model, tracker, package or login are missing, or the checkpoint cannot be resumed.
+        ValueError: The output directory or the checkpoint belongs to another recipe, or to a run whose data files
+            changed since; or of a run that is not complete data, model, tracker, package or login are missing, or the
+            checkpoint cannot be resumed.
     """
     output_dir = Path(settings["output_dir"]).expanduser()
     if not (is_complete(settings) and is_same_run(output_dir, settings)):
         _check_local_inputs(settings, reads_weights=not settings.get("from_scratch"))
     check_output_directory(output_dir, settings)
+    remedy = "Nothing was overwritten. Name another `output_dir`"
+    check_same_files(output_dir, settings, is_complete(settings), remedy)
     if is_complete(settings):
         return
     if settings.get("dataset_streaming") and settings.get("max_steps", -1) == -1:
@@ -87,6 +91,7 @@ def check_files(settings: Mapping[str, Any]) -> None:
     checkpoint = settings.get("resume_from_checkpoint")
     if checkpoint is not None:
         check_checkpoint_settings(Path(checkpoint), settings)
+        check_same_files(Path(checkpoint).parent, settings, False, "Leave `resume_from_checkpoint` out to start anew")
     check_resume(settings)
     check_trackers(settings.get("report_to"))
     check_packages(settings)

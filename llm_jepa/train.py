@@ -131,6 +131,7 @@ def build_trainer(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ())
 
 def _run(trainer: "AnyTrainer", recipe: "AnyRecipe", checkpoint: str | None) -> None:
     """Record the run, train it and save the model."""
+    from llm_jepa.data.file_record import record_files
     from llm_jepa.data.loading import stream_errors_explained
     from llm_jepa.models.known_models import model_origin, resolve_model
     from llm_jepa.training.build_errors import build_errors_explained
@@ -145,7 +146,8 @@ def _run(trainer: "AnyTrainer", recipe: "AnyRecipe", checkpoint: str | None) -> 
         origin = model_origin(resolve_model(*recipe.base))
         device, num_processes = device_name(trainer.args.device), trainer.accelerator.num_processes
         is_plain = getattr(trainer, "has_plain_prompts", False)  # VL-JEPA's questions have no such form
-        record_start(output_dir, recipe.settings, device, num_processes, origin, is_plain)
+        files = record_files(recipe.settings)
+        record_start(output_dir, recipe.settings, device, num_processes, origin, files, is_plain)
     if checkpoint is not None:
         logger.info(f"Resuming from {checkpoint}.")
     with checkpoint_on_signal(trainer), stream_errors_explained(recipe.source):

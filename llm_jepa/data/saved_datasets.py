@@ -1,9 +1,10 @@
 """Loads a directory that `save_to_disk` of `datasets` wrote: one data set, which is the split `train`, or several."""
 
-import re
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDataset, ReadInstruction, concatenate_datasets, load_from_disk
+
+from llm_jepa.data.local_splits import names_in_split
 
 
 def load_saved(path: Path, split: str, config: str | None, streams: bool) -> Dataset | IterableDataset:
@@ -16,7 +17,7 @@ def load_saved(path: Path, split: str, config: str | None, streams: bool) -> Dat
         raise ValueError(f"`dataset_config: {config}` has no effect on a saved data set")
     saved = load_from_disk(str(path))
     splits = dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
-    unknown = [name for name in re.findall(r"(?:^|\+)([^\[+]*)", split) if name not in splits]
+    unknown = [name for name in names_in_split(split) if name not in splits]
     if unknown:
         raise ValueError(f'Unknown split "{unknown[0]}". Should be one of {list(splits)}.')
     lengths = {name: len(rows) for name, rows in splits.items()}

@@ -25,7 +25,9 @@ RECIPE_FILE = "recipe.yaml"
 STATE_FILE = "trainer_state.json"
 """The trainer's state, written last: a directory that has it holds a complete run or checkpoint."""
 ENVIRONMENT_FILE = "environment.json"
-"""Versions, device and number of processes of the training, and the form of its prompts."""
+"""Versions, device, number of processes and local files of the training, and the form of its prompts."""
+FILES_KEY = "files"
+"""Key of the local files there: name -> size and digest of each."""
 SCORES_FILE = "scores-{checkpoint}.json"
 """What `llm-jepa eval` measured of a checkpoint, base or tuned."""
 RUN_FOLDER = "run"
@@ -124,6 +126,7 @@ def record_start(
     device: str,
     num_processes: int,
     base_origin: str | None,
+    files: Mapping[str, Any],
     has_plain_prompts: bool = False,
 ) -> None:
     """Record the recipe and the environment of a run that begins, and mark it as not complete.
@@ -131,11 +134,12 @@ def record_start(
     Args:
         device: Name of the device that the run trains on.
         base_origin: Where the base's weights come from, if known.
+        files: The local files that it trains on (`llm_jepa.data.file_record`).
         has_plain_prompts: Whether the rows are plain strings, which no chat template renders.
     """
     public = {key: value for key, value in settings.items() if key not in SECRET_KEYS}
     write_atomically(recipe_text(public), directory / RECIPE_FILE)
-    write_environment(directory, settings, device, num_processes, base_origin, has_plain_prompts)
+    write_environment(directory, settings, device, num_processes, base_origin, files, has_plain_prompts)
     (directory / STATE_FILE).unlink(missing_ok=True)
 
 
@@ -145,9 +149,10 @@ def write_environment(
     device: str,
     num_processes: int,
     base_origin: str | None,
+    files: Mapping[str, Any],
     has_plain_prompts: bool,
 ) -> None:
-    """Write the versions, the device, the number of processes, the origin of the base's weights, if known, and the
+    """Write versions, device, number of processes, the origin of the base's weights, if known, the local files and the
     form of the prompts.
 
     `local` lists the settings that name a local path: on another machine a relative path could pass for a Hub id.
@@ -162,6 +167,7 @@ def write_environment(
         "local": [
             key for key in PATH_OR_HUB_ID_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()
         ],
+        FILES_KEY: files,
     }
     write_atomically(json.dumps(content, indent=1) + "\n", directory / ENVIRONMENT_FILE)
 

@@ -27,7 +27,7 @@ def tiny_run(directory: Path) -> Path:
     }
     names = ("vision_encoder", "language_model", "text_encoder")
     tiny_model(language="qwen3", part_names={name: settings[name] for name in names}).save_pretrained(run)
-    record_start(run, settings, "cpu", 1, None)
+    record_start(run, settings, "cpu", 1, None, {})
     state = {"global_step": 3, "epoch": 1.0, "log_history": [{"train_runtime": 61.0, "step": 3}]}
     (run / "trainer_state.json").write_text(json.dumps(state))
     assert yaml.safe_load((run / "recipe.yaml").read_text()) == settings

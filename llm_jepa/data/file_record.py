@@ -1,0 +1,82 @@
+"""The record of the local files that a run trains on, by which a later start knows that they changed.
+
+No modification times: copies and checkouts change them. Imports no torch.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from llm_jepa.data.local_splits import files_by_split, names_in_split, source_of
+from llm_jepa.files.pieces import content_pieces
+from llm_jepa.runs.record import ENVIRONMENT_FILE, FILES_KEY, read_json
+
+
+def record_files(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name -> size and digest of each local file that training reads: of its splits, and `excluded_rows`.
+
+    Empty for data on the Hub. The digest is the SHA-256 of the whole content up to 64 MiB; of a larger file, of 64
+    pieces of 1 MiB, spread evenly, so that a change between them that keeps the size is not seen.
+    """
+    return {name: _state(path) for name, path in _files(settings).items()}
+
+
+def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, remedy: str) -> None:
+    """Accept the files if they are as a run's record says, or if it has none, as that of an earlier version.
+
+    Args:
+        run: The run's output directory.
+        is_complete: Whether nothing will be trained, so that files may be missing.
+        remedy: What the message says to do, beside restoring the file.
+
+    Raises:
+        ValueError: A file has other content, is new or is missing.
+    """
+    recorded = read_json(run / ENVIRONMENT_FILE).get(FILES_KEY)
+    if recorded is None:
+        return
+    files = _files(settings)
+    for name in {**recorded, **files}:
+        path = files.get(name)
+        if path is None and is_complete:
+            continue
+        if path is None:
+            found = f"`{name}` is missing, and part of what"
+        elif name not in recorded:
+            found = f"`{path}` is new, and no part of what"
+        elif _state(path) != recorded[name]:
+            found = f"`{path}` has other content than"
+        else:
+            continue
+        raise ValueError(f"{found} the run in `{run}` was trained on. {remedy}, or restore the file.")
+
+
+def _files(settings: Mapping[str, Any]) -> dict[str, Path]:
+    """Name -> each local file that training reads and that is there."""
+    source = source_of(settings)
+    names = names_in_split(source.dataset_train_split)
+    if settings.get("eval_strategy", "no") != "no":
+        names += names_in_split(source.dataset_test_split)
+    root = Path(source.dataset_name or "").expanduser()
+    by_split = files_by_split(source)
+    paths = [path for name in dict.fromkeys(names) for path in by_split.get(name, [])]
+    files = {path.name if path == root else str(path.relative_to(root)): path for path in paths}
+    if settings.get("excluded_rows") is not None:
+        files["excluded_rows"] = Path(settings["excluded_rows"])
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
+def _state(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return _digest(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size_bytes: int, mtime_ns: int) -> dict[str, Any]:
+    """A start asks several times; the time only says that the answer still holds within this process."""
+    digest = hashlib.sha256()
+    for piece in content_pieces(path):
+        digest.update(piece)
+    return {"bytes": size_bytes, "sha256": digest.hexdigest()}
