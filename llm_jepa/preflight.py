@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_jepa.data.columns import check_named_columns
 from llm_jepa.data.file_record import check_same_files
+from llm_jepa.data.local_splits import source_of, splits_without
 from llm_jepa.data.source import check_data_set, check_local_data
 from llm_jepa.hub.login import check_login, repository_name
 from llm_jepa.models.local_files import looks_like_a_path
@@ -86,6 +87,7 @@ def check_files(settings: Mapping[str, Any]) -> None:
     check_same_files(output_dir, settings, is_complete(settings), remedy)
     if is_complete(settings):
         return
+    _check_test_split(settings)
     if settings.get("dataset_streaming") and settings.get("max_steps", -1) == -1:
         raise ValueError("`dataset_streaming: true` needs `max_steps`: nobody knows how many rows a stream has.")
     checkpoint = settings.get("resume_from_checkpoint")
@@ -99,6 +101,18 @@ def check_files(settings: Mapping[str, Any]) -> None:
         repo_id = repository_name(settings.get("hub_model_id"), settings["output_dir"])
         check_login(repo_id, settings.get("hub_token"))
     _check_hub_inputs(settings)
+
+
+def _check_test_split(settings: Mapping[str, Any]) -> None:
+    """Refuse a split that local data lack, if the recipe names it or training evaluates on it."""
+    source = source_of(settings)
+    known = splits_without(source, source.dataset_test_split)
+    if known and ("dataset_test_split" in settings or settings.get("eval_strategy", "no") != "no"):
+        raise ValueError(
+            f"`dataset_test_split: {source.dataset_test_split}`: `{source.dataset_name}` has only "
+            f"{', '.join(f'`{name}`' for name in known)}. Name one of them, or a part of one, such as "
+            f"`{known[0]}[90%:]`."
+        )
 
 
 def check_inputs(settings: Mapping[str, Any]) -> None:

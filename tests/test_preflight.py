@@ -35,6 +35,13 @@ def recipe(tmp_path) -> Path:
         ("--dataset_name={}/empty", "has no file that ends in"),
         ("--model_name_or_path={}/none", "`model_name_or_path: .*none` is no directory"),
         ("--model_name_or_path={}/data", "`model_name_or_path: .*data` holds no model: none of config.json"),
+        (
+            "--dataset_test_split=validation",
+            "`dataset_test_split: validation`: `.*data` has only `train`. Name one of",
+        ),
+        ("--dataset_test_split=train[:2]+dev", r"`dataset_test_split: train\[:2\]\+dev`: .* has only `train`"),
+        ("--dataset_name={0}/data/train.jsonl --dataset_test_split=test", "`.*train.jsonl` has only `train`"),
+        ("--eval_strategy=epoch", "`dataset_test_split: test`: `.*data` has only `train`"),
         ("--report_to=nothing", "`report_to: nothing` names no tracker"),
         ("--chat_template_path={}/none.jinja", "`chat_template_path: .*none.jinja` is no file"),
         ("--chat_template_path={}/none", "`chat_template_path: .*none` is no file or directory"),

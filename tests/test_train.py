@@ -271,6 +271,15 @@ def test_training_ends_with_the_command_that_scores_the_run(inputs, capsys):
     assert (said.err + said.out).count("Model saved to my run.") == 1
 
 
+def test_training_ends_without_a_command_that_would_fail(inputs, capsys):
+    """A file is one split, and the default one to score is another."""
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+    assert cli.main(["train", str(write(inputs, dataset_name="rows.jsonl", max_steps=1))]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith("`rows.jsonl` has no split `test`, only `train`.")
+    assert "llm-jepa eval" not in last
+
+
 def test_an_error_of_another_library_keeps_its_traceback():
     with pytest.raises(ValueError, match="Expecting value"), entry_point():
         json.loads("nonsense")

@@ -33,7 +33,10 @@ def files_by_split(source: "AnySource") -> dict[str, list[Path]]:
         return {"train": [path]}
     if not source.dataset_name or not path.is_dir():
         return {}
-    return _saved_files(path) if is_saved_dataset(path) else _files_as_found(path, source.dataset_config)
+    try:
+        return _saved_files(path) if is_saved_dataset(path) else _files_as_found(path, source.dataset_config)
+    except (ValueError, KeyError, OSError):
+        return {}
 
 
 def splits_without(source: "AnySource", split: str) -> list[str]:
@@ -53,10 +56,6 @@ def _files_as_found(path: Path, config: str | None) -> dict[str, list[Path]]:
     """As `datasets` divides a directory: by its card, or by the names of the files."""
     from datasets import load_dataset_builder  # takes a second
 
-    try:
-        found = load_dataset_builder(str(path.resolve()), config).config.data_files
-    except (ValueError, OSError):
-        return {}
-    return {
-        str(split): [path / os.path.relpath(file, path.resolve()) for file in files] for split, files in found.items()
-    }
+    found = load_dataset_builder(str(path.resolve()), config).config.data_files
+    root = path.resolve()
+    return {str(split): [path / os.path.relpath(file, root) for file in files] for split, files in found.items()}
