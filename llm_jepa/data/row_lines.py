@@ -25,7 +25,7 @@ def row_errors_located(script: "AnySource", datasets: dict[str, tuple[str, AnyDa
 
     Args:
         script: Names the data.
-        datasets: Name of the data in a `RowError` -> their split, and the rows that were loaded.
+        datasets: Name of the data in a `RowError`, "" if it has none -> their split, and the rows that were loaded.
 
     Raises:
         ValueError: In place of a `RowError`.

@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ from transformers import PreTrainedTokenizerBase
 from llm_jepa.data.findings import find_in_row, report_rows
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.prompts import Prompt, conversation_ids, template_kwargs_of
-from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, ColumnMapping, is_tokenised, to_rows
+from llm_jepa.data.row_lines import row_errors_located
+from llm_jepa.data.rows import (
+    ORIGINAL_ROW_COLUMN,
+    AnyDataset,
+    ColumnMapping,
+    RowError,
+    column_names,
+    is_tokenised,
+    to_rows,
+)
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.recipe import Recipe
 
@@ -58,22 +68,37 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
         )
     mapping = ColumnMapping.from_args(recipe.training).of_conversation()
     has_chat_template = tokenizer.chat_template is not None
-    rows = list(to_rows(dataset, mapping, has_chat_template, row_indices=row_indices))
-    found = (find_in_row(tokenizer, row, conversation_ids(tokenizer, row)) | row for row in rows)
-    report_rows(found, "held-out", len(rows))
-    return [
-        HeldOutRow(
-            row_index=row["row_index"],
-            cluster=original.get(ORIGINAL_ROW_COLUMN, row["row_index"]),
-            prompt=row["prompt"],
-            template_kwargs=template_kwargs_of(row),
-            source=row["source"],
-            gold=row["target"],
-            database=_database(recipe.training.database_path, original),
-            choices=_choices(recipe.training.choices_column, original, row),
-        )
-        for row, original in zip(rows, dataset, strict=True)
-    ]
+    with held_out_errors_located(recipe, dataset):
+        rows = list(to_rows(dataset, mapping, has_chat_template, row_indices=row_indices))
+        found = (find_in_row(tokenizer, row, conversation_ids(tokenizer, row)) | row for row in rows)
+        report_rows(found, "held-out", len(rows))
+        return [
+            HeldOutRow(
+                row_index=row["row_index"],
+                cluster=original.get(ORIGINAL_ROW_COLUMN, row["row_index"]),
+                prompt=row["prompt"],
+                template_kwargs=template_kwargs_of(row),
+                source=row["source"],
+                gold=row["target"],
+                database=_database(recipe.training.database_path, original),
+                choices=_choices(recipe.training.choices_column, original, row),
+            )
+            for row, original in zip(rows, dataset, strict=True)
+        ]
+
+
+def held_out_errors_located(recipe: Recipe, dataset: AnyDataset) -> AbstractContextManager[None]:
+    """Name the file and the line of a held-out row that cannot be used, as `row_errors_located` does.
+
+    Args:
+        dataset: The rows of `held_out_dataset`, or those before they were expanded.
+
+    Raises:
+        ValueError: In place of a `RowError`.
+    """
+    is_numbered_anew = ORIGINAL_ROW_COLUMN in column_names(dataset)
+    split = recipe.script.dataset_test_split
+    return row_errors_located(recipe.script, {} if is_numbered_anew else {"": (split, dataset)})
 
 
 def held_out_dataset(recipe: Recipe, max_rows: int | None = None) -> tuple[AnyDataset, list[int] | None]:
@@ -89,7 +114,8 @@ def held_out_dataset(recipe: Recipe, max_rows: int | None = None) -> tuple[AnyDa
         raise ValueError(f"`max_rows` is {max_rows}; it must be at least 1.")
     dataset = load_split(recipe.script, recipe.script.dataset_test_split)
     if not is_tokenised(dataset):
-        dataset = expand_rows(dataset, ColumnMapping.from_args(recipe.training), keeps_columns=True)
+        with held_out_errors_located(recipe, dataset):
+            dataset = expand_rows(dataset, ColumnMapping.from_args(recipe.training), keeps_columns=True)
     if max_rows is None:
         return dataset, None
     if not isinstance(dataset, Dataset):
@@ -128,10 +154,11 @@ def _choices(column: str | None, original: dict[str, Any], row: dict[str, Any]) 
         return ()
     choices = original.get(column)
     if not isinstance(choices, list) or not all(isinstance(text, str) and text.strip() for text in choices):
-        raise ValueError(
-            f"Row {row['row_index']}: `choices_column: {column}` holds {choices!r:.80}; the columns are "
-            f"{list(original)}. Name one with a list of texts, none of them empty."
+        raise RowError(
+            row["row_index"],
+            f"`choices_column: {column}` holds {choices!r:.80}; the columns are {list(original)}. Name one with a "
+            "list of texts, none of them empty.",
         )
     if row["target"] not in choices:
-        raise ValueError(f"Row {row['row_index']}: the target {row['target']!r} is not one of the choices {choices}.")
+        raise RowError(row["row_index"], f"the target {row['target']!r} is not one of the choices {choices}.")
     return tuple(choices)

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llm_jepa.data.prompts import conversation_ids
 from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
 from llm_jepa.data.views import TokenSequence, ViewMaker
-from llm_jepa.evaluation.held_out_rows import held_out_dataset
+from llm_jepa.evaluation.held_out_rows import held_out_dataset, held_out_errors_located
 from llm_jepa.layouts import Batch, Example, RowsLayout
 from llm_jepa.layouts.masks import padding_mask
 from llm_jepa.models.base_and_tuned import load_checkpoints
@@ -63,10 +63,11 @@ def view_sequences(
     mapping = ColumnMapping.from_args(args)
     make_views = ViewMaker(tokenizer, args.jepa_source_view, args.source_turn)
     sources, targets = [], []
-    for row in to_rows(dataset, mapping, tokenizer.chat_template is not None, row_indices=row_indices):
-        views = make_views({**row, "input_ids": conversation_ids(tokenizer, row)})
-        sources.append(views["source_ids"])
-        targets.append(views["target_ids"])
+    with held_out_errors_located(recipe, dataset):
+        for row in to_rows(dataset, mapping, tokenizer.chat_template is not None, row_indices=row_indices):
+            views = make_views({**row, "input_ids": conversation_ids(tokenizer, row)})
+            sources.append(views["source_ids"])
+            targets.append(views["target_ids"])
     return sources, targets
 
 

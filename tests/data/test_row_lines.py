@@ -54,8 +54,8 @@ def test_where_there_are_no_lines_a_row_keeps_its_number():
     Path("rows.json").write_text(json.dumps([{"n": "0"}, {"n": "1"}]))
     dataset = load_split(DataSource("rows.json"), "train")
     for name, loaded in (
-        ("rows.json", {None: ("train", dataset)}),
-        (".", {None: ("train", dataset)}),
+        ("rows.json", {"": ("train", dataset)}),
+        (".", {"": ("train", dataset)}),
         ("rows.csv", {}),
     ):
         with (

@@ -1,6 +1,7 @@
 """`max_rows` draws the same sample everywhere; a row knows its number and the row of the data that it comes from."""
 
 import hashlib
+import json
 
 import pytest
 from datasets import Dataset
@@ -59,6 +60,24 @@ def test_a_wrong_row_of_a_sample_is_named_by_its_number_in_the_data(recipe):
     Dataset.from_list(rows).to_json(recipe.parent / "data" / "test.jsonl")
     with pytest.raises(ValueError, match="Row 7: the target is empty"):
         load_rows(parse_recipe([str(recipe)]), tiny_tokenizer(), max_rows=2)
+
+
+@pytest.mark.parametrize("max_rows", [None, 4])
+def test_a_wrong_row_of_a_slice_is_named_by_the_line_of_its_file(tmp_path, max_rows):
+    """The file begins with a blank line, the slice with row 2; of its 6 rows a sample of 4 takes 0, 2, 3 and 4."""
+    rows = [json.dumps(pair) for pair in PAIRS]
+    rows[6] = json.dumps({**PAIRS[6], "target": " "})
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n" + "".join(f"{row}\n" for row in rows))
+    (tmp_path / "recipe.yaml").write_text(f"{SETTINGS}dataset_name: {path}\ndataset_test_split: 'train[2:]'\n")
+    columns = ["--source_column", "source", "--target_column", "target"]
+    recipe = parse_recipe([str(tmp_path / "recipe.yaml"), *columns])
+    for load in (load_rows, view_sequences):
+        with pytest.raises(ValueError, match=r"rows\.jsonl`, line 8: the target is empty\.$"):
+            load(recipe, tiny_tokenizer(), max_rows)
+    expanded = parse_recipe([str(tmp_path / "recipe.yaml"), "--view_columns", "source", "target"])
+    with pytest.raises(ValueError, match=r"rows\.jsonl`, line 8: the view 'target' is empty"):
+        load_rows(expanded, tiny_tokenizer(), max_rows)
 
 
 def test_of_a_stream_the_first_rows_are_taken(recipe):
