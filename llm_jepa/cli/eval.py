@@ -20,6 +20,7 @@ from llm_jepa.evaluation.results import (
     write_predictions,
     write_scores,
 )
+from llm_jepa.evaluation.rows_trained_on import count_rows_trained_on
 from llm_jepa.evaluation.run import evaluate
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     recipe, checkpoints = read_subject(args.recipe, args.overrides, args.checkpoints)
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
+    num_trained_on = count_rows_trained_on(recipe, rows) if "tuned" in checkpoints else None
     directory = args.predictions
     # Made here, it would stand in the way of training; and a model's own directory is not ours to write to, nor is
     # the cache that keeps what a Hub id names.
@@ -57,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
             results.append(result)
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.checkpoint}.jsonl")
-                write_scores(result, recipe, args.max_new_tokens, args.backend, directory)
+                seen = num_trained_on if result.checkpoint == "tuned" else None
+                write_scores(result, recipe, args.max_new_tokens, args.backend, directory, seen)
                 discard_log(directory, result.checkpoint)
     console.print(_table(results, score_names(recipe.training.task, recipe.training.extract)))
     for result in results:

@@ -66,11 +66,18 @@ def write_predictions(predictions: Sequence[Any], path: Path) -> None:
     write_atomically("".join(f"{line}\n" for line in lines), path)
 
 
-def write_scores(result: CheckpointResult, recipe: Recipe, max_new_tokens: int, backend: str, directory: Path) -> None:
+def write_scores(
+    result: CheckpointResult,
+    recipe: Recipe,
+    max_new_tokens: int,
+    backend: str,
+    directory: Path,
+    rows_trained_on: int | None = None,
+) -> None:
     """Write `scores-base.json` or `scores-tuned.json`.
 
-    It has the data and limits used, a digest of the rows, how many of them are left out for which reason, and of every
-    score hits, count and 95 % interval.
+    It has the data and limits used, a digest of the rows, how many of them are left out for which reason, how many the
+    checkpoint was trained on, if that is known, and of every score hits, count and 95 % interval.
     """
     content = {
         "checkpoint": result.checkpoint,
@@ -79,6 +86,7 @@ def write_scores(result: CheckpointResult, recipe: Recipe, max_new_tokens: int, 
         **scored_data(recipe.source, len(result.rows)),
         "rows_digest": _digest(result.predictions),
         "left_out": result.left_out,
+        **({} if rows_trained_on is None else {"rows_trained_on": rows_trained_on}),
         "max_new_tokens": max_new_tokens,
         "backend": backend,
         "date": datetime.now(UTC).date().isoformat(),

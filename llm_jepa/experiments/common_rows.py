@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_jepa.data.preparation import read_excluded_rows
+from llm_jepa.data.row_keys import SharedRows, shared_rows
 from llm_jepa.experiments.interface import ArmCost, RecipeKind, TrainRows
 from llm_jepa.experiments.kinds import kind_of
 from llm_jepa.experiments.spec import Experiment
-from llm_jepa.experiments.splits import SharedRows, shared_rows
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import Recipe
 from llm_jepa.vision.recipe import VisionRecipe, build_any_recipe

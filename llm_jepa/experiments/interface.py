@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from llm_jepa.experiments.splits import Key
+from llm_jepa.data.row_keys import Key
 
 
 @dataclass(frozen=True)

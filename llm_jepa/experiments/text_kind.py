@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from llm_jepa.data.row_keys import Key, digest, fingerprint, row_keys
+from llm_jepa.data.rows import ColumnMapping
 from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.run import evaluate, predict, score
 from llm_jepa.experiments.arm_cost import count_arm
 from llm_jepa.experiments.interface import ArmCost, Outcome
-from llm_jepa.experiments.splits import Key, digest, fingerprint, row_keys
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import Recipe
@@ -109,7 +110,8 @@ class TextKind:
 
     def row_keys(self, recipe: Recipe, split: str) -> list[Key]:
         """By the words of source and target."""
-        return row_keys(recipe, split)
+        args = recipe.training
+        return row_keys(recipe.script, split, ColumnMapping.from_args(args), args.dataset_text_field)
 
     def test_fingerprint(self, recipe: Recipe) -> str:
         """Of prompts, golds and what else scores them."""

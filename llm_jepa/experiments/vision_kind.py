@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from llm_jepa.data.row_keys import Key, digest, fingerprint
 from llm_jepa.evaluation.vision import (
     HeldOutQuestions,
     VisionPrediction,
@@ -17,7 +18,6 @@ from llm_jepa.evaluation.vision import (
 )
 from llm_jepa.experiments.interface import ArmCost, Outcome
 from llm_jepa.experiments.score_choice import ACCURACY
-from llm_jepa.experiments.splits import Key, digest, fingerprint
 from llm_jepa.planning.vision import draw_batch
 from llm_jepa.training.schedule import planned_steps, rows_per_step
 from llm_jepa.vision.building import load_processor, load_rows, picture_directory

@@ -10,10 +10,10 @@ from datasets import Dataset
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.data.findings import FINDING_COLUMNS
+from llm_jepa.data.row_keys import row_keys
 from llm_jepa.data.rows import ColumnMapping, to_rows
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.probe import view_sequences
-from llm_jepa.experiments.splits import row_keys
 from llm_jepa.planning.workload import arm_recipes
 from llm_jepa.recipe import Recipe, build_recipe
 from tests.data.preparing import CHAT, learned
@@ -114,7 +114,7 @@ def test_evaluation_needs_the_conversation_alone(recipe):
     Path(recipe.settings["dataset_name"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
     for row in load_rows(recipe, tiny_tokenizer()):
         assert (row.prompt, row.gold) == (CHAT[:3], "[0-9]")
-    assert len({*row_keys(recipe, "train")}) == 1
+    assert len({*row_keys(recipe.script, "train", ColumnMapping.from_args(recipe.training), "text")}) == 1
 
 
 def test_the_probe_looks_at_the_views(recipe):

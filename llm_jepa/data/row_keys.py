@@ -1,15 +1,17 @@
-"""The rows of the splits that an experiment trains, searches and tests on, and those that two splits share."""
+"""Digests of the rows of a split, and the rows that two splits share."""
 
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.rows import AnyDataset, ColumnMapping, has_pairs, is_tokenised, to_rows
 from llm_jepa.data.view_pairs import expand_rows
-from llm_jepa.recipe import Recipe
+
+if TYPE_CHECKING:
+    from llm_jepa.data.source import AnySource
 
 Key = bytes
 """A row's digest: of its source and target, or of its text or tokens where it has none."""
@@ -40,21 +42,26 @@ class SharedRows:
         )
 
 
-def row_keys(recipe: Recipe, split: str) -> list[Key]:
-    """The digest of each row's source and target; how words are spaced makes no other row."""
-    dataset = load_split(recipe.script, split)
-    return [digest(content) for content in _contents(dataset, recipe)]
-
-
-def _contents(dataset: AnyDataset, recipe: Recipe) -> Iterable[Any]:
-    mapping = ColumnMapping.from_args(recipe.training).of_conversation()
+def row_keys(source: "AnySource", split: str, mapping: ColumnMapping, text_field: str) -> list[Key]:
+    """The digest of each row of a split: of its source and target, or of its text or tokens where it has none."""
+    dataset, mapping = load_split(source, split), mapping.of_conversation()
     if is_tokenised(dataset):
-        return (row["input_ids"] for row in dataset)
+        return [digest(row["input_ids"]) for row in dataset]
     if not has_pairs(dataset, mapping):
-        column = recipe.training.dataset_text_field
-        return (_words(str(row.get(column))) for row in dataset)
+        return [digest(_words(str(row.get(text_field)))) for row in dataset]
+    return pair_keys(dataset, mapping)
+
+
+def pair_keys(dataset: AnyDataset, mapping: ColumnMapping) -> list[Key]:
+    """The digest of each row's source and target, where rows have them."""
+    mapping = mapping.of_conversation()
     rows = to_rows(expand_rows(dataset, mapping), mapping, has_chat_template=True)
-    return ([_words(row["source"]), _words(row["target"])] for row in rows)
+    return [pair_key(row["source"], row["target"]) for row in rows]
+
+
+def pair_key(source: str, target: str) -> Key:
+    """The digest of a source and a target; how words are spaced makes no other pair."""
+    return digest([_words(source), _words(target)])
 
 
 def _words(text: str) -> str:
