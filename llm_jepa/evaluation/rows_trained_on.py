@@ -3,19 +3,18 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.local_splits import source_of
 from llm_jepa.data.preparation import read_excluded_rows
 from llm_jepa.data.row_keys import Key, pair_key, pair_keys
-from llm_jepa.data.rows import ColumnMapping, has_pairs, is_tokenised
+from llm_jepa.data.rows import has_pairs, is_tokenised
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
+from llm_jepa.models.run_mapping import mapping_of_run
 from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import RECIPE_FILE
 from llm_jepa.settings.reading import read_settings
-from llm_jepa.settings.schema import known_settings
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +45,13 @@ def _keys_of_run(settings: Mapping[str, Any], evaluated: Recipe) -> set[Key] | N
     is_same = (source.dataset_name, source.dataset_config) == (other.dataset_name, other.dataset_config)
     if source.dataset_streaming or not (is_here or is_same):
         return None
-    defaults = {key: setting.default for key, setting in known_settings().items()}
-    options: Any = SimpleNamespace(**{**defaults, **settings})
-    mapping = ColumnMapping.from_args(options)
+    mapping, excluded_rows = mapping_of_run(settings), settings.get("excluded_rows")
     try:
         dataset = load_split(source, source.dataset_train_split)
         if is_tokenised(dataset) or not has_pairs(dataset, mapping):
             return None
         keys = pair_keys(dataset, mapping)
-        excluded = () if options.excluded_rows is None else read_excluded_rows(Path(options.excluded_rows))
+        excluded = () if excluded_rows is None else read_excluded_rows(Path(excluded_rows))
     except ValueError as error:
         logger.warning(f"Whether the run trained on rows that are evaluated is not known: {error}")
         return None

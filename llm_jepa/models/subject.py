@@ -5,6 +5,7 @@ from pathlib import Path
 from llm_jepa.models.adapters import base_settings_of, find_adapter
 from llm_jepa.models.checkpoint_choice import Checkpoint, choose_checkpoints
 from llm_jepa.models.local_files import artifact_kind
+from llm_jepa.models.run_mapping import warn_of_other_prompts
 from llm_jepa.models.subject_checks import recipe_of
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe
 from llm_jepa.runs.record import RECIPE_FILE
@@ -13,6 +14,8 @@ from llm_jepa.settings.reading import read_overrides
 
 def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> tuple[Recipe, list[Checkpoint]]:
     """The recipe of a subject, and its checkpoints to evaluate.
+
+    Logs a warning if the tuned one was trained on other prompts than the recipe makes.
 
     Args:
         name: A recipe's file; a run's output directory, which holds its recipe; or an adapter or a model, as a
@@ -23,18 +26,11 @@ def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> t
     Raises:
         ValueError: The recipe is wrong, the data are not named, or a checkpoint cannot be found here or on the Hub.
     """
-    found = recipe_of(name, overrides)
-    if found is not None:
-        path, overrides = found
-        recipe = parse_recipe([str(path), *overrides])
-        return recipe, choose_checkpoints(recipe.path, recipe.settings, wanted)
-    path, adapter = Path(name), find_adapter(name)
-    if adapter is None:
-        recipe = build_recipe(path, {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)})
-        return recipe, choose_checkpoints(recipe.path, recipe.settings, wanted or ["base"])
-    settings = {**adapter.base_settings, **read_overrides(overrides), "output_dir": str(adapter.directory)}
-    recipe = build_recipe(path, settings)
-    return recipe, choose_checkpoints(recipe.path, recipe.settings, wanted)
+    recipe, wanted = _recipe_and_wanted(name, overrides, wanted)
+    checkpoints = choose_checkpoints(recipe.path, recipe.settings, wanted)
+    if "tuned" in checkpoints:
+        warn_of_other_prompts(recipe)
+    return recipe, checkpoints
 
 
 def read_tuned(directory: Path) -> tuple[Recipe, Checkpoint]:
@@ -51,3 +47,17 @@ def read_tuned(directory: Path) -> tuple[Recipe, Checkpoint]:
     settings = base_settings_of(directory) if kind == "adapter" else {"model_name_or_path": str(directory)}
     recipe = build_recipe(directory, {**settings, "output_dir": str(directory)}, required)
     return recipe, "tuned" if kind == "adapter" else "base"
+
+
+def _recipe_and_wanted(name: str, overrides: list[str], wanted: list[str] | None) -> tuple[Recipe, list[str] | None]:
+    """The recipe of a subject, and the names of its checkpoints; of a model alone it is `base`."""
+    found = recipe_of(name, overrides)
+    if found is not None:
+        path, overrides = found
+        return parse_recipe([str(path), *overrides]), wanted
+    path, adapter = Path(name), find_adapter(name)
+    if adapter is None:
+        settings = {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)}
+        return build_recipe(path, settings), wanted or ["base"]
+    settings = {**adapter.base_settings, **read_overrides(overrides), "output_dir": str(adapter.directory)}
+    return build_recipe(path, settings), wanted

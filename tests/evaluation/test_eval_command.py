@@ -99,6 +99,36 @@ def test_a_run_an_adapter_and_a_model_are_evaluated_as_the_recipe_is(subject, tr
         assert (tmp_path / subject / name).read_text() == (tmp_path / "recipe" / name).read_text()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "warning"),
+    [
+        ([], None),
+        (["--seed", "7", "--task", "qa", "--view_pairs", "null", "--chat_template_kwargs", "null"], None),
+        (["--system_prompt", "Write a regex."], "`system_prompt` is None there and 'Write a regex.' here."),
+        (["--chat_template_kwargs", '{"a": 1}'], "`chat_template_kwargs` is None there and {'a': 1} here."),
+        (["--target_column", "{{ target }}!"], "`target_column` is 'target' there and '{{ target }}!' here."),
+        (["--dataset_name", "{other}", "--target_column", "answer"], None),
+        (
+            ["--dataset_name", "{other}", "--target_column", "answer", "--system_prompt", "A."],
+            "is None there and 'A.'",
+        ),
+    ],
+)
+def test_other_prompts_than_those_of_the_run_are_said(overrides, warning, trained, tmp_path, capsys):
+    """Not settings that shape no prompt, defaults written out, or the columns of other data; nor of the base alone."""
+    other = tmp_path / "other"
+    Dataset.from_list([{"source": "a", "answer": "b"}]).to_json(other / "test.jsonl")
+    command = ["eval", str(trained), "--max_rows", "1", "--max_new_tokens", "1", "--predictions", str(tmp_path)]
+    command += [word.replace("{other}", str(other)) for word in overrides]
+    assert main(command) == 0
+    printed = capsys.readouterr().err
+    said = f"The run in `{trained.parent / 'run'}` was trained on other prompts than it is given now: "
+    assert (said in printed) == (warning is not None)
+    assert warning is None or warning in printed
+    assert main([*command, "--checkpoints", "base"]) == 0
+    assert said not in capsys.readouterr().err
+
+
 def test_a_model_without_data_is_told_what_is_missing(trained, capsys):
     with pytest.raises(SystemExit):
         main(["eval", str(trained.parent / "model")])
