@@ -249,6 +249,7 @@ WITHOUT_EFFECT = [
         "`source_view_column` names one that is no part of it. Set `jepa_source_view: alone`",
     ),
     ({"label_smoothing_factor": 0.1}, "`label_smoothing_factor` .* Set it to 0"),
+    ({"neftune_noise_alpha": 5.0}, "`neftune_noise_alpha: 5.0` scales its noise by the length of the stored rows"),
     ({"average_tokens_across_devices": False}, "`average_tokens_across_devices: false` .* Leave it on"),
 ]
 

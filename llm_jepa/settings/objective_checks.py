@@ -110,6 +110,11 @@ def _check_term_options(options: Any) -> None:
             "`label_smoothing_factor` makes TRL run a second forward with full logits, which knows no views. "
             "Set it to 0."
         )
+    if options.neftune_noise_alpha and needs_views(options.jepa_objective):
+        raise ValueError(
+            f"`neftune_noise_alpha: {options.neftune_noise_alpha}` scales its noise by the length of the stored rows, "
+            "which differs between layouts and arms once they hold views. Leave it out."
+        )
     if not options.average_tokens_across_devices:
         raise ValueError(
             "`average_tokens_across_devices: false` normalises each process on its own; the losses are "
