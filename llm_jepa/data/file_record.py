@@ -10,17 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from llm_jepa.data.local_splits import files_by_split, names_in_split, source_of
-from llm_jepa.files.pieces import content_pieces
+from llm_jepa.files.pieces import NUM_PIECES, content_pieces
 from llm_jepa.runs.record import ENVIRONMENT_FILE, FILES_KEY, read_json
+
+MAX_PIECES = 4096
+"""Of all files together."""
 
 
 def record_files(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Name -> size and digest of each local file that training reads: of its splits, and `excluded_rows`.
 
     Empty for data on the Hub. The digest is the SHA-256 of the whole content up to 64 MiB; of a larger file, of 64
-    pieces of 1 MiB, spread evenly, so that a change between them that keeps the size is not seen.
+    pieces of 1 MiB, spread evenly, so that a change between them that keeps the size is not seen. Of more than 64
+    files each has fewer pieces, 4,096 together, one at least.
     """
-    return {name: _state(path) for name, path in _files(settings).items()}
+    files = _files(settings)
+    num_pieces = min(NUM_PIECES, max(1, MAX_PIECES // max(1, len(files))))
+    return {name: _state(path, num_pieces) for name, path in files.items()}
 
 
 def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, remedy: str) -> None:
@@ -46,7 +52,7 @@ def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, 
             found = f"`{name}` is missing, and part of what"
         elif name not in recorded:
             found = f"`{path}` is new, and no part of what"
-        elif _state(path) != recorded[name]:
+        elif _state(path, recorded[name]["pieces"]) != recorded[name]:
             found = f"`{path}` has other content than"
         else:
             continue
@@ -68,15 +74,15 @@ def _files(settings: Mapping[str, Any]) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.is_file()}
 
 
-def _state(path: Path) -> dict[str, Any]:
+def _state(path: Path, num_pieces: int) -> dict[str, Any]:
     status = path.stat()
-    return _digest(path.resolve(), status.st_size, status.st_mtime_ns)
+    return _digest(path.resolve(), num_pieces, status.st_size, status.st_mtime_ns)
 
 
 @cache
-def _digest(path: Path, size_bytes: int, mtime_ns: int) -> dict[str, Any]:
+def _digest(path: Path, num_pieces: int, size_bytes: int, mtime_ns: int) -> dict[str, Any]:
     """A start asks several times; the time only says that the answer still holds within this process."""
     digest = hashlib.sha256()
-    for piece in content_pieces(path):
+    for piece in content_pieces(path, num_pieces):
         digest.update(piece)
-    return {"bytes": size_bytes, "sha256": digest.hexdigest()}
+    return {"bytes": size_bytes, "pieces": num_pieces, "sha256": digest.hexdigest()}

@@ -126,3 +126,11 @@ def test_a_large_file_is_read_in_pieces(place):
     plain = digest()
     assert digest(0) != plain != digest(size - 1)
     assert digest(second - 1) == plain != digest(second)
+
+
+def test_of_many_files_each_has_fewer_pieces(tmp_path):
+    (tmp_path / "data").mkdir()
+    for number in range(130):
+        (tmp_path / "data" / f"train-{number:05d}-of-00130.jsonl").write_text(ROWS[0])
+    recorded = record_files({"dataset_name": str(tmp_path / "data")})
+    assert {state["pieces"] for state in recorded.values()} == {4096 // 130}

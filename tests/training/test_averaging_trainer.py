@@ -1,6 +1,7 @@
 """Averaged targets in the trainer: a slow reference, the limits, what is averaged and saved."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,17 @@ def test_every_layout_gives_the_target_a_forward_of_its_own(tmp_path):
     for trainer in (averaged, stopped):
         trainer.train()
     assert logged(averaged, "jepa_loss") == pytest.approx(logged(stopped, "jepa_loss"), rel=1e-4)
+
+
+def test_dropout_perturbs_the_target_in_training_alone(tmp_path):
+    """That of LoRA, as that of the model."""
+    trainer = trainer_of(tmp_path, replace(LORA, lora_dropout=0.2), **EMA)
+    trainer.train()
+    laid_out = next(iter(trainer.get_train_dataloader()))["laid_out"]
+    for is_training in (True, False):
+        trainer.model.train(is_training)
+        one, other = (trainer.with_targets(trainer.model, laid_out).target_ND for _ in range(2))
+        assert torch.equal(one, other) != is_training
 
 
 # --- what is averaged, and where it is saved
