@@ -47,7 +47,7 @@ from llm_jepa.training.refusals import (
 )
 from llm_jepa.training.resumable import ResumableSFTTrainer
 from llm_jepa.training.row_ends import warn_of_ends_that_do_not_stop
-from llm_jepa.training.step_metrics import StepMetrics
+from llm_jepa.training.step_metrics import StepMetrics, num_new_rows
 from llm_jepa.training.throughput import Throughput, device_peak_flops_per_second
 
 logger = logging.getLogger(__name__)
@@ -227,6 +227,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         if drops_jepa and conversations is not None:
             inputs["laid_out"] = conversations
         has_jepa = "laid_out" in inputs and not drops_jepa
+        num_rows = len(row_index_N) if self.model.training else num_new_rows(self.accelerator, len(row_index_N))
         if has_jepa:
             inputs["laid_out"] = self.with_targets(model, inputs["laid_out"])
         forward = ForwardRecorder(model)
@@ -238,7 +239,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         loss = trl_loss if self.args.lm_weight == 1 else self.args.lm_weight * lm_loss + router_loss
         parts = {"lm_loss": lm_loss}
         if has_jepa:
-            parts |= self._objective_parts(forward.fused_outputs, extras, row_index_N, is_step)
+            parts |= self._objective_parts(forward.fused_outputs, extras, row_index_N, num_rows, is_step)
             loss = loss + self.args.kept_step_weight * parts["jepa_loss"]
         if not self.model.training:
             del parts["lm_loss"]
@@ -248,7 +249,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
             self._micro_batches.append((row_index_N, kept))
             if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
                 self._check_losses()  # DeepSpeed takes the optimizer's step within the backward pass
-        self.step_metrics.add(self._mode, parts, len(row_index_N))
+        self.step_metrics.add(self._mode, parts, num_rows)
         return (loss, outputs) if return_outputs else loss
 
     def _drops_jepa(self) -> bool:
@@ -265,22 +266,19 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         )
 
     def _objective_parts(
-        self, outputs: Any, extras: dict[str, Any], row_index_N: Tensor, is_step: bool
+        self, outputs: Any, extras: dict[str, Any], row_index_N: Tensor, num_rows: int, is_step: bool
     ) -> dict[str, Tensor]:
-        """The JEPA loss of a micro-batch, and what its objective logs. In evaluation, draws are those of step 0."""
+        """The JEPA loss of a micro-batch, and what its objective logs. In evaluation, draws are those of step 0.
+
+        It is of the first `num_rows` rows; of one if there are none, since other processes may ask for it.
+        """
         assert self.objective is not None
         is_training = self.model.training
-        result = self.objective.loss(
-            LossInputs(
-                outputs=outputs,
-                extras=extras,
-                row_index_N=row_index_N,
-                step=self.state.global_step if is_training else 0,
-                max_rows=self.args.train_batch_size if is_training else self.args.eval_batch_size,
-                rank=self.accelerator.process_index,
-                num_processes=self.accelerator.num_processes,
-            )
-        )
+        step = self.state.global_step if is_training else 0
+        max_rows = self.args.train_batch_size if is_training else self.args.eval_batch_size
+        process = self.accelerator.process_index, self.accelerator.num_processes
+        inputs = LossInputs(outputs, extras, row_index_N, step, max_rows, *process)
+        result = self.objective.loss(inputs.first_rows(max(1, num_rows)))
         if result.pairs is not None:
             self.step_metrics.add_pairs(self._mode, *result.pairs)
         share = self._share_of_step(len(result.loss_N), is_step)

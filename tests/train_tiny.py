@@ -14,7 +14,7 @@ from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 def train_tiny(output_dir: str, options: dict[str, Any]) -> None:
     overrides = dict(options)
-    rows = overrides.pop("rows", PAIRS)
+    rows, held_out = overrides.pop("rows", PAIRS), overrides.pop("held_out", None)
     adapter = LoraConfig(task_type="CAUSAL_LM") if overrides.pop("lora", False) else None
     settings = {
         "output_dir": output_dir,
@@ -33,6 +33,7 @@ def train_tiny(output_dir: str, options: dict[str, Any]) -> None:
         tiny_llama(),
         JEPAConfig(**settings | overrides),
         train_dataset=Dataset.from_list(rows),
+        eval_dataset=None if held_out is None else Dataset.from_list(held_out),
         processing_class=tiny_tokenizer(),
         peft_config=adapter,
     )
@@ -43,6 +44,7 @@ def train_tiny(output_dir: str, options: dict[str, Any]) -> None:
             "distributed_type": trainer.accelerator.distributed_type.value,
             "num_processes": trainer.accelerator.num_processes,
             "log": [entry for entry in trainer.state.log_history if "lm_loss" in entry],
+            "evaluations": [entry for entry in trainer.state.log_history if "eval_loss" in entry],
         }
         Path(output_dir, "report.json").write_text(json.dumps(report))
     destroy_process_group(trainer)

@@ -5,7 +5,7 @@ Legend: N rows of a micro-batch, D the model's width.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from datasets import Dataset
@@ -43,6 +43,26 @@ class LossInputs:
     max_rows: int
     rank: int
     num_processes: int
+
+    def first_rows(self, num_rows: int) -> "LossInputs":
+        """The same of the first rows alone, of every tensor with one entry for each row."""
+        all_rows = len(self.row_index_N)
+        if num_rows == all_rows:
+            return self
+
+        def cut(value: Any) -> Any:
+            return value[:num_rows] if isinstance(value, Tensor) and value.shape[:1] == (all_rows,) else value
+
+        outputs = self.outputs
+        outputs = replace(
+            outputs,
+            prediction_ND=cut(outputs.prediction_ND),
+            target_ND=cut(outputs.target_ND),
+            hidden_NSD=cut(outputs.hidden_NSD),
+            terms=outputs.terms and {name: cut(term) for name, term in outputs.terms.items()},
+        )
+        extras = {name: cut(extra) for name, extra in self.extras.items()}
+        return replace(self, outputs=outputs, extras=extras, row_index_N=self.row_index_N[:num_rows])
 
 
 @dataclass(frozen=True)

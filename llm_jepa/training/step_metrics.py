@@ -12,6 +12,19 @@ from llm_jepa.objectives.diagnostics import REMEDY, PairBuffer, collapse_warning
 from llm_jepa.training.running_sums import widened
 
 
+def num_new_rows(accelerator: Accelerator, num_rows: int) -> int:
+    """How many rows of this process's micro-batch the evaluation has not seen before; they are the first.
+
+    accelerate ends an evaluation with its first rows again, so that all processes have as many; in a stream of unknown
+    length they are not told apart. Example: of 5 rows in micro-batches of 2, the last two processes get 4, 0 and 1, 2:
+    1 row and none are new.
+    """
+    remainder = accelerator.gradient_state.remainder
+    if accelerator.num_processes == 1 or not accelerator.gradient_state.end_of_dataloader or remainder <= 0:
+        return num_rows
+    return min(max(remainder - accelerator.process_index * num_rows, 0), num_rows)
+
+
 class StepMetrics:
     """Sums values during steps and evaluations, and summarises them for a log.
 

@@ -98,6 +98,27 @@ def test_a_regulariser_is_that_of_the_rows_of_all_processes(regulariser, target,
     assert_same_weights(tmp_path, "model.safetensors")
 
 
+@pytest.mark.parametrize("num_rows", [5, 7, 3])
+@pytest.mark.parametrize(
+    ("options", "metrics"),
+    [
+        ({}, ("jepa_loss", "jepa_cosine")),
+        ({"jepa_objective": ["next_latent", "step"], "step_separator": "\\d"}, ("jepa_loss", "jepa_kl")),
+    ],
+    ids=["pair", "several"],
+)
+def test_an_evaluation_counts_a_row_once(options, metrics, num_rows, tmp_path):
+    """Of two processes with micro-batches of two: of five rows the last batches have one new row and none."""
+    evaluates = {"eval_strategy": "steps", "eval_steps": 1, "max_steps": 1, "learning_rate": 0.0}
+    evaluates |= {"held_out": PAIRS[:num_rows]} | options
+    two = run(2, tmp_path / "two", per_device_eval_batch_size=2, per_device_train_batch_size=4, **evaluates)
+    one = run(1, tmp_path / "one", per_device_eval_batch_size=num_rows, **evaluates)
+    assert (two["num_processes"], one["num_processes"]) == (2, 1)
+    for name in metrics:
+        found, expected = (report["evaluations"][0][f"eval_{name}"] for report in (two, one))
+        assert found == pytest.approx(expected, rel=1e-5), name
+
+
 def assert_same_log(two: dict, one: dict, names: tuple[str, ...]) -> None:
     for name in names:
         expected = [entry.get(name, 0.0) for entry in one["log"]]
