@@ -50,19 +50,21 @@ class LossInputs:
         if num_rows == all_rows:
             return self
 
-        def cut(value: Any) -> Any:
-            return value[:num_rows] if isinstance(value, Tensor) and value.shape[:1] == (all_rows,) else value
-
         outputs = self.outputs
-        outputs = replace(
-            outputs,
-            prediction_ND=cut(outputs.prediction_ND),
-            target_ND=cut(outputs.target_ND),
-            hidden_NSD=cut(outputs.hidden_NSD),
-            terms=outputs.terms and {name: cut(term) for name, term in outputs.terms.items()},
-        )
-        extras = {name: cut(extra) for name, extra in self.extras.items()}
-        return replace(self, outputs=outputs, extras=extras, row_index_N=self.row_index_N[:num_rows])
+        names = ("prediction_ND", "target_ND", "hidden_NSD")
+        cut: dict[str, Any] = cut_rows({name: getattr(outputs, name) for name in names}, num_rows, all_rows)
+        if outputs.terms is not None:
+            cut["terms"] = cut_rows(outputs.terms, num_rows, all_rows)
+        extras = cut_rows(self.extras, num_rows, all_rows)
+        return replace(self, outputs=replace(outputs, **cut), extras=extras, row_index_N=self.row_index_N[:num_rows])
+
+
+def cut_rows(values: Mapping[str, Any], num_rows: int, all_rows: int) -> dict[str, Any]:
+    """The first rows of every tensor with one entry for each row; other values as they are."""
+    return {
+        name: value[:num_rows] if isinstance(value, Tensor) and value.shape[:1] == (all_rows,) else value
+        for name, value in values.items()
+    }
 
 
 @dataclass(frozen=True)

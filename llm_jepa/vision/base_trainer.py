@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
 from llm_jepa.hub.vision_section import VISION_SETTINGS
 from llm_jepa.models.local_files import ArtifactKind
-from llm_jepa.objectives.base import ObjectiveLoss
+from llm_jepa.objectives.base import ObjectiveLoss, cut_rows
 from llm_jepa.training.predictor_trainer import split_groups
 from llm_jepa.training.refusals import (
     refuse_fewer_rows_than_a_batch,
@@ -24,7 +24,7 @@ from llm_jepa.training.refusals import (
     refuse_several_devices,
 )
 from llm_jepa.training.resumable import ResumableTrainer
-from llm_jepa.training.step_metrics import StepMetrics
+from llm_jepa.training.step_metrics import StepMetrics, num_new_rows
 from llm_jepa.vision.augmentation import CropAndColour, EpochOfAugmentation
 from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.collator import VisionCollator
@@ -167,14 +167,20 @@ class PictureQuestionTrainer(PublishingTrainer, ResumableTrainer, ABC):
         return batches, num_items_in_batch
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The loss of a micro-batch: its share of the step's mean or, in evaluation, its own mean."""
+        """The loss of a micro-batch: its share of the step's mean or, in evaluation, the mean of its new rows."""
         outputs = model(**{name: value for name, value in inputs.items() if name not in ROW_KEYS})
-        result, is_training = self.batch_loss(outputs, inputs), self.model.training
-        num_terms = self.num_terms(inputs)
+        is_training, all_rows = self.model.training, len(inputs["row_index"])
+        num_rows = all_rows if is_training else num_new_rows(self.accelerator, all_rows)
+        counted, counted_outputs = inputs, outputs
+        if num_rows < all_rows:  # one row if none is new, since other processes may ask for it
+            counted = cut_rows(inputs, max(1, num_rows), all_rows)
+            counted_outputs = type(outputs)(**cut_rows(outputs, max(1, num_rows), all_rows))
+        result, num_terms = self.batch_loss(counted_outputs, counted), self.num_terms(counted)
         # Data parallelism averages the gradients of the processes, whose terms `_step_terms` counts together.
         share = self.accelerator.num_processes / self._step_terms if is_training else 1 / num_terms
         mode = "train" if is_training else "eval"
-        self.step_metrics.add(mode, {name: total * share for name, total in result.sums.items()}, num_terms)
+        parts = {name: total * share for name, total in result.sums.items()}
+        self.step_metrics.add(mode, parts, num_terms if num_rows > 0 else 0)
         if result.pairs is not None:
             self.step_metrics.add_pairs(mode, *result.pairs)
         loss = result.loss_N.sum() * share
