@@ -131,14 +131,14 @@ def test_a_kill_among_the_choices_loses_no_likelihood(trained, tmp_path, monkeyp
     recipe = parse_recipe([str(trained), *choice])
     whole = results_of(recipe, ["base"])
     with monkeypatch.context() as patch:
-        patch.setattr(likelihood, "_score", killed_after(4, likelihood._score))
+        patch.setattr(likelihood, "sequence_log_probs", killed_after(4, likelihood.sequence_log_probs))
         with pytest.raises(KilledError):
             results_of(recipe, ["base"], directory=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(likelihood, "_score", killed_after(2, likelihood._score))
+        patch.setattr(likelihood, "sequence_log_probs", killed_after(2, likelihood.sequence_log_probs))
         assert results_of(recipe, ["base"], directory=tmp_path) == whole
     with monkeypatch.context() as patch:
-        patch.setattr(likelihood, "_score", killed_after(0, likelihood._score))
+        patch.setattr(likelihood, "sequence_log_probs", killed_after(0, likelihood.sequence_log_probs))
         assert results_of(recipe, ["base"], directory=tmp_path) == whole
 
 
