@@ -11,10 +11,12 @@ from llm_jepa.experiments.series_names import arm_of
 from llm_jepa.experiments.significance import (
     Contrast,
     Reach,
+    Robustness,
     Verdict,
     descriptions,
     effective_rows,
     first_reach,
+    robustness,
     summarise,
     verdicts,
 )
@@ -83,6 +85,7 @@ def compare_results(
     by_threshold: dict[str, dict[str, dict[str, Any]]] = {}
     for name in names:
         rows = common_values(results, name)
+        robust: Sequence[Robustness | None] = [None] * len(keys)
         if name == primary_score:
             found = verdicts(
                 contrasts,
@@ -93,13 +96,16 @@ def compare_results(
                 reaches=reaches,
                 declared=declared,
             )
+            robust = robustness(
+                found[: len(keys)], contrasts, rows, seeds, clusters=clusters, reaches=reaches, declared=declared
+            )
             for verdict, key in zip(found[len(keys) :], itertools.cycle(keys), strict=False):
                 by_budget = by_threshold.setdefault(verdict.measure, {})
                 by_budget.setdefault(verdict.budget, {})[key] = verdict_json(verdict)
         else:
             found = descriptions(contrasts, rows, seeds, clusters=clusters)
-        for verdict, key in zip(found[: len(keys)], keys, strict=True):
-            tables[verdict.budget].setdefault(name, {})[key] = verdict_json(verdict)
+        for verdict, key, how_robust in zip(found[: len(keys)], keys, robust, strict=True):
+            tables[verdict.budget].setdefault(name, {})[key] = verdict_json(verdict, how_robust)
     return tables, by_threshold
 
 
@@ -157,9 +163,12 @@ def curve_of(result: Mapping[str, Any], score: str) -> list[tuple[int, float]]:
     return [*points, (result["training"]["steps"], result["scores"][score])]
 
 
-def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict with its sentence."""
-    return asdict(verdict) | {"sentence": verdict.sentence}
+def verdict_json(verdict: Verdict, how_robust: Robustness | None = None) -> dict[str, Any]:
+    """A verdict with its sentence, and what becomes of it without one seed or by the sign-flip test."""
+    if how_robust is None:
+        return asdict(verdict) | {"sentence": verdict.sentence}
+    figures = asdict(how_robust) | {"corrected_sign_flip": how_robust.corrected_sign_flip}
+    return asdict(verdict) | {"sentence": f"{verdict.sentence} {how_robust.sentence}", "robustness": figures}
 
 
 def summary_json(found: Mapping[int, Mapping[str, Any]], name: str) -> dict[str, Any]:

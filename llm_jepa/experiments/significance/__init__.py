@@ -6,6 +6,7 @@ package.
 
 from llm_jepa.experiments.significance.holm import holm
 from llm_jepa.experiments.significance.paired import Interval, PairedDifference, paired_difference
+from llm_jepa.experiments.significance.robustness import Robustness, robustness, sign_flip_p_value
 from llm_jepa.experiments.significance.summary import Summary, effective_rows, summarise
 from llm_jepa.experiments.significance.threshold import (
     Reach,
@@ -35,6 +36,7 @@ __all__ = [
     "Reach",
     "ReachTimes",
     "ReachedShares",
+    "Robustness",
     "Summary",
     "Verdict",
     "descriptions",
@@ -44,6 +46,8 @@ __all__ = [
     "paired_difference",
     "reach_times",
     "reached_shares",
+    "robustness",
+    "sign_flip_p_value",
     "summarise",
     "verdicts",
 ]
