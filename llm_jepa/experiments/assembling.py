@@ -64,7 +64,8 @@ def _reaches(design: Mapping[str, Any], contrasts: Sequence[Contrast], results: 
 
 def _series(found: Mapping[int, Mapping[str, Any]], names: list[str]) -> dict[str, Any]:
     """Scores, curves and training cost of a series over its finished seeds."""
-    seconds = [result["training"]["seconds"] for result in found.values()]
+    timed = [result["training"]["seconds"] for result in found.values()]
+    seconds = [one for one in timed if one is not None]
     return {
         "scores": {name: summary_json(found, name) for name in names if found},
         "steps": next((result["training"]["steps"] for result in found.values()), None),

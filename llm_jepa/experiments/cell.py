@@ -31,6 +31,7 @@ from llm_jepa.experiments.learning_curve import LearningCurve, read_curve
 from llm_jepa.files.atomic import write_json
 from llm_jepa.runs.record import STATE_FILE, read_json, toolkit_commit
 from llm_jepa.train import train
+from llm_jepa.training.checkpoints import checkpoint_to_resume
 from llm_jepa.vision.recipe import build_any_recipe
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -59,6 +60,7 @@ def _run(directory: Path, spec: CellSpec) -> None:
     curve = []
     if spec.every_steps is not None:
         curve = [LearningCurve(held_out, spec.every_steps, directory / CURVE_FILE)]
+    is_resumed = checkpoint_to_resume(recipe.settings) is not None
     train(recipe, curve)
     gc.collect()  # free the trainer before another model is loaded
     outcome = held_out.evaluate(directory)
@@ -72,7 +74,7 @@ def _run(directory: Path, spec: CellSpec) -> None:
         "clusters": outcome.clusters,
         "left_out": outcome.left_out,
         "problems": outcome.problems,
-        "training": _training(run_directory),
+        "training": _training(run_directory, is_resumed),
         "curve": read_curve(directory / CURVE_FILE),
         **({} if commit is None else {"commit": commit}),
     }
@@ -82,8 +84,8 @@ def _run(directory: Path, spec: CellSpec) -> None:
         shutil.rmtree(run_directory)
 
 
-def _training(run_directory: Path) -> dict[str, Any]:
-    """Steps, seconds and the logged losses of a finished run."""
+def _training(run_directory: Path, is_resumed: bool) -> dict[str, Any]:
+    """Steps, seconds and the logged losses of a finished run. Of a resumed run its last part alone is timed: None."""
     state = json.loads((run_directory / STATE_FILE).read_text(encoding="utf-8"))
     log = [_parts_of_the_loss(entry) for entry in state["log_history"]]
     last: dict[str, Any] = {}
@@ -92,7 +94,7 @@ def _training(run_directory: Path) -> dict[str, Any]:
     seconds = [entry["train_runtime"] for entry in state["log_history"] if "train_runtime" in entry]
     return {
         "steps": state["global_step"],
-        "seconds": seconds[-1] if seconds else None,
+        "seconds": seconds[-1] if seconds and not is_resumed else None,
         "last_log": {name: value for name, value in last.items() if name != "step"},
         "log": [entry for entry in log if len(entry) > 1],
     }

@@ -1,5 +1,6 @@
 """What the process of a cell is given, and how it ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +9,11 @@ import time
 
 import pytest
 
+from llm_jepa.cli import main
+from llm_jepa.experiments.cell_spec import RESULT_FILE, RUN_DIRECTORY
 from llm_jepa.experiments.running import cell_environment
+from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.runs.record import STATE_FILE
 
 
 def test_a_cell_has_one_gpu_and_its_share_of_the_cores():
@@ -51,3 +56,19 @@ def test_a_comparison_that_is_asked_to_end_ends_its_cells(tmp_path):
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
+
+
+def test_the_seconds_of_a_resumed_cell_are_not_reported(written, python, monkeypatch):
+    """A cell that was killed after its last checkpoint: what it logs are the seconds since."""
+    monkeypatch.setattr(sys, "executable", python)
+    path = written("resumed", seeds=[1], equal_flops="none", keep_models=True, settings={"save_strategy": "steps"})
+    assert main(["compare", str(path)]) == 0
+    output_dir = read_experiment(path).output_dir
+    cell = output_dir / "cells" / "jepa" / "1"
+    (cell / RESULT_FILE).unlink()
+    (cell / RUN_DIRECTORY / STATE_FILE).unlink()
+    assert main(["compare", str(path)]) == 0
+    assert json.loads((cell / RESULT_FILE).read_text())["training"]["seconds"] is None
+    series = json.loads((output_dir / "report.json").read_text())["series"]
+    assert series["jepa"]["seconds_mean"] is None
+    assert series["lm_only"]["seconds_mean"] > 0
