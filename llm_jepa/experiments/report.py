@@ -178,7 +178,9 @@ def _threshold_sections(report: Mapping[str, Any]) -> list[Section]:
         f"Reaching {100 * experiment['threshold']:g} % {experiment['primary_score']}",
         [
             "A seed reaches it if any evaluation along its training does, also by chance of the test rows. The share "
-            "of seeds is compared by Fisher's exact test, the time by a log-rank test."
+            "of seeds is compared by Fisher's exact test, the time by a log-rank test. Runs evaluated at different "
+            "times, as at equal FLOPs, are judged at the times of the one evaluated less often, by one evaluation "
+            "each: the last one before, and once more the first one after; the larger p value counts."
         ],
         [
             (

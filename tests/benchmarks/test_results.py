@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # where a script finds its neighbours
 results = importlib.import_module("results")
-cells, claims, values = (importlib.import_module(f"evidence.{name}") for name in ("cells", "claims", "values"))
+cells, claims, page, values = (
+    importlib.import_module(f"evidence.{name}") for name in ("cells", "claims", "page", "values")
+)
 
 
 def test_what_has_no_finished_cell_is_refused(tmp_path):
@@ -71,6 +74,14 @@ def test_the_committed_page_is_what_the_committed_cells_say(tmp_path):
     assert Path("docs/results.md") in written
     different = [str(path) for path in written if (tmp_path / path).read_text() != (ROOT / path).read_text()]
     assert different == [], "run `python benchmarks/results.py`"
+
+
+def test_figures_of_papers_name_the_table_or_figure_they_are_from():
+    _, sections = page.page_sections(values.Values(results.RESULTS))
+    (table,) = next(section for section in sections if section.title == "Beside the papers").tables
+    assert table.rows
+    for paper, *_ in table.rows:
+        assert re.search(r", (table|figure) \d+[a-z]?$|, abstract$", paper), paper
 
 
 def test_a_claim_that_no_result_carries_is_refused(tmp_path):

@@ -5,7 +5,7 @@ The tests treat arm and baseline as independent groups. Seeds that pair well mak
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from math import comb
@@ -30,19 +30,22 @@ class Reach:
         last_time: Time of the last evaluation.
         unit: Of the times: steps, or FLOPs.
         evaluated: Times of all evaluations in order; none if `time` is exact.
+        passed: Those of the evaluations at the threshold or beyond.
     """
 
     time: float | None
     last_time: float
     unit: str = "steps"
     evaluated: tuple[float, ...] = ()
+    passed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class ReachedShares:
-    """How many seeds of the arm and of the baseline ever reach the threshold. Intervals are Wilson's, 95 %.
+    """How many seeds of the arm and of the baseline reach the threshold. Intervals are Wilson's, 95 %.
 
     `p_by_hits` has the p value that each number of the arm's seeds, from none to all, has against this baseline.
+    `is_at_common_times` tells that arm and baseline were evaluated at different times, and judged at common ones.
     """
 
     arm_hits: int
@@ -52,6 +55,7 @@ class ReachedShares:
     p_value: float
     p_by_hits: tuple[float, ...]
     n_seeds: int
+    is_at_common_times: bool = False
 
     @property
     def direction(self) -> int:
@@ -68,7 +72,8 @@ class ReachedShares:
                 (self.baseline_hits, self.baseline_interval),
             )
         ]
-        return f"{shown[0]} ever reach the threshold, of the baseline {shown[1]}"
+        reach = "reach the threshold at common times" if self.is_at_common_times else "ever reach the threshold"
+        return f"{shown[0]} {reach}, of the baseline {shown[1]}"
 
 
 @dataclass(frozen=True)
@@ -106,17 +111,19 @@ def first_reach(
     if not curve:
         raise ValueError("A run without evaluations has no time to the threshold. Evaluate it while it trains.")
     ordered = sorted(curve)
-    times = [time for time, score in ordered if (score >= threshold if higher_is_better else score <= threshold)]
+    passed = [time for time, score in ordered if (score >= threshold if higher_is_better else score <= threshold)]
     evaluated = tuple(dict.fromkeys(time for time, _ in ordered))
-    return Reach(times[0] if times else None, evaluated[-1], unit, evaluated)
+    return Reach(passed[0] if passed else None, evaluated[-1], unit, evaluated, tuple(dict.fromkeys(passed)))
 
 
 def at_common_times(runs: Sequence[Reach], *, is_late: bool) -> list[Reach]:
     """The runs at common times: the evaluations of the run with the longest interval, up to the first end of a run.
 
     A run evaluated at other times is judged by its last evaluation before a common time, which makes it late, or by
-    its first one after, which makes it early; its own state there lies between. Runs with exact times stay.
-    Example: intervals 3 and 2 have the common times 3, 6. A run of the second, there at 4, is there at 3 or at 6.
+    its first one after, which makes it early; its own state there lies between. Its other evaluations do not count,
+    so that all runs have as many chances to pass the threshold by the noise of a score. Runs with exact times stay.
+    Example: intervals 3 and 2 have the common times 3, 6. A run of the second that passes from 4 on is there at 3 or
+    at 6; one that passes at 4 alone is there at 3 or never.
     """
     evaluated = [run.evaluated for run in runs if run.evaluated]
     if len(evaluated) < len(runs):
@@ -133,17 +140,29 @@ def at_common_times(runs: Sequence[Reach], *, is_late: bool) -> list[Reach]:
         there = [
             time
             for time, index in zip(common, found, strict=True)
-            if run.time is not None and index >= 0 and run.evaluated[index] >= run.time
+            if index >= 0 and run.evaluated[index] in run.passed
         ]
         judged.append(Reach(there[0] if there else None, last_time, run.unit))
     return judged
 
 
 def reached_shares(arm: Mapping[int, Reach], baseline: Mapping[int, Reach]) -> ReachedShares:
-    """Share of seeds that reach the threshold, compared by Fisher's exact test, two-sided. Arguments are by seed."""
+    """Share of seeds that reach the threshold, compared by Fisher's exact test, two-sided. Arguments are by seed.
+
+    Groups evaluated at different times are judged `at_common_times`, late and early; the shares with the larger p
+    value are given, with p = 1 if the directions differ.
+    """
     _check_seeds(arm, baseline)
-    n_seeds = len(arm)
-    hits = [sum(reach.time is not None for reach in group.values()) for group in (arm, baseline)]
+    runs, n_seeds = [*arm.values(), *baseline.values()], len(arm)
+    late, early = (_fisher(at_common_times(runs, is_late=is_late), n_seeds) for is_late in (True, False))
+    found = max(late, early, key=lambda shares: shares.p_value)
+    found = replace(found, is_at_common_times=len({run.evaluated for run in runs}) > 1)
+    return replace(found, p_value=1.0) if late.direction * early.direction < 0 else found
+
+
+def _fisher(runs: Sequence[Reach], n_seeds: int) -> ReachedShares:
+    """Shares of the runs, the arm's first."""
+    hits = [sum(reach.time is not None for reach in group) for group in (runs[:n_seeds], runs[n_seeds:])]
     intervals = [binomtest(count, n_seeds).proportion_ci(0.95, "wilson") for count in hits]
     p_by_hits = tuple(
         min(1.0, float(fisher_exact([[count, n_seeds - count], [hits[1], n_seeds - hits[1]]]).pvalue))

@@ -144,9 +144,9 @@ def verdicts(
     The outcome is "incomplete" if a cell is missing. "better" and "worse" need five seeds and an adjusted p < 0.05. It
     is "too few to tell" with fewer seeds, without a p value, if all seeds have the same non-zero difference, if the
     detectable difference is larger than any possible one, or if no result of a threshold could be significant. Two
-    contrasts of the same arm and baseline (where equal FLOPs are equal steps) are one comparison. A comparison without
-    a p value counts as p = 1. Cells that finish later can then only lower the adjusted p values of the others, so no
-    "better" is revoked.
+    contrasts of the same arm and baseline (where equal FLOPs are equal steps) are one comparison, with the larger of
+    their p values. A comparison without a p value counts as p = 1. Cells that finish later can then only lower the
+    adjusted p values of the others, so no "better" is revoked.
 
     Args:
         contrasts: All declared contrasts, finished or not.
@@ -171,7 +171,10 @@ def verdicts(
         claims += _threshold_claims(contrasts, reaches, seeds, "share of seeds")
         claims += _threshold_claims(contrasts, reaches, seeds, "time")
     withdrawn = {_Claim(contrast, measure, None, ()).key: 1.0 for contrast, measure in declared}
-    p_values = withdrawn | {claim.key: 1.0 if claim.p_value is None else claim.p_value for claim in claims}
+    made: dict[tuple[str, ...], float] = {}
+    for claim in claims:
+        made[claim.key] = max(made.get(claim.key, 0.0), 1.0 if claim.p_value is None else claim.p_value)
+    p_values = withdrawn | made
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [_verdict(claim, adjusted[claim.key], len(p_values), higher_is_better) for claim in claims]
 

@@ -29,9 +29,10 @@ def censored(group: dict[int, Reach]) -> stats.CensoredData:
 def test_a_curve_reaches_the_threshold_at_its_first_evaluation_there():
     curve = [(30.0, 0.9), (10.0, 0.2), (20.0, 0.5), (40.0, 0.4)]
     evaluated = (10.0, 20.0, 30.0, 40.0)
-    assert first_reach([*curve, (40.0, 0.4)], 0.5) == Reach(20.0, 40.0, "steps", evaluated)
+    assert first_reach([*curve, (40.0, 0.4)], 0.5) == Reach(20.0, 40.0, "steps", evaluated, (20.0, 30.0))
     assert first_reach(curve, 0.95) == Reach(None, 40.0, "steps", evaluated)
-    assert first_reach(curve, 0.2, higher_is_better=False, unit="FLOPs") == Reach(10.0, 40.0, "FLOPs", evaluated)
+    found = first_reach(curve, 0.2, higher_is_better=False, unit="FLOPs")
+    assert found == Reach(10.0, 40.0, "FLOPs", evaluated, (10.0,))
 
 
 def test_a_run_without_evaluations_is_refused():
@@ -182,6 +183,40 @@ def test_other_evaluations_alone_make_no_difference(cost: float, low: float, hig
         found.append(times.direction if times.p_value < 0.05 else 0)
     assert found.count(1) <= 6
     assert found.count(-1) <= 6
+
+
+def test_more_evaluations_are_no_more_chances():
+    """Each evaluation passes by chance with 6 %. At half the price the arm has 20 of them, the baseline 10."""
+    draw, shares, sooner = np.random.default_rng(0), [], []
+    for _ in range(100):
+        arm, baseline = (
+            {
+                seed: first_reach([(cost * step, float(draw.random() < 0.06)) for step in range(1, number + 1)], 1.0)
+                for seed in range(8)
+            }
+            for cost, number in ((5, 20), (10, 10))
+        )
+        for found, compared in ((shares, reached_shares(arm, baseline)), (sooner, reach_times(arm, baseline))):
+            found.append(compared.direction if compared.p_value < 0.05 else 0)
+    assert max(found.count(sign) for found in (shares, sooner) for sign in (1, -1)) <= 6
+
+
+def test_a_share_at_common_times_by_hand():
+    """Common times 20, 40, 60. Late and early are the same evaluations of the fine runs: those at 30 do not count."""
+    coarse = {seed: first_reach([(20, 0), (40, seed < 2), (60, 0)], 1.0) for seed in range(5)}
+    fine = {seed: first_reach([(t, t == (30 if seed < 4 else 40)) for t in range(10, 70, 10)], 1.0) for seed in coarse}
+    found = reached_shares(fine, coarse)
+    assert (found.arm_hits, found.baseline_hits) == (1, 2)
+    assert found.figures.startswith("1 of 5 seeds (95 % 4 to 62 %) reach the threshold at common times, of the")
+
+
+def test_a_share_has_the_larger_p_value_of_late_and_early():
+    """Coarse runs, evaluated at 15 and 30, never pass. Fine ones pass at 20 alone: early at 15, late at no time."""
+    coarse = {seed: first_reach([(15, 0), (30, 0)], 1.0) for seed in range(5)}
+    fine = {seed: first_reach([(10, 0), (20, 1), (30, 0)], 1.0) for seed in coarse}
+    for arm, baseline in ((fine, coarse), (coarse, fine)):
+        found = reached_shares(arm, baseline)
+        assert (found.arm_hits, found.baseline_hits, found.p_value) == (0, 0, 1.0)
 
 
 def test_a_difference_of_more_than_an_interval_is_found_at_other_evaluations():

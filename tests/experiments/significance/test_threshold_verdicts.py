@@ -93,3 +93,19 @@ def test_a_run_without_a_curve_makes_its_threshold_incomplete():
     )
     assert [verdict.outcome for verdict in found] == ["better", "incomplete", "incomplete"]
     assert found[1].missing == tuple(("prefix_sg", seed) for seed in SEEDS)
+
+
+@pytest.mark.parametrize("budgets", [("equal_steps", "equal_flops"), ("equal_flops", "equal_steps")])
+def test_a_share_that_both_budgets_compare_has_the_larger_p_value(budgets):
+    """Five of five against none at equal steps, none of five at common FLOPs: p = 1 for both."""
+    found = verdicts(
+        [contrast(budget=budget) for budget in budgets],
+        {"prefix_sg": rows_of(BASELINE), "lm_only": rows_of(BASELINE)},
+        SEEDS,
+        reaches={
+            "equal_steps": {"prefix_sg": reaches(10, 20, 30, 40, 50), "lm_only": reaches(*[None] * 5)},
+            "equal_flops": {name: reaches(*[None] * 5) for name in ("prefix_sg", "lm_only")},
+        },
+    )
+    shares = [verdict for verdict in found if verdict.measure == "share of seeds"]
+    assert [share.adjusted_p_value for share in shares] == [1.0, 1.0]
