@@ -9,17 +9,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from evidence.cells import CELLS_FILE, collect, committed_report, restore
-from evidence.claims import check_claims
+from evidence.cells import CELLS_FILE, collect, restore
+from evidence.claims import check_claims, claims_table
 from evidence.page import page_sections
 from evidence.values import Values
 
-from llm_jepa.experiments.rendering import page_html, page_markdown, render_html, render_markdown
+from llm_jepa.experiments.rendering import markdown_table, page_html, page_markdown, render_html, render_markdown
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE, HTML_PAGE = Path("docs/results.md"), Path("benchmarks/results/index.html")
 FIGURES = Path("docs/assets/results")
+CLAIMS_PAGE = Path("benchmarks/evidence/claims.md")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_page(target: Path) -> list[Path]:
-    """Write the page in Markdown with its figures, in HTML, and a report of each experiment, below `target`.
+    """Write the page with its figures, as Markdown and HTML, the claims, and each experiment's report, below `target`.
 
     Returns:
         The files written, relative to `target`.
@@ -58,12 +59,15 @@ def write_page(target: Path) -> list[Path]:
     """
     values = Values(RESULTS)
     check_claims(values, ROOT)
-    title, sections = page_sections(values)
-    markdown, figures = page_markdown(title, sections, FIGURES.relative_to(PAGE.parent).as_posix())
-    files = {PAGE: markdown, HTML_PAGE: page_html(title, sections)}
+    title, header, sections = page_sections(values, PAGE.parent.as_posix())
+    markdown, figures = page_markdown(title, sections, FIGURES.relative_to(PAGE.parent).as_posix(), header)
+    _, header, sections = page_sections(values, HTML_PAGE.parent.as_posix())
+    files = {PAGE: markdown, HTML_PAGE: page_html(title, sections, header)}
     files |= {FIGURES / name: svg for name, svg in figures.items()}
+    claims = markdown_table(claims_table(values))
+    files[CLAIMS_PAGE] = f"# Every claim and its source\n\nA test holds each file to these sources.\n\n{claims}\n"
     for cells in sorted(RESULTS.glob(f"*/{CELLS_FILE}")):
-        report, directory = committed_report(cells.parent), cells.parent.relative_to(ROOT)
+        report, directory = values.content(cells.parent.name), cells.parent.relative_to(ROOT)
         files |= {directory / "report.md": render_markdown(report), directory / "report.html": render_html(report)}
     for path, content in files.items():
         (target / path).parent.mkdir(parents=True, exist_ok=True)

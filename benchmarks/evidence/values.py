@@ -1,8 +1,9 @@
 """Fills the figures of a text from the committed results, so that every figure has its source.
 
 `{FILE:a/b/c:FORMAT}` becomes the value at the keys a, b, c of `results/FILE`. A FILE that is a directory is an
-experiment, whose report is computed from its cells. FORMAT is Python's, or of a share: `percent` (54.3), `points`
-(+1.2, a difference in hundredths), `size` (1.2, the same without its sign). `a/b ÷ a/c` is a ratio of two values.
+experiment, whose report is computed from its cells, with the means along the training, `curve_means`. FORMAT is
+Python's, or of a share: `percent` (54.3), `points` (+1.2, a difference in hundredths), `size` (1.2, the same without
+its sign). `a/b ÷ a/c` is a ratio of two values.
 
 Examples: `{latency.json:ways/draft 4/times_faster:.2f}` becomes `2.39`, and
 `{latency.json:ways/plain/mean_seconds ÷ ways/draft 4/mean_seconds:.2f}` too.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence.cells import committed_report, read_json
+from evidence.experiment import curve_means
 
 PLACEHOLDER = re.compile(r"\{([^{}:]+):([^{}:]+):([^{}]+)\}")
 RATIO = " ÷ "
@@ -43,7 +45,7 @@ class Values:
             return self.at(name, dividend) / self.at(name, divisor)
         value = self.content(name)
         for key in path.split("/"):
-            found = value[int(key)] if isinstance(value, list) else value.get(key, value.get(_number(key)))
+            found = value[int(key)] if isinstance(value, list | tuple) else value.get(key, value.get(_number(key)))
             if found is None:
                 there = ", ".join(map(str, value))
                 raise ValueError(f"{self.results / name} has no `{path}`: where `{key}` was sought there are {there}.")
@@ -58,7 +60,10 @@ class Values:
         path = self.results / name
         if not path.exists():
             raise ValueError(f"There is no {path}.")
-        return committed_report(path) if path.is_dir() else read_json(path)
+        if not path.is_dir():
+            return read_json(path)
+        report = committed_report(path)
+        return report | {"curve_means": curve_means(report)}
 
 
 def _number(key: str) -> int | None:

@@ -12,8 +12,19 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from llm_jepa.experiments.series_names import arm_of
 
-POINT, MEAN, ZERO = "#4a78b5", "#1b1b1b", "#999999"
-COLOURS = (POINT, "#b4572a", "#1a7f37", "#8250a8", "#9a6700", "#0a7c86", "#b42318", "#57606a", "#bf3989", "#2da4cf")
+POINT, MEAN, ZERO, LABEL = "#4a78b5", "#1b1b1b", "#999999", "#57606a"
+COLOURS = (
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#9467bd",
+    "#d62728",
+    "#17becf",
+    "#8c564b",
+    "#7f7f7f",
+    "#e377c2",
+    "#bcbd22",
+)
 DEPTH_KEYS = ("predictor_layers", "model_name_or_path")
 """Arms that differ in these alone are one curve."""
 _SVG: dict[Any, Any] = {
@@ -56,6 +67,7 @@ def scores_figure(report: dict[str, Any]) -> str | None:
         axes.plot(points, [height] * len(points), "o", color=POINT, alpha=0.7, markersize=6)
         _mean_with_interval(axes, score["mean"], None, height)
     _label(axes, list(finished), f"{primary}, %")
+    axes.set_xlim(-2, 102)
     return svg_text(figure)
 
 

@@ -9,15 +9,19 @@ from llm_jepa.experiments.report import Section, Table, report_sections, report_
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+  padding: 0 1rem; overflow-wrap: break-word; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; } a { color: #24589c; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .85rem; display: block; overflow-x: auto; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 6rem; }
-figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; } figcaption { color: #555; font-size: .9rem; }
+th.text, td.text { text-align: left; } th:first-child, td:first-child { white-space: nowrap; }
+td.text:not(:first-child) { min-width: 7rem; }
+figure { margin: 1rem 0; overflow-x: auto; } figure svg { min-width: 40rem; max-width: 100%; height: auto; }
+figcaption { color: #555; font-size: .9rem; position: sticky; left: 0; }
 .verdict { border-left: 4px solid #888; padding: .4rem .9rem; margin: .6rem 0; background: #f6f6f6; }
 .better { border-color: #1a7f37; } .worse { border-color: #b42318; } .open { border-color: #9a6700; }
 """
+_TEXT = re.compile(r"[^\W\d_]{3}")
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _CLASSES = {"better": "better", "worse": "worse", "too few to tell": "open", "incomplete": "open"}
 
 
@@ -32,10 +36,15 @@ def render_html(report: dict[str, Any]) -> str:
 
 
 def page_markdown(
-    title: str, sections: Sequence[Section], figure_folder: str | None = None
+    title: str, sections: Sequence[Section], figure_folder: str | None = None, header: Sequence[str] = ()
 ) -> tuple[str, dict[str, str]]:
-    """Sections as Markdown, and the figures that it shows from a folder: file name -> SVG. Without a folder, none."""
-    blocks = [f"# {title}"]
+    """Sections as Markdown, and the figures that it shows from a folder: file name -> SVG. Without a folder, none.
+
+    A header is paragraphs below the title, and a list of the sections.
+    """
+    blocks = [f"# {title}", *header]
+    if header:
+        blocks.append("\n".join(f"- [{section.title}](#{_anchor(section.title)})" for section in sections))
     files: dict[str, str] = {}
     for section in sections:
         lines = [f"- {sentence}" for sentence in (*section.notes, *(text for _, text in section.verdicts))]
@@ -46,14 +55,18 @@ def page_markdown(
             name = f"{len(files) + 1}.svg"
             files[name] = svg
             blocks.append(f"![{caption}]({figure_folder}/{name})")
-        blocks += [_markdown_table(table) for table in section.tables]
+        blocks += [markdown_table(table) for table in section.tables]
     return "\n\n".join(blocks) + "\n", files
 
 
-def page_html(title: str, sections: Sequence[Section]) -> str:
-    """Sections as one HTML page."""
+def page_html(title: str, sections: Sequence[Section], header: Sequence[str] = ()) -> str:
+    """Sections as one HTML page, with a header as that of `page_markdown`."""
     title = html.escape(title)
-    body = "\n".join(_html_section(section) for section in sections)
+    top = [f"<p>{_html_text(paragraph)}</p>" for paragraph in header]
+    if header:
+        links = (f"<li>{_html_text(f'[{one.title}](#{_anchor(one.title)})')}</li>" for one in sections)
+        top.append(f"<ul>{''.join(links)}</ul>")
+    body = "\n".join([*top, *map(_html_section, sections)])
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
         f'content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
@@ -61,8 +74,25 @@ def page_html(title: str, sections: Sequence[Section]) -> str:
     )
 
 
+def markdown_table(table: Table) -> str:
+    """A table as Markdown; columns of text are aligned left, others right."""
+    rule = ["---" if is_text else "---:" for is_text in _text_columns(table)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (table.heading, rule, *table.rows))
+
+
+def _anchor(title: str) -> str:
+    """As GitHub and MkDocs name a heading's anchor. Example: `Are answers faster?` is `are-answers-faster`."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _text_columns(table: Table) -> list[bool]:
+    """Whether each column has words; the first one always counts as such."""
+    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.heading)
+    return [place == 0 or any(_TEXT.search(cell) for cell in column) for place, column in enumerate(columns)]
+
+
 def _html_section(section: Section) -> str:
-    parts = [f"<h2>{html.escape(section.title)}</h2>"]
+    parts = [f'<h2 id="{_anchor(section.title)}">{html.escape(section.title)}</h2>']
     if len(section.notes) == 1:
         parts.append(f"<p>{_html_text(section.notes[0])}</p>")
     elif section.notes:
@@ -75,16 +105,18 @@ def _html_section(section: Section) -> str:
 
 
 def _html_text(text: str) -> str:
-    """A text in which `backticks` mark code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
-
-
-def _markdown_table(table: Table) -> str:
-    lines = [table.heading, ["---"] + ["---:"] * (len(table.heading) - 1), *table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """A text in which `backticks` mark code, **asterisks** strong text and [text](target) a link."""
+    linked = _LINK.sub(r'<a href="\2">\1</a>', html.escape(text))
+    strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", linked)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", strong)
 
 
 def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{_html_text(cell)}</th>" for cell in table.heading)
-    body = "\n".join("<tr>" + "".join(f"<td>{_html_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    classes = [' class="text"' if is_text else "" for is_text in _text_columns(table)]
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        marked = zip(cells, classes, strict=True)
+        return "<tr>" + "".join(f"<{tag}{kind}>{_html_text(cell)}</{tag}>" for cell, kind in marked) + "</tr>"
+
+    body = "\n".join(row(cells, "td") for cells in table.rows)
+    return f"<table>\n<thead>{row(table.heading, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"

@@ -160,13 +160,13 @@ def _verdict_section(report: dict[str, Any], budget: str) -> Section:
     figure = differences_figure(report, budget)
     caption = "Difference to the baseline for each seed; mean and 95 % interval over seeds and rows."
     title = budget_title(report, budget)
-    others = _other_scores_table(report, budget)
+    others = _otherscores_table(report, budget)
     return Section(
         title,
         [COSTLIEST_NOTE if title == COSTLIEST_TITLE else NOTES[budget]],
         [(verdict["outcome"], verdict["sentence"]) for verdict in verdicts],
         [] if figure is None else [(figure, caption)],
-        [_differences_table(verdicts), *([others] if others.rows and len(others.heading) > 1 else [])],
+        [differences_table(verdicts), *([others] if others.rows and len(others.heading) > 1 else [])],
     )
 
 
@@ -203,7 +203,7 @@ def threshold_verdicts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _differences_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
+def differences_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
     """One row for each contrast: verdict, difference and intervals in points (hundredths), p value."""
     heading = ["arm", "verdict", "baseline", "difference", "95 %", "seeds alone", "rows alone", "p (Holm)"]
     rows = []
@@ -222,7 +222,7 @@ def _differences_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
     return Table(heading, rows)
 
 
-def _other_scores_table(report: Mapping[str, Any], budget: str) -> Table:
+def _otherscores_table(report: Mapping[str, Any], budget: str) -> Table:
     """The differences by the scores that nothing is claimed from, one column each."""
     primary = report["experiment"]["primary_score"]
     others = {name: found for name, found in report["comparisons"][budget].items() if name != primary}
@@ -242,10 +242,10 @@ def _scores_section(report: dict[str, Any]) -> Section:
         ),
     ]
     figures = [(svg, caption) for svg, caption in drawn if svg is not None]
-    return Section("Scores and embeddings", [SCORES_NOTE], [], figures, [_scores_table(report)])
+    return Section("Scores and embeddings", [SCORES_NOTE], [], figures, [scores_table(report)])
 
 
-def _scores_table(report: Mapping[str, Any]) -> Table:
+def scores_table(report: Mapping[str, Any]) -> Table:
     """The primary score beside the collapse figures, then the other scores."""
     primary = report["experiment"]["primary_score"]
     names = list(dict.fromkeys(name for series in report["series"].values() for name in series["scores"]))
@@ -272,18 +272,26 @@ def _collapse(series: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
 
 
 def _curve_sections(report: dict[str, Any]) -> list[Section]:
-    caption = "A thin line for each seed, a thick one for their mean."
-    drawn = loss_figure(report), score_figure(report, "rows"), score_figure(report, "FLOPs")
-    figures = [(svg, caption) for svg in drawn if svg is not None]
+    primary = report["experiment"]["primary_score"]
+    drawn = [
+        (loss_figure(report), "Loss by step"),
+        (score_figure(report, "rows"), f"`{primary}` by rows trained on"),
+        (score_figure(report, "FLOPs"), f"`{primary}` by FLOPs of training"),
+    ]
+    figures = [
+        (svg, f"{what}: a thin line for each seed, a thick one for their mean.")
+        for svg, what in drawn
+        if svg is not None
+    ]
     return [Section("Along the training", figures=figures)] if figures else []
 
 
 def _cost_section(report: Mapping[str, Any]) -> Section:
     has_own_networks = report["experiment"].get("kind") != "vision"
-    return Section("Cost of training", [COST_NOTE] if has_own_networks else [], tables=[_cost_table(report)])
+    return Section("Cost of training", [COST_NOTE] if has_own_networks else [], tables=[cost_table(report)])
 
 
-def _cost_table(report: Mapping[str, Any]) -> Table:
+def cost_table(report: Mapping[str, Any]) -> Table:
     baseline = report["arms"][report["experiment"]["baseline"]]["cost"]
     flops = baseline["steps"] * baseline["rows_per_step"] * baseline["flops_per_row"]
     is_counted = "trained_parameters" in baseline  # reports of earlier versions lack it
@@ -296,7 +304,7 @@ def _cost_table(report: Mapping[str, Any]) -> Table:
             [
                 name,
                 "-" if steps is None else str(steps),
-                f"{cost['rows_per_step']:g}",
+                f"{cost['rows_per_step']:.0f}",
                 "-" if ratio is None else f"{ratio:.2f}",
                 "-" if seconds is None else f"{seconds:.0f}",
                 *([f"{cost['trained_parameters'] / 1e6:,.2f} M"] if is_counted else []),

@@ -77,7 +77,7 @@ def test_the_committed_page_is_what_the_committed_cells_say(tmp_path):
 
 
 def test_figures_of_papers_name_the_table_or_figure_they_are_from():
-    _, sections = page.page_sections(values.Values(results.RESULTS))
+    _, _, sections = page.page_sections(values.Values(results.RESULTS), "docs")
     (table,) = next(section for section in sections if section.title == "Beside the papers").tables
     assert table.rows
     for paper, *_ in table.rows:

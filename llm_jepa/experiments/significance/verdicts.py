@@ -85,7 +85,8 @@ class Verdict:
             if detectable is None:
                 return ""
             if detectable > difference.largest_possible:
-                possible = f"at most {100 * difference.largest_possible:.1f} points are possible"
+                gain, loss = 100 * (1 - difference.baseline_mean), 100 * difference.baseline_mean
+                possible = f"the largest possible gain is {gain:.1f} points, the largest loss {loss:.1f}"
                 return f" No true difference would be found with 80 % probability: {possible}."
             shown = f"{100 * detectable:.1f} points"
             return f" These seeds and rows would find a true difference of {shown} with 80 % probability."

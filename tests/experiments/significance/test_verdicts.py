@@ -53,7 +53,8 @@ def test_a_difference_of_more_than_all_rows_is_not_stated():
     (found,) = verdicts([Contrast("arm", "base", "equal_steps")], rows, [1, 2])
     assert (found.detectable_difference or 0.0) > 1
     assert found.sentence.endswith(
-        "No true difference would be found with 80 % probability: at most 100.0 points are possible."
+        "No true difference would be found with 80 % probability: the largest possible gain is 100.0 points, the "
+        "largest loss 0.0."
     )
 
 
@@ -66,7 +67,8 @@ def test_what_no_possible_difference_could_show_is_too_few_to_tell():
     assert 0.544 < (found.detectable_difference or 0.0) < 1
     assert found.outcome == "too few to tell"
     assert found.sentence.endswith(
-        "No true difference would be found with 80 % probability: at most 54.4 points are possible."
+        "No true difference would be found with 80 % probability: the largest possible gain is 54.4 points, the "
+        "largest loss 45.6."
     )
     less = one_verdict([1 - one for one in arm], [1 - one for one in base])
     assert (less.outcome, figures(less).largest_possible) == ("too few to tell", pytest.approx(1 - 0.456))

@@ -1,0 +1,156 @@
+"""What the page shows of an experiment's report: the boxes of its verdicts, figures and tables, by their names."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from llm_jepa.experiments.curve_figures import score_figure
+from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure
+from llm_jepa.experiments.report import (
+    Table,
+    budget_title,
+    cost_table,
+    differences_table,
+    scores_table,
+    threshold_verdicts,
+)
+
+Report = Mapping[str, Any]
+SECONDS = "seconds"
+
+
+def verdicts(report: Report, budgets: Iterable[str]) -> list[tuple[str, str]]:
+    """Outcome and sentence of each finished comparison; what is incomplete stands in the tables alone."""
+    return [
+        (verdict["outcome"], f"{budget_title(report, budget)}, {verdict['sentence']}")
+        for budget in budgets
+        for verdict in _verdicts(report, budget)
+        if verdict["outcome"] != "incomplete"
+    ]
+
+
+def figure(report: dict[str, Any], name: str) -> tuple[str, str]:
+    """A figure and its caption: that of a budget's differences, `scores`, `parameters`, or the score by `rows`."""
+    experiment, score = report["experiment"]["name"], report["experiment"]["primary_score"]
+    if name in report["comparisons"]:
+        shown = f"points of `{score}` over the baseline; a dot for each seed, mean and 95 % interval below"
+        return _drawn(differences_figure(report, name)), f"{experiment}, {_budget(report, name)}: {shown}."
+    if name == "scores":
+        return _drawn(
+            scores_figure(report)
+        ), f"{experiment}: `{score}` in per cent, a dot for each seed and their mean."
+    if name == "parameters":
+        shown = f"`{score}` in per cent by trained parameters; a line joins arms that differ in depth or model alone"
+        return _drawn(parameters_figure(report)), f"{experiment}: {shown}."
+    assert name == "rows", name
+    shown = f"`{score}` in per cent by rows trained on, arms with all seeds; thin lines are seeds, thick ones means"
+    return _drawn(score_figure(report, "rows")), f"{experiment}: {shown}."
+
+
+def table(report: Report, name: str) -> Table:
+    """A table: a budget's differences, `threshold`, `score`, `scores`, `seeds`, `curve` or `cost`."""
+    if name in report["comparisons"]:
+        return _named(differences_table(_verdicts(report, name)), _budget(report, name))
+    made = {"threshold": _threshold, "score": _score, "scores": scores_table, "seeds": _seeds}
+    made |= {"curve": _curve, "cost": _cost}
+    return made[name](report)
+
+
+def curve_means(report: Report) -> dict[str, dict[int, float]]:
+    """Series -> step -> mean of the primary score over the seeds, of series with all seeds."""
+    score, means = report["experiment"]["primary_score"], {}
+    for name, series in report["series"].items():
+        if len(series["curve"]) == len(report["experiment"]["seeds"]):
+            curves = [{point["step"]: point["scores"][score] for point in one} for one in series["curve"].values()]
+            common = sorted(set.intersection(*map(set, curves)))
+            means[name] = {step: sum(curve[step] for curve in curves) / len(curves) for step in common}
+    return means
+
+
+def _score(report: Report) -> Table:
+    """The primary score alone."""
+    whole = scores_table(report)
+    score = report["experiment"]["primary_score"]
+    return Table(["arm", "seeds", f"{score}, % (95 %)"], [[row[0], row[1], row[2]] for row in whole.rows])
+
+
+def _seeds(report: Report) -> Table:
+    """The primary score of every seed in per cent, and the mean of the finished ones."""
+    seeds, rows = report["experiment"]["seeds"], []
+    for name, series in report["series"].items():
+        score = series["scores"].get(report["experiment"]["primary_score"], {"by_seed": {}})
+        shown = [f"{100 * score['by_seed'][seed]:.1f}" if seed in score["by_seed"] else "-" for seed in seeds]
+        mean = f"{100 * score['mean']:.1f}" if "mean" in score else "-"
+        rows.append([name, f"{len(score['by_seed'])} of {len(seeds)}", *shown, mean])
+    return Table(["arm, right in %", "seeds done", *(f"seed {seed}" for seed in seeds), "mean"], rows)
+
+
+def _curve(report: Report) -> Table:
+    """The mean of the primary score along the training in per cent, of arms with all seeds."""
+    means, seeds = curve_means(report), report["experiment"]["seeds"]
+    steps = sorted({step for curve in means.values() for step in curve})
+    rows = [
+        [name, *(f"{100 * curve[step]:.1f}" if step in curve else "-" for step in steps)]
+        for name, curve in means.items()
+    ]
+    return Table([f"arm, mean over {len(seeds)} seeds after", *(f"{step:,d}" for step in steps)], rows)
+
+
+def _threshold(report: Report) -> Table:
+    """The verdicts by the threshold: share of seeds and time."""
+    found: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    for verdict in threshold_verdicts(report):
+        if verdict["difference"] is not None:
+            key = verdict["arm"], verdict["baseline"], _budget(report, verdict["budget"])
+            found.setdefault(key, {})[verdict["measure"]] = verdict
+    rows = []
+    for (arm, baseline, budget), by_measure in found.items():
+        share, time = by_measure["share of seeds"], by_measure["time"]
+        hits, n_seeds = share["difference"], share["difference"]["n_seeds"]
+        rows.append(
+            [
+                arm,
+                f"{baseline}, {budget}",
+                f"{hits['arm_hits']} of {n_seeds}",
+                f"{hits['baseline_hits']} of {n_seeds}",
+                f"{share['adjusted_p_value']:.3f}",
+                share["outcome"],
+                _median(time["difference"]["arm_median"]),
+                _median(time["difference"]["baseline_median"]),
+                f"{time['adjusted_p_value']:.3f}",
+                time["outcome"],
+            ]
+        )
+    threshold = f"reach {100 * report['experiment']['threshold']:g} %"
+    heading = [f"arm, seeds that {threshold}", "baseline", "arm's", "baseline's", "p (Holm)", "verdict"]
+    return Table([*heading, "median time", "baseline's", "p (Holm)", "verdict"], rows)
+
+
+def _cost(report: Report) -> Table:
+    """What training cost, without seconds."""
+    whole = cost_table(report)
+    kept = [place for place, name in enumerate(whole.heading) if name != SECONDS]
+    heading, *rows = ([line[place] for place in kept] for line in (whole.heading, *whole.rows))
+    return _named(Table(heading, rows), "cost of training")
+
+
+def _verdicts(report: Report, budget: str) -> Sequence[Mapping[str, Any]]:
+    return list(report["comparisons"][budget].get(report["experiment"]["primary_score"], {}).values())
+
+
+def _budget(report: Report, budget: str) -> str:
+    """As within a sentence."""
+    title = budget_title(report, budget)
+    return f"{title[0].lower()}{title[1:]}"
+
+
+def _median(time: float | None) -> str:
+    return "-" if time is None else f"{time:,.0f}"
+
+
+def _named(table: Table, part: str) -> Table:
+    return Table([f"{table.heading[0]}, {part}", *table.heading[1:]], table.rows)
+
+
+def _drawn(svg: str | None) -> str:
+    assert svg is not None, "nothing to draw is finished"
+    return svg
