@@ -32,7 +32,7 @@ def figure(report: dict[str, Any], name: str) -> tuple[str, str]:
     """A figure and its caption: that of a budget's differences, `scores`, `parameters`, or the score by `rows`."""
     experiment, score = report["experiment"]["name"], report["experiment"]["primary_score"]
     if name in report["comparisons"]:
-        shown = f"points of `{score}` over the baseline; a dot for each seed, mean and 95 % interval below"
+        shown = f"points of `{score}` over the baseline; a dot for each seed, mean and 95 % interval above the dots"
         return _drawn(differences_figure(report, name)), f"{experiment}, {_budget(report, name)}: {shown}."
     if name == "scores":
         return _drawn(
@@ -50,7 +50,7 @@ def table(report: Report, name: str) -> Table:
     """A table: a budget's differences, `threshold`, `score`, `scores`, `seeds`, `curve` or `cost`."""
     if name in report["comparisons"]:
         return _named(differences_table(_verdicts(report, name)), _budget(report, name))
-    made = {"threshold": _threshold, "score": _score, "scores": scores_table, "seeds": _seeds}
+    made = {"threshold": _threshold, "score": _score, "scores": _scores, "seeds": _seeds}
     made |= {"curve": _curve, "cost": _cost}
     return made[name](report)
 
@@ -73,13 +73,20 @@ def _score(report: Report) -> Table:
     return Table(["arm", "seeds", f"{score}, % (95 %)"], [[row[0], row[1], row[2]] for row in whole.rows])
 
 
+def _scores(report: Report) -> Table:
+    """Every score, with an interval for the primary one alone."""
+    whole = scores_table(report)
+    return Table(whole.heading, [[*row[:3], *(cell.partition(" (")[0] for cell in row[3:])] for row in whole.rows])
+
+
 def _seeds(report: Report) -> Table:
-    """The primary score of every seed in per cent, and the mean of the finished ones."""
+    """The primary score of every seed in per cent, and the mean of arms with all seeds."""
     seeds, rows = report["experiment"]["seeds"], []
     for name, series in report["series"].items():
         score = series["scores"].get(report["experiment"]["primary_score"], {"by_seed": {}})
         shown = [f"{100 * score['by_seed'][seed]:.1f}" if seed in score["by_seed"] else "-" for seed in seeds]
-        mean = f"{100 * score['mean']:.1f}" if "mean" in score else "-"
+        is_whole = len(score["by_seed"]) == len(seeds)
+        mean = f"{100 * score['mean']:.1f}" if is_whole else "-"
         rows.append([name, f"{len(score['by_seed'])} of {len(seeds)}", *shown, mean])
     return Table(["arm, right in %", "seeds done", *(f"seed {seed}" for seed in seeds), "mean"], rows)
 

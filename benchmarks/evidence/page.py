@@ -14,6 +14,7 @@ from evidence.values import Values
 from llm_jepa.experiments.report import Section, Table
 
 PAGE_FILE = Path(__file__).with_name("page.yaml")
+LOG_FILE = PAGE_FILE.parents[1] / "LOG.md"
 SECTION_KEYS = {"title", "text", "experiment", "verdicts", "figures", "tables", "table", "bars"}
 LINK = re.compile(r"\]\((?!https:|#)([^)]+)\)")
 
@@ -25,6 +26,9 @@ def page_sections(values: Values, folder: str) -> tuple[str, list[str], list[Sec
     """
     page = yaml.safe_load(_linked_from(folder, PAGE_FILE.read_text(encoding="utf-8")))
     header = [values.fill(paragraph) for paragraph in page["header"]]
+    newest = re.search(r"^## ([\d-]+):", LOG_FILE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    header.append(f"The newest entry of the log is of {newest[1]}.")
     return page["title"], header, [_section(content, values) for content in page["sections"]]
 
 

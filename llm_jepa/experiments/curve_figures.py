@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import StrMethodFormatter
 
 from llm_jepa.experiments.figures import COLOURS, LABEL, ZERO, new_axes, series_cost, svg_text, use_log_scale
 
@@ -98,6 +99,8 @@ def _figure(
         )
     if is_log:
         use_log_scale(axes)
+    else:
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)

@@ -14,13 +14,13 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; } a { col
 table { border-collapse: collapse; margin: .8rem 0; font-size: .85rem; display: block; overflow-x: auto; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th.text, td.text { text-align: left; } th:first-child, td:first-child { white-space: nowrap; }
-td.text:not(:first-child) { min-width: 7rem; }
+td:not(.text) { white-space: nowrap; } td.text:not(:first-child) { min-width: 5.5rem; }
 figure { margin: 1rem 0; overflow-x: auto; } figure svg { min-width: 40rem; max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; position: sticky; left: 0; }
 .verdict { border-left: 4px solid #888; padding: .4rem .9rem; margin: .6rem 0; background: #f6f6f6; }
 .better { border-color: #1a7f37; } .worse { border-color: #b42318; } .open { border-color: #9a6700; }
 """
-_TEXT = re.compile(r"[^\W\d_]{3}")
+_TEXT = re.compile(r"[^\W\d_]{4}")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _CLASSES = {"better": "better", "worse": "worse", "too few to tell": "open", "incomplete": "open"}
 
@@ -105,8 +105,8 @@ def _html_section(section: Section) -> str:
 
 
 def _html_text(text: str) -> str:
-    """A text in which `backticks` mark code, **asterisks** strong text and [text](target) a link."""
-    linked = _LINK.sub(r'<a href="\2">\1</a>', html.escape(text))
+    """A text in which `backticks` mark code, **asterisks** strong text and [text](target) a link; 5 % stays whole."""
+    linked = _LINK.sub(r'<a href="\2">\1</a>', re.sub(r"(\d) %", r"\1&nbsp;%", html.escape(text)))
     strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", linked)
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", strong)
 

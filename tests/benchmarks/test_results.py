@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # where a script finds its neighbours
 results = importlib.import_module("results")
-cells, claims, page, values = (
-    importlib.import_module(f"evidence.{name}") for name in ("cells", "claims", "page", "values")
+cells, claims, experiment, page, values = (
+    importlib.import_module(f"evidence.{name}") for name in ("cells", "claims", "experiment", "page", "values")
 )
 
 
@@ -118,3 +118,37 @@ def test_placeholders_are_filled_from_their_file(tmp_path):
         found.fill("{a.json:x/0/lost:.2f}")
     with pytest.raises(ValueError, match=r"There is no .*b\.json"):
         found.fill("{b.json:x:.2f}")
+
+
+def test_tables_of_seeds_and_of_the_training_by_hand():
+    """`x` lacks a seed: no mean is given, since it would be of other seeds."""
+
+    def series(*scores: tuple[float, float]) -> dict:
+        points = {seed: [{"step": 10, "scores": {"strict": before}}] for seed, (before, _) in enumerate(scores)}
+        return {
+            "scores": {"strict": {"by_seed": {seed: end for seed, (_, end) in enumerate(scores)}, "mean": 0.5}},
+            "curve": {
+                seed: [*points[seed], {"step": 20, "scores": {"strict": end}}] for seed, (_, end) in enumerate(scores)
+            },
+        }
+
+    report = {
+        "experiment": {"primary_score": "strict", "seeds": [0, 1]},
+        "comparisons": {},
+        "series": {"lm": series((0.1, 0.2), (0.3, 0.8)), "x": series((0.0, 0.5))},
+    }
+    assert experiment.curve_means(report) == {"lm": {10: pytest.approx(0.2), 20: 0.5}}
+    assert experiment.table(report, "seeds").rows == [
+        ["lm", "2 of 2", "20.0", "80.0", "50.0"],
+        ["x", "1 of 2", "50.0", "-", "-"],
+    ]
+    assert experiment.table(report, "curve").rows == [["lm", "20.0", "50.0"]]
+
+
+def test_links_of_the_page_lead_to_files_of_the_repository():
+    for folder in ("docs", "benchmarks/results"):
+        _, header, sections = page.page_sections(values.Values(results.RESULTS), folder)
+        text = "\n".join([*header, *(note for section in sections for note in section.notes)])
+        links = re.findall(r"\]\(([^)]+)\)", text)
+        assert len(links) > 5
+        assert [link for link in links if not (ROOT / folder / link).exists()] == []

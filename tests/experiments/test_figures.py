@@ -1,7 +1,8 @@
-"""The figure of scores by trained parameters: drawn where they differ, and of finished arms alone."""
+"""Figures of a report: scores by trained parameters, and what happened along the training."""
 
 import pytest
 
+from llm_jepa.experiments.curve_figures import loss_figure, score_figure
 from llm_jepa.experiments.figures import parameters_figure
 
 
@@ -49,3 +50,38 @@ def segments(svg: str) -> list[int]:
     """How many segments each solid coloured line of a figure has."""
     paths = [part.split('"')[0] for part in svg.split('<path d="')[1:] if "stroke-width: 1.2" in part.split("/>")[0]]
     return [path.count("L ") for path in paths if "L " in path]
+
+
+def report_of_curves(n_seeds: dict[str, int], settings: dict[str, dict], kind: str = "text") -> dict:
+    curve = [{"step": step, "scores": {"strict": step / 10}} for step in (1, 2)]
+    log = [{"step": step, "loss": 1 / step} for step in (1, 2)]
+    return {
+        "experiment": {"primary_score": "strict", "threshold": 0.9, "kind": kind},
+        "arms": {arm: {"settings": settings.get(arm, {}), "cost": {"rows_per_step": 4}} for arm in n_seeds},
+        "series": {
+            arm: {"curve": dict.fromkeys(range(number), curve), "log": dict.fromkeys(range(number), log)}
+            for arm, number in n_seeds.items()
+        },
+    }
+
+
+def test_curves_are_of_arms_with_all_seeds_and_the_threshold_is_named():
+    """The mean of an arm that lacks seeds is not over the same seeds."""
+    svg = score_figure(report_of_curves({"lm_only": 3, "pair": 3, "tube": 2}, {}), "rows")
+    assert ">pair<" in svg
+    assert ">tube<" not in svg
+    assert ">threshold 90 %<" in svg
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "is_drawn"),
+    [
+        ("vision", {"answer_form": "tokens"}, False),
+        ("vision", {"jepa_loss": "cosine"}, False),
+        ("vision", {"predictor_layers": 4}, True),
+        ("text", {"jepa_loss": "info_nce"}, True),  # next-token loss in every arm
+    ],
+)
+def test_losses_that_cannot_be_compared_are_not_drawn(kind, settings, is_drawn):
+    report = report_of_curves({"vl_jepa": 2, "other": 2}, {"other": settings}, kind)
+    assert (loss_figure(report) is not None) == is_drawn
