@@ -101,11 +101,18 @@ def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
     results, refused = _results(design)
     described = design_json(experiment, design) | {"refused": refused}
     items = items_of(described["experiment"], list(experiment.arms), contrasts_of(design.baselines))
+    trained = {arm: _trained(design, arm) for arm in experiment.arms}
     if design.cells_before is None:
-        declared = declared_with(experiment.output_dir, items, count_finished(experiment.output_dir))
+        declared = declared_with(experiment.output_dir, items, trained, count_finished(experiment.output_dir))
     else:
-        declared = keep_declared(experiment.output_dir, items, design.cells_before)
+        declared = keep_declared(experiment.output_dir, items, trained, design.cells_before)
     return assemble_report(described | {"declared": declared}, results)
+
+
+def _trained(design: ExperimentDesign, arm: str) -> dict[str, Any]:
+    """What decides the trained models of an arm, without the seed."""
+    cell = next(iter(design.cells[arm].values()))
+    return {key: value for key, value in design.specs[cell.directory].training().items() if key != "seed"}
 
 
 def design_json(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """What an experiment has declared at any time: a report says what was added after cells, and what it leaves out.
 
 The file `declared.json` of the output directory has an entry for each arm, seed, contrast, primary score and
-threshold: `what` it is, its `name`, and the cells that were finished when it was added, `after_cells`.
+threshold: `what` it is, its `name`, and the cells that were finished when it was added, `after_cells`. `settings` has
+how each arm was `trained`, again after each change.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 from filelock import FileLock
 
-from llm_jepa.experiments.cell_spec import RESULT_FILE
+from llm_jepa.experiments.cell_spec import RESULT_FILE, differences
 from llm_jepa.experiments.series_names import arm_of
 from llm_jepa.experiments.significance import Contrast
 from llm_jepa.experiments.significance.verdicts import Measure
@@ -19,6 +22,8 @@ from llm_jepa.runs.record import read_json
 
 DECLARED_FILE, LOCK_FILE = "declared.json", "declared.lock"
 Entry = Mapping[str, Any]
+Trained = Mapping[str, Mapping[str, Any]]
+"""Arm -> what decides its trained models, without the seed."""
 
 
 def count_finished(output_dir: Path) -> int:
@@ -26,12 +31,15 @@ def count_finished(output_dir: Path) -> int:
     return sum(1 for _ in output_dir.glob(f"cells/*/*/{RESULT_FILE}"))
 
 
-def declared_with(output_dir: Path, items: Sequence[tuple[str, Any]], cells_before: int) -> dict[str, Any]:
+def declared_with(
+    output_dir: Path, items: Sequence[tuple[str, Any]], trained: Trained, cells_before: int
+) -> dict[str, Any]:
     """The content of the file with what is declared now. Until a cell is finished it begins anew.
 
     Args:
         output_dir: The experiment's. Files of parts of an experiment may run in it side by side.
         items: What is declared, by its kind and name.
+        trained: How each arm is trained.
         cells_before: The cells that were finished when this comparison started.
     """
     kept = read_json(output_dir / DECLARED_FILE) if count_finished(output_dir) else {}
@@ -39,14 +47,22 @@ def declared_with(output_dir: Path, items: Sequence[tuple[str, Any]], cells_befo
     known = {_identity(one) for one in kept["entries"]}
     after = cells_before if known else 0
     new = [{"what": what, "name": name, "after_cells": after} for what, name in items]
-    return kept | {"entries": kept["entries"] + [one for one in new if _identity(one) not in known]}
+    settings = dict(kept.get("settings", {}))
+    for arm, training in trained.items():
+        before, now = settings.get(arm, []), {"after_cells": after, "trained": json.loads(json.dumps(training))}
+        if not before or (before[-1]["trained"] != now["trained"] and now not in before):
+            settings[arm] = [*before, now]
+    entries = kept["entries"] + [one for one in new if _identity(one) not in known]
+    return kept | {"entries": entries, "settings": settings}
 
 
-def keep_declared(output_dir: Path, items: Sequence[tuple[str, Any]], cells_before: int) -> dict[str, Any]:
+def keep_declared(
+    output_dir: Path, items: Sequence[tuple[str, Any]], trained: Trained, cells_before: int
+) -> dict[str, Any]:
     """Write the file with what is declared now, and return its content, as `declared_with` does."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(output_dir / LOCK_FILE):
-        kept = declared_with(output_dir, items, cells_before)
+        kept = declared_with(output_dir, items, trained, cells_before)
         write_json(kept, output_dir / DECLARED_FILE)
     return kept
 
@@ -75,7 +91,7 @@ def declared_comparisons(entries: Sequence[Entry], contrasts: Sequence[Contrast]
 
 
 def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> list[str]:
-    """What was added after the first cells, and what of the declared is left out now, in sentences.
+    """What was added or set otherwise after the first cells, and what of the declared is left out now, in sentences.
 
     Args:
         declared: The content of the file.
@@ -94,6 +110,11 @@ def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> li
         f"CHANGED after {number} finished cell{'s' * (number != 1)}: {_listed(entries)} added."
         for number, entries in added.items()
     ]
+    for arm, history in declared.get("settings", {}).items():
+        for before, after in pairwise(history if ("arm", arm) in now else []):
+            if number := after["after_cells"]:
+                changed = differences(before["trained"], after["trained"])
+                sentences.append(f"CHANGED after {number} finished cell{'s' * (number != 1)}: in arm {arm} {changed}.")
     left_out = [one for one in declared["entries"] if _identity(one) not in now and one["name"] is not None]
     if left_out:
         are_comparisons = ("threshold", None) in now or any(one["what"] == "contrast" for one in left_out)

@@ -12,8 +12,10 @@ from llm_jepa.experiments.declared import (
     keep_declared,
 )
 from llm_jepa.experiments.significance import Contrast, verdicts
+from llm_jepa.files.atomic import write_json
 
 ARMS = ["lm_only", "pair", "tube"]
+TRAINED = {arm: {"learning_rate": 1e-4} for arm in ARMS}
 
 
 def items(arms=ARMS, seeds=(1, 2, 3, 4), threshold=0.9, longer="lm_only-20-steps"):
@@ -34,56 +36,56 @@ def finish(output_dir, *cells):
 
 def test_until_a_cell_is_finished_nothing_is_a_change(tmp_path):
     """An arm that cannot be trained is removed, and another seed named."""
-    keep_declared(tmp_path, items(), 0)
+    keep_declared(tmp_path, items(), TRAINED, 0)
     now = items(["lm_only", "pair"], [5])
-    assert changes(keep_declared(tmp_path, now, 0), now) == []
+    assert changes(keep_declared(tmp_path, now, TRAINED, 0), now) == []
 
 
 def test_files_of_disjoint_seeds_side_by_side_are_no_change_of_the_whole(tmp_path):
     """Both start before a cell is finished; the second report of each comes after. The whole file comes last."""
     parts = items(seeds=[1, 2]), items(seeds=[3, 4])
     for part in parts:
-        keep_declared(tmp_path, part, 0)
+        keep_declared(tmp_path, part, TRAINED, 0)
     finish(tmp_path, "lm_only/1", "lm_only/3")
     for part in parts:
-        keep_declared(tmp_path, part, 0)
+        keep_declared(tmp_path, part, TRAINED, 0)
     finish(tmp_path, "pair/1", "pair/3")
-    kept = keep_declared(tmp_path, parts[0], 0)
+    kept = keep_declared(tmp_path, parts[0], TRAINED, 0)
     assert changes(kept, parts[0]) == ["DECLARED TOO, and left out here: seed 3, seed 4."]
-    assert changes(keep_declared(tmp_path, items(), 4), items()) == []
+    assert changes(keep_declared(tmp_path, items(), TRAINED, 4), items()) == []
 
 
 def test_seeds_that_are_added_after_cells_are_said_with_their_number(tmp_path):
     """A longer schedule of the baseline, which a costlier arm brings, makes no other contrast."""
-    keep_declared(tmp_path, items(seeds=[1, 2]), 0)
+    keep_declared(tmp_path, items(seeds=[1, 2]), TRAINED, 0)
     finish(tmp_path, "lm_only/1", "lm_only/2")
     now = items(longer="lm_only-30-steps")
     expected = ["CHANGED after 2 finished cells: seed 3, seed 4 added."]
     for before in (2, 3):
-        assert changes(keep_declared(tmp_path, now, before), now) == expected
+        assert changes(keep_declared(tmp_path, now, TRAINED, before), now) == expected
 
 
 def test_a_control_that_the_scores_suggested_is_said(tmp_path):
-    keep_declared(tmp_path, items(), 0)
+    keep_declared(tmp_path, items(), TRAINED, 0)
     finish(tmp_path, "lm_only/1")
     now = [*items(), ("contrast", ["equal_steps", "pair", "tube"])]
     expected = ["CHANGED after 1 finished cell: pair against tube at equal steps added."]
-    assert changes(keep_declared(tmp_path, now, 1), now) == expected
+    assert changes(keep_declared(tmp_path, now, TRAINED, 1), now) == expected
 
 
 def test_cells_older_than_the_file_are_said(tmp_path):
     finish(tmp_path, "lm_only/1", "lm_only/2")
     expected = ["What was declared before 2 finished cells is not known."]
-    assert changes(keep_declared(tmp_path, items(), 2), items()) == expected
+    assert changes(keep_declared(tmp_path, items(), TRAINED, 2), items()) == expected
 
 
 @pytest.mark.parametrize("threshold", [0.9, None], ids=["arms are left out", "arms and the threshold are left out"])
 def test_comparisons_left_out_stay_in_the_family(tmp_path, threshold):
     """Of two arms at two budgets, each by score, share and time, one remains: p is corrected for 2 x 2 + 2 x 2 + 4."""
-    keep_declared(tmp_path, items(), 0)
+    keep_declared(tmp_path, items(), TRAINED, 0)
     finish(tmp_path, "lm_only/1")
     now, left = items(["lm_only", "pair"], threshold=threshold), contrasts(["lm_only", "pair"])
-    declared = keep_declared(tmp_path, now, 1)
+    declared = keep_declared(tmp_path, now, TRAINED, 1)
     rows = {name: {seed: [seed % 2, 1, 0] for seed in range(5)} for name in ("pair", "lm_only", "lm_only-20-steps")}
     found = verdicts(
         left,
@@ -102,20 +104,42 @@ def test_comparisons_left_out_stay_in_the_family(tmp_path, threshold):
 
 
 def test_another_threshold_is_said_and_adds_no_comparison(tmp_path):
-    keep_declared(tmp_path, items(threshold=None), 0)
+    keep_declared(tmp_path, items(threshold=None), TRAINED, 0)
     finish(tmp_path, "lm_only/1")
     now = items(threshold=0.95)
-    assert changes(keep_declared(tmp_path, now, 1), now) == ["CHANGED after 1 finished cell: threshold 0.95 added."]
+    expected = ["CHANGED after 1 finished cell: threshold 0.95 added."]
+    assert changes(keep_declared(tmp_path, now, TRAINED, 1), now) == expected
     later = items(threshold=0.9)
-    assert changes(keep_declared(tmp_path, later, 1), later) == [
+    assert changes(keep_declared(tmp_path, later, TRAINED, 1), later) == [
         "CHANGED after 1 finished cell: threshold 0.9 added.",
         "DECLARED TOO, and left out here: threshold 0.95.",
     ]
 
 
 def test_a_look_at_the_results_declares_nothing(tmp_path):
-    keep_declared(tmp_path, items(), 0)
+    keep_declared(tmp_path, items(), TRAINED, 0)
     finish(tmp_path, "lm_only/1")
     before = (tmp_path / DECLARED_FILE).read_text()
-    assert len(declared_with(tmp_path, items(seeds=[1, 2, 3, 4, 5]), 1)["entries"]) == len(items()) + 1
+    assert len(declared_with(tmp_path, items(seeds=[1, 2, 3, 4, 5]), TRAINED, 1)["entries"]) == len(items()) + 1
     assert (tmp_path / DECLARED_FILE).read_text() == before
+
+
+def test_an_arm_run_again_with_other_settings_is_said(tmp_path):
+    """Its cells are removed and it runs anew, twice; the last time as it was at first. Another arm stays."""
+    keep_declared(tmp_path, items(), TRAINED, 0)
+    finish(tmp_path, "lm_only/1", "lm_only/2", "tube/1")
+    assert changes(keep_declared(tmp_path, items(), TRAINED, 0), items()) == []
+    for rate, before in ((2e-4, 2), (1e-4, 3)):
+        for _ in range(2):  # a report after each cell
+            kept = keep_declared(tmp_path, items(), TRAINED | {"tube": {"learning_rate": rate}}, before)
+    assert changes(kept, items()) == [
+        "CHANGED after 2 finished cells: in arm tube `learning_rate` was 0.0001 and is 0.0002.",
+        "CHANGED after 3 finished cells: in arm tube `learning_rate` was 0.0002 and is 0.0001.",
+    ]
+
+
+def test_settings_are_unknown_of_files_that_did_not_keep_them(tmp_path):
+    finish(tmp_path, "lm_only/1")
+    entries = keep_declared(tmp_path, items(), TRAINED, 0)["entries"]
+    write_json({"unknown_before_cells": 0, "entries": entries}, tmp_path / DECLARED_FILE)
+    assert changes(keep_declared(tmp_path, items(), TRAINED, 1), items()) == []

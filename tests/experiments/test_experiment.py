@@ -281,6 +281,11 @@ def test_what_is_added_or_left_out_after_cells_is_said_and_shrinks_no_family(fin
         "DECLARED TOO, and left out here: jepa against lm_only at equal FLOPs. Comparisons left out stay in the "
         "family with p = 1."
     ]
+    shutil.rmtree(read_experiment(path).output_dir / "cells" / "jepa")
+    arms = ARMS | {"jepa": ARMS["jepa"] | {"learning_rate": 0.02}}
+    assert main(["compare", str(written("declared", **WHOLE, arms=arms)), "--report_only"]) == 0
+    changed = "CHANGED after 2 finished cells: in arm jepa `learning_rate` was 0.01 and is 0.02."
+    assert report_of(path)["changes"] == [changed]
     reports = report_of(finished), after, before
     sizes = [one["comparisons"]["equal_steps"]["strict"]["jepa"]["n_comparisons"] for one in reports]
     assert sizes[0] == sizes[1] < sizes[2]
