@@ -12,7 +12,10 @@ from typing import Any
 from llm_jepa.data.local_splits import files_by_split, names_in_split, source_of
 from llm_jepa.files.pieces import NUM_PIECES, content_pieces
 from llm_jepa.runs.record import ENVIRONMENT_FILE, FILES_KEY, read_json
+from llm_jepa.settings.schema import recipe_kind
 
+PICTURES = "pictures"
+"""The name of the record of picture files; no data file has one without a suffix."""
 MAX_PIECES = 4096
 """Of all files together."""
 
@@ -20,13 +23,16 @@ MAX_PIECES = 4096
 def record_files(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Name -> size and digest of each local file that training reads: of its splits, and `excluded_rows`.
 
-    Empty for data on the Hub. The digest is the SHA-256 of the whole content up to 64 MiB; of a larger file, of 64
+    Of VL-JEPA also `pictures`, a record of all picture files by their names and sizes; see `record_pictures`. Empty
+    for data on the Hub. The digest is the SHA-256 of the whole content up to 64 MiB; of a larger file, of 64
     pieces of 1 MiB, spread evenly, so that a change between them that keeps the size is not seen. Of more than 64
     files each has fewer pieces, 4,096 together, one at least.
     """
     files = _files(settings)
     num_pieces = min(NUM_PIECES, max(1, MAX_PIECES // max(1, len(files))))
-    return {name: _state(path, num_pieces) for name, path in files.items()}
+    recorded = {name: _state(path, num_pieces) for name, path in files.items()}
+    pictures = _pictures(settings)
+    return recorded if pictures is None else recorded | {PICTURES: pictures}
 
 
 def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, remedy: str) -> None:
@@ -38,7 +44,7 @@ def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, 
         remedy: What the message says to do, beside restoring the file.
 
     Raises:
-        ValueError: A file has other content, is new or is missing.
+        ValueError: A file has other content, is new or is missing; or picture files have other names or sizes.
     """
     recorded = read_json(run / ENVIRONMENT_FILE).get(FILES_KEY)
     if recorded is None:
@@ -46,7 +52,7 @@ def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, 
     files = _files(settings)
     for name in {**recorded, **files}:
         path = files.get(name)
-        if path is None and is_complete:
+        if name == PICTURES or (path is None and is_complete):
             continue
         if path is None:
             found = f"`{name}` is missing, and part of what"
@@ -57,14 +63,45 @@ def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, 
         else:
             continue
         raise ValueError(f"{found} the run in `{run}` was trained on. {remedy}, or restore the file.")
+    if PICTURES in recorded:
+        _check_same_pictures(recorded[PICTURES], run, settings, is_complete, remedy)
+
+
+def _check_same_pictures(
+    recorded: Mapping[str, Any], run: Path, settings: Mapping[str, Any], is_complete: bool, remedy: str
+) -> None:
+    try:
+        pictures = _pictures(settings)
+    except ValueError:  # rows that cannot be loaded are refused where they are read
+        return
+    if pictures == recorded or (is_complete and (pictures or {}).get("missing", 1)):
+        return
+    raise ValueError(
+        f"The pictures of `{settings['dataset_name']}` have other names or sizes than those the run in `{run}` was "
+        f"trained on. {remedy}, or restore the pictures."
+    )
+
+
+def _pictures(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the picture files; None for rows of text, and where training reads the questions alone."""
+    if recipe_kind(settings) != "vision" or settings.get("inputs") == "question":
+        return None
+    from llm_jepa.data.picture_files import record_pictures  # `datasets` takes a second
+
+    return record_pictures(source_of(settings), _splits(settings), settings.get("image_column", "image"))
+
+
+def _splits(settings: Mapping[str, Any]) -> list[str]:
+    """The splits that training reads."""
+    source = source_of(settings)
+    evaluates = settings.get("eval_strategy", "no") != "no"
+    return [source.dataset_train_split, *([source.dataset_test_split] if evaluates else [])]
 
 
 def _files(settings: Mapping[str, Any]) -> dict[str, Path]:
     """Name -> each local file that training reads and that is there."""
     source = source_of(settings)
-    names = names_in_split(source.dataset_train_split)
-    if settings.get("eval_strategy", "no") != "no":
-        names += names_in_split(source.dataset_test_split)
+    names = [name for split in _splits(settings) for name in names_in_split(split)]
     root = Path(source.dataset_name or "").expanduser()
     by_split = files_by_split(source)
     paths = [path for name in dict.fromkeys(names) for path in by_split.get(name, [])]

@@ -15,6 +15,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llm_jepa.data.picture_files import picture_directory
 from llm_jepa.evaluation.held_out_rows import sample_indices
 from llm_jepa.evaluation.token_likelihood import candidate_log_probs, read_rows
 from llm_jepa.inference.answer_index import AnswerIndex
@@ -23,7 +24,7 @@ from llm_jepa.inference.ranking import pessimistic_ranks, unit_rows
 from llm_jepa.scoring.exact import is_strict_match
 from llm_jepa.scoring.tasks import Rate
 from llm_jepa.vision.base_model import PictureQuestionModel
-from llm_jepa.vision.building import load_rows, load_saved_model, picture_directory
+from llm_jepa.vision.building import load_rows, load_saved_model
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.model import VLJEPAModel

@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from llm_jepa.data.picture_files import picture_directory, with_undecoded_pictures
 from llm_jepa.data.row_keys import Key, digest, fingerprint
 from llm_jepa.evaluation.vision import (
     HeldOutQuestions,
@@ -20,9 +21,9 @@ from llm_jepa.experiments.interface import ArmCost, Outcome
 from llm_jepa.experiments.score_choice import ACCURACY
 from llm_jepa.planning.vision import draw_batch
 from llm_jepa.training.schedule import planned_steps, rows_per_step
-from llm_jepa.vision.building import load_processor, load_rows, picture_directory
+from llm_jepa.vision.building import load_processor, load_rows
 from llm_jepa.vision.feature_cache import picture_key
-from llm_jepa.vision.picture_check import check_pictures, undecoded_pictures, with_undecoded_pictures
+from llm_jepa.vision.picture_check import check_pictures, undecoded_pictures
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.rows import arranged_rows, row_columns
 

@@ -9,8 +9,9 @@ from typing import Any
 from datasets import Dataset
 from PIL import Image
 
+from llm_jepa.data.picture_files import picture_directory
 from llm_jepa.scoring.tasks import Rate
-from llm_jepa.vision.building import load_processor, load_rows, picture_directory
+from llm_jepa.vision.building import load_processor, load_rows
 from llm_jepa.vision.pictures import read_frames
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.rows import KIND_COLUMN, prepare_rows

@@ -9,6 +9,7 @@ from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedConfig, TrainerCallback, set_seed
 
 from llm_jepa.data.loading import load_split
+from llm_jepa.data.picture_files import picture_directory
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_errors_explained, unpartitioned
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
@@ -60,14 +61,6 @@ def load_rows(recipe: VisionRecipe, split: str) -> Dataset:
     rows = load_split(recipe.source, split)
     assert isinstance(rows, Dataset), "recipes of VL-JEPA have no streams"
     return rows
-
-
-def picture_directory(dataset_name: str | None) -> Path | None:
-    """The directory of local data, which relative paths of pictures are relative to; None for data on the Hub."""
-    path = Path(dataset_name or "").expanduser()
-    if not dataset_name or not path.exists():
-        return None
-    return path if path.is_dir() else path.parent
 
 
 def load_model(args: VisionConfig) -> PictureQuestionModel:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Image, List
+from datasets import Dataset
 from datasets.utils import tqdm
 
+from llm_jepa.data.picture_files import with_undecoded_pictures
 from llm_jepa.vision.pictures import PictureValue, fault_of, looked_in, picture_name
 
 
@@ -57,16 +58,6 @@ def check_pictures(values: Iterable[Any], directory: Path | None = None) -> int:
 def undecoded_pictures(rows: Dataset, column: str) -> Iterable[Any]:
     """The values of a column of pictures as they are stored, without decoding them."""
     return with_undecoded_pictures(rows, column)[column]
-
-
-def with_undecoded_pictures(rows: Dataset, column: str) -> Dataset:
-    """Rows whose column of pictures gives them as they are stored."""
-    feature = rows.features[column]
-    if isinstance(feature, Image):
-        return rows.cast_column(column, Image(decode=False))
-    elif isinstance(feature, List) and isinstance(feature.feature, Image):
-        return rows.cast_column(column, List(Image(decode=False)))
-    return rows
 
 
 def _pictures_with_places(values: Iterable[Any]) -> Iterator[tuple[str, PictureValue]]:

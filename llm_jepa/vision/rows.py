@@ -8,8 +8,9 @@ from typing import Any
 
 from datasets import Dataset
 
+from llm_jepa.data.picture_files import with_undecoded_pictures
 from llm_jepa.options.vision import VisionOptions
-from llm_jepa.vision.picture_check import check_pictures, with_undecoded_pictures
+from llm_jepa.vision.picture_check import check_pictures
 from llm_jepa.vision.processor import PictureQuestionProcessor
 
 KIND_COLUMN = "kind"

@@ -1,7 +1,10 @@
 """A run goes on, or counts as finished, with the data files that it was trained on alone."""
 
+import hashlib
 import json
 import os
+import shutil
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -98,6 +101,45 @@ def test_only_files_that_training_reads_matter(place):
         check_same_files(Path("out"), settings, False, "")
     Path("out", ENVIRONMENT_FILE).write_text("{}")
     check_same_files(Path("out"), settings, False, "")
+
+
+def test_pictures_are_recorded_by_names_and_sizes(place):
+    """Those that training reads: frames of a video too, and none of the test split. A moved copy is the same."""
+    rows = [{"image": "a.png"}, {"image": "b.png"}, {"image": "a.png"}]
+    sizes = {"a.png": 10, "b.png": 20, "c.png": 30}
+    write("data/train.jsonl", [json.dumps(row) + "\n" for row in rows])
+    write("data/test.jsonl", [json.dumps({"image": "c.png"}) + "\n"])
+    for name, size in sizes.items():
+        Path("data", name).write_bytes(bytes(size))
+    settings = {"dataset_name": "data", "output_dir": "out", "vision_encoder": "any"}
+    recorded = record_files(settings)
+    listed = hashlib.sha256(b"a.png\x0010\nb.png\x0020\n").hexdigest()
+    assert recorded["pictures"] == {"pictures": 2, "bytes": 30, "missing": 0, "sha256": listed}
+    assert record_files({**settings, "eval_strategy": "epoch"})["pictures"]["bytes"] == 60
+    assert "pictures" not in record_files({**settings, "inputs": "question"})
+    shutil.copytree("data", "moved")
+    assert record_files({**settings, "dataset_name": str(place / "moved")}) == recorded
+    write("moved/train.jsonl", [json.dumps({"image": [str(place / "moved/a.png"), "b.png"]}) + "\n"])
+    assert record_files({**settings, "dataset_name": "moved/train.jsonl"})["pictures"] == recorded["pictures"]
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_changed_picture_is_refused(place, is_complete):
+    """Under its name, with another size. One that is missing matters while there is something to train."""
+    write("data/train.jsonl", [json.dumps({"image": "a.png"}) + "\n"])
+    Path("data/a.png").write_bytes(bytes(10))
+    settings = {"dataset_name": "data", "output_dir": "out", "vision_encoder": "any"}
+    Path("out").mkdir()
+    Path("out", ENVIRONMENT_FILE).write_text(json.dumps({"files": record_files(settings)}))
+    os.utime("data/a.png", ns=(0, next(TIMES)))
+    check_same_files(Path("out"), settings, is_complete, "")
+    Path("data/a.png").write_bytes(bytes(11))
+    refused = pytest.raises(ValueError, match="The pictures of `data` have other names or sizes than those")
+    with refused:
+        check_same_files(Path("out"), settings, is_complete, "")
+    Path("data/a.png").unlink()
+    with nullcontext() if is_complete else refused:
+        check_same_files(Path("out"), settings, is_complete, "")
 
 
 def test_excluded_rows_are_a_file_of_the_data(place):
