@@ -23,16 +23,26 @@ from llm_jepa.scoring.tasks import rates
 KEYS_WITHOUT_EFFECT_ON_ROWS = frozenset(
     {
         "learning_rate",
-        "lm_weight",
+        "predictor_learning_rate",
         "weight_decay",
         "warmup_steps",
         "lr_scheduler_type",
+        "max_steps",
+        "seed",
+        "lm_weight",
         "info_nce_temperature",
         "regulariser_weight",
-        "seed",
+        "smooth_l1_weight",
+        "kl_weight",
+        "ema_decay",
+        "ema_warmup_steps",
+        "jepa_dropout",
+        "jepa_dropout_rescale",
+        "dataset_test_split",
     }
 )
-"""Arms that differ in these alone share their prepared rows. Any other key may stand here only if it cannot matter."""
+"""Arms that differ in these alone share their prepared rows and layout. Another key may stand here only if it changes
+neither; what it adds to an arm's FLOPs is counted by the arm's own objective."""
 
 
 class TextTrainRows:

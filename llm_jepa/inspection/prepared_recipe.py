@@ -87,6 +87,7 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     assert isinstance(prepared, Dataset)
     lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
     limit = args.max_length if args.max_length is not None else max(lengths)
+    row_indices = prepared["row_index"][:]
     kept = prepared.select([i for i, tokens in enumerate(lengths) if tokens <= limit])
     config.get_text_config().vocab_size = trainer.model.config.vocab_size  # a chat template may have added tokens
     with row_errors_located(recipe.script, loaded):
@@ -98,7 +99,7 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
         model_path=model_path,
         tokenizer=tokenizer,
         rows=kept,
-        dropped=[(prepared[i]["row_index"], tokens) for i, tokens in enumerate(lengths) if tokens > limit],
+        dropped=[(row, tokens) for row, tokens in zip(row_indices, lengths, strict=True) if tokens > limit],
         num_rows=len(dataset),
         total_rows=len(whole) if isinstance(whole, Dataset) else len(dataset),
         is_partial=is_partial,

@@ -3,12 +3,14 @@
 import pytest
 
 from llm_jepa.compute.flops import StepCounts, model_size, step_flops
-from llm_jepa.experiments import arm_cost
+from llm_jepa.experiments import arm_cost, text_kind
 from llm_jepa.experiments.arm_cost import recipe_model
-from llm_jepa.experiments.cells import Series, flop_matched_steps, longer_baselines
+from llm_jepa.experiments.cells import Series, flop_matched_steps, longer_baselines, search_cells, spec_of
 from llm_jepa.experiments.common_rows import find_common_rows, recipe_of
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.text_kind import TextTrainRows
+from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.planning.workload import draw_workload
 from tests.experiments.conftest import ARMS, TUBE
 from tests.tiny import PAIRS, tiny_tokenizer
@@ -41,6 +43,43 @@ def test_costs_by_hand_from_the_tokens_of_the_rows(written):
     assert size.attention_width == 2 * 32
     expected = step_flops(added, size) / len(PAIRS)
     assert costs["jepa"].flops_per_row - costs["lm_only"].flops_per_row == pytest.approx(expected)
+
+
+def test_arms_that_share_a_layout_are_prepared_once_and_cost_as_by_themselves(written, monkeypatch):
+    """Four layouts: LM only, pairs, next latents, pairs with an averaged target. Longer and searched cells have none
+    of their own."""
+    next_latent = {"jepa_objective": "next_latent", "jepa_source_view": "alone", "jepa_target": "online"}
+    arms = {
+        "lm_only": {"jepa_weight": 0},
+        "pair": {},
+        "heavy": {"jepa_weight": 2, "lm_weight": 0.5},
+        "dropout": {"jepa_dropout": 0.5},
+        "ahead": next_latent,
+        "ahead_no_kl": next_latent | {"kl_weight": 0},
+        "ema": {"jepa_target": "ema", "jepa_source_view": "prefix"},
+        "slow_ema": {"jepa_target": "ema", "jepa_source_view": "prefix", "ema_decay": 0.9},
+    }
+    search = {"split": "validation", "grid": {"learning_rate": [1e-3, 1e-2]}}
+    experiment, prepared = read_experiment(written("shared", arms=arms, search=search)), []
+
+    def prepare(recipe):
+        prepared.append(recipe)
+        return prepare_recipe(recipe)
+
+    monkeypatch.setattr(text_kind, "prepare_recipe", prepare)
+    common = find_common_rows(experiment)
+    costs = {arm: common.cost(experiment.resolved(arm)) for arm in arms}
+    for cell in search_cells(experiment, Series("pair")):
+        spec_of(experiment, common, cell)
+    assert common.fingerprint(experiment.resolved("lm_only", {"max_steps": 7}))
+    assert len(prepared) == 4
+    for arm in arms:
+        settings = experiment.resolved(arm)
+        alone = TextTrainRows(recipe_of(experiment, settings))
+        assert alone.cost(recipe_of(experiment, settings), frozenset()) == costs[arm]
+        assert alone.fingerprint(frozenset()) == common.fingerprint(settings)
+    assert costs["ahead_no_kl"].flops_per_row < costs["ahead"].flops_per_row
+    assert costs["lm_only"].flops_per_row < costs["dropout"].flops_per_row < costs["pair"].flops_per_row
 
 
 def test_of_many_rows_some_at_even_distances_are_counted(written, monkeypatch):
