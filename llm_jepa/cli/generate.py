@@ -10,7 +10,7 @@ from transformers import TextStreamer
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength, FixedLength
 from llm_jepa.inference.drafting import Drafter
 from llm_jepa.inference.packed_linear import pack_linear_layers
-from llm_jepa.inference.text_generation import GeneratedText, TextGenerator, ids_of_prompt
+from llm_jepa.inference.text_generation import GeneratedText, TextGenerator, prompt_tokeniser
 from llm_jepa.inference.tuned_model import load_tuned
 
 
@@ -21,8 +21,9 @@ def run(args: argparse.Namespace) -> int:
         pack_linear_layers(model)
     drafting = args.draft_vocabulary, new_length(args.num_drafted_tokens)
     generator = TextGenerator.of_run(args.run, model, tokenizer, args.decoding, args.max_new_tokens, *drafting)
+    tokenise = prompt_tokeniser(recipe, tokenizer)
     for prompt in args.prompts:
-        ids = ids_of_prompt(recipe, tokenizer, prompt)
+        ids = tokenise(prompt)
         streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True) if args.stream else None
         generated = generator.generate(ids, streamer)
         if args.json:

@@ -15,7 +15,14 @@ from llm_jepa.models.decoder_files import ANSWER_FOLDER, FACTS_FILE, FOLDER, PRE
 from llm_jepa.models.known_models import fetched_model, find_known_model
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, has_latent_predictor
 from llm_jepa.models.local_files import TOKENIZER_FILES, ArtifactKind, artifact_kind
-from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, read_json
+from llm_jepa.runs.record import (
+    KEYS_WITHOUT_EFFECT_ON_RESULT,
+    PLAIN_PROMPTS_KEY,
+    PROMPTS_FILE,
+    RECIPE_FILE,
+    has_plain_prompts,
+    read_json,
+)
 from llm_jepa.settings.reading import recipe_text
 from llm_jepa.settings.schema import PATH_OR_MAPPING
 from llm_jepa.settings.secrets import find_secrets
@@ -83,7 +90,7 @@ def hub_id(name: str, is_local: bool | None = None) -> str | None:
 
 def is_written_by_push(name: str, kind: ArtifactKind) -> bool:
     """Whether a push writes files of this name. Those that it no longer writes are outdated."""
-    written = (*WEIGHT_FILES[kind], *TOKENIZER_FILES, RECIPE_FILE)
+    written = (*WEIGHT_FILES[kind], *TOKENIZER_FILES, RECIPE_FILE, PROMPTS_FILE)
     depth = name.count("/")
     return name in (RESULTS_FILE, *PREDICTOR_FILES) or any(
         fnmatch(name, one) for one in written if one.count("/") == depth
@@ -96,7 +103,7 @@ def gather_files(
     public_values: Mapping[str, str | None],
     without_predictor: bool = False,
 ) -> Publication:
-    """The weights, tokenizers, latent predictor, text decoder and recipe of a directory.
+    """The weights, tokenizers, latent predictor, text decoder, recipe and form of prompts of a directory.
 
     Checkpoints, predictions and optimizer states are left out.
 
@@ -130,6 +137,9 @@ def gather_files(
                 files[name] = (json.dumps(public, indent=2, ensure_ascii=False) + "\n").encode()
     if settings:
         files[RECIPE_FILE] = recipe_text(public_settings(settings, public_values)).encode()
+        is_plain = has_plain_prompts(directory)
+        if is_plain is not None and kind != "vision":
+            files[PROMPTS_FILE] = (json.dumps({PLAIN_PROMPTS_KEY: is_plain}) + "\n").encode()
     return Publication(kind, dict(sorted(files.items())))
 
 

@@ -6,6 +6,7 @@ of one, so that two tokens of almost equal logits can change places.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -22,11 +23,10 @@ from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import DraftLength
 from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
 from llm_jepa.models.greedy import greedy_generation
-from llm_jepa.models.latent_predictor import has_latent_predictor, read_facts
 from llm_jepa.models.loading import position_limit
+from llm_jepa.models.run_mapping import renders_plain_prompts
 from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.recipe import Recipe
-from llm_jepa.runs.record import has_plain_prompts
 
 GenerationMethod = Literal["draft", "plain", "prompt_lookup"]
 GENERATION_METHODS: tuple[GenerationMethod, ...] = get_args(GenerationMethod)
@@ -159,16 +159,20 @@ class TextGenerator:
         return text
 
 
-def ids_of_prompt(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a prompt as the run's training renders a source: chat template, system prompt, its arguments.
+def prompt_tokeniser(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Callable[[str], list[int]]:
+    """The function from a text to the tokens of its prompt, as the run's training renders a source.
 
-    A run whose rows were plain strings has none of the template.
+    That is with the chat template, the system prompt and the template's arguments; a run whose rows were plain strings
+    has none of the template. The function raises ValueError if the text is empty.
 
     Raises:
-        ValueError: The text is empty.
+        ValueError: A file of the run's record cannot be read.
     """
-    directory = recipe.output_dir
-    is_plain = read_facts(directory).has_plain_prompts if has_latent_predictor(directory) else False
-    is_plain = is_plain or has_plain_prompts(directory)
-    row = text_row_maker(recipe.training, tokenizer.chat_template is not None, is_plain)(text, "x")
-    return prompt_ids(tokenizer, row["prompt"], template_kwargs_of(row))
+    is_plain = renders_plain_prompts(recipe.output_dir)
+    to_row = text_row_maker(recipe.training, tokenizer.chat_template is not None, is_plain)
+
+    def tokenise(text: str) -> list[int]:
+        row = to_row(text, "x")
+        return prompt_ids(tokenizer, row["prompt"], template_kwargs_of(row))
+
+    return tokenise

@@ -20,7 +20,15 @@ from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.models.known_models import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES
 from llm_jepa.models.local_files import TOKENIZER_FILES
-from llm_jepa.runs.record import ENVIRONMENT_FILE, RECIPE_FILE, SCORES_FILES, STATE_FILE, read_json, read_run
+from llm_jepa.runs.record import (
+    ENVIRONMENT_FILE,
+    PROMPTS_FILE,
+    RECIPE_FILE,
+    SCORES_FILES,
+    STATE_FILE,
+    read_json,
+    read_run,
+)
 
 ADAPTER_WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)
 """The files of weights that PEFT reads: the first that is there."""
@@ -31,6 +39,7 @@ NEEDED_FILES = (
     RECIPE_FILE,
     STATE_FILE,
     ENVIRONMENT_FILE,
+    PROMPTS_FILE,
     *SCORES_FILES.values(),
 )
 """What is downloaded of an adapter beside its weights: configuration, tokenizer, the record of its run."""

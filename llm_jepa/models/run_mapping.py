@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from llm_jepa.data.rows import ColumnMapping
+from llm_jepa.models.latent_predictor import has_latent_predictor, read_facts
 from llm_jepa.recipe import Recipe
-from llm_jepa.runs.record import RECIPE_FILE
+from llm_jepa.runs.record import RECIPE_FILE, has_plain_prompts, record_folder
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings
 
@@ -16,6 +18,38 @@ logger = logging.getLogger(__name__)
 
 KEYS_OF_ANY_DATA = ("system_prompt", "chat_template_kwargs")
 """Settings of a mapping that are to be the run's also where other data are evaluated, which have other columns."""
+
+
+def settings_of_run(directory: Path) -> dict[str, Any]:
+    """The recorded settings of a run, or of the run that was merged into a model; empty if there are none."""
+    path = record_folder(directory) / RECIPE_FILE
+    return read_settings(path) if path.is_file() else {}
+
+
+def settings_of_prompts(directory: Path) -> dict[str, Any]:
+    """Those of a run's recorded settings that shape its prompts, whatever the data are."""
+    return {key: value for key, value in settings_of_run(directory).items() if key in KEYS_OF_ANY_DATA}
+
+
+def renders_plain_prompts(directory: Path) -> bool:
+    """Whether the prompts of a run, or of one that was merged, are plain strings that no chat template renders.
+
+    Its record says so, or its latent predictor. If neither does, a warning is logged and the answer is no.
+
+    Raises:
+        ValueError: A file of the record cannot be read.
+    """
+    is_plain = has_plain_prompts(directory)
+    if is_plain is None and has_latent_predictor(directory):
+        is_plain = read_facts(directory).has_plain_prompts
+    settings = settings_of_run(directory)
+    if is_plain is None and settings and mapping_of_run(settings).pair is None:
+        logger.warning(
+            f"Whether the run in `{directory}` was trained on plain strings `prompt` and `completion` is not "
+            "recorded: an earlier version trained or published it. Its prompts are rendered as chats. Push it again "
+            "from the run's own directory to have it recorded."
+        )
+    return bool(is_plain)
 
 
 def mapping_of_run(settings: Mapping[str, Any]) -> ColumnMapping:
@@ -30,10 +64,9 @@ def warn_of_other_prompts(recipe: Recipe) -> None:
 
     The chat template is not compared: it is read from the run.
     """
-    path = recipe.output_dir / RECIPE_FILE
-    if not path.is_file():
+    settings = settings_of_run(recipe.output_dir)
+    if not settings:
         return
-    settings = read_settings(path)
     there = mapping_of_run(settings).of_conversation()
     here = ColumnMapping.from_args(recipe.training).of_conversation()
     keys = [field.name for field in fields(ColumnMapping)]
@@ -46,6 +79,6 @@ def warn_of_other_prompts(recipe: Recipe) -> None:
     ]
     if different:
         logger.warning(
-            f"The run in `{path.parent}` was trained on other prompts than it is given now: {'; '.join(different)}. "
-            "Use the settings of the run, unless that is what you test."
+            f"The run in `{record_folder(recipe.output_dir)}` was trained on other prompts than it is given now: "
+            f"{'; '.join(different)}. Use the settings of the run, unless that is what you test."
         )

@@ -1,11 +1,12 @@
 """Reads what `llm-jepa eval` and `probe` evaluate: a recipe, a run's directory, an adapter, or a model."""
 
 from pathlib import Path
+from typing import Any
 
 from llm_jepa.models.adapters import base_settings_of, find_adapter
 from llm_jepa.models.checkpoint_choice import Checkpoint, choose_checkpoints
 from llm_jepa.models.local_files import artifact_kind
-from llm_jepa.models.run_mapping import warn_of_other_prompts
+from llm_jepa.models.run_mapping import settings_of_prompts, warn_of_other_prompts
 from llm_jepa.models.subject_checks import recipe_of
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe
 from llm_jepa.runs.record import RECIPE_FILE
@@ -28,7 +29,8 @@ def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> t
     """
     recipe, wanted = _recipe_and_wanted(name, overrides, wanted)
     checkpoints = choose_checkpoints(recipe.path, recipe.settings, wanted)
-    if "tuned" in checkpoints:
+    is_merged = recipe.output_dir == Path(recipe.base[0]).expanduser()
+    if "tuned" in checkpoints or is_merged:
         warn_of_other_prompts(recipe)
     return recipe, checkpoints
 
@@ -44,7 +46,7 @@ def read_tuned(directory: Path) -> tuple[Recipe, Checkpoint]:
         recipe = parse_recipe([str(directory / RECIPE_FILE), f"--output_dir={directory}"], required)
         choose_checkpoints(recipe.path, recipe.settings, ["tuned"])
         return recipe, "tuned"
-    settings = base_settings_of(directory) if kind == "adapter" else {"model_name_or_path": str(directory)}
+    settings = base_settings_of(directory) if kind == "adapter" else _model_settings(str(directory))
     recipe = build_recipe(directory, {**settings, "output_dir": str(directory)}, required)
     return recipe, "tuned" if kind == "adapter" else "base"
 
@@ -57,7 +59,12 @@ def _recipe_and_wanted(name: str, overrides: list[str], wanted: list[str] | None
         return parse_recipe([str(path), *overrides]), wanted
     path, adapter = Path(name), find_adapter(name)
     if adapter is None:
-        settings = {"model_name_or_path": name, "output_dir": name, **read_overrides(overrides)}
+        settings = {**_model_settings(name), "output_dir": name, **read_overrides(overrides)}
         return build_recipe(path, settings), wanted or ["base"]
     settings = {**adapter.base_settings, **read_overrides(overrides), "output_dir": str(adapter.directory)}
     return build_recipe(path, settings), wanted
+
+
+def _model_settings(name: str) -> dict[str, Any]:
+    """The settings of a model without a recipe: its name, and how the run that was merged into it made prompts."""
+    return {"model_name_or_path": name, **settings_of_prompts(Path(name))}

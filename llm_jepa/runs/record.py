@@ -30,6 +30,10 @@ FILES_KEY = "files"
 """Key of the local files there: name -> size and digest of each."""
 SCORES_FILE = "scores-{checkpoint}.json"
 """What `llm-jepa eval` measured of a checkpoint, base or tuned."""
+PROMPTS_FILE = "prompts.json"
+"""The form of its prompts, of a published run, which has no environment."""
+PLAIN_PROMPTS_KEY = "has_plain_prompts"
+"""Key of the form there and in the environment: whether the rows are plain strings."""
 RUN_FOLDER = "run"
 """Folder of a merged model that holds the record of its run."""
 
@@ -90,7 +94,7 @@ def read_run(directory: Path) -> RunRecord:
     Raises:
         ValueError: A file of it cannot be read.
     """
-    directory = _folder_of(directory)
+    directory = record_folder(directory)
     recipe, state = directory / RECIPE_FILE, directory / STATE_FILE
     return RunRecord(
         settings=read_settings(recipe) if recipe.is_file() else {},
@@ -100,13 +104,20 @@ def read_run(directory: Path) -> RunRecord:
     )
 
 
-def has_plain_prompts(directory: Path) -> bool:
-    """Whether a run was trained on plain strings, which no chat template rendered; False if there is no record.
+def record_folder(directory: Path) -> Path:
+    """Where a run's directory or a merged model has the record."""
+    has_folder = (directory / RUN_FOLDER / RECIPE_FILE).is_file()
+    return directory / RUN_FOLDER if has_folder else directory
+
+
+def has_plain_prompts(directory: Path) -> bool | None:
+    """Whether a run was trained on plain strings, which no chat template rendered; None if its record does not say.
 
     Raises:
         ValueError: The record cannot be read.
     """
-    return bool(read_json(_folder_of(directory) / ENVIRONMENT_FILE).get("has_plain_prompts", False))
+    folder = record_folder(directory)
+    return (read_json(folder / PROMPTS_FILE) | read_json(folder / ENVIRONMENT_FILE)).get(PLAIN_PROMPTS_KEY)
 
 
 def copy_run(directory: Path, merged: Path) -> None:
@@ -114,7 +125,7 @@ def copy_run(directory: Path, merged: Path) -> None:
     if not (directory / RECIPE_FILE).is_file():
         return
     (merged / RUN_FOLDER).mkdir()
-    paths = (directory / name for name in (RECIPE_FILE, STATE_FILE, ENVIRONMENT_FILE))
+    paths = (directory / name for name in (RECIPE_FILE, STATE_FILE, ENVIRONMENT_FILE, PROMPTS_FILE))
     for path in (*paths, *_scores_files(directory).values()):
         if path.is_file():
             shutil.copyfile(path, merged / RUN_FOLDER / path.name)
@@ -163,7 +174,7 @@ def write_environment(
         "device": device,
         "num_processes": num_processes,
         "base_origin": base_origin,
-        "has_plain_prompts": has_plain_prompts,
+        PLAIN_PROMPTS_KEY: has_plain_prompts,
         "local": [
             key for key in PATH_OR_HUB_ID_KEYS if settings.get(key) and Path(settings[key]).expanduser().exists()
         ],
@@ -182,12 +193,6 @@ def toolkit_commit() -> str | None:
     if commit.returncode or changed.returncode:
         return None
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
-def _folder_of(directory: Path) -> Path:
-    """Where a run's directory or a merged model has the record."""
-    has_folder = (directory / RUN_FOLDER / RECIPE_FILE).is_file()
-    return directory / RUN_FOLDER if has_folder else directory
 
 
 def _scores_files(directory: Path) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from llm_jepa.hub.card_editing import SECTION_BEGIN, SECTION_END
 from llm_jepa.hub.push import push
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, predictor_digest, write_latent_predictor
 from llm_jepa.recipe import parse_recipe
+from llm_jepa.runs.record import has_plain_prompts
 from tests.hub.hub_run import PUSHED, REPO, card, make_run, refusal
 from tests.hub.hub_server import BASE, DATA, TOKEN
 from tests.models.test_latent_predictor import facts as tiny_facts
@@ -67,6 +68,19 @@ def test_a_latent_predictor_is_published_and_explained_unless_it_is_left_out(hub
     push(run, REPO, base_model=BASE, without_predictor=True)
     assert set(hub.model(REPO).files) == PUSHED
     assert "Latent predictor" not in card(hub.model(REPO)).text
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_the_form_of_a_runs_prompts_is_published(hub, run, is_plain):
+    """The environment, which has it here, is not; whoever publishes what was pulled publishes it again."""
+    environment = json.loads((run / "environment.json").read_text()) | {"has_plain_prompts": is_plain}
+    (run / "environment.json").write_text(json.dumps(environment))
+    push(run, REPO, base_model=BASE)
+    assert set(hub.model(REPO).files) == PUSHED | {"prompts.json"}
+    pulled = Path(snapshot_download(REPO))
+    assert has_plain_prompts(pulled) is is_plain
+    push(pulled, "team/again", base_model=BASE)
+    assert hub.model("team/again").files["prompts.json"] == hub.model(REPO).files["prompts.json"]
 
 
 def test_nothing_of_the_machine_is_published(hub, original, run):

@@ -45,7 +45,7 @@ def test_push_to_hub_publishes_the_same_at_the_end_of_training(hub, tmp_path):
     assert len(repository.commits) == 2
     pushed = dict(repository.files)
     assert set(pushed) == PUSHED - {"adapter_config.json", "adapter_model.safetensors"} | {
-        "config.json", "generation_config.json", "model.safetensors", *PREDICTOR_FILES,
+        "config.json", "generation_config.json", "model.safetensors", "prompts.json", *PREDICTOR_FILES,
     }  # fmt: skip
     assert not [name for name, content in pushed.items() if str(tmp_path).encode() in content]
     assert (tmp_path / "run" / "checkpoint-1").is_dir()

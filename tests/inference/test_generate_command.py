@@ -11,8 +11,8 @@ from llm_jepa.cli.argument_types import GENERATION_METHODS
 from llm_jepa.inference import text_generation
 from llm_jepa.inference.tuned_model import load_tuned
 from llm_jepa.models.latent_predictor import DRAFT_TOKENS, facts_of, write_latent_predictor
+from llm_jepa.models.merging import merge
 from llm_jepa.recipe import parse_recipe
-from llm_jepa.runs.record import copy_run, has_plain_prompts
 from llm_jepa.settings.objectives import DYNAMICS_OPTIONS
 from llm_jepa.train import train
 from tests.inference.drafters import untrained_dynamics
@@ -74,7 +74,7 @@ def test_drafting_is_measured_beside_plain_decoding(place, capsys):
 ], ids=["predictor", "SFT"])  # fmt: skip
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_a_prompt_is_rendered_as_in_training(place, settings, is_plain):
-    """Strings `prompt` and `completion` by no chat template; beside the model it is said, and in what is merged."""
+    """Strings `prompt` and `completion` by no chat template, with the system prompt, by the run and what is merged."""
     columns = ("prompt", "completion") if is_plain else ("source", "target")
     rows = [dict(zip(columns, (pair["source"], pair["target"]), strict=True)) for pair in PAIRS]
     (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -83,16 +83,42 @@ def test_a_prompt_is_rendered_as_in_training(place, settings, is_plain):
     recipe = {
         "model_name_or_path": "model", "dataset_name": "rows.jsonl", "output_dir": "trained", "bf16": False,
         "use_cpu": True, "max_steps": 1, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+        "use_peft": True, "system_prompt": "Write a regex.",
     }  # fmt: skip
     (place / "plain.yaml").write_text(yaml.safe_dump(recipe | settings))
     trainer = train(parse_recipe([str(place / "plain.yaml")]))
-    recipe, tokenizer, _ = load_tuned(place / "trained")
-    ids = text_generation.ids_of_prompt(recipe, tokenizer, PAIRS[0]["source"])
     of_training = {row["row_index"]: row["input_ids"] for row in trainer.train_dataset}[0]
-    assert ids == of_training[: len(ids)]
-    (place / "merged").mkdir()
-    copy_run(place / "trained", place / "merged")
-    assert has_plain_prompts(place / "merged") is is_plain
+    merge("trained", place / "merged", without_predictor=True)
+    for name in ("trained", "merged"):
+        recipe, tokenizer, _ = load_tuned(place / name)
+        ids = text_generation.prompt_tokeniser(recipe, tokenizer)(PAIRS[0]["source"])
+        assert ids == of_training[: len(ids)], name
+
+
+@pytest.mark.parametrize(
+    ("settings", "prompts", "warns", "template"),
+    [
+        ({}, None, True, True),
+        ({"source_column": "source", "target_column": "target"}, None, False, True),
+        ({}, {"has_plain_prompts": True}, False, False),
+    ],
+)
+def test_the_form_of_a_published_runs_prompts_is_read_or_said_to_be_unknown(
+    place, settings, prompts, warns, template, caplog
+):
+    """Named columns of source and target are chats; other rows may have been plain strings."""
+    save_tiny_model(place / "pulled")
+    recipe = {"model_name_or_path": "model", "dataset_name": "rows", "output_dir": "outputs/pulled", "bf16": False}
+    (place / "pulled" / "recipe.yaml").write_text(yaml.safe_dump(recipe | settings))
+    if prompts is not None:
+        (place / "pulled" / "prompts.json").write_text(json.dumps(prompts))
+    recipe, tokenizer, _ = load_tuned(place / "pulled")
+    ids = text_generation.prompt_tokeniser(recipe, tokenizer)("lines")
+    chat = tokenizer.apply_chat_template([{"role": "user", "content": "lines"}], add_generation_prompt=True)
+    assert ids == (chat["input_ids"] if template else tokenizer("lines")["input_ids"])
+    said = [record.getMessage() for record in caplog.records if record.name == "llm_jepa.models.run_mapping"]
+    assert len(said) == warns
+    assert not warns or "was trained on plain strings `prompt` and `completion` is not recorded" in said[0]
 
 
 REFUSALS = {

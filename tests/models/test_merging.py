@@ -20,6 +20,7 @@ from llm_jepa.models.latent_predictor import (
     write_latent_predictor,
 )
 from llm_jepa.models.merging import merge
+from llm_jepa.models.subject import read_subject
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.runs.record import read_run
@@ -196,6 +197,24 @@ def test_a_latent_predictor_comes_along_unless_it_is_left_out(tmp_path, flags):
         assert read_facts(tmp_path / "merged") == tiny_facts()
         assert torch.equal(read_weights(tmp_path / "merged")["vectors_KD"], torch.ones(1, 32))
         AutoModelForCausalLM.from_pretrained(tmp_path / "merged")  # which ignores it
+
+
+def test_a_merged_model_is_evaluated_by_the_prompts_of_its_run(tmp_path, caplog):
+    """Its system prompt and template arguments, unless an override says otherwise, which is warned of."""
+    base = save_tiny_model(tmp_path / "base")
+    adapter = save_adapter(tmp_path / "adapter", base)
+    prompts = {"system_prompt": "Write a regex.", "chat_template_kwargs": {"a": 1}}
+    save_recipe(tmp_path, model_name_or_path=base, use_peft=True, **prompts).rename(adapter / "recipe.yaml")
+    merge(str(adapter), tmp_path / "merged")
+    data = ["--dataset_name", "other", "--source_column", "q", "--target_column", "a"]
+    recipe, checkpoints = read_subject(str(tmp_path / "merged"), data, None)
+    assert checkpoints == ["base"]
+    assert {key: getattr(recipe.training, key) for key in prompts} == prompts
+    assert not recipe.model.use_peft
+    assert "other prompts" not in caplog.text
+    recipe, _ = read_subject(str(tmp_path / "merged"), [*data, "--system_prompt", "null"], None)
+    assert recipe.training.system_prompt is None
+    assert "`system_prompt` is 'Write a regex.' there and None here" in caplog.text
 
 
 def with_code_of_its_own(directory: Path, trace: Path) -> Path:
