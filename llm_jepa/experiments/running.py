@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -31,6 +31,7 @@ from llm_jepa.runs.record import read_json
 
 LOG_FILE = "log.txt"
 Specs = Mapping[Path, CellSpec]
+Content = TypeVar("Content")
 
 
 class CellError(RuntimeError):
@@ -41,18 +42,18 @@ def read_result(cell: Cell, spec: CellSpec) -> dict[str, Any] | None:
     """The result of a cell; None if it is not finished, or must be evaluated anew and its model is there.
 
     Raises:
-        CellError: The directory holds a cell that was trained otherwise, or evaluated otherwise without its model.
+        CellError: The directory holds a cell that was trained otherwise, or evaluated otherwise without its model, or
+            a damaged file.
     """
     if not _holds_work(cell.directory):
         return None
     written = cell.directory / SPEC_FILE
-    before = read_spec(written)
+    before, result = _read(read_spec, written), _read(read_json, cell.directory / RESULT_FILE)
     if before is None:
         reason = "was made by another version of this package" if written.is_file() else f"has no {SPEC_FILE}"
         raise CellError(f"{cell.directory} {reason}, so that its settings are not known. {_REMEDY}")
     if trained := differences(before.training(), spec.training()):
         raise CellError(f"{cell.directory} was trained otherwise: {trained}. {_REMEDY}")
-    result = read_json(cell.directory / RESULT_FILE)
     if not result:
         return None
     evaluated = differences(result["evaluated"], spec.evaluation())
@@ -61,6 +62,14 @@ def read_result(cell: Cell, spec: CellSpec) -> dict[str, Any] | None:
     if holds_complete_run(cell.directory / RUN_DIRECTORY):
         return None
     raise CellError(f"{cell.directory} was evaluated otherwise: {evaluated}. Its model was not kept. {_REMEDY}")
+
+
+def _read(read: Callable[[Path], Content], path: Path) -> Content:
+    """Read a file of a cell. It was written whole: damage came from outside, so that the cell is not run over it."""
+    try:
+        return read(path)
+    except ValueError as error:
+        raise CellError(f"{error} Remove `{path.parent}` to run the cell anew.") from error
 
 
 _REMEDY = "Give the experiment another `output_dir`, remove the directory to run the cell anew, or undo the change."
@@ -184,10 +193,11 @@ def _write_spec(cell: Cell, spec: CellSpec) -> None:
     """Write a cell's specification; what an attempt with other settings left is deleted.
 
     Raises:
-        CellError: A process that a killed comparison left trains the cell with other settings, or has just done so.
+        CellError: A process that a killed comparison left trains the cell with other settings, or has just done so; or
+            the file there is damaged.
     """
     directory, path = cell.directory, cell.directory / SPEC_FILE
-    before = read_spec(path)
+    before = _read(read_spec, path)
     if path.is_file() and (before is None or before.training() != spec.training()):
         try:
             with FileLock(directory / LOCK_FILE, timeout=0):

@@ -337,6 +337,23 @@ def test_what_the_comparison_refuses_or_has_not_declared_is_not_kept(finished, w
     assert [*committed_cells.read_cells(tmp_path / "kept")] == ["lm_only"]
 
 
+def test_a_damaged_result_refuses_its_cell_and_no_other(finished, written, capsys):
+    """The file is named, and stays."""
+    path = copied(finished, written("damaged", **WHOLE))
+    damaged = read_experiment(path).output_dir / "cells" / "jepa" / "1" / RESULT_FILE
+    damaged.write_text('{"scores": {')
+    assert main(["compare", str(path), "--report_only"]) == 0
+    report = report_of(path)
+    assert report["missing"] == [["jepa", 1]]
+    assert report["refused"][0].startswith(f"`{damaged}` ")
+    assert f"Remove `{damaged.parent}` to run the cell anew" in capsys.readouterr().out
+    assert list(report["series"]["jepa"]["scores"]["strict"]["by_seed"]) == ["2"]
+    with pytest.raises(SystemExit):
+        main(["compare", str(path)])
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: `{damaged}` ")
+    assert damaged.read_text() == '{"scores": {'
+
+
 def test_cells_of_several_commits_are_told_and_stay_valid(finished, written):
     """The package of the tests is a git checkout; a cell of an earlier version has no commit."""
     path = copied(finished, written("commits", **WHOLE))

@@ -10,9 +10,11 @@ import time
 import pytest
 
 from llm_jepa.cli import main
-from llm_jepa.experiments.cell_spec import RESULT_FILE, RUN_DIRECTORY
-from llm_jepa.experiments.running import cell_environment
+from llm_jepa.experiments.cell_spec import RESULT_FILE, RUN_DIRECTORY, SPEC_FILE, CellSpec, spec_json
+from llm_jepa.experiments.cells import Cell
+from llm_jepa.experiments.running import CellError, cell_environment, read_result
 from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.files.atomic import write_json
 from llm_jepa.runs.record import STATE_FILE
 
 
@@ -26,6 +28,19 @@ def test_a_cell_has_one_gpu_and_its_share_of_the_cores():
 def test_a_number_of_threads_that_is_given_stays():
     """More threads than free cores wait for each other, which slows a small model down many times."""
     assert cell_environment({"OMP_NUM_THREADS": "1"}, 0, 1, [], 8) == {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("name", [SPEC_FILE, RESULT_FILE])
+@pytest.mark.parametrize("content", [b"", b'{"scores": {', b"\xff", b"[1]"], ids=["empty", "half", "binary", "list"])
+def test_a_damaged_file_of_a_cell_is_refused_by_name(name, content, tmp_path):
+    """Files are written whole, so that the damage came from outside: nothing is run over it."""
+    cell, spec = Cell("arm", 1, {}, tmp_path), CellSpec("recipe.yaml", {}, "a", "b", None, None, None, 1, 1, False)
+    write_json(spec_json(spec), tmp_path / SPEC_FILE)
+    write_json({"evaluated": spec.evaluation()}, tmp_path / RESULT_FILE)
+    assert read_result(cell, spec) == {"evaluated": spec.evaluation()}
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CellError, match=f"`{tmp_path / name}` .* Remove `{tmp_path}` to run the cell anew"):
+        read_result(cell, spec)
 
 
 PROGRAM = """
