@@ -256,7 +256,7 @@ def test_importing_the_package_prints_nothing():
     program = (
         "import gc, importlib.util, logging\n"
         "gc.disable()  # imports take a third less time\n"
-        "import llm_jepa.trainer, llm_jepa.experiments.cell\n"
+        "import llm_jepa.trainer, llm_jepa.experiments.cell_run\n"
         "if importlib.util.find_spec('deepspeed'):\n    import deepspeed\n"
         "logging.getLogger('bitsandbytes.backends.cpu.ops').warning('another one')\n"
     )

@@ -30,6 +30,21 @@ def test_a_number_of_threads_that_is_given_stays():
     assert cell_environment({"OMP_NUM_THREADS": "1"}, 0, 1, [], 8) == {"OMP_NUM_THREADS": "1"}
 
 
+def test_the_program_of_a_cell_imports_without_garbage_collections():
+    """It has no directory, which ends it after its imports: they are kept out of all collections then."""
+    program = (
+        "import gc, sys\n"
+        "from llm_jepa.experiments import cell\n"
+        "assert 'torch' not in sys.modules\n"
+        "collections = gc.get_stats()[2]['collections']\n"
+        "try:\n    cell.main()\n"
+        "except IndexError:\n"
+        "    print(gc.get_stats()[2]['collections'] - collections, gc.get_freeze_count() > 100_000)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["0", "True"]
+
+
 @pytest.mark.parametrize("name", [SPEC_FILE, RESULT_FILE])
 @pytest.mark.parametrize("content", [b"", b'{"scores": {', b"\xff", b"[1]"], ids=["empty", "half", "binary", "list"])
 def test_a_damaged_file_of_a_cell_is_refused_by_name(name, content, tmp_path):
