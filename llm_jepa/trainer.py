@@ -27,7 +27,7 @@ from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.source import check_architecture
 from llm_jepa.models.stop_tokens import keep_answer_end, stop_token_ids
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
-from llm_jepa.objectives.base import LossInputs, Objective
+from llm_jepa.objectives.base import LossInputs, Objective, Place
 from llm_jepa.objectives.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.objectives.draws import is_dropped
 from llm_jepa.objectives.registry import new_objective
@@ -277,7 +277,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         step = self.state.global_step if is_training else 0
         max_rows = self.args.train_batch_size if is_training else self.args.eval_batch_size
         process = self.accelerator.process_index, self.accelerator.num_processes
-        inputs = LossInputs(outputs, extras, row_index_N, step, max_rows, *process)
+        inputs = LossInputs(outputs, extras, row_index_N, Place(max_rows, *process, self.args.seed, step))
         result = self.objective.loss(inputs.first_rows(max(1, num_rows)))
         if result.pairs is not None:
             self.step_metrics.add_pairs(self._mode, *result.pairs)

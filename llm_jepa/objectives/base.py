@@ -24,6 +24,23 @@ from llm_jepa.settings.objectives import RowNeeds
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a micro-batch stands in the training.
+
+    Attributes:
+        max_rows: The most rows of any process's micro-batch.
+        rank, num_processes: This process, and how many there are.
+        seed, step: What draws depend on; the step is the optimizer's, 0 in evaluation.
+    """
+
+    max_rows: int
+    rank: int = 0
+    num_processes: int = 1
+    seed: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
 class LossInputs:
     """What an objective reads of a micro-batch after the model's forward.
 
@@ -31,18 +48,13 @@ class LossInputs:
         outputs: Embeddings of the views, hidden states, or what was computed within the forward.
         extras: What `Objective.extras` has added to the batch.
         row_index_N: Index of each row in the data set.
-        step: The optimizer step that draws depend on; 0 in evaluation.
-        max_rows: The most rows of any process's micro-batch.
-        rank, num_processes: This process, and how many there are.
+        place: Where the micro-batch stands.
     """
 
     outputs: ViewOutput
     extras: Mapping[str, Any]
     row_index_N: Tensor
-    step: int
-    max_rows: int
-    rank: int
-    num_processes: int
+    place: Place
 
     def first_rows(self, num_rows: int) -> "LossInputs":
         """The same of the first rows alone, of every tensor with one entry for each row."""

@@ -23,12 +23,9 @@ from llm_jepa.layouts import Example, LaidOut, Layout, RowsLayout
 from llm_jepa.layouts.base import plain_sequence
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
-from llm_jepa.objectives.diagnostics import paired_cosine
-from llm_jepa.objectives.losses import OtherRows, pair_loss
-from llm_jepa.objectives.negatives import gather_other_rows, rows_without_negatives
-from llm_jepa.objectives.regulariser import regulariser_loss
+from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.objectives.view_sequences import choose_view_layout, content_sequence, predicting_sequence, view_names
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, RowNeeds, row_comparing_option
+from llm_jepa.settings.objectives import RowNeeds, row_comparing_option
 
 
 class PairObjective(Objective):
@@ -41,12 +38,10 @@ class PairObjective(Objective):
         self.num_predictor_tokens = args.num_predictor_tokens
         self.stops_gradient = args.jepa_target != "online"
         self.averages_target = args.jepa_target == "ema"
-        self.is_contrastive = args.jepa_loss in CONTRASTIVE_LOSSES
-        self._compares_rows = row_comparing_option(args) is not None
 
     def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
         """Refuse micro-batches of a single row where the loss compares rows."""
-        if self._compares_rows:
+        if row_comparing_option(self.args) is not None:
             refuse_batches_of_one_row(self.args, train_dataset, eval_dataset)
 
     def choose_layout(
@@ -80,28 +75,12 @@ class PairObjective(Objective):
         return target_layer_index(self.args.target_layer, model.config.get_text_config().num_hidden_layers)
 
     def loss(self, inputs: LossInputs) -> ObjectiveLoss:
-        """The distance of each pair with the regulariser; logs the cosine and the rows without negatives."""
+        """`pair_term` of the views' embeddings."""
         prediction_ND, target_ND = inputs.outputs.prediction_ND, inputs.outputs.target_ND
         assert prediction_ND is not None
         assert target_ND is not None
-        target_key_N = inputs.extras["target_key"]
-        others: OtherRows | None = None
-        if self._compares_rows:
-            process = inputs.max_rows, inputs.rank, inputs.num_processes
-            others = gather_other_rows(prediction_ND, target_ND, target_key_N, *process)
-        temperature = self.args.info_nce_temperature
-        loss_N = pair_loss(self.args.jepa_loss, prediction_ND, target_ND, temperature, target_key_N, others)
-        cosine = paired_cosine(prediction_ND.detach(), target_ND.detach())
-        sums: dict[str, Tensor] = {"jepa_cosine": cosine * len(loss_N)}
-        if self.is_contrastive:
-            sums["jepa_without_negatives"] = rows_without_negatives(target_key_N, others)
-        if self.args.jepa_regulariser != "none":
-            kind, weight = self.args.jepa_regulariser, self.args.regulariser_weight
-            assert weight is not None, "JEPAConfig resolves the weight"
-            regulariser = regulariser_loss(kind, prediction_ND, target_ND, others, self.args.seed, inputs.step)
-            loss_N = loss_N + weight * regulariser
-            sums["jepa_regulariser"] = regulariser.detach() * len(loss_N)
-        return ObjectiveLoss(loss_N, sums, (prediction_ND, target_ND, target_key_N))
+        key_N, temperature = inputs.extras["target_key"], self.args.info_nce_temperature
+        return pair_term(prediction_ND, target_ND, key_N, temperature, self.args, inputs.place)
 
     def _targets_are_detached(self, layout: Layout) -> bool:
         """Whether targets have a forward of their own: without gradient, and not stored with the conversation."""

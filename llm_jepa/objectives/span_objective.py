@@ -38,7 +38,7 @@ class SpanObjective(Objective):
         """The loss of each row by the draws of its step."""
         hidden_NSD = inputs.outputs.hidden_NSD
         assert hidden_NSD is not None
-        draw_NC = uniform_draws(self.args.seed, inputs.step, inputs.row_index_N, NUM_SPAN_DRAWS)
+        draw_NC = uniform_draws(inputs.place.seed, inputs.place.step, inputs.row_index_N, NUM_SPAN_DRAWS)
         return ObjectiveLoss(self.span_loss(hidden_NSD, draw_NC, **inputs.extras))
 
     @abstractmethod

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 
 from llm_jepa.inference.ranking import is_constant, unit_rows
-from llm_jepa.objectives.base import ObjectiveLoss
+from llm_jepa.objectives.base import ObjectiveLoss, Place
 from llm_jepa.objectives.pair import refuse_batches_of_one_row
+from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.settings.objectives import row_comparing_option
 from llm_jepa.vision.base_trainer import PictureQuestionTrainer
 from llm_jepa.vision.config import VisionConfig
-from llm_jepa.vision.loss import Place, vl_jepa_loss
 from llm_jepa.vision.model import VLJEPAModel, VLJEPAOutput
 from llm_jepa.vision.retrieval import answer_ranks, retrieval_scores
 from llm_jepa.vision.text_encoder import encode_texts
@@ -56,12 +56,12 @@ class VLJEPATrainer(PictureQuestionTrainer):
         return len(batch["row_index"])
 
     def batch_loss(self, outputs: VLJEPAOutput, batch: dict[str, Tensor]) -> ObjectiveLoss:
-        """The loss of each row (`vl_jepa_loss`)."""
+        """The loss of each row (`pair_term`)."""
         args, is_training = self.args, self.model.training
         assert outputs.prediction_NE is not None
         assert outputs.target_NE is not None
         assert outputs.temperature is not None
-        result = vl_jepa_loss(
+        result = pair_term(
             outputs.prediction_NE,
             outputs.target_NE,
             batch["answer_key"],

@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 
 from llm_jepa import JEPAConfig, JEPATrainer
-from llm_jepa.objectives.base import LossInputs
+from llm_jepa.objectives.base import LossInputs, Place
 from llm_jepa.objectives.registry import CLASSES, new_objective
 from llm_jepa.objectives.view_forward import ViewOutput
 from llm_jepa.settings.checks import check_recipe
@@ -67,7 +67,7 @@ def test_the_objective_of_the_page_by_hand(tmp_path):
     prediction_ND = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     target_ND = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     outputs = ViewOutput(prediction_ND=prediction_ND, target_ND=target_ND)
-    inputs = LossInputs(outputs, {"target_key": torch.tensor([5, 7, 7])}, torch.arange(3), 0, 3, 0, 1)
+    inputs = LossInputs(outputs, {"target_key": torch.tensor([5, 7, 7])}, torch.arange(3), Place(3))
     result = objective.loss(inputs)
     # own cosine 1, 0, 1; of the row before 0 (target 2), 1 (target 0), 1 (target 1)
     assert result.loss_N.tolist() == pytest.approx([0.0, 1.2, 0.0])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from llm_jepa.objectives.base import Place
+from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.options.vision import VisionLossOptions
-from llm_jepa.vision.loss import Place, vl_jepa_loss
 
 KEYS = torch.tensor([7, 9, 7, 3, 9])
 TEMPERATURE = 0.2
@@ -20,7 +21,7 @@ def embeddings() -> tuple[Tensor, Tensor]:
 
 
 def loss(prediction: Tensor, target: Tensor, temperature=TEMPERATURE, **options):
-    return vl_jepa_loss(prediction, target, KEYS, temperature, VisionLossOptions(**options), Place(max_rows=5, seed=1))
+    return pair_term(prediction, target, KEYS, temperature, VisionLossOptions(**options), Place(max_rows=5, seed=1))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def test_what_is_logged():
     pairs = zip(prediction, target, strict=True)
     assert sums["jepa_cosine"].item() == pytest.approx(sum(cosine(*pair).item() for pair in pairs), rel=1e-5)
     assert sums["jepa_without_negatives"] == 0
-    one_answer = vl_jepa_loss(*embeddings(), torch.zeros(5, dtype=torch.long), 0.2, VisionLossOptions(), Place(5))
+    one_answer = pair_term(*embeddings(), torch.zeros(5, dtype=torch.long), 0.2, VisionLossOptions(), Place(5))
     assert one_answer.sums["jepa_without_negatives"] == 5
     assert (one_answer.loss_N == 0).all()
 
@@ -104,7 +105,7 @@ def test_a_batch_with_one_answer_alone_teaches_nothing_and_says_so(kind):
     prediction, target = embeddings()
     options = VisionLossOptions(jepa_loss=kind)
     temperature = torch.tensor([0.01], dtype=torch.float64, requires_grad=True)
-    result = vl_jepa_loss(prediction, target, torch.full((5,), 7), temperature, options, Place(max_rows=5))
+    result = pair_term(prediction, target, torch.full((5,), 7), temperature, options, Place(max_rows=5))
     result.loss_N.sum().backward()
     assert result.sums["jepa_without_negatives"] == 5
     assert result.loss_N.abs().max() == 0
