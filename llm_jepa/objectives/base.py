@@ -46,7 +46,7 @@ class LossInputs:
 
     Attributes:
         outputs: Embeddings of the views, hidden states, or what was computed within the forward.
-        extras: What `Objective.extras` has added to the batch.
+        extras: What `Objective.extras` has added to the batch, with the rows first.
         row_index_N: Index of each row in the data set.
         place: Where the micro-batch stands.
     """
@@ -57,26 +57,22 @@ class LossInputs:
     place: Place
 
     def first_rows(self, num_rows: int) -> "LossInputs":
-        """The same of the first rows alone, of every tensor with one entry for each row."""
-        all_rows = len(self.row_index_N)
-        if num_rows == all_rows:
+        """The same of the first rows alone. Whatever an objective reads of a micro-batch has the rows first."""
+        if num_rows == len(self.row_index_N):
             return self
 
-        outputs = self.outputs
+        outputs, terms = self.outputs, self.outputs.terms
         names = ("prediction_ND", "target_ND", "hidden_NSD")
-        cut: dict[str, Any] = cut_rows({name: getattr(outputs, name) for name in names}, num_rows, all_rows)
-        if outputs.terms is not None:
-            cut["terms"] = cut_rows(outputs.terms, num_rows, all_rows)
-        extras = cut_rows(self.extras, num_rows, all_rows)
+        given = {name: value for name in names if (value := getattr(outputs, name)) is not None}
+        cut: dict[str, Any] = cut_rows(given, num_rows)
+        cut["terms"] = None if terms is None else cut_rows(terms, num_rows)
+        extras = cut_rows(self.extras, num_rows)
         return replace(self, outputs=replace(outputs, **cut), extras=extras, row_index_N=self.row_index_N[:num_rows])
 
 
-def cut_rows(values: Mapping[str, Any], num_rows: int, all_rows: int) -> dict[str, Any]:
-    """The first rows of every tensor with one entry for each row; other values as they are."""
-    return {
-        name: value[:num_rows] if isinstance(value, Tensor) and value.shape[:1] == (all_rows,) else value
-        for name, value in values.items()
-    }
+def cut_rows(values: Mapping[str, Any], num_rows: int) -> dict[str, Any]:
+    """The first rows of each value, whose first dimension must be that of the rows."""
+    return {name: value[:num_rows] for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ class Objective(ABC):
         return lay_out_conversations(rows, layout)
 
     def extras(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Tensors of the rows that `loss` reads; none if it reads outputs alone."""
+        """Tensors that `loss` reads, with the rows first; none if it reads outputs alone."""
         return {}
 
     @abstractmethod
@@ -162,7 +158,8 @@ class Objective(ABC):
     def forward_terms(
         self, model: PreTrainedModel, predictor: nn.Module | None, conversations: Conversations
     ) -> dict[str, Tensor]:
-        """What it computes with its own parameters or the LM head, within the model's forward: `outputs.terms`."""
+        """What it computes with its own parameters or the LM head, within the model's forward: `outputs.terms`,
+        with the rows first."""
         raise NotImplementedError("an objective that `computes_within_forward` has `forward_terms`")
 
     def detached_parameters(self, predictor: nn.Module) -> list[nn.Parameter]:

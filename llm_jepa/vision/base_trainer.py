@@ -42,6 +42,8 @@ NO_NEGATIVES = (
 )
 ROW_KEYS = ("row_index", "answer_key")
 """What a batch has beside the arguments of the model."""
+SHARED_OUTPUTS = ("temperature",)
+"""What a model gives out once and not for each row."""
 
 logger = logging.getLogger(__name__)
 
@@ -173,8 +175,9 @@ class PictureQuestionTrainer(PublishingTrainer, ResumableTrainer, ABC):
         num_rows = all_rows if is_training else num_new_rows(self.accelerator, all_rows)
         counted, counted_outputs = inputs, outputs
         if num_rows < all_rows:  # one row if none is new, since other processes may ask for it
-            counted = cut_rows(inputs, max(1, num_rows), all_rows)
-            counted_outputs = type(outputs)(**cut_rows(outputs, max(1, num_rows), all_rows))
+            of_rows = {name: value for name, value in outputs.items() if name not in SHARED_OUTPUTS}
+            counted = cut_rows(inputs, max(1, num_rows))
+            counted_outputs = replace(outputs, **cut_rows(of_rows, max(1, num_rows)))
         result, num_terms = self.batch_loss(counted_outputs, counted), self.num_terms(counted)
         # Data parallelism averages the gradients of the processes, whose terms `_step_terms` counts together.
         share = self.accelerator.num_processes / self._step_terms if is_training else 1 / num_terms

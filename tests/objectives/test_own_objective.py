@@ -74,6 +74,20 @@ def test_the_objective_of_the_page_by_hand(tmp_path):
     assert result.sums["jepa_margin"].item() == pytest.approx(1 - 1 + 0)
 
 
+def test_an_evaluation_cuts_whatever_a_loss_reads_to_its_first_rows():
+    """The first dimension is that of the rows, whatever its kind or the others."""
+    rows = torch.arange(6.0).view(3, 2)
+    outputs = ViewOutput(hidden_NSD=rows[:, :, None], terms={"term_N": rows[:, 0]})
+    extras = {"square_NN": rows @ rows.T, "name": ["a", "b", "c"]}
+    cut = LossInputs(outputs, extras, torch.tensor([7, 8, 9]), Place(3)).first_rows(2)
+    assert cut.outputs.prediction_ND is None
+    assert cut.outputs.hidden_NSD.tolist() == [[[0], [1]], [[2], [3]]]
+    assert cut.outputs.terms["term_N"].tolist() == [0, 2]
+    assert cut.extras["square_NN"].tolist() == [[1, 3, 5], [3, 13, 23]]
+    assert cut.extras["name"] == ["a", "b"]
+    assert cut.row_index_N.tolist() == [7, 8]
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
