@@ -192,6 +192,16 @@ class Objective(ABC):
         )
 
 
+def refuse_draws_on_mps(option: str, device_type: str) -> None:
+    """Refuse an option that draws on a device without float64, in which the draws are made.
+
+    Raises:
+        ValueError: The device is MPS.
+    """
+    if device_type == "mps":
+        raise ValueError(f"`{option}` draws in float64, which MPS lacks. Set `use_cpu: true`.")
+
+
 def refuse_beyond_rows(option: str, tokens_ahead: int, more: int, train_dataset: Any) -> None:
     """Refuse an option that looks further ahead than any row is long, by `more` tokens than it says.
 

@@ -22,7 +22,7 @@ from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts import Example, LaidOut, Layout, RowsLayout
 from llm_jepa.layouts.base import plain_sequence
 from llm_jepa.layouts.masks import MaskForm
-from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
+from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss, refuse_draws_on_mps
 from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.objectives.view_sequences import choose_view_layout, content_sequence, predicting_sequence, view_names
 from llm_jepa.settings.objectives import RowNeeds, row_comparing_option
@@ -40,7 +40,9 @@ class PairObjective(Objective):
         self.averages_target = args.jepa_target == "ema"
 
     def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
-        """Refuse micro-batches of a single row where the loss compares rows."""
+        """Refuse micro-batches of one row where the loss compares rows, and draws on a device without float64."""
+        if self.args.jepa_regulariser == "sigreg":
+            refuse_draws_on_mps("jepa_regulariser: sigreg", device_type)
         if row_comparing_option(self.args) is not None:
             refuse_batches_of_one_row(self.args, train_dataset, eval_dataset)
 

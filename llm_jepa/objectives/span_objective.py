@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from llm_jepa.data.rows import SPAN_COLUMNS
-from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss
+from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss, refuse_draws_on_mps
 from llm_jepa.objectives.draws import uniform_draws
 from llm_jepa.objectives.losses import NUM_SPAN_DRAWS
 from llm_jepa.settings.objectives import RowNeeds, as_written
@@ -24,11 +24,7 @@ class SpanObjective(Objective):
 
     def check(self, device_type: str, train_dataset: Any, eval_dataset: Any) -> None:
         """Refuse a device without float64, in which the draws are made."""
-        if device_type == "mps":
-            raise ValueError(
-                f"`jepa_objective: {as_written(self.args.jepa_objective)}` draws in float64, which MPS lacks. Set "
-                "`use_cpu: true`."
-            )
+        refuse_draws_on_mps(f"jepa_objective: {as_written(self.args.jepa_objective)}", device_type)
 
     def extras(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """The spans of source and target in the conversations."""

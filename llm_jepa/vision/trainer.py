@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 
 from llm_jepa.inference.ranking import is_constant, unit_rows
-from llm_jepa.objectives.base import ObjectiveLoss, Place
+from llm_jepa.objectives.base import ObjectiveLoss, Place, refuse_draws_on_mps
 from llm_jepa.objectives.pair import refuse_batches_of_one_row
 from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.settings.objectives import row_comparing_option
@@ -46,7 +46,9 @@ class VLJEPATrainer(PictureQuestionTrainer):
     evaluation_metrics = staticmethod(retrieval_metrics)
 
     def refuse_rows(self, model: Any, args: VisionConfig, train_rows: Dataset, eval_rows: Dataset | None) -> None:
-        """Refuse a text encoder that tells nothing apart, and micro-batches without negatives."""
+        """Refuse a text encoder that tells nothing apart, micro-batches without negatives, draws without float64."""
+        if args.jepa_regulariser == "sigreg":
+            refuse_draws_on_mps("jepa_regulariser: sigreg", args.device.type)
         refuse_constant_targets(model, train_rows)
         if row_comparing_option(args) is not None:
             refuse_batches_of_one_row(args, train_rows, eval_rows)

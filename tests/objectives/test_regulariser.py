@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from llm_jepa import JEPAConfig
 from llm_jepa.objectives.draws import unit_directions
 from llm_jepa.objectives.losses import OtherRows, sigreg_loss, vicreg_loss
+from llm_jepa.objectives.registry import new_objective
 from llm_jepa.objectives.regulariser import NUM_DIRECTIONS, regulariser_loss
 from tests.objectives.test_objectives import logged, trainer_of
 
@@ -97,3 +99,23 @@ def test_an_evaluation_logs_the_term_by_the_directions_of_step_0(tmp_path):
     rows = trainer.train_dataset
     first, second = (trainer.evaluate(rows)["eval_jepa_regulariser"] for _ in range(2))
     assert first == second > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"jepa_regulariser": "sigreg"}, "jepa_regulariser: sigreg"),
+        ({"jepa_objective": "tube"}, "jepa_objective: tube"),
+        ({"jepa_objective": ["tube", "pair"], "objective_weights": [1, 1]}, r"jepa_objective: \[tube, pair\]"),
+    ],
+)
+def test_draws_on_a_device_without_float64_are_refused(options, named, tmp_path):
+    objective = new_objective(JEPAConfig(str(tmp_path), use_cpu=True, **options))
+    with pytest.raises(ValueError, match=f"`{named}` draws in float64, which MPS lacks"):
+        objective.check("mps", None, None)
+
+
+def test_without_draws_there_is_nothing_to_refuse(tmp_path):
+    new_objective(JEPAConfig(str(tmp_path), use_cpu=True, jepa_regulariser="vicreg", dataloader_drop_last=True)).check(
+        "mps", None, None
+    )

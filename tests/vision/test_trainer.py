@@ -235,6 +235,12 @@ def test_a_micro_batch_of_one_row_is_refused(rows, tmp_path):
         new_trainer(tmp_path / "run", rows, per_device_train_batch_size=1)
 
 
+def test_draws_on_a_device_without_float64_are_refused(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(VisionConfig, "device", torch.device("mps"))
+    with pytest.raises(ValueError, match="`jepa_regulariser: sigreg` draws in float64, which MPS lacks"):
+        new_trainer(tmp_path, rows, jepa_regulariser="sigreg")
+
+
 def test_the_blind_arm_trains_without_pictures(rows, tmp_path):
     blind = [{key: value for key, value in row.items() if key != "image"} for row in rows]
     trainer = new_trainer(tmp_path / "run", blind, inputs="question")
