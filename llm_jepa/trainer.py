@@ -1,7 +1,6 @@
 """`JEPATrainer`: TRL's `SFTTrainer` with the JEPA term. The mathematics is in `llm_jepa.objectives`."""
 
 import copy
-import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import DistributedType
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_pt_utils import AcceleratorConfig
 
@@ -27,7 +26,7 @@ from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.source import check_architecture
 from llm_jepa.models.stop_tokens import keep_answer_end, stop_token_ids
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
-from llm_jepa.objectives.base import LossInputs, Objective, Place
+from llm_jepa.objectives.base import LossInputs, Objective
 from llm_jepa.objectives.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.objectives.draws import is_dropped
 from llm_jepa.objectives.registry import new_objective
@@ -49,8 +48,6 @@ from llm_jepa.training.resumable import ResumableSFTTrainer
 from llm_jepa.training.row_ends import warn_of_ends_that_do_not_stop
 from llm_jepa.training.step_metrics import StepMetrics, num_new_rows
 from llm_jepa.training.throughput import Throughput, device_peak_flops_per_second
-
-logger = logging.getLogger(__name__)
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -249,7 +246,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
             self._micro_batches.append((row_index_N, kept))
             if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
                 self._check_losses()  # DeepSpeed takes the optimizer's step within the backward pass
-        self.step_metrics.add(self._mode, parts, num_rows)
+        self.step_metrics.add(self.mode, parts, num_rows)
         return (loss, outputs) if return_outputs else loss
 
     def _drops_jepa(self) -> bool:
@@ -268,19 +265,15 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
     def _objective_parts(
         self, outputs: Any, extras: dict[str, Any], row_index_N: Tensor, num_rows: int, is_step: bool
     ) -> dict[str, Tensor]:
-        """The JEPA loss of a micro-batch, and what its objective logs. In evaluation, draws are those of step 0.
+        """The JEPA loss of a micro-batch, and what its objective logs.
 
         It is of the first `num_rows` rows; of one if there are none, since other processes may ask for it.
         """
         assert self.objective is not None
-        is_training = self.model.training
-        step = self.state.global_step if is_training else 0
-        max_rows = self.args.train_batch_size if is_training else self.args.eval_batch_size
-        process = self.accelerator.process_index, self.accelerator.num_processes
-        inputs = LossInputs(outputs, extras, row_index_N, Place(max_rows, *process, self.args.seed, step))
+        inputs = LossInputs(outputs, extras, row_index_N, self.place())
         result = self.objective.loss(inputs.first_rows(max(1, num_rows)))
         if result.pairs is not None:
-            self.step_metrics.add_pairs(self._mode, *result.pairs)
+            self.step_metrics.add_pairs(self.mode, *result.pairs)
         share = self._share_of_step(len(result.loss_N), is_step)
         sums = {"jepa_loss": result.loss_N.sum(), **result.sums}
         return {name: total * share for name, total in sums.items()}
@@ -290,16 +283,6 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         # `_step_rows` counts all processes, and data parallelism averages their gradients.
         return self.accelerator.num_processes / self._step_rows if is_step else 1 / num_rows
 
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None):
-        """Return the gradient's norm; check it and the step's losses before the optimizer uses them."""
-        grad_norm = super()._get_grad_norm(model, grad_norm)
-        self._check_losses()
-        # The gradient scaler of fp16 expects infinite gradients and skips such steps.
-        if not self.args.fp16 and grad_norm is not None and not math.isfinite(grad_norm):
-            rows = [row_index_N for row_index_N, _ in self._micro_batches]
-            self._raise_non_finite(f"gradient's norm is {float(grad_norm)}", rows)
-        return grad_norm
-
     def _check_losses(self) -> None:
         """Raise if a loss of the step's micro-batches is not finite. Once a step, since it waits for the device."""
         values = torch.stack([parts["loss"] for _, parts in self._micro_batches]).tolist()
@@ -308,7 +291,8 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
                 detail = ", ".join(f"{name} {part.item()}" for name, part in parts.items() if name != "loss")
                 self._raise_non_finite(f"loss is {value} ({detail})", [row_index_N])
 
-    def _raise_non_finite(self, what: str, row_indices: list[Tensor]) -> NoReturn:
+    def _raise_non_finite(self, what: str, row_indices: list[Tensor] | None = None) -> NoReturn:
+        row_indices = row_indices or [row_index_N for row_index_N, _ in self._micro_batches]
         rows = [index for row_index_N in row_indices for index in row_index_N.tolist()]
         raise NonFiniteLossError(
             f"The {what} in step {self.state.global_step + 1}, in the batch of rows {rows} of the training data. "
@@ -318,10 +302,6 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
 
     # --- logs
 
-    @property
-    def _mode(self) -> str:
-        return "train" if self.model.training else "eval"
-
     def predict(self, test_dataset: AnyDataset, *args: Any, **kwargs: Any):
         """Predict on rows of any form that training takes, prepared as `evaluate` prepares them."""
         rows = self._prepare_dataset(
@@ -329,19 +309,8 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         )
         return super().predict(rows, *args, **kwargs)
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any):
-        """Evaluate as `SFTTrainer` does, without the values of a prediction, which is never logged."""
-        self.step_metrics.begin_evaluation()
-        return super().evaluation_loop(*args, **kwargs)
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the parts of the loss and the diagnostics with TRL's metrics."""
-        rate = "_samples_per_second"  # only logs of an evaluation have it, after their prefix
-        prefix = next((key.removesuffix(rate) for key in logs if key.endswith(rate)), "eval")
-        metrics, warning = self.step_metrics.summary(self._mode, self.accelerator, prefix)
-        if warning is not None:
-            logger.warning(warning)
-        if self._mode == "train":
-            metrics |= self.throughput.summary(self.accelerator)
-        logs.update(metrics)  # in place, as TRL does: `metric_for_best_model` may name one of ours
+        """Log the throughput too."""
+        if self.mode == "train":
+            logs.update(self.throughput.summary(self.accelerator))
         super().log(logs, start_time)

@@ -6,24 +6,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from llm_jepa.training.checkpoints import invalidate, write_manifest
+from llm_jepa.training.measured import MeasuredTrainer
 from llm_jepa.training.running_sums import RunningSum
-from llm_jepa.training.step_metrics import StepMetrics
 from llm_jepa.training.write_errors import write_errors_explained
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(MeasuredTrainer):
     """Adds the log window and a manifest to transformers' checkpoints.
 
     The log window is what has been accumulated since the last log: the running loss and `step_metrics`. transformers
     does not save it, and would start it anew. A run whose last step is done is not trained further.
     """
-
-    step_metrics: StepMetrics
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         output_dir = Path(str(self.args.output_dir))

@@ -181,24 +181,12 @@ class PictureQuestionTrainer(PublishingTrainer, ResumableTrainer, ABC):
         result, num_terms = self.batch_loss(counted_outputs, counted), self.num_terms(counted)
         # Data parallelism averages the gradients of the processes, whose terms `_step_terms` counts together.
         share = self.accelerator.num_processes / self._step_terms if is_training else 1 / num_terms
-        mode = "train" if is_training else "eval"
         parts = {name: total * share for name, total in result.sums.items()}
-        self.step_metrics.add(mode, parts, num_terms if num_rows > 0 else 0)
+        self.step_metrics.add(self.mode, parts, num_terms if num_rows > 0 else 0)
         if result.pairs is not None:
-            self.step_metrics.add_pairs(mode, *result.pairs)
+            self.step_metrics.add_pairs(self.mode, *result.pairs)
         loss = result.loss_N.sum() * share
         return (loss, outputs) if return_outputs else loss
-
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None):
-        """Return the gradient's norm, and stop before the optimizer uses one that is not finite."""
-        grad_norm = super()._get_grad_norm(model, grad_norm)
-        # The gradient scaler of fp16 expects infinite gradients and skips such steps.
-        if not self.args.fp16 and grad_norm is not None and not math.isfinite(grad_norm):
-            raise FloatingPointError(
-                f"The gradient's norm is {float(grad_norm)} in step {self.state.global_step + 1}. Training has "
-                f"stopped; the last checkpoint in {self.args.output_dir} is kept. Lower the learning rate."
-            )
-        return grad_norm
 
     # --- optimizer
 
@@ -217,24 +205,12 @@ class PictureQuestionTrainer(PublishingTrainer, ResumableTrainer, ABC):
                 split_groups(optimizer, own, factor * self.args.learning_rate)
         return optimizer
 
-    # --- evaluation and logs
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any):
-        """Evaluate as `Trainer` does, without the values of a prediction, which is never logged."""
-        self.step_metrics.begin_evaluation()
-        return super().evaluation_loop(*args, **kwargs)
+    # --- logs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the parts of the loss and the diagnostics too."""
-        rate = "_samples_per_second"  # only logs of an evaluation have it, after their prefix
-        prefix = next((key.removesuffix(rate) for key in logs if key.endswith(rate)), "eval")
-        mode = "train" if self.model.training else "eval"
-        metrics, warning = self.step_metrics.summary(mode, self.accelerator, prefix)
-        if warning is not None:
-            logger.warning(warning)
-        if math.isclose(metrics.get("jepa_without_negatives", 0.0), 1.0, rel_tol=1e-6):
+        """Log as `MeasuredTrainer` does, and warn once of logs in which no row had a negative."""
+        super().log(logs, start_time)
+        if math.isclose(logs.get("jepa_without_negatives", 0.0), 1.0, rel_tol=1e-6):
             if not self._has_warned_of_negatives and self.is_world_process_zero():
                 logger.warning(NO_NEGATIVES)
             self._has_warned_of_negatives = True
-        logs.update(metrics)
-        super().log(logs, start_time)

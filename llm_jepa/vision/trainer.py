@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 
 from llm_jepa.inference.ranking import is_constant, unit_rows
-from llm_jepa.objectives.base import ObjectiveLoss, Place, refuse_draws_on_mps
+from llm_jepa.objectives.base import ObjectiveLoss, refuse_draws_on_mps
 from llm_jepa.objectives.pair import refuse_batches_of_one_row
 from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.settings.objectives import row_comparing_option
@@ -59,7 +59,7 @@ class VLJEPATrainer(PictureQuestionTrainer):
 
     def batch_loss(self, outputs: VLJEPAOutput, batch: dict[str, Tensor]) -> ObjectiveLoss:
         """The loss of each row (`pair_term`)."""
-        args, is_training = self.args, self.model.training
+        args = self.args
         assert outputs.prediction_NE is not None
         assert outputs.target_NE is not None
         assert outputs.temperature is not None
@@ -69,13 +69,7 @@ class VLJEPATrainer(PictureQuestionTrainer):
             batch["answer_key"],
             outputs.temperature if args.trains_temperature else args.info_nce_temperature,
             args,
-            Place(
-                max_rows=args.train_batch_size if is_training else args.eval_batch_size,
-                rank=self.accelerator.process_index,
-                num_processes=self.accelerator.num_processes,
-                seed=args.seed,
-                step=self.state.global_step if is_training else 0,
-            ),
+            self.place(),
         )
         if args.trains_temperature:
             result.sums["temperature"] = outputs.temperature.detach()[0] * self.num_terms(batch)

@@ -176,6 +176,13 @@ def test_evaluation_ranks_the_answers_strictly(rows, tmp_path):
     assert trainer.evaluate()["eval_recall_at_1"] > 0.8
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run(rows, tmp_path):
+    trainer = new_trainer(tmp_path, rows)
+    trainer.model.prediction_head.weight.data[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"gradient's norm is nan in step 1\. .* Lower the learning rate"):
+        trainer.train()
+
+
 def test_collapse_is_said_once(rows, tmp_path, caplog):
     """All predictions and targets equal: the heads' weights are 0 and their biases alone are left."""
     model = tiny_model()
