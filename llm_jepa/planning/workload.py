@@ -1,15 +1,14 @@
 """The arms that a recipe is compared with, and micro-batches drawn from its rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from llm_jepa.data.views import TokenSequence
 from llm_jepa.inspection.prepared_recipe import PreparedRecipe, prepare_recipe
-from llm_jepa.layouts import Example, LaidOut, RowsLayout
+from llm_jepa.layouts import RowsLayout
+from llm_jepa.layouts.base import lay_out_conversations
 from llm_jepa.planning.dry_step import DryModel
 from llm_jepa.planning.memory import Launch, keeps_half_weights
 from llm_jepa.recipe import Recipe, build_recipe
@@ -65,8 +64,7 @@ class Workload:
         """The inputs of the forward for a micro-batch."""
         if self.recipe.training.jepa_weight > 0 or not self.scores_labels_only:
             return self.prepared.inputs(rows)
-        examples = [Example(_sequence(row["input_ids"]), row["labels"], ()) for row in rows]
-        return {"laid_out": LaidOut(RowsLayout(0).lay_out(examples))}
+        return {"laid_out": lay_out_conversations(rows, RowsLayout(0))}
 
     @cached_property
     def model(self) -> DryModel:
@@ -144,7 +142,3 @@ def _positions(inputs: dict[str, Any]) -> int:
     if "laid_out" not in inputs:
         return int(inputs["input_ids"].numel())
     return inputs["laid_out"].num_positions
-
-
-def _sequence(token_ids: Sequence[int]) -> TokenSequence:
-    return TokenSequence(tuple(token_ids), (0,) * len(token_ids))
