@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_jepa.compute.devices import GPU
 from llm_jepa.planning.memory import LAUNCHES, Launch
-from llm_jepa.planning.plan import peak_bytes, usable_bytes
+from llm_jepa.planning.plan import usable_bytes
 from llm_jepa.planning.workload import Workload, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, needs_views, options_with_effect
@@ -111,7 +111,7 @@ def _try(before: Workload, flops_before: float, candidate: _Candidate, gpu: GPU,
     recipe = build_recipe(before.recipe.path, before.recipe.settings | candidate.settings)
     has_other_views = any(key.startswith("jepa_") for key in candidate.settings)
     drawn = draw_workload(recipe, candidate.launch, True, None if has_other_views else before.prepared)
-    peak = sum(peak_bytes(drawn, drawn.longest_rows(), candidate.launch, num_devices).values())
+    peak = sum(drawn.model.memory(drawn.inputs(drawn.longest_rows()), candidate.launch, num_devices).values())
     if peak > usable_bytes(gpu):
         return None
     return Change(

@@ -4,23 +4,21 @@ Model, views and layout are those of training; only the values are missing (`Fak
 embeddings depend on values and cost almost nothing, so sums replace them.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from peft import get_peft_model
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.checkpoint import set_checkpoint_early_stop
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import PreTrainedModel
 from trl import get_peft_config
 from trl.kernels import chunked_logprob
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
 
 from llm_jepa.compute.flops import active_expert_share
+from llm_jepa.config import JEPAConfig
 from llm_jepa.layouts import LaidOut
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.loading import meta_model
@@ -28,22 +26,13 @@ from llm_jepa.models.trainable_weights import keep_fp32_master_weights
 from llm_jepa.objectives.own_parameters import predictor_registered
 from llm_jepa.objectives.registry import new_objective
 from llm_jepa.objectives.view_forward import ViewForward
-from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
-from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Weights
+from llm_jepa.planning.dry_training import DryTraining, materialise
+from llm_jepa.planning.live_bytes import storage_bytes
+from llm_jepa.planning.memory import Weights
 from llm_jepa.recipe import Recipe
 
-aten = torch.ops.aten
-EXTRA_FLOP_FORMULAS: dict[Any, Callable[..., int]] = {
-    aten.addmm_: lambda total, left, right, **_: 2 * math.prod(left) * right[-1],
-    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
-    ),
-}
-"""FLOPs by shape where `FlopCounterMode` has none: the weight gradient of TRL's head, and attention on a CPU."""
 
-
-class DryModel:
+class DryModel(DryTraining):
     """A recipe's model in training mode, without data.
 
     Args:
@@ -56,12 +45,14 @@ class DryModel:
         ValueError: The model is a mixture of experts.
     """
 
+    kinds = ("activations", "logits", "gradients")
+    args: JEPAConfig
+
     def __init__(self, recipe: Recipe, model_path: str, mask_form: MaskForm, half_weights: bool = False):
         args = recipe.training
-        self.recipe, self.args = recipe, args
-        self.half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+        super().__init__(args)
+        self.recipe = recipe
         self.autocasts = self.half is not None and not half_weights
-        self.mode = FakeTensorMode()
         base = meta_model(recipe, model_path)
         _refuse_experts(base)
         self.head_widths = _head_widths(base.config.get_text_config().vocab_size)
@@ -91,25 +82,18 @@ class DryModel:
 
     def weights(self) -> Weights:
         """Bytes of the model's weights, those of the objective included."""
-        own = [] if self.predictor is None else self.predictor.parameters()
-        everything = [*self.model.parameters(), *self.model.buffers(), *own]
-        trained = [one for one in everything if one.requires_grad]
+        plain = self._weights(0.0, [] if self.predictor is None else self.predictor.parameters())
         quantised_bytes, saved_bytes = self._quantised_bytes()
-        weight_bytes = storage_bytes(everything) - saved_bytes
+        weight_bytes = plain.weight_bytes - saved_bytes
         layers = self.base.config.get_text_config().num_hidden_layers
         embedding_bytes = storage_bytes(self.base.get_input_embeddings().parameters())
-        block_bytes = max((weight_bytes - embedding_bytes) / layers, embedding_bytes)
-        embeddings = {id(module.weight) for module in self.base.modules() if isinstance(module, nn.Embedding)}
         is_averaged = self.objective is not None and self.objective.averages_target
         averaged = [one for one in self.base.base_model.parameters() if is_averaged and one.requires_grad]
-        in_32_bits = [one for one in trained if id(one) in embeddings or one.numel() < SMALLEST_8BIT_PARAMETERS]
-        return Weights(
+        return replace(
+            plain,
             weight_bytes=weight_bytes,
             quantised_bytes=quantised_bytes,
-            trained_parameters=sum(one.numel() for one in trained),
-            parameters_in_32_bits=sum(one.numel() for one in in_32_bits),
-            gradient_bytes=storage_bytes(trained),
-            block_bytes=block_bytes,
+            block_bytes=max((weight_bytes - embedding_bytes) / layers, embedding_bytes),
             averaged_parameters=sum(one.numel() for one in averaged),
         )
 
@@ -130,35 +114,20 @@ class DryModel:
         quantised = numbers * (0.5 + scales) if settings.load_in_4bit else float(numbers + 4 * rows)
         return quantised, storage_bytes(module.weight for module in linear) - quantised
 
-    def flops(self, inputs: dict[str, Any]) -> float:
-        """FLOPs of a micro-batch's matrix products, forward and backward, including what checkpointing recomputes."""
-        counter = FlopCounterMode(display=False, custom_mapping=EXTRA_FLOP_FORMULAS)
-        with self._ready(inputs) as inputs, counter:
-            self._loss(inputs).backward()
-        return float(counter.get_total_flops())
-
     def peak_bytes(self, inputs: dict[str, Any], gradient_share: float = 1.0) -> dict[str, float]:
-        """Peak bytes of a micro-batch by kind: `activations`, `logits` and `gradients`.
+        """Peak bytes of a micro-batch by `kinds`.
 
-        With gradient accumulation, the gradients of an earlier micro-batch are included. Tensors as wide as the head's
-        tiles count as `logits`. The peak is a CPU's if the recipe sets `use_cpu`, else a GPU's, whose head copies no
-        tile to float32. One device keeps `gradient_share` of a gradient.
+        Tensors as wide as the head's tiles count as `logits`. The peak is a CPU's if the recipe sets `use_cpu`, else a
+        GPU's, whose head copies no tile to float32.
         """
-        with self._ready(inputs) as inputs, _head_kernels(self.recipe.settings.get("use_cpu", False)):
-            parameters = list(self.model.parameters())
-            with LiveBytes(self._kind_of, [*parameters, *self.model.buffers()], parameters, gradient_share) as live:
-                for _ in range(min(self.args.gradient_accumulation_steps, 2)):
-                    self._loss(inputs).backward()
-        return {"activations": 0.0, "logits": 0.0, "gradients": 0.0} | live.peak
+        with _head_kernels(self.recipe.settings.get("use_cpu", False)):
+            return super().peak_bytes(inputs, gradient_share)
 
     @contextmanager
     def _ready(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        # Under a dispatch mode checkpointing cannot stop early; in training it recomputes everything as well.
-        with predictor_registered(self.base, self.predictor), self.mode, set_checkpoint_early_stop(False):
+        with predictor_registered(self.base, self.predictor), super()._ready(inputs):
             fake = self.mode.from_tensor
             yield {name: one.map(fake) if isinstance(one, LaidOut) else fake(one) for name, one in inputs.items()}
-        for parameter in self.model.parameters():
-            parameter.grad = None
 
     def _loss(self, inputs: dict[str, Any]) -> Tensor:
         with torch.autocast("cpu", dtype=self.half, enabled=self.autocasts):
@@ -207,22 +176,3 @@ def _head_kernels(use_cpu: bool) -> Iterator[None]:
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:
     model.to(dtype=dtype)
-
-
-def materialise(model: nn.Module) -> None:
-    """Recreate the parameters and buffers of a meta model in the surrounding mode; ties are kept."""
-    made: dict[Tensor, Tensor] = {}
-
-    def make(tensor: Tensor) -> Tensor:
-        if tensor not in made:
-            made[tensor] = torch.empty(tensor.shape, dtype=tensor.dtype)
-        return made[tensor]
-
-    parameters: dict[Tensor, nn.Parameter] = {}
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if parameter not in parameters:
-                parameters[parameter] = nn.Parameter(make(parameter), parameter.requires_grad)
-            module.register_parameter(name, parameters[parameter])
-        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-            module._buffers[name] = make(buffer)

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from transformers.training_args import OptimizerNames
-
 from llm_jepa.compute.devices import GIB, GPU
+from llm_jepa.data.views import IGNORED_LABEL
 from llm_jepa.planning.calibration import Calibration
 from llm_jepa.planning.estimate import Estimate, hours_at_peak, hours_at_rate
-from llm_jepa.planning.memory import Launch, average_bytes, model_states
+from llm_jepa.planning.memory import Launch
 from llm_jepa.planning.workload import SFT, Workload, arm_recipes, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.settings.objectives import needs_views
@@ -110,16 +109,7 @@ def make_plan(
         rows_per_step(rows, recipe.training, num_devices),
     )
     dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
-    arms: dict[str, ArmPlan] = {}
-    sft_flops = own_flops = 0.0  # of a row that keeps its JEPA term
-    for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), THIS_RECIPE: recipe}.items():
-        begin(f"counting the FLOPs of {name}")
-        drawn = own if arm is recipe else draw_workload(arm, launch, labels_only)
-        flops = own_flops = drawn.flops_per_row()
-        if name == SFT:
-            sft_flops = flops
-        flops = (1 - dropout) * flops + dropout * sft_flops if arm is recipe else flops
-        arms[name] = ArmPlan(*drawn.tokens_per_row(), flops * step_rows, flops / sft_flops, None)
+    arms, sft_flops, own_flops = _count_arms(recipe, own, step_rows, dropout, begin)
     assumed = None if gpu is None else _peak_rate(own, gpu)
     measured = None if calibration is None else _measured_rate(calibration, own_flops, sft_flops)
     rates = dict.fromkeys(arms, assumed if measured is None else measured)
@@ -142,6 +132,23 @@ def make_plan(
         activation_bytes=_activations_by_layout(own, launch),
         verdict=None if gpu is None else verdict(memory, gpu),
     )
+
+
+def _count_arms(
+    recipe: Recipe, own: Workload, step_rows: float, dropout: float, begin: Callable[[str], None]
+) -> tuple[dict[str, ArmPlan], float, float]:
+    """The plans of the arms without hours, and the FLOPs of a row that keeps its JEPA term: SFT's and the recipe's."""
+    arms: dict[str, ArmPlan] = {}
+    sft_flops = own_flops = 0.0
+    for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), THIS_RECIPE: recipe}.items():
+        begin(f"counting the FLOPs of {name}")
+        drawn = own if arm is recipe else draw_workload(arm, own.launch, own.scores_labels_only)
+        flops = own_flops = drawn.flops_per_row()
+        if name == SFT:
+            sft_flops = flops
+        flops = (1 - dropout) * flops + dropout * sft_flops if arm is recipe else flops
+        arms[name] = ArmPlan(*drawn.tokens_per_row(), flops * step_rows, flops / sft_flops, None)
+    return arms, sft_flops, own_flops
 
 
 def _measured_rate(calibration: Calibration, own_flops: float, sft_flops: float) -> float:
@@ -169,21 +176,11 @@ def _check_devices(recipe: Recipe, rows: int, gpu: GPU | None, num_devices: int)
 def plan_memory(drawn: Workload, launch: Launch, num_devices: int) -> MemoryPlan:
     """The peak memory of one device."""
     usual, largest = drawn.batches[len(drawn.batches) // 2], drawn.batches[-1]
-    peaks = [peak_bytes(drawn, rows, launch, num_devices) for rows in (usual, largest, drawn.longest_rows())]
+    peaks = [
+        drawn.model.memory(drawn.inputs(rows), launch, num_devices) for rows in (usual, largest, drawn.longest_rows())
+    ]
     low, expected, high = sorted(peaks, key=lambda peak: sum(peak.values()))
     return MemoryPlan(Estimate(*(sum(peak.values()) for peak in (low, expected, high))), expected)
-
-
-def peak_bytes(drawn: Workload, rows: list[dict[str, Any]], launch: Launch, num_devices: int) -> dict[str, float]:
-    """Peak bytes of one device in a micro-batch, by kind."""
-    is_half = drawn.model.half is not None
-    optim = OptimizerNames(drawn.recipe.training.optim).value
-    weights = drawn.model.weights()
-    kept = model_states(weights, optim, launch, num_devices, is_half)
-    lasting = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
-    if weights.averaged_parameters:
-        lasting["averages"] = average_bytes(weights, launch, num_devices)
-    return lasting | drawn.model.peak_bytes(drawn.inputs(rows), kept.gradient_share)
 
 
 def usable_bytes(gpu: GPU) -> float:
@@ -211,7 +208,7 @@ def _view_tokens(drawn: Workload) -> dict[str, float]:
     for name, column in columns.items():
         if column in rows.column_names:
             means[name] = sum(map(len, rows[column])) / len(rows)
-    means["labels"] = sum(sum(label != -100 for label in labels) for labels in rows["labels"]) / len(rows)
+    means["labels"] = sum(sum(label != IGNORED_LABEL for label in labels) for labels in rows["labels"]) / len(rows)
     return means
 
 

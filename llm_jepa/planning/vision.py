@@ -9,17 +9,13 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.checkpoint import set_checkpoint_early_stop
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
-from transformers.training_args import OptimizerNames
 
 from llm_jepa.compute.devices import GPU
-from llm_jepa.planning.dry_step import EXTRA_FLOP_FORMULAS, materialise
+from llm_jepa.planning.dry_training import DryTraining, materialise
 from llm_jepa.planning.estimate import Estimate, hours_at_peak
-from llm_jepa.planning.live_bytes import LiveBytes, storage_bytes
-from llm_jepa.planning.memory import SMALLEST_8BIT_PARAMETERS, Launch, Weights, model_states
+from llm_jepa.planning.live_bytes import storage_bytes
+from llm_jepa.planning.memory import Launch, Weights
 from llm_jepa.planning.plan import FITS, usable_bytes
 from llm_jepa.training.schedule import planned_steps, rows_per_step
 from llm_jepa.vision.building import load_processor, load_rows, model_options, part_locations
@@ -91,9 +87,7 @@ def make_vision_plan(
     dry = batch.model
     steps, step_rows = planned_steps(len(rows), args, num_devices), rows_per_step(len(rows), args, num_devices)
     flops_per_step = batch.flops_per_row() * step_rows
-    kept = model_states(dry.weights(), OptimizerNames(args.optim).value, launch, num_devices, dry.half is not None)
-    memory = {"weights": kept.weights, "optimizer": kept.optimizer, "communication": kept.communication}
-    memory |= dry.peak_bytes(batch.longest(), kept.gradient_share)
+    memory = dry.memory(batch.longest(), launch, num_devices)
     verdict, hours = None, None
     if gpu is not None:
         verdict = FITS if sum(memory.values()) <= usable_bytes(gpu) else "does not fit"
@@ -149,13 +143,14 @@ def draw_batch(args: VisionConfig, rows: Dataset) -> DryBatch:
     return DryBatch(model, torch.zeros(1, args.num_frames, 3, height, width), questions, answers)
 
 
-class DryVisionModel:
+class DryVisionModel(DryTraining):
     """A recipe's model in training mode, without data."""
 
+    args: VisionConfig
+    model: VLJEPAModel | TokenVLM
+
     def __init__(self, args: VisionConfig):
-        self.args = args
-        self.half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-        self.mode = FakeTensorMode()
+        super().__init__(args)
         with torch.device("meta"):
             self.model = _new_model(args, *part_locations(args))
         with self.mode:
@@ -186,18 +181,9 @@ class DryVisionModel:
 
     def weights(self) -> Weights:
         """Bytes of the model's weights."""
-        everything = [*self.model.parameters(), *self.model.buffers()]
-        trained = [one for one in everything if one.requires_grad]
         embedding_bytes = storage_bytes(self.model.get_input_embeddings().parameters())
         layer_bytes = [storage_bytes(layer.parameters()) for layer in self.model.decoder_layers]
-        return Weights(
-            weight_bytes=storage_bytes(everything),
-            quantised_bytes=0.0,
-            trained_parameters=sum(one.numel() for one in trained),
-            parameters_in_32_bits=sum(one.numel() for one in trained if one.numel() < SMALLEST_8BIT_PARAMETERS),
-            gradient_bytes=storage_bytes(trained),
-            block_bytes=max([embedding_bytes, *layer_bytes]),
-        )
+        return self._weights(max([embedding_bytes, *layer_bytes]))
 
     def inputs(self, batch: int, pixels_NTCHW: Tensor, question_tokens: int, answer_tokens: int) -> dict[str, Any]:
         """A micro-batch of such shapes; features in the place of pixels if the recipe caches them."""
@@ -221,29 +207,6 @@ class DryVisionModel:
         with self.mode, torch.no_grad():
             pixels = self.mode.from_tensor(pixels_NTCHW)
             return encode_pictures(self.model.vision_encoder, pixels).shape[1]
-
-    def flops(self, inputs: dict[str, Any]) -> float:
-        """FLOPs of a micro-batch, forward and backward, including what checkpointing recomputes."""
-        counter = FlopCounterMode(display=False, custom_mapping=EXTRA_FLOP_FORMULAS)
-        with self.mode, set_checkpoint_early_stop(False), counter:
-            self._loss(inputs).backward()
-        self.model.zero_grad()
-        return float(counter.get_total_flops())
-
-    def peak_bytes(self, inputs: dict[str, Any], gradient_share: float = 1.0) -> dict[str, float]:
-        """Peak bytes of a micro-batch by kind: `activations` and `gradients`.
-
-        Args:
-            gradient_share: The share of a gradient that one device keeps.
-        """
-        parameters = list(self.model.parameters())
-        held = [*parameters, *self.model.buffers()]
-        live = LiveBytes(lambda tensor: "activations", held, parameters, gradient_share)
-        with self.mode, set_checkpoint_early_stop(False), live:
-            for _ in range(min(self.args.gradient_accumulation_steps, 2)):
-                self._loss(inputs).backward()
-        self.model.zero_grad()
-        return {"activations": 0.0, "gradients": 0.0} | live.peak
 
     def _loss(self, inputs: dict[str, Any]) -> Tensor:
         with torch.autocast("cpu", dtype=self.half, enabled=self.half is not None):

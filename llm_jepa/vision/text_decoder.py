@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from llm_jepa.data.views import IGNORED_LABEL
 from llm_jepa.files.staged import make_readable
 from llm_jepa.models.cutting import with_layers
 from llm_jepa.models.decoder_files import FACTS_FILE, FOLDER, PREFIX_FILE, check_decoder_fits, no_text_decoder
@@ -28,7 +30,6 @@ from llm_jepa.runs.record import read_json
 
 MAX_NEW_TOKENS = 32
 BATCH_SIZE = 64
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,7 @@ class TextDecoder(nn.Module):
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """ids_NS with the end after each text, and is_token_NS."""
         end_id = self.tokenizer.eos_token_id
-        rows = [[*self.tokenizer(text, add_special_tokens=False)["input_ids"], end_id] for text in texts]
-        longest = max(len(row) for row in rows)
-        ids = [row + [end_id] * (longest - len(row)) for row in rows]
-        is_token = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
-        device = self.prefix.weight.device
-        return torch.tensor(ids, device=device), torch.tensor(is_token, device=device)
+        found = self.tokenizer([*texts], add_special_tokens=False)["input_ids"]
+        rows = [torch.tensor([*ids, end_id], device=self.prefix.weight.device) for ids in found]
+        ids_NS = pad_sequence(rows, batch_first=True, padding_value=end_id)
+        return ids_NS, pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
