@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl import get_peft_config
 from trl.kernels import chunked_logprob
-from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, add_fused_lm_head
+from trl.trainer.utils import add_fused_lm_head
 
 from llm_jepa.compute.flops import active_expert_share
 from llm_jepa.config import JEPAConfig
@@ -23,6 +23,7 @@ from llm_jepa.layouts import LaidOut
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.loading import meta_model
 from llm_jepa.models.trainable_weights import keep_fp32_master_weights
+from llm_jepa.objectives.losses.lm_head import VOCABULARY_CHUNK
 from llm_jepa.objectives.own_parameters import predictor_registered
 from llm_jepa.objectives.registry import new_objective
 from llm_jepa.objectives.view_forward import ViewForward
@@ -62,7 +63,7 @@ class DryModel(DryTraining):
         self.model = base if adapter is None else get_peft_model(base, adapter)
         self.objective = new_objective(args)
         if half_weights and self.half is not None:
-            _cast(self.model, self.half)
+            self.model.to(dtype=self.half)  # type: ignore[call-arg]  # transformers wraps it
         else:
             keep_fp32_master_weights(self.model)
         with self.mode:
@@ -154,7 +155,7 @@ def _refuse_experts(model: PreTrainedModel) -> None:
 
 def _head_widths(vocabulary: int) -> set[int]:
     """Widths of the tiles in which TRL's head scores a vocabulary."""
-    return {vocabulary, min(vocabulary, _CHUNKED_LOGPROB_CHUNK_SIZE), vocabulary % _CHUNKED_LOGPROB_CHUNK_SIZE}
+    return {vocabulary, min(vocabulary, VOCABULARY_CHUNK), vocabulary % VOCABULARY_CHUNK}
 
 
 @contextmanager
@@ -172,7 +173,3 @@ def _head_kernels(use_cpu: bool) -> Iterator[None]:
     finally:
         for name, function in kept.items():
             setattr(chunked_logprob, name, function)
-
-
-def _cast(model: nn.Module, dtype: torch.dtype) -> None:
-    model.to(dtype=dtype)
