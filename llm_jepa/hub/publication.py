@@ -8,13 +8,10 @@ from fnmatch import fnmatch
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
-from transformers.utils import CONFIG_NAME as MODEL_CONFIG
-
 from llm_jepa.models.decoder_files import ANSWER_FOLDER, FACTS_FILE, FOLDER, PREFIX_FILE, QUESTION_FOLDER
 from llm_jepa.models.known_models import fetched_model, find_known_model
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, has_latent_predictor
-from llm_jepa.models.local_files import TOKENIZER_FILES, ArtifactKind, artifact_kind
+from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, TOKENIZER_FILES, ArtifactKind, artifact_kind
 from llm_jepa.runs.record import (
     KEYS_WITHOUT_EFFECT_ON_RESULT,
     PLAIN_PROMPTS_KEY,

@@ -10,16 +10,14 @@ import torch
 from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from peft import PeftConfig, PeftModel
-from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
-from transformers.utils import CONFIG_NAME as MODEL_CONFIG
 
 from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.models.known_models import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES
-from llm_jepa.models.local_files import TOKENIZER_FILES
+from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, TOKENIZER_FILES
 from llm_jepa.runs.record import (
     ENVIRONMENT_FILE,
     PROMPTS_FILE,

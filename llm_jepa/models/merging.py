@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -18,7 +17,7 @@ from llm_jepa.models.adapters import Adapter, find_adapter, load_adapter, read_a
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.latent_predictor import copy_latent_predictor
 from llm_jepa.models.loading import drop_idle_sampling, load_errors_explained, load_tokenizer
-from llm_jepa.models.local_files import check_merge, not_an_adapter
+from llm_jepa.models.local_files import ADAPTER_CONFIG, check_merge, not_an_adapter
 from llm_jepa.models.stop_tokens import stop_token_ids
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.runs.record import copy_run

@@ -91,7 +91,7 @@ def llama_layer_config(config: PreTrainedConfig, depth: int) -> LlamaConfig:
     """The config of Llama layers with the width and the heads of a model."""
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    made = LlamaConfig(
+    return LlamaConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
         intermediate_size=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
@@ -100,9 +100,8 @@ def llama_layer_config(config: PreTrainedConfig, depth: int) -> LlamaConfig:
         num_key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_dim=head_dim,
         max_position_embeddings=config.max_position_embeddings,
+        attn_implementation="sdpa",
     )
-    made._attn_implementation = "sdpa"
-    return made
 
 
 def as_weights(inputs: Tensor, weight: Tensor) -> Tensor:
