@@ -18,6 +18,7 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.utils import cached_file
 
 from llm_jepa.models.decoder_files import ANSWER_FOLDER, QUESTION_FOLDER
+from llm_jepa.vision.picture_encoder import VIDEO_ENCODERS
 from llm_jepa.vision.timm_models import MODEL_TYPE as TIMM_MODEL_TYPE
 from llm_jepa.vision.timm_models import timm_image_processor
 
@@ -169,16 +170,10 @@ def load_image_processor(name_or_path: str, **places: Any) -> BaseImageProcessor
     config = PreTrainedConfig.get_config_dict(name_or_path, **places)[0]
     if config.get("model_type") == TIMM_MODEL_TYPE and "pretrained_cfg" in config:
         return timm_image_processor(config["pretrained_cfg"])
-    path = cached_file(
-        name_or_path,
-        VIDEO_PROCESSING_FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-        **places,
-    )
-    if path is None:
+    if config.get("model_type") not in VIDEO_ENCODERS:
         return AutoImageProcessor.from_pretrained(name_or_path, backend="pil", **places)
+    path = cached_file(name_or_path, VIDEO_PROCESSING_FILE, **places)
+    assert path is not None, "transformers raises where the file is missing"
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     return BitImageProcessorPil(**{name: content[name] for name in FRAME_SETTINGS if name in content})
 

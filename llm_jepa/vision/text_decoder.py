@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
 
 from llm_jepa.data.views import IGNORED_LABEL
+from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.files.staged import make_readable
 from llm_jepa.models.cutting import with_layers
 from llm_jepa.models.decoder_files import FACTS_FILE, FOLDER, PREFIX_FILE, check_decoder_fits, no_text_decoder
@@ -83,15 +85,11 @@ class TextDecoder(nn.Module):
         """The decoder of a run, a directory or a Hub id; `places` may name a `revision`.
 
         Raises:
-            ValueError: The run has none, or its weights are not those that the decoder was trained on.
+            ValueError: The run has none, it cannot be read from the Hub, or its weights are not those that the decoder
+                was trained on.
         """
-        facts_path, prefix_path = (
-            cached_file(str(run), f"{FOLDER}/{name}", _raise_exceptions_for_missing_entries=False, **places)
-            for name in (FACTS_FILE, PREFIX_FILE)
-        )
-        if facts_path is None or prefix_path is None:
-            raise ValueError(no_text_decoder(run))
-        content = read_json(Path(facts_path))
+        facts_path, prefix_path = (_decoder_file(run, name, **places) for name in (FACTS_FILE, PREFIX_FILE))
+        content = read_json(facts_path)
         facts = DecoderFacts(**{name: content[name] for name in DecoderFacts.__dataclass_fields__})
         if Path(run).is_dir():
             check_decoder_fits(facts.checkpoint, Path(run))
@@ -150,3 +148,18 @@ class TextDecoder(nn.Module):
         rows = [torch.tensor([*ids, end_id], device=self.prefix.weight.device) for ids in found]
         ids_NS = pad_sequence(rows, batch_first=True, padding_value=end_id)
         return ids_NS, pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+
+
+def _decoder_file(run: str | Path, name: str, **places: Any) -> Path:
+    """A file of the decoder of a run, a directory or a Hub id."""
+    if Path(run).is_dir():
+        path = Path(run) / FOLDER / name
+        if not path.is_file():
+            raise ValueError(no_text_decoder(run))
+        return path
+    with hub_errors_explained(str(run), "read"):
+        try:
+            return Path(hf_hub_download(str(run), f"{FOLDER}/{name}", **places))
+        except RemoteEntryNotFoundError as error:
+            missing = error
+    raise ValueError(no_text_decoder(run)) from missing

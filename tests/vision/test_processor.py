@@ -1,5 +1,7 @@
 """Pictures become pixels as each encoder was trained, and texts become tokens padded on the right."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from PIL import Image
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 
-from llm_jepa.vision.processor import VLJEPAProcessor, frame_indices
-from tests.vision.tiny_parts import SIDE, VISION, picture, tiny_processor, tiny_token_vlm
+from llm_jepa.vision.processor import VIDEO_PROCESSING_FILE, VLJEPAProcessor, frame_indices, load_image_processor
+from tests.vision.tiny_parts import SIDE, VISION, picture, saved, tiny_processor, tiny_token_vlm
 
 
 @pytest.mark.parametrize(
@@ -95,3 +97,9 @@ def test_another_size_keeps_the_share_that_is_cropped(before, after):
     processor.resize(64)
     assert dict(processor.image_processor.size) == after
     assert processor.pixels(rows).shape == (1, 1, 3, 64, 64)
+
+
+def test_an_encoder_of_videos_without_its_processing_is_refused_by_the_name_of_the_file(tmp_path):
+    (tmp_path / "config.json").write_text((Path(saved("vjepa2")) / "config.json").read_text())
+    with pytest.raises(OSError, match=VIDEO_PROCESSING_FILE):
+        load_image_processor(str(tmp_path))

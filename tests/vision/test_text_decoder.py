@@ -133,6 +133,12 @@ def test_a_run_gets_a_decoder_that_writes_its_answers(tmp_path, capsys):
         VLJEPAModel.from_pretrained(run).decode(torch.zeros(1, 12))
 
 
+def test_a_hub_that_cannot_be_reached_is_not_taken_for_a_run_without_a_decoder(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="nobody/no-run: HF_HUB_OFFLINE is set"):
+        TextDecoder.from_pretrained("nobody/no-run")
+
+
 def test_an_interrupted_training_leaves_nothing(tmp_path, monkeypatch):
     run = tiny_run(tmp_path)
     monkeypatch.setattr("llm_jepa.vision.text_decoder.save_file", lambda *_: 1 / 0)
