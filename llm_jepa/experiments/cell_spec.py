@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,6 @@ def read_spec(path: Path) -> CellSpec | None:
     """
     content = read_json(path)
     return CellSpec(**content) if content.keys() == CellSpec.__dataclass_fields__.keys() else None
-
-
-def spec_json(spec: CellSpec) -> dict[str, Any]:
-    """A specification as JSON."""
-    return asdict(spec)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -22,7 +23,6 @@ from llm_jepa.experiments.cell_spec import (
     CellSpec,
     differences,
     read_spec,
-    spec_json,
 )
 from llm_jepa.experiments.cells import Cell
 from llm_jepa.files.atomic import write_json
@@ -209,4 +209,4 @@ def _write_spec(cell: Cell, spec: CellSpec) -> None:
                 f"{directory} is being trained with other settings, by a process that a killed comparison left. Wait "
                 "until it ends, or end it."
             ) from error
-    write_json(spec_json(spec), path)
+    write_json(asdict(spec), path)

@@ -6,7 +6,7 @@ spacing does well; or that of the last decoded one, as it is for somebody who fo
 Legend: T moments, D the width, K decoded moments, in order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,24 +113,14 @@ def last_decoded(moment_K: NDArray, num_moments: int) -> NDArray:
     return moment_K[np.maximum(np.searchsorted(moment_K, np.arange(num_moments), side="right") - 1, 0)]
 
 
-def quality_of(
-    embedding_TD: NDArray,
-    moment_K: NDArray,
-    assignment: Assignment = "nearest",
-    similarity: Callable[[int, int], float] | None = None,
-) -> SelectivePoint:
-    """How well decoded moments stand for all.
+def quality_of(embedding_TD: NDArray, moment_K: NDArray, assignment: Assignment = "nearest") -> SelectivePoint:
+    """How well decoded moments stand for all: the mean cosine of a moment and the decoded one that stands for it.
 
     Args:
         assignment: Which decoded moment stands for a moment: the nearest in time, or the last.
-        similarity: Of a moment and the decoded one that stands for it, such as the score of their texts; the cosine of
-            their embeddings when not given.
     """
     stand_in = nearest_in_time if assignment == "nearest" else last_decoded
     decoded_T = stand_in(moment_K, len(embedding_TD))
-    if similarity is not None:
-        quality = float(np.mean([similarity(t, int(decoded)) for t, decoded in enumerate(decoded_T)]))
-        return SelectivePoint(len(moment_K), quality)
     unit_TD = unit_rows(embedding_TD)
     return SelectivePoint(len(moment_K), float((unit_TD * unit_TD[decoded_T]).sum(axis=1).mean()))
 

@@ -3,13 +3,15 @@
 from math import sqrt
 from statistics import NormalDist
 
+Z = NormalDist().inv_cdf((1 + 0.95) / 2)
 
-def wilson_interval(hits: float, count: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Lower and upper bound of the share that `hits` out of `count` independent rows estimate.
+
+def wilson_interval(hits: float, count: float) -> tuple[float, float]:
+    """Lower and upper bound, with 95 % confidence, of the share that `hits` out of `count` independent rows estimate.
 
     Hits may be a fraction, such as the mean over several runs on the same rows; so may the count, an effective number.
 
-    With p = hits / count and z the normal quantile of (1 + confidence) / 2, the bounds are
+    With p = hits / count and z the normal quantile of 0.975, the bounds are
 
         (p + z^2 / (2 count) -+ z sqrt(p (1 - p) / count + z^2 / (4 count^2))) / (1 + z^2 / count).
 
@@ -21,7 +23,7 @@ def wilson_interval(hits: float, count: float, confidence: float = 0.95) -> tupl
     """
     if not 0 <= hits <= count or count == 0:
         raise ValueError(f"Give hits from 0 to count, and a count of 1 or more; given: {hits} of {count}.")
-    share, z = hits / count, NormalDist().inv_cdf((1 + confidence) / 2)
+    share, z = hits / count, Z
     middle = share + z**2 / (2 * count)
     half_width = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     scale = 1 + z**2 / count

@@ -29,13 +29,13 @@ def options_table(kind: Kind = "text") -> str:
     return "\n".join(lines) + "\n"
 
 
-def options_text(owner: Owner, width: int = 100) -> str:
+def options_text(owner: Owner) -> str:
     """The keys of one owner for a terminal, each with values, default and meaning."""
     lines = []
     for key, setting in _owned_by(owner).items():
         values = "|".join([*setting.choices, *(TERMINAL_TYPES[kind] for kind in setting.types)])
         lines.append(f"  --{key} {values}  (default: {_shown(setting.default)})")
-        lines += textwrap.wrap(setting.help, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines += textwrap.wrap(setting.help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
 
 

@@ -12,15 +12,16 @@ def test_reciprocal_ranks_and_recalls_by_hand():
 
 
 def test_a_calibration_error_by_hand():
-    """Two bins: 0.3 and 0.5 with one hit of two, .1 over in sum; 0.9 and 1.0 with one hit of two, .9 under."""
-    error = expected_calibration_error([0.3, 0.5, 0.9, 1.0], [True, False, True, False], num_bins=2)
-    assert error == pytest.approx((abs(1 - 0.8) + abs(1 - 1.9)) / 4)
+    """Two bins: 0.32 and 0.38 with one hit of two, .3 over in sum; 0.95 and 1.0 with one hit of two, .95 under."""
+    error = expected_calibration_error([0.32, 0.38, 0.95, 1.0], [True, False, True, False])
+    assert error == pytest.approx((abs(1 - 0.7) + abs(1 - 1.95)) / 4)
 
 
 def test_confidences_that_come_true_have_no_error_and_bounds_belong_below():
     assert expected_calibration_error([1.0, 1.0, 0.0], [True, True, False]) == 0
-    assert expected_calibration_error([0.5, 0.5], [True, False], num_bins=2) == 0
-    assert expected_calibration_error([0.5, 0.6], [False, True], num_bins=2) == pytest.approx(0.45)
+    assert expected_calibration_error([0.5, 0.5], [True, False]) == 0
+    assert expected_calibration_error([0.45, 0.5], [True, False]) == pytest.approx(abs(1 - 0.95) / 2)
+    assert expected_calibration_error([0.5, 0.55], [False, True]) == pytest.approx((0.5 + 0.45) / 2)
 
 
 @pytest.mark.parametrize(("confidences", "are_hits", "message"), [

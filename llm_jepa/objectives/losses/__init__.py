@@ -11,9 +11,9 @@ from llm_jepa.objectives.losses.info_nce import (
     negatives_mask,
     symmetric_info_nce_loss,
 )
-from llm_jepa.objectives.losses.lm_head import CHUNK_TOKENS, LMHead
+from llm_jepa.objectives.losses.lm_head import LMHead
 from llm_jepa.objectives.losses.multi_token import multi_token_rows
-from llm_jepa.objectives.losses.next_latent import Dynamics, kl_rows, latent_kl, roll_out, smooth_l1_rows
+from llm_jepa.objectives.losses.next_latent import kl_rows, roll_out, smooth_l1_rows
 from llm_jepa.objectives.losses.pairwise import cosine_loss, l2_loss, mse_loss
 from llm_jepa.objectives.losses.semantic_tube import (
     MIN_STEPS,
@@ -33,23 +33,15 @@ from llm_jepa.objectives.losses.span_sampling import (
 from llm_jepa.objectives.losses.vicreg import vicreg_loss
 
 __all__ = [
-    "CHUNK_TOKENS",
     "MIN_PATCH_TOKENS",
     "MIN_STEPS",
     "MIN_TUBE_TOKENS",
     "NUM_SPAN_DRAWS",
-    "Dynamics",
     "LMHead",
     "OtherRows",
-    "PairLoss",
     "code_regression_rows",
     "content_tokens",
-    "cosine_loss",
-    "info_nce_loss",
     "kl_rows",
-    "l2_loss",
-    "latent_kl",
-    "mse_loss",
     "multi_token_rows",
     "negatives_mask",
     "pair_loss",
@@ -61,7 +53,6 @@ __all__ = [
     "sigreg_loss",
     "smooth_l1_rows",
     "step_loss",
-    "symmetric_info_nce_loss",
     "tube_loss",
     "vicreg_loss",
 ]

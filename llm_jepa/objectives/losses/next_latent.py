@@ -90,17 +90,14 @@ def kl_rows(
         return target_NSD.new_zeros(num_rows) + sum(one_NTD.sum() for one_NTD in predicted)  # of nothing: 0
     is_there_IM = torch.stack([label_position_M >= i for i, _ in steps])
     chosen_IMD = torch.stack([one_NTD[label_row_M, (label_position_M - i).clamp(min=0)] for i, one_NTD in steps])
-    kl_IM = latent_kl(chosen_IMD, target_NSD[label_row_M, label_position_M], *head, chunk_tokens)
+    kl_IM = latent_kl(chosen_IMD, target_NSD[label_row_M, label_position_M], head, chunk_tokens)
     return mean_of_row_means(kl_IM, is_there_IM, label_row_M, num_rows)
 
 
 def latent_kl(
     predicted_IMD: Tensor,
     target_MD: Tensor,
-    weight_VD: Tensor,
-    bias_V: Tensor | None = None,
-    logit_scale: float = 1.0,
-    softcap: float | None = None,
+    head: LMHead,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Tensor:
     """`KL(softmax(logits(target)) || softmax(logits(predicted)))` at each position, with `logits` of the LM head.
@@ -112,14 +109,12 @@ def latent_kl(
 
     Args:
         predicted_IMD: I predictions of each target.
-        weight_VD, bias_V, logit_scale, softcap: Those of `LMHead`.
         chunk_tokens: Positions of a chunk.
 
     Returns:
         kl_IM.
     """
     needs_gradient = torch.is_grad_enabled() and predicted_IMD.requires_grad
-    head = LMHead(weight_VD, bias_V, logit_scale, softcap)
     return _LatentKL.apply(predicted_IMD, target_MD.detach(), head.as_computed(), chunk_tokens, needs_gradient)
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from llm_jepa.objectives.losses import LMHead, kl_rows, latent_kl, roll_out, smooth_l1_rows
+from llm_jepa.objectives.losses import LMHead, kl_rows, roll_out, smooth_l1_rows
+from llm_jepa.objectives.losses.next_latent import latent_kl
 from tests.objectives.losses.heads import HEADS, is_token, new_head, normal, plain_logits
 
 
@@ -149,7 +150,7 @@ def test_half_precision_is_computed_in_float32():
 def test_kl_by_hand():
     """Target (3/4, 1/4), prediction (1/2, 1/2): the KL is 3/4 log 3/2 + 1/4 log 1/2, its gradient (-1/4, 1/4)."""
     predicted_IMD = torch.zeros(1, 1, 2, requires_grad=True)
-    kl_IM = latent_kl(predicted_IMD, torch.tensor([[math.log(3), 0.0]]), torch.eye(2))
+    kl_IM = latent_kl(predicted_IMD, torch.tensor([[math.log(3), 0.0]]), LMHead(torch.eye(2)))
     kl_IM.sum().backward()
     assert kl_IM.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
     torch.testing.assert_close(predicted_IMD.grad, torch.tensor([[[-0.25, 0.25]]]))
@@ -163,7 +164,7 @@ def test_kl_equals_the_plain_formula_in_value_and_gradient(kind: str, dtype: tor
     predicted_IMD, target_MD = normal(2, 2, 7, 4, dtype=dtype).requires_grad_(), normal(3, 7, 4, dtype=dtype)
     weight_IM = normal(4, 2, 7, dtype=dtype)
     values = []
-    for kl_IM in (latent_kl(predicted_IMD, target_MD, *head, chunk_tokens), plain_kl(predicted_IMD, target_MD, head)):
+    for kl_IM in (latent_kl(predicted_IMD, target_MD, head, chunk_tokens), plain_kl(predicted_IMD, target_MD, head)):
         values.append((kl_IM, *torch.autograd.grad((weight_IM * kl_IM).sum(), predicted_IMD)))
     torch.testing.assert_close(*values)
     assert values[0][0].dtype == dtype
@@ -172,14 +173,14 @@ def test_kl_equals_the_plain_formula_in_value_and_gradient(kind: str, dtype: tor
 @pytest.mark.parametrize("kind", HEADS)
 def test_kl_gradients_are_those_of_finite_differences(kind: str):
     predicted_IMD, target_MD = normal(2, 2, 5, 4).requires_grad_(), normal(3, 5, 4)
-    assert torch.autograd.gradcheck(lambda h: latent_kl(h, target_MD, *new_head(kind), chunk_tokens=2), predicted_IMD)
+    assert torch.autograd.gradcheck(lambda h: latent_kl(h, target_MD, new_head(kind), chunk_tokens=2), predicted_IMD)
 
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_equal_hidden_states_have_the_kl_zero_and_the_gradient_zero(kind: str):
     target_MD = normal(2, 5, 4, dtype=torch.float32)
     predicted_IMD = target_MD.repeat(2, 1, 1).requires_grad_()
-    kl_IM = latent_kl(predicted_IMD, target_MD, *new_head(kind, dtype=torch.float32))
+    kl_IM = latent_kl(predicted_IMD, target_MD, new_head(kind, dtype=torch.float32))
     kl_IM.sum().backward()
     assert (kl_IM == 0).all()
     assert (predicted_IMD.grad == 0).all()
@@ -188,7 +189,7 @@ def test_equal_hidden_states_have_the_kl_zero_and_the_gradient_zero(kind: str):
 def test_no_gradient_reaches_the_target_or_the_head():
     head = LMHead(*(normal(seed, *shape).requires_grad_() for seed, shape in ((0, (11, 4)), (1, (11,)))))
     predicted_IMD, target_MD = normal(2, 2, 5, 4).requires_grad_(), normal(3, 5, 4).requires_grad_()
-    latent_kl(predicted_IMD, target_MD, *head).sum().backward()
+    latent_kl(predicted_IMD, target_MD, head).sum().backward()
     assert target_MD.grad is head.weight_VD.grad is head.bias_V.grad is None
     assert predicted_IMD.grad.abs().sum() > 0
 
@@ -196,8 +197,8 @@ def test_no_gradient_reaches_the_target_or_the_head():
 def test_the_backward_needs_no_weight():
     """ZeRO-3 has divided it again: its storage is empty by then."""
     weight_VD, predicted_IMD, target_MD = normal(0, 11, 4), normal(2, 2, 5, 4).requires_grad_(), normal(3, 5, 4)
-    (expected,) = torch.autograd.grad(latent_kl(predicted_IMD, target_MD, weight_VD).sum(), predicted_IMD)
-    kl_IM = latent_kl(predicted_IMD, target_MD, weight_VD)
+    (expected,) = torch.autograd.grad(latent_kl(predicted_IMD, target_MD, LMHead(weight_VD)).sum(), predicted_IMD)
+    kl_IM = latent_kl(predicted_IMD, target_MD, LMHead(weight_VD))
     weight_VD.untyped_storage().resize_(0)
     kl_IM.sum().backward()
     assert torch.equal(predicted_IMD.grad, expected)
@@ -224,7 +225,7 @@ def test_no_tensor_is_larger_than_the_logits_of_a_chunk(kind: str):
     head = new_head(kind, vocabulary=1000)
     predicted_IMD, target_MD = normal(2, 2, 40, 4).requires_grad_(), normal(3, 40, 4)
     with Watch() as chunked:
-        latent_kl(predicted_IMD, target_MD, *head, chunk_tokens=8).sum().backward()
+        latent_kl(predicted_IMD, target_MD, head, chunk_tokens=8).sum().backward()
     with Watch() as plain:
         plain_kl(predicted_IMD, target_MD, head).sum().backward()
     assert chunked.largest == 8 * 1000
@@ -235,9 +236,9 @@ def test_an_evaluation_computes_no_gradient():
     """A product for the targets of a chunk and one for each step; two for each step in training."""
     predicted_IMD, target_MD = normal(2, 2, 6, 4).requires_grad_(), normal(3, 6, 4)
     with Watch() as training:
-        latent_kl(predicted_IMD, target_MD, *new_head("plain"), chunk_tokens=3)
+        latent_kl(predicted_IMD, target_MD, new_head("plain"), chunk_tokens=3)
     with torch.no_grad(), Watch() as evaluation:
-        latent_kl(predicted_IMD, target_MD, *new_head("plain"), chunk_tokens=3)
+        latent_kl(predicted_IMD, target_MD, new_head("plain"), chunk_tokens=3)
     assert (training.products, evaluation.products) == (2 * 5, 2 * 3)
 
 
@@ -252,10 +253,10 @@ def test_autocast_computes_the_products_in_its_type_and_the_rest_in_float32(kind
     values = []
     with torch.autocast("cpu", torch.bfloat16):
         hidden_IMD = predicted_IMD.clone().requires_grad_()
-        kl_IM = latent_kl(hidden_IMD, target_MD, *head)
+        kl_IM = latent_kl(hidden_IMD, target_MD, head)
         values.append((kl_IM, *torch.autograd.grad(kl_IM.sum(), hidden_IMD)))
     hidden_IMD = predicted_IMD.bfloat16().requires_grad_()
-    kl_IM = latent_kl(hidden_IMD, target_MD.bfloat16(), *rounded)
+    kl_IM = latent_kl(hidden_IMD, target_MD.bfloat16(), rounded)
     values.append((kl_IM, torch.autograd.grad(kl_IM.sum(), hidden_IMD)[0].float()))
     assert all(torch.equal(*pair) for pair in zip(*values, strict=True))
     exact_IM = plain_kl(predicted_IMD, target_MD, head)
