@@ -33,7 +33,7 @@ from llm_jepa.objectives.registry import new_objective
 from llm_jepa.objectives.view_forward import ForwardRecorder
 from llm_jepa.training.averaging_trainer import AveragingTrainer
 from llm_jepa.training.build_errors import build_errors_explained
-from llm_jepa.training.model_limits import check_rows_of_model, refuse_untrained_backbone, refuse_untrained_model
+from llm_jepa.training.model_limits import check_rows_of_model
 from llm_jepa.training.refusals import (
     refuse_arguments,
     refuse_attention_without_backward,
@@ -43,6 +43,8 @@ from llm_jepa.training.refusals import (
     refuse_prompt_learning,
     refuse_settings,
     refuse_trained_output_tokens,
+    refuse_untrained_backbone,
+    refuse_untrained_model,
 )
 from llm_jepa.training.resumable import ResumableSFTTrainer
 from llm_jepa.training.row_ends import warn_of_ends_that_do_not_stop

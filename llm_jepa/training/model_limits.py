@@ -1,4 +1,4 @@
-"""What a model cannot learn: rows beyond its positions or its embeddings, and anything when its weights are frozen."""
+"""What a model cannot learn: rows beyond its positions or its embeddings."""
 
 import logging
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
-from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
 from llm_jepa.data.rows import AnyDataset, RowError
 from llm_jepa.data.views import IGNORED_LABEL, longest_sequence_tokens
@@ -16,32 +15,6 @@ logger = logging.getLogger(__name__)
 
 TOKEN_COLUMNS = ("input_ids", "source_ids", "target_ids", "labels")
 ROTARY_SETTINGS = ("rope_parameters", "rope_theta", "rope_scaling")
-
-
-def refuse_untrained_model(model: nn.Module) -> None:
-    """Refuse a model of which no weight would be trained: the predictor alone would be.
-
-    Raises:
-        ValueError: No parameter requires a gradient.
-    """
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            "Nothing of the model would be trained: none of its weights requires a gradient. Load an adapter with "
-            "`PeftModel.from_pretrained(..., is_trainable=True)`, or give `peft_config` for a new one."
-        )
-
-
-def refuse_untrained_backbone(model: PreTrainedModel) -> None:
-    """Refuse a model whose averaged weights would never move: nothing is trained below its LM head.
-
-    Raises:
-        ValueError: No parameter of the backbone requires a gradient.
-    """
-    if not any(parameter.requires_grad for parameter in model.base_model.parameters()):
-        raise ValueError(
-            "`jepa_target: ema` averages the trained weights below the LM head, and none is trained there. Train "
-            "some, or set `jepa_target: stop_gradient`, which gives the same target."
-        )
 
 
 def check_rows_of_model(

@@ -169,3 +169,29 @@ def refuse_fewer_rows_than_a_batch(args: TrainingArguments, num_processes: int, 
             f"The training data have {len(train_dataset)} rows, fewer than the batch of {batch_size}, which "
             "`dataloader_drop_last: true` would drop. Leave it out, or set a smaller `per_device_train_batch_size`."
         )
+
+
+def refuse_untrained_model(model: nn.Module) -> None:
+    """Refuse a model of which no weight would be trained: the predictor alone would be.
+
+    Raises:
+        ValueError: No parameter requires a gradient.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "Nothing of the model would be trained: none of its weights requires a gradient. Load an adapter with "
+            "`PeftModel.from_pretrained(..., is_trainable=True)`, or give `peft_config` for a new one."
+        )
+
+
+def refuse_untrained_backbone(model: PreTrainedModel) -> None:
+    """Refuse a model whose averaged weights would never move: nothing is trained below its LM head.
+
+    Raises:
+        ValueError: No parameter of the backbone requires a gradient.
+    """
+    if not any(parameter.requires_grad for parameter in model.base_model.parameters()):
+        raise ValueError(
+            "`jepa_target: ema` averages the trained weights below the LM head, and none is trained there. Train "
+            "some, or set `jepa_target: stop_gradient`, which gives the same target."
+        )
