@@ -193,7 +193,7 @@ def probe(parser: argparse.ArgumentParser) -> None:
         "--eval_batch_size", type=at_least(1), default=16, metavar="N", help="rows at once (default: 16)"
     )
     parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="where to write probe.json and probe.svg (default: output_dir)"
+        "--report", type=Path, metavar="DIR", help="where to write probe.json and probe.svg (default: the run)"
     )
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import datasets
 import transformers
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from llm_jepa.cli import eval_decodings, eval_generation, eval_vision
 from llm_jepa.cli.progress import bars
+from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
 from llm_jepa.evaluation.results import (
@@ -42,11 +42,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     num_trained_on = count_rows_trained_on(recipe, rows) if "tuned" in checkpoints else None
-    directory = args.predictions
-    # Made here, it would stand in the way of training; and a model's own directory is not ours to write to, nor is
-    # the cache that keeps what a Hub id names.
-    if directory is None and recipe.output_dir.is_dir() and "tuned" in checkpoints and Path(args.recipe).exists():
-        directory = recipe.output_dir
+    directory = report_directory(args.predictions, recipe, checkpoints)
     if directory is not None:
         warn_of_replaced_scores(checkpoints, directory, scored_data(recipe.source, len(rows)))
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from llm_jepa.cli.argument_types import SHORTLIST
 from llm_jepa.cli.progress import bars
+from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.evaluation.candidate_task import CandidateTask, task_of
 from llm_jepa.evaluation.decoding_checks import FROM_DEV, DecodingRequest
 from llm_jepa.evaluation.decoding_figures import draw_fallback
@@ -50,9 +51,7 @@ def run(args: argparse.Namespace) -> int:
         "split": recipe.script.dataset_test_split,
         "decodings": {name: result.report() for name, result in results.items()},
     }
-    directory = args.predictions
-    if directory is None and "tuned" in checkpoints and Path(args.recipe).exists():  # as for scores
-        directory = recipe.output_dir
+    directory = report_directory(args.predictions, recipe, checkpoints)
     if request.fallback_margin is not None:
         margin = request.fallback_margin
         if dev is not None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from llm_jepa.cli.generate import new_length
 from llm_jepa.cli.progress import bars
+from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.data.prompts import prompt_ids
 from llm_jepa.evaluation.generation_latency import BASELINE, GenerationLatency, measure_generation
 from llm_jepa.evaluation.held_out_rows import load_rows
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         results = measure_generation(generators, prompts, progress=partial(advance, "rows"))
     console.print(_table(results))
     console.print(f"{len(rows):,} rows, one at a time; {checkpoints[-1]}: {location}", soft_wrap=True)
-    directory = args.predictions or (recipe.output_dir if recipe.output_dir.is_dir() else None)
+    directory = report_directory(args.predictions, recipe, checkpoints)
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
         write_json({name: result.report() for name, result in results.items()}, directory / REPORT_FILE)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 
 import datasets
 import transformers
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_jepa.cli.progress import bars
+from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.evaluation.embedding_figures import draw_maps
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
 from llm_jepa.models.checkpoint_choice import Checkpoint
@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     figures = {one.checkpoint: describe(one.source_ND, one.target_ND) for one in found}
     console = Console(soft_wrap=True)
     console.print(_table(figures, len(sequences[0])))
-    directory = args.report or recipe.output_dir
-    if args.report is not None or (directory.is_dir() and Path(args.recipe).exists()):
+    directory = report_directory(args.report, recipe, checkpoints)
+    if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "probe.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         draw_maps(found, directory / "probe.svg")

@@ -68,6 +68,20 @@ def test_drafting_is_measured_beside_plain_decoding(place, capsys):
     assert report["draft"]["acceptance"]
 
 
+COMMANDS = "eval --decoding plain,prompt_lookup", "eval", "probe"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_is_written_into_the_directory_of_a_bare_model(place, command):
+    save_tiny_model(place / "model")
+    (place / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS[:4]))
+    name, *options = command.split(" ")
+    data = "--dataset_name rows.jsonl --dataset_test_split train --source_column source --target_column target"
+    before = {*(place / "model").iterdir()}
+    assert main([name, "model", *options, *data.split(" "), "--use_cpu", "true", "--bf16", "false"]) == 0
+    assert {*(place / "model").iterdir()} == before
+
+
 @pytest.mark.parametrize("settings", [
     {"jepa_objective": "next_latent", "num_predictor_tokens": 1},
     {"jepa_weight": 0, "jepa_layout": "auto"},
