@@ -11,7 +11,7 @@ from rich.table import Table
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.evaluation.embedding_figures import draw_maps
-from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
+from llm_jepa.evaluation.probe import describe, embed_checkpoints, held_out_view_ids
 from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
@@ -22,10 +22,10 @@ def run(args: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     recipe, checkpoints = read_subject(args.recipe, args.overrides, args.checkpoints)
     tokenizer = load_run_tokenizer(recipe)
-    sequences = view_sequences(recipe, tokenizer, args.max_rows)
+    sequences = held_out_view_ids(recipe, tokenizer, args.max_rows)
     with bars(checkpoints, 2 * len(sequences[0])) as advance:
         found = list(embed_checkpoints(recipe, checkpoints, sequences, args.eval_batch_size, tokenizer, advance))
-    figures = {one.checkpoint: describe(one.source_ND, one.target_ND) for one in found}
+    figures = {one.checkpoint: describe(one.source_ND, one.target_ND, one.target_key_N) for one in found}
     console = Console(soft_wrap=True)
     console.print(_table(figures, len(sequences[0])))
     directory = report_directory(args.report, recipe, checkpoints)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(figures: dict[Checkpoint, dict], num_rows: int) -> Table:
-    table = Table(caption=f"{num_rows} held-out rows; retrieval at chance is {1 / num_rows:.4f}")
+    table = Table(caption=f"{num_rows} held-out rows")
     table.add_column("")
     for checkpoint in figures:
         table.add_column(checkpoint, justify="right")

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import conversation_ids
 from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
-from llm_jepa.data.views import TokenSequence, ViewMaker
+from llm_jepa.data.views import ViewMaker
 from llm_jepa.evaluation.held_out_rows import held_out_dataset, held_out_errors_located
-from llm_jepa.layouts import Batch, Example, RowsLayout
-from llm_jepa.layouts.masks import padding_mask
+from llm_jepa.inference.embedding import embed
+from llm_jepa.layouts.base import plain_sequence
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.objectives.diagnostics import (
@@ -31,6 +31,7 @@ from llm_jepa.objectives.diagnostics import (
     singular_values_of_difference,
     unpaired_cosine,
 )
+from llm_jepa.objectives.pair import token_key
 from llm_jepa.recipe import Recipe
 
 SHOWN_SINGULAR_VALUES = 20
@@ -39,14 +40,18 @@ Progress = Callable[[Checkpoint, int], None]
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of both views of the same rows by one checkpoint, in float32 on the CPU."""
+    """Embeddings of both views of the same rows by one checkpoint, in float32 on the CPU.
+
+    `target_key_N` is equal for rows with the same target.
+    """
 
     checkpoint: Checkpoint
     source_ND: Tensor
     target_ND: Tensor
+    target_key_N: Tensor
 
 
-def view_sequences(
+def held_out_view_ids(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int | None
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of the sources and targets of the recipe's held-out rows, those that `llm-jepa eval` scores.
@@ -80,6 +85,7 @@ def embed_checkpoints(
     progress: Progress,
 ) -> Iterator[Embeddings]:
     """Yield the embeddings of each checkpoint."""
+    target_key_N = torch.tensor([token_key(ids) for ids in sequences[1]])
     for checkpoint, _, model in load_checkpoints(recipe, checkpoints, len(tokenizer)):
         model.eval()
         inner = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -88,30 +94,26 @@ def embed_checkpoints(
         for ids in sequences:
             found = []
             for start in range(0, len(ids), batch_size):
-                found.append(encode(inner, ids[start : start + batch_size], tokenizer.pad_token_id))
+                batch = [plain_sequence(one) for one in ids[start : start + batch_size]]
+                found.append(embed(inner, batch, tokenizer.pad_token_id))
                 progress(checkpoint, len(found[-1]))
             views.append(torch.cat(found))
-        yield Embeddings(checkpoint, *views)
+        yield Embeddings(checkpoint, views[0], views[1], target_key_N)
 
 
-@torch.no_grad()
-def encode(model: PreTrainedModel, token_ids: list[list[int]], pad_token_id: int) -> Tensor:
-    """The last layer's hidden state at the last token of each sequence: embedding_ND, float32 on the CPU."""
-    examples = [Example(TokenSequence(tuple(ids), (0,) * len(ids)), (), ()) for ids in token_ids]
-    batch: Batch = RowsLayout(pad_token_id).lay_out(examples)
-    input_ids_RL, ends_RL = batch.input_ids_RL.to(model.device), batch.subtree_ends_RL.to(model.device)
-    output = model.base_model(input_ids=input_ids_RL, attention_mask=padding_mask(ends_RL), use_cache=False)
-    last_N = ends_RL[:, 0] - 1
-    return output.last_hidden_state[torch.arange(len(last_N), device=last_N.device), last_N].float().cpu()
+def describe(source_ND: Tensor, target_ND: Tensor, target_key_N: Tensor) -> dict[str, Any]:
+    """Figures of one checkpoint's embeddings; see `llm_jepa.objectives.diagnostics`.
 
-
-def describe(source_ND: Tensor, target_ND: Tensor) -> dict[str, Any]:
-    """Figures of one checkpoint's embeddings; see `llm_jepa.objectives.diagnostics`."""
+    Raises:
+        ValueError: All rows have the same target.
+    """
+    num_others_N = (target_key_N[:, None] != target_key_N).sum(dim=1)
     singular_values = singular_values_of_difference(source_ND, target_ND)
     return {
         "paired_cosine": paired_cosine(source_ND, target_ND).item(),
-        "unpaired_cosine": unpaired_cosine(source_ND, target_ND).item(),
-        "retrieval_at_1": retrieval_at_1(source_ND, target_ND).item(),
+        "unpaired_cosine": unpaired_cosine(source_ND, target_ND, target_key_N).item(),
+        "retrieval_at_1": retrieval_at_1(source_ND, target_ND, target_key_N).item(),
+        "retrieval_at_chance": (1 / (1 + num_others_N)).mean().item(),
         "effective_rank_source": effective_rank(source_ND).item(),
         "effective_rank_target": effective_rank(target_ND).item(),
         "linear_map_error": linear_map_error(source_ND, target_ND).item(),

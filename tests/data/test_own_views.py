@@ -13,7 +13,7 @@ from llm_jepa.data.findings import FINDING_COLUMNS
 from llm_jepa.data.row_keys import row_keys
 from llm_jepa.data.rows import ColumnMapping, to_rows
 from llm_jepa.evaluation.held_out_rows import load_rows
-from llm_jepa.evaluation.probe import view_sequences
+from llm_jepa.evaluation.probe import held_out_view_ids
 from llm_jepa.planning.workload import arm_recipes
 from llm_jepa.recipe import Recipe, build_recipe
 from tests.data.preparing import CHAT, learned
@@ -118,7 +118,7 @@ def test_evaluation_needs_the_conversation_alone(recipe):
 
 
 def test_the_probe_looks_at_the_views(recipe):
-    sources, targets = view_sequences(recipe, tiny_tokenizer(), None)
+    sources, targets = held_out_view_ids(recipe, tiny_tokenizer(), None)
     assert sources == [ids(SOURCE_HEADER + row["text"]) for row in ROWS]
     assert targets == [ids(TARGET_HEADER + row["code"]) for row in ROWS]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_jepa.evaluation.held_out_rows import load_rows, sample_indices
-from llm_jepa.evaluation.probe import view_sequences
+from llm_jepa.evaluation.probe import held_out_view_ids
 from llm_jepa.recipe import parse_recipe
 from tests.tiny import PAIRS, tiny_tokenizer
 
@@ -49,8 +49,8 @@ def test_a_sample_keeps_the_order_and_the_numbers_of_its_rows(recipe):
     other_seed = parse_recipe([str(recipe), "--seed", "7"])
     assert [row.row_index for row in load_rows(other_seed, tiny_tokenizer(), max_rows=2)] == [4, 7]
     assert len(load_rows(other_seed, tiny_tokenizer(), max_rows=100)) == len(PAIRS)
-    every_source, _ = view_sequences(other_seed, tiny_tokenizer(), None)
-    sources, _ = view_sequences(other_seed, tiny_tokenizer(), 4)
+    every_source, _ = held_out_view_ids(other_seed, tiny_tokenizer(), None)
+    sources, _ = held_out_view_ids(other_seed, tiny_tokenizer(), 4)
     assert sources == [every_source[i] for i in (2, 3, 4, 7)]
 
 
@@ -72,7 +72,7 @@ def test_a_wrong_row_of_a_slice_is_named_by_the_line_of_its_file(tmp_path, max_r
     (tmp_path / "recipe.yaml").write_text(f"{SETTINGS}dataset_name: {path}\ndataset_test_split: 'train[2:]'\n")
     columns = ["--source_column", "source", "--target_column", "target"]
     recipe = parse_recipe([str(tmp_path / "recipe.yaml"), *columns])
-    for load in (load_rows, view_sequences):
+    for load in (load_rows, held_out_view_ids):
         with pytest.raises(ValueError, match=r"rows\.jsonl`, line 8: the target is empty\.$"):
             load(recipe, tiny_tokenizer(), max_rows)
     expanded = parse_recipe([str(tmp_path / "recipe.yaml"), "--view_columns", "source", "target"])

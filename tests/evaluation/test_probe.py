@@ -10,7 +10,7 @@ from peft import PeftModel
 
 from llm_jepa import JEPATrainer
 from llm_jepa.cli import main
-from llm_jepa.evaluation.probe import describe, embed_checkpoints, view_sequences
+from llm_jepa.evaluation.probe import describe, embed_checkpoints, held_out_view_ids
 from llm_jepa.recipe import build_recipe, parse_recipe
 from llm_jepa.train import train
 from tests.tiny import CHATML, PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("source_view", ["alone", "prefix"])
 def test_embeddings_are_the_plain_models_at_the_last_token_of_each_view(trained, source_view):
     recipe = parse_recipe([str(trained), "--jepa_source_view", source_view])
-    sequences = view_sequences(recipe, tiny_tokenizer(), None)
+    sequences = held_out_view_ids(recipe, tiny_tokenizer(), None)
     base, tuned = embed_checkpoints(
         recipe, ["base", "tuned"], sequences, 3, tiny_tokenizer(), lambda checkpoint, rows: None
     )
@@ -75,7 +75,7 @@ def test_rows_are_rendered_with_their_tools_and_template_arguments(tmp_path):
         "jepa_source_view": "prefix", "chat_template_kwargs": {"date": "26 Jul"},
     }  # fmt: skip
     recipe = build_recipe(tmp_path / "recipe.yaml", settings)
-    sources, _ = view_sequences(recipe, tokenizer, None)
+    sources, _ = held_out_view_ids(recipe, tokenizer, None)
     trainer = JEPATrainer(
         tiny_llama(), recipe.training, train_dataset=Dataset.from_list(rows), processing_class=tokenizer
     )
@@ -85,12 +85,21 @@ def test_rows_are_rendered_with_their_tools_and_template_arguments(tmp_path):
 
 def test_figures_of_views_that_are_alike():
     source_ND = torch.eye(8)
-    figures = describe(source_ND, source_ND)
+    figures = describe(source_ND, source_ND, torch.arange(8))
     assert figures["paired_cosine"] == pytest.approx(1)
     assert figures["unpaired_cosine"] == pytest.approx(0)
     assert figures["retrieval_at_1"] == 1
     assert figures["effective_rank_source"] == pytest.approx(8, rel=1e-4)
     assert figures["singular_values_of_difference"] == pytest.approx([0] * 8)
+
+
+def test_rows_that_share_a_target_are_not_told_apart():
+    target_ND = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    figures = describe(target_ND, target_ND, torch.tensor([5, 5, 6, 7]))
+    # Of the ten ordered pairs with different targets all have cosine 0 but the two of the opposite targets.
+    assert figures["unpaired_cosine"] == pytest.approx(-2 / 10)
+    assert figures["retrieval_at_1"] == 1
+    assert figures["retrieval_at_chance"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 4 + 1 / 4) / 4)
 
 
 def test_the_command_prints_both_arms_and_writes_figures_and_pictures(trained, tmp_path, capsys):
@@ -106,4 +115,4 @@ def test_the_command_prints_both_arms_and_writes_figures_and_pictures(trained, t
 
 def test_too_few_rows_are_refused(trained):
     with pytest.raises(ValueError, match=r"`max_rows` is 3; .* at least 4 rows"):
-        view_sequences(parse_recipe([str(trained)]), tiny_tokenizer(), 3)
+        held_out_view_ids(parse_recipe([str(trained)]), tiny_tokenizer(), 3)
