@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import Prompt, prompt_ids
+from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.greedy import greedy_generation
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.stop_tokens import stop_token_ids
@@ -58,8 +59,7 @@ class TransformersEngine(Engine):
     """Generates with transformers' `generate` and a KV cache, in the model's dtype and on its device."""
 
     def __init__(self, model: PreTrainedModel | PeftModel):
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        assert isinstance(inner, PreTrainedModel)
+        inner = without_adapter(model)
         self.model, self.inner = model, inner
         self.generation_config = inner.generation_config
         self.max_positions = position_limit(model)

@@ -29,6 +29,7 @@ from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength
 from llm_jepa.inference.drafting import is_croppable
 from llm_jepa.inference.packed_linear import packed_copy
 from llm_jepa.inference.text_generation import GeneratedText, GenerationMethod, TextGenerator
+from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.latent_predictor import PredictorFacts, has_latent_predictor, has_views, read_facts
 from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import LIBRARIES, toolkit_commit
@@ -113,8 +114,7 @@ class RunWays:
         limit = self.options.max_new_tokens
         self._add_generator(FIRST_TOKEN, "plain", 1)
         self._add_generator(PLAIN, "plain", limit)
-        inner = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        assert isinstance(inner, PreTrainedModel)
+        inner = without_adapter(self.model)
         if not is_croppable(inner):
             self.notes.append(f"The cache of a {inner.config.model_type} model cannot be cropped: nothing is drafted.")
             return

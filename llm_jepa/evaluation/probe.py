@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from llm_jepa.data.prompts import conversation_ids
 from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
@@ -21,6 +20,7 @@ from llm_jepa.data.views import ViewMaker
 from llm_jepa.evaluation.held_out_rows import held_out_dataset, held_out_errors_located
 from llm_jepa.inference.embedding import embed
 from llm_jepa.layouts.base import plain_sequence
+from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.objectives.diagnostics import (
@@ -88,8 +88,7 @@ def embed_checkpoints(
     target_key_N = torch.tensor([token_key(ids) for ids in sequences[1]])
     for checkpoint, _, model in load_checkpoints(recipe, checkpoints, len(tokenizer)):
         model.eval()
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        assert isinstance(inner, PreTrainedModel)
+        inner = without_adapter(model)
         views = []
         for ids in sequences:
             found = []

@@ -1,7 +1,5 @@
 """The decodings of a run: by its model, its tokenizer and its latent predictor."""
 
-from typing import Any
-
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,6 +13,7 @@ from llm_jepa.evaluation.decodings import (
     ShortlistDecoding,
 )
 from llm_jepa.inference.encoder import LatentEncoder
+from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.latent_predictor import read_facts, read_weights
 from llm_jepa.recipe import Recipe
 
@@ -39,8 +38,7 @@ class RunDecodings:
     ):
         self.recipe, self.tokenizer, self.batch_size = recipe, tokenizer, batch_size
         self.max_new_tokens, self.shortlist = max_new_tokens, shortlist
-        inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-        self.model: PreTrainedModel = inner.eval()
+        self.model = without_adapter(model).eval()
 
     def __call__(self, name: str, task: CandidateTask) -> Decoding:
         """The decoding of a task. Raises ValueError if the run lacks the latent predictor that it needs."""

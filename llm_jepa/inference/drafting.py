@@ -22,6 +22,7 @@ from transformers.generation.candidate_generator import CandidateGenerator
 from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import AdaptiveLength, DraftLength
 from llm_jepa.inference.latent_drafts import DraftHead, rollout_of
+from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.latent_predictor import (
     DRAFT_TOKENS,
     PredictorFacts,
@@ -135,8 +136,7 @@ class Drafter:
         token_ids: Sequence[int] | None = None,
         length: DraftLength | None = None,
     ):
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        assert isinstance(inner, PreTrainedModel)
+        inner = without_adapter(model)
         check_croppable(inner)
         self.model, self.inner = model, inner
         dynamics = dynamics.to(inner.device, inner.dtype).eval()
@@ -162,8 +162,7 @@ class Drafter:
         """
         facts = read_facts(Path(directory))
         check_drafts(facts)
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        assert isinstance(inner, PreTrainedModel)
+        inner = without_adapter(model)
         check_fits(facts, inner, tokenizer)
         weights = read_weights(Path(directory))
         token_ids_V = weights.get(DRAFT_TOKENS)

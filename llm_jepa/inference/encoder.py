@@ -17,6 +17,7 @@ from llm_jepa.data.prompts import conversation_ids
 from llm_jepa.data.text_rows import text_row_maker
 from llm_jepa.data.views import TokenSequence, ViewMaker
 from llm_jepa.inference.embedding import embed
+from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.latent_predictor import (
     PredictorFacts,
@@ -72,8 +73,7 @@ class LatentEncoder:
         predictor: str = "",
     ):
         check_has_views(facts)
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        assert isinstance(inner, PreTrainedModel)
+        inner = without_adapter(model)
         check_fits(facts, inner, tokenizer)
         self.model, self.tokenizer, self.facts = inner.eval(), tokenizer, facts
         self.checkpoint, self.predictor = checkpoint, predictor

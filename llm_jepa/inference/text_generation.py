@@ -22,6 +22,7 @@ from llm_jepa.data.text_rows import text_row_maker
 from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import DraftLength
 from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
+from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.greedy import greedy_generation
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.run_mapping import renders_plain_prompts
@@ -80,8 +81,7 @@ class TextGenerator:
         max_new_tokens: int,
         drafter: Drafter | None = None,
     ):
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        assert isinstance(inner, PreTrainedModel)
+        inner = without_adapter(model)
         assert (drafter is not None) == (method == "draft")
         self.model, self.inner, self.tokenizer, self.drafter = model.eval(), inner, tokenizer, drafter
         self.stop_ids = stop_token_ids(inner.generation_config or GenerationConfig(), tokenizer)

@@ -134,6 +134,13 @@ def load_adapter(base: PreTrainedModel, directory: Path) -> PeftModel:
         ) from error
 
 
+def without_adapter(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The causal LM in an adapter's wrapper, or a model that has none. The adapter's layers stay in it."""
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(inner, PreTrainedModel)
+    return inner
+
+
 def read_adapter_config(directory: Path) -> PeftConfig:
     """PEFT's configuration of an adapter.
 
