@@ -1,7 +1,6 @@
 """Look at the embeddings of both views, before and after training."""
 
 import argparse
-import json
 
 import datasets
 import transformers
@@ -12,6 +11,7 @@ from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.evaluation.embedding_figures import draw_maps
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, held_out_view_ids
+from llm_jepa.files.atomic import write_json
 from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     directory = report_directory(args.report, recipe, checkpoints)
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "probe.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(figures, directory / "probe.json")
         draw_maps(found, directory / "probe.svg")
         console.print(f"figures: {directory / 'probe.json'}, {directory / 'probe.svg'}", markup=False)
     return 0

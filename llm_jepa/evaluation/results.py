@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_jepa.files.atomic import write_atomically
+from llm_jepa.files.atomic import write_atomically, write_json
 from llm_jepa.models.checkpoint_choice import Checkpoint
 from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import SCORES_FILES, read_json
@@ -92,7 +92,7 @@ def write_scores(
         "date": datetime.now(UTC).date().isoformat(),
         "scores": {name: asdict(rate) | {"interval": rate.interval} for name, rate in result.scores.items()},
     }
-    write_atomically(json.dumps(content, indent=1) + "\n", directory / SCORES_FILES[result.checkpoint])
+    write_json(content, directory / SCORES_FILES[result.checkpoint])
 
 
 def warn_of_replaced_scores(checkpoints: Sequence[Checkpoint], directory: Path, scored: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_jepa.files.atomic import write_atomically
+from llm_jepa.files.atomic import write_atomically, write_json
 from llm_jepa.settings.reading import read_settings, recipe_text
 from llm_jepa.settings.vision_checks import PARTS
 
@@ -180,7 +180,7 @@ def write_environment(
         ],
         FILES_KEY: files,
     }
-    write_atomically(json.dumps(content, indent=1) + "\n", directory / ENVIRONMENT_FILE)
+    write_json(content, directory / ENVIRONMENT_FILE)
 
 
 def toolkit_commit() -> str | None:
