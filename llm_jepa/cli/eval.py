@@ -11,6 +11,7 @@ from rich.table import Table
 from llm_jepa.cli import eval_decodings, eval_generation, eval_vision
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
+from llm_jepa.cli.tables import INTERVAL_CAPTION, rate_text, table_of
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.prediction_log import discard_log
 from llm_jepa.evaluation.results import (
@@ -24,7 +25,7 @@ from llm_jepa.evaluation.rows_trained_on import count_rows_trained_on
 from llm_jepa.evaluation.run import evaluate
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
-from llm_jepa.scoring.tasks import TASK_SCORES, Rate, score_names
+from llm_jepa.scoring.tasks import TASK_SCORES, score_names
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
 
@@ -72,21 +73,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(results: Sequence[CheckpointResult], names: Sequence[str]) -> Table:
     """A column for each model, so that it fits a terminal of 80 characters however many scores the task has."""
-    table = Table(caption="in brackets: 95 % interval over rows (Wilson)")
-    table.add_column("")
-    for result in results:
-        table.add_column(result.checkpoint, justify="right", no_wrap=True)
+    table = table_of((result.checkpoint for result in results), caption=INTERVAL_CAPTION)
     for name in names:
-        shown = [_percent(result.scores[name]) for result in results]
-        table.add_row(HEADINGS.get(name, name), *shown)
+        table.add_row(HEADINGS.get(name, name), *(rate_text(result.scores[name]) for result in results))
     table.add_row("rows", *(str(len(result.rows)) for result in results))
     if any(result.left_out for result in results):
         table.add_row("left out", *(str(sum(result.left_out.values())) for result in results))
     return table
-
-
-def _percent(rate: Rate) -> str:
-    if rate.interval is None:
-        return "-"
-    low, high = rate.interval
-    return f"{100 * rate.fraction:.1f} % ({100 * low:.1f} to {100 * high:.1f})"

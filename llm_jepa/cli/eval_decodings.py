@@ -14,6 +14,7 @@ from rich.table import Table
 from llm_jepa.cli.argument_types import SHORTLIST
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
+from llm_jepa.cli.tables import percent, table_of
 from llm_jepa.evaluation.candidate_task import CandidateTask, task_of
 from llm_jepa.evaluation.decoding_checks import FROM_DEV, DecodingRequest
 from llm_jepa.evaluation.decoding_figures import draw_fallback
@@ -110,21 +111,18 @@ def _fallback_line(point: FallbackPoint) -> str:
     is_finite = math.isfinite(point.margin)
     which = f"generated below a margin of {point.margin:.4g}" if is_finite else "generated at every margin"
     return (
-        f"latent, {which}: accuracy {100 * point.accuracy:.1f} %, "
-        f"{100 * point.share_generated:.1f} % generated, {1000 * point.seconds:.1f} ms a request"
+        f"latent, {which}: accuracy {percent(point.accuracy)}, "
+        f"{percent(point.share_generated)} generated, {1000 * point.seconds:.1f} ms a request"
     )
 
 
 def _table(results: dict[str, DecodingResult]) -> Table:
     reports = {name: result.report() for name, result in results.items()}
-    table = Table()
-    table.add_column("")
-    for name in results:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_row("accuracy", *(_percent(result.accuracy.fraction) for result in results.values()))
+    table = table_of(results)
+    table.add_row("accuracy", *(percent(result.accuracy.fraction) for result in results.values()))
     table.add_row("mean reciprocal rank", *(f"{one['mean_reciprocal_rank']:.3f}" for one in reports.values()))
     for k in RECALLS:
-        table.add_row(f"recall at {k}", *(_percent(one["recall"][str(k)]) for one in reports.values()))
+        table.add_row(f"recall at {k}", *(percent(one["recall"][str(k)]) for one in reports.values()))
     errors = [one["calibration_error"] for one in reports.values()]
     table.add_row("calibration error", *("-" if error is None else f"{error:.3f}" for error in errors))
     for name in ("p50", "p95"):
@@ -133,7 +131,3 @@ def _table(results: dict[str, DecodingResult]) -> Table:
     table.add_row("requests per second", *(f"{one['requests_per_second']:.1f}" for one in reports.values()))
     table.add_row("peak memory, GiB", *(f"{one['peak_memory_bytes'] / 2**30:.2f}" for one in reports.values()))
     return table
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

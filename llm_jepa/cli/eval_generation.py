@@ -9,6 +9,7 @@ from rich.table import Table
 from llm_jepa.cli.generate import new_length
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
+from llm_jepa.cli.tables import table_of
 from llm_jepa.data.prompts import prompt_ids
 from llm_jepa.evaluation.generation_latency import BASELINE, GenerationLatency, measure_generation
 from llm_jepa.evaluation.held_out_rows import load_rows
@@ -49,10 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(results: dict[str, GenerationLatency]) -> Table:
     reports = {name: result.report() for name, result in results.items()}
-    table = Table()
-    table.add_column("")
-    for name in results:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = table_of(results)
     table.add_row("median seconds per answer", *(f"{one['seconds_per_answer'][1]:.3f}" for one in reports.values()))
     table.add_row("times faster than plain", *(f"{one['times_faster']:.2f}" for one in reports.values()))
     table.add_row("tokens per second", *(f"{one['tokens_per_second']:.1f}" for one in reports.values()))

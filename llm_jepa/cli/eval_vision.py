@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from llm_jepa.cli.progress import bars
+from llm_jepa.cli.tables import INTERVAL_CAPTION, percent, rate_text, table_of
 from llm_jepa.evaluation.results import scored_data, warn_of_replaced_scores, write_predictions
 from llm_jepa.evaluation.vision import VisionResult, evaluate_model, load_subject
 from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.candidates import read_answers
 from llm_jepa.runs.record import SCORES_FILES
-from llm_jepa.scoring.tasks import Rate
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 
 
@@ -59,28 +58,18 @@ def _content(result: VisionResult, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _show(console: Console, result: VisionResult, given: str) -> None:
     """Print the scores; `given` is what retrieval is by, an image or, of a blind model, a question."""
-    table = Table(caption="in brackets: 95 % interval over rows (Wilson)")
-    for heading in ("", "score"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    table.add_row("accuracy", _percent(result.scores["accuracy"]))
+    table = table_of(["score"], caption=INTERVAL_CAPTION)
+    table.add_row("accuracy", rate_text(result.scores["accuracy"]))
     if "exact_match" in result.scores:
-        table.add_row("generated text is the answer", _percent(result.scores["exact_match"]))
-    table.add_row("most frequent answer", _percent(result.scores["most_frequent"]))
-    table.add_row("chance", f"{100 * result.chance:.1f} %")
+        table.add_row("generated text is the answer", rate_text(result.scores["exact_match"]))
+    table.add_row("most frequent answer", rate_text(result.scores["most_frequent"]))
+    table.add_row("chance", percent(result.chance))
     table.add_row("rows", str(len(result.predictions)))
     console.print(table)
     if not result.image_to_answer:
         return
     ways = {f"{given} to answer": result.image_to_answer, f"answer to {given}": result.answer_to_image}
-    retrieval = Table(title="retrieval", title_justify="left")
-    for heading in ("", "R@1", "R@5", "R@10", "MRR"):
-        retrieval.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    retrieval = table_of(("R@1", "R@5", "R@10", "MRR"), title="retrieval")
     for name, scores in ways.items():
-        retrieval.add_row(name, *(f"{100 * score:.1f} %" for score in scores.values()))
+        retrieval.add_row(name, *map(percent, scores.values()))
     console.print(retrieval)
-
-
-def _percent(rate: Rate) -> str:
-    assert rate.interval is not None, "there are rows"
-    low, high = rate.interval
-    return f"{100 * rate.fraction:.1f} % ({100 * low:.1f} to {100 * high:.1f})"

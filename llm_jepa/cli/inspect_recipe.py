@@ -5,9 +5,9 @@ import statistics
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from torch import Tensor
 
+from llm_jepa.cli.tables import table_of
 from llm_jepa.inspection.recipe_rows import InspectedRow, Inspection, inspect_recipe
 from llm_jepa.recipe import Recipe
 
@@ -79,9 +79,7 @@ def draw_mask(mask_LL: Tensor, max_cells: int) -> str:
 
 
 def _show_summary(console: Console, inspection: Inspection) -> None:
-    table = Table(title="tokens a row", title_justify="left")
-    for heading in ("", "mean", "median", "max"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table = table_of(("mean", "median", "max"), title="tokens a row")
     for name, counts in inspection.counts.items():
         if counts:
             mean, median = statistics.fmean(counts), statistics.median(counts)

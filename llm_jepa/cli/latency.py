@@ -11,6 +11,7 @@ from llm_jepa.cli import latency_vision
 from llm_jepa.cli.argument_types import NEW_TOKENS, SHORTLIST
 from llm_jepa.cli.generate import new_length
 from llm_jepa.cli.progress import bars
+from llm_jepa.cli.tables import table_of
 from llm_jepa.compute.devices import GIB
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.latency import LatencyOptions, RunWays, measure_latency
@@ -60,10 +61,7 @@ def _show(console: Console, report: LatencyReport, ways: RunWays) -> None:
 
 
 def _table(report: LatencyReport) -> Table:
-    table = Table()
-    headings = ("", "ms (quartiles)", "x plain", "right", "tokens/s", "/forward")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    table = table_of(("ms (quartiles)", "x plain", "right", "tokens/s", "/forward"))
     for name, one in report.ways.items():
         low, middle, high = (f"{1000 * value:.0f}" for value in one["seconds_per_answer"])
         answered = [f"{one['times_faster']:.2f}", f"{one['right']}/{one['answers']}"]

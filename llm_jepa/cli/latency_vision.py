@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from llm_jepa.cli.progress import bars
+from llm_jepa.cli.tables import table_of
 from llm_jepa.compute.devices import GIB
 from llm_jepa.evaluation.latency_report import FORMAT, REPORT_FILE
 from llm_jepa.evaluation.vision import load_held_out
@@ -43,9 +43,7 @@ def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
 
 
 def _show(console: Console, report: VisionLatencyReport) -> None:
-    table = Table()
-    for heading in ("", "ms (quartiles)", "right"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    table = table_of(("ms (quartiles)", "right"))
     for name, one in report.stages.items():
         table.add_row(name, _milliseconds(one))
     table.add_section()

@@ -16,6 +16,7 @@ from rich.table import Table
 from llm_jepa.cli import plan_vision
 from llm_jepa.cli.plan_latency import repayment, show_repayment
 from llm_jepa.cli.progress import stages
+from llm_jepa.cli.tables import table_of
 from llm_jepa.compute.devices import GIB, GPU, TERA, find_gpu, recognise_gpu
 from llm_jepa.evaluation.latency import hardware_of
 from llm_jepa.planning.break_even import check_same_hardware
@@ -133,10 +134,8 @@ def _change(change: Change) -> str:
 
 
 def _arm_table(plan: Plan) -> Table:
-    table = Table(title="arms (tokens a row, hours as expected)", title_justify="left")
-    headings = ("", "tokens", "no-grad", "TFLOP/step", "to SFT", "hours")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    headings = ("tokens", "no-grad", "TFLOP/step", "to SFT", "hours")
+    table = table_of(headings, title="arms (tokens a row, hours as expected)")
     for name, arm in plan.arms.items():
         hours = "-" if arm.hours is None else f"{arm.hours.expected:.3g}"
         tokens = f"{arm.tokens_per_row:.1f}", f"{arm.detached_tokens_per_row:.1f}"
@@ -145,9 +144,7 @@ def _arm_table(plan: Plan) -> Table:
 
 
 def _memory_table(plan: Plan) -> Table:
-    table = Table(title="memory of one device at its peak", title_justify="left")
-    table.add_column("")
-    table.add_column("GiB", justify="right")
+    table = table_of(["GiB"], title="memory of one device at its peak")
     for kind, num_bytes in plan.memory.by_kind.items():
         table.add_row(kind, f"{num_bytes / GIB:.2f}")
     return table

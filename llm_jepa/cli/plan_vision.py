@@ -7,9 +7,9 @@ import sys
 from contextlib import redirect_stdout
 
 from rich.console import Console
-from rich.table import Table
 
 from llm_jepa.cli.progress import stages
+from llm_jepa.cli.tables import table_of
 from llm_jepa.compute.devices import GIB, TERA, find_gpu
 from llm_jepa.planning.memory import Launch
 from llm_jepa.planning.vision import VisionPlan, make_vision_plan
@@ -39,17 +39,13 @@ def _show(console: Console, plan: VisionPlan, args: argparse.Namespace) -> None:
     texts = {"question": plan.question_tokens, "answer": plan.answer_tokens}
     shown = ", ".join(f"{name} {mean:.1f} (at most {most})" for name, (mean, most) in texts.items())
     console.print(f"tokens a row: image {plan.visual_tokens}, {shown}")
-    parts = Table(title="parameters in millions", title_justify="left")
-    for heading in ("", "all", "trained"):
-        parts.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    parts = table_of(("all", "trained"), title="parameters in millions")
     for name, part in plan.parts.items():
         parts.add_row(name, f"{part.parameters / MILLION:.1f}", f"{part.trained / MILLION:.1f}")
     total, trained = (sum(getattr(one, key) for one in plan.parts.values()) for key in ("parameters", "trained"))
     parts.add_row("together", f"{total / MILLION:.1f}", f"{trained / MILLION:.1f}")
     console.print(parts)
-    memory = Table(title="memory of one device at its peak", title_justify="left")
-    memory.add_column("")
-    memory.add_column("GiB", justify="right")
+    memory = table_of(["GiB"], title="memory of one device at its peak")
     for kind, num_bytes in plan.memory.items():
         memory.add_row(kind, f"{num_bytes / GIB:.2f}")
     memory.add_row("together", f"{sum(plan.memory.values()) / GIB:.2f}")

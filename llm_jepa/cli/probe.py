@@ -9,6 +9,7 @@ from rich.table import Table
 
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
+from llm_jepa.cli.tables import table_of
 from llm_jepa.evaluation.embedding_figures import draw_maps
 from llm_jepa.evaluation.probe import describe, embed_checkpoints, held_out_view_ids
 from llm_jepa.files.atomic import write_json
@@ -38,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(figures: dict[Checkpoint, dict], num_rows: int) -> Table:
-    table = Table(caption=f"{num_rows} held-out rows")
-    table.add_column("")
-    for checkpoint in figures:
-        table.add_column(checkpoint, justify="right")
+    table = table_of(figures, caption=f"{num_rows} held-out rows")
     for name in next(iter(figures.values())):
         if name != "singular_values_of_difference":
             table.add_row(name, *(f"{one[name]:.4g}" for one in figures.values()))
