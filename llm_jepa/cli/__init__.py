@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from llm_jepa.cli.arguments import ADD_ARGUMENTS, Version
+from llm_jepa.cli.arguments import ADD_ARGUMENTS, HELP_ALL, Version
 from llm_jepa.cli.refusals import check_arguments
 from llm_jepa.entry import entry_point, imports_uncollected
 from llm_jepa.settings.secrets import redacted_text
@@ -64,13 +64,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    args, overrides = parser.parse_known_args(argv)
+    args, overrides = parser.parse_known_args([_with_underscores(word) for word in argv])
     args.overrides = overrides
     if overrides and not hasattr(args, "recipe"):
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     if overrides and argv[1] != args.recipe:  # the value of an override before it would be taken for the recipe
         parser.error(f"the recipe comes first: llm-jepa {argv[0]} RECIPE [--key value ...]")
     return args
+
+
+def _with_underscores(word: str) -> str:
+    """An option as it is listed: `--max-rows=2` -> `--max_rows=2`. Any other word as it is."""
+    name, equals, value = word.partition("=")
+    if not name.startswith("--") or " " in name or name == HELP_ALL:
+        return word
+    return name[:2] + name[2:].replace("-", "_") + equals + value
 
 
 def _summary(module_name: str) -> str:

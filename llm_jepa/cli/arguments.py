@@ -28,6 +28,7 @@ HUB_ROWS = 10_000
 PROBED_ROWS = 500
 MIN_PROBED_ROWS = 4
 SAMPLE = "a sample that is always the same; of a stream the first"
+HELP_ALL = "--help-all"
 GAIN = 0.01
 """The share of requests that a point of accuracy spares."""
 
@@ -38,10 +39,10 @@ def train(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Every key of the recipe can be overridden: --learning_rate 1e-4 --report_to trackio.\n\n"
         f"keys of this toolkit:\n{options_text('llm_jepa')}\n\n"
-        "The other keys are TRL's (ScriptArguments, ModelConfig, SFTConfig): `llm-jepa train --help-all` lists them."
+        f"The other keys are TRL's (ScriptArguments, ModelConfig, SFTConfig): `llm-jepa train {HELP_ALL}` lists them."
     )
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file of settings")
-    parser.add_argument("--help-all", action=_HelpAll, help="show TRL's keys too, and exit")
+    parser.add_argument(HELP_ALL, action=_HelpAll, help="show TRL's keys too, and exit")
 
 
 def train_decoder(parser: argparse.ArgumentParser) -> None:
@@ -89,10 +90,8 @@ def plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", metavar="NAME", help=f"for which memory and hours are planned: {', '.join(GPUS)}")
     parser.add_argument("--gpus", type=int, default=1, metavar="N", help="how many of them (default: 1)")
     parser.add_argument("--launch", choices=LAUNCHES, help="file of recipes/accelerate (default: single or multi-gpu)")
-    parser.add_argument("--price_per_hour", "--price-per-hour", type=float, metavar="P", help="of one GPU")
-    parser.add_argument(
-        "--request_seconds", "--request-seconds", type=float, metavar="S", help="time of a GPU that a request takes"
-    )
+    parser.add_argument("--price_per_hour", type=float, metavar="P", help="of one GPU")
+    parser.add_argument("--request_seconds", type=float, metavar="S", help="time of a GPU that a request takes")
     parser.add_argument(
         "--gain",
         type=float,
@@ -107,7 +106,6 @@ def plan(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--serving_price_per_hour",
-        "--serving-price-per-hour",
         type=float,
         metavar="P",
         help="of the device of --latency, if it is another than that of training",
@@ -121,7 +119,6 @@ def fetch_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join((*KNOWN_MODEL_IDS, *KNOWN_ENCODERS))}")
     parser.add_argument(
         "--output_dir",
-        "--output-dir",
         type=Path,
         metavar="DIR",
         help="where to put it (default: in $LLM_JEPA_CACHE, else in ~/.cache/llm_jepa)",
@@ -199,13 +196,10 @@ def probe(parser: argparse.ArgumentParser) -> None:
 
 def merge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapter", metavar="RUN|ADAPTER", help="directory of a run or an adapter, or its Hub id")
-    parser.add_argument(
-        "--output_dir", "--output-dir", type=Path, required=True, metavar="DIR", help="a new or empty directory"
-    )
+    parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="a new or empty directory")
     parser.add_argument("--dtype", choices=DTYPES, help="of the merged weights (default: the recipe's)")
     parser.add_argument(
         "--trust_remote_code",
-        "--trust-remote-code",
         action="store_true",
         help="run code that comes with the base, whatever the recipe says",
     )
@@ -214,24 +208,20 @@ def merge(parser: argparse.ArgumentParser) -> None:
 
 def push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="RUN|ADAPTER|MODEL", help="directory of what is published")
-    parser.add_argument("--repo_id", "--repo-id", required=True, metavar="USER/NAME", help="where to publish it")
+    parser.add_argument("--repo_id", required=True, metavar="USER/NAME", help="where to publish it")
     parser.add_argument("--public", action="store_true", help="for everybody to see")
     parser.add_argument(
         "--base_model",
-        "--base-model",
         metavar="HUB_ID",
         help="of an adapter whose base was a directory: where others find it",
     )
-    parser.add_argument(
-        "--dataset_id", "--dataset-id", metavar="HUB_ID", help="of data that were a file: where others find them"
-    )
+    parser.add_argument("--dataset_id", metavar="HUB_ID", help="of data that were a file: where others find them")
     _without_predictor(parser)
 
 
 def _without_predictor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without_predictor",
-        "--without-predictor",
         action="store_true",
         help="leave out latent_predictor/, which ranking answers and drafting need",
     )

@@ -41,12 +41,8 @@ def answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--answers", metavar="FILE", help="builds the index: text file with an answer per line, or data with a column"
     )
-    parser.add_argument(
-        "--answers_column", "--answers-column", metavar="COLUMN", help="column of --answers, a file or Hub id of data"
-    )
-    parser.add_argument(
-        "--answers_split", "--answers-split", default="train", metavar="SPLIT", help="of these data (default: train)"
-    )
+    parser.add_argument("--answers_column", metavar="COLUMN", help="column of --answers, a file or Hub id of data")
+    parser.add_argument("--answers_split", default="train", metavar="SPLIT", help="of these data (default: train)")
     parser.add_argument("--add", type=Path, metavar="FILE", help="text file with an answer per line, for the index")
     parser.add_argument(
         "--delete", type=Path, metavar="FILE", help="text file with an answer per line, to leave the index"
@@ -71,9 +67,7 @@ def generate(parser: argparse.ArgumentParser) -> None:
         default="draft",
         help="draft: the latent predictor proposes tokens; prompt_lookup: the prompt does (default: draft)",
     )
-    parser.add_argument(
-        "--max_new_tokens", "--max-new-tokens", type=at_least(1), default=128, metavar="N", help="(default: 128)"
-    )
+    parser.add_argument("--max_new_tokens", type=at_least(1), default=128, metavar="N", help="(default: 128)")
     add_drafting(parser)
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: that of training)")
 
@@ -86,9 +80,7 @@ def export(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="vllm: a drafter for its method eagle; sentence-transformers: an embedder, for sources and targets",
     )
-    parser.add_argument(
-        "--output_dir", "--output-dir", type=Path, required=True, metavar="DIR", help="a new or empty directory"
-    )
+    parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="a new or empty directory")
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: that of training)")
 
 
@@ -97,12 +89,9 @@ def latency(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Every key of the run's recipe can be overridden: --dataset_test_split 'test[:500]'."
     parser.add_argument("recipe", metavar="RUN|RECIPE", help="directory of a run, or the recipe that made one")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the figures (default: latency.json in the run)")
-    parser.add_argument(
-        "--max_rows", "--max-rows", type=at_least(1), default=24, metavar="N", help="held-out rows (default: 24)"
-    )
+    parser.add_argument("--max_rows", type=at_least(1), default=24, metavar="N", help="held-out rows (default: 24)")
     parser.add_argument(
         "--max_new_tokens",
-        "--max-new-tokens",
         type=at_least(1),
         metavar="N",
         help=f"limit of a text (default: {NEW_TOKENS}; of a run on pictures its `max_answer_tokens`)",
@@ -118,14 +107,12 @@ def latency(parser: argparse.ArgumentParser) -> None:
 def add_drafting(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--num_drafted_tokens",
-        "--num-drafted-tokens",
         type=drafted_tokens,
         metavar="N|auto",
         help="per forward; auto drafts as many as pay, and none where it does not pay (default: auto)",
     )
     parser.add_argument(
         "--draft_vocabulary",
-        "--draft-vocabulary",
         type=at_least(1),
         metavar="N",
         help="draft the N most frequent tokens of the training's targets (default: 2048)",

@@ -1,5 +1,6 @@
 """`llm-jepa` answers at once where nothing is to be computed, and hands a command what is its own."""
 
+import argparse
 import importlib
 import importlib.metadata
 import json
@@ -195,6 +196,20 @@ def test_every_module_is_a_command():
     modules -= {"latency_vision", "plan_latency", "plan_vision", "report_directory", "tables"}
     assert modules == set(cli.COMMANDS.values())
     assert arguments.ADD_ARGUMENTS.keys() == cli.COMMANDS.keys()
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_an_option_may_be_spelled_with_dashes(command):
+    """Each option is listed once, with underscores; `--max-rows=1-2` is read as `--max_rows=1-2`."""
+    parser = argparse.ArgumentParser()
+    arguments.ADD_ARGUMENTS[command](parser)
+    for option in {*parser._option_string_actions} - {"-h", arguments.HELP_ALL}:
+        assert "-" not in option[2:]
+        dashed = option[:2] + option[2:].replace("_", "-")
+        assert cli._with_underscores(dashed) == option
+        assert cli._with_underscores(f"{dashed}=a-b") == f"{option}=a-b"
+    for word in ("a-b", "-h", "-1", "--", "--is-it a text?", arguments.HELP_ALL):
+        assert cli._with_underscores(word) == word
 
 
 def test_the_choices_in_the_help_are_those_of_the_modules():
