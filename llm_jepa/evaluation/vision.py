@@ -30,11 +30,10 @@ from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.processor import PictureQuestionProcessor, refuse_longer
 from llm_jepa.vision.recipe import VisionRecipe
-from llm_jepa.vision.retrieval import answer_ranks, image_ranks, retrieval_scores
+from llm_jepa.vision.retrieval import answer_ranks, image_ranks, ranks_of, retrieval_scores
 from llm_jepa.vision.rows import KIND_COLUMN, answer_key, prepare_rows
 from llm_jepa.vision.token_model import TokenVLM
 
-ROWS_AT_ONCE = 1024
 INPUTS = ("pixel_values", "patches", "question_ids", "question_mask")
 """What a model reads of a batch to answer."""
 Chosen = tuple[str, float, int, int]
@@ -300,14 +299,8 @@ def choose_among_all(
     hits = AnswerIndex(answers, embedding_ME, checkpoint="", predictor="").search(prediction_NE, k=1)
     place = {answer: i for i, answer in enumerate(answers)}
     gold_N = np.array([place[answer.strip()] for answer in rows["answer"]])
-    rank_N = np.concatenate(
-        [
-            pessimistic_ranks(unit_rows(part_NE) @ embedding_ME.T, gold_N[start : start + ROWS_AT_ONCE])
-            for start in range(0, len(prediction_NE), ROWS_AT_ONCE)
-            for part_NE in [prediction_NE[start : start + ROWS_AT_ONCE]]
-        ]
-    )
-    return [(hit.answer, hit.score, int(rank), len(answers)) for (hit,), rank in zip(hits, rank_N, strict=True)]
+    ranks = ranks_of(prediction_NE, embedding_ME, gold_N)
+    return [(hit.answer, hit.score, rank, len(answers)) for (hit,), rank in zip(hits, ranks, strict=True)]
 
 
 def choose_among_own(

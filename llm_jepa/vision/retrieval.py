@@ -15,6 +15,16 @@ DEPTHS = (1, 5, 10)
 ROWS_AT_ONCE = 1024
 
 
+def ranks_of(query_NE: NDArray, answer_ME: NDArray, gold_N: NDArray) -> list[int]:
+    """The rank of each query's own answer, `answer_ME[gold_N]`, among all answers, from 1; a tie counts against it."""
+    unit_NE, unit_ME = unit_rows(query_NE), unit_rows(answer_ME)
+    ranks: list[int] = []
+    for start in range(0, len(unit_NE), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        ranks += pessimistic_ranks(unit_NE[rows] @ unit_ME.T, gold_N[rows]).tolist()
+    return ranks
+
+
 def answer_ranks(prediction_NE: NDArray, target_NE: NDArray, key_N: NDArray) -> list[int]:
     """The rank of each row's answer among all different answers, from 1; a tie counts against it.
 
@@ -22,7 +32,7 @@ def answer_ranks(prediction_NE: NDArray, target_NE: NDArray, key_N: NDArray) -> 
         key_N: Equal for rows with the same answer, whose embedding is that of the first of them.
     """
     _, first_M, place_N = np.unique(key_N, return_index=True, return_inverse=True)
-    return _ranks(prediction_NE, target_NE[first_M], place_N)
+    return ranks_of(prediction_NE, target_NE[first_M], place_N)
 
 
 def image_ranks(prediction_NE: NDArray, target_NE: NDArray, key_N: NDArray) -> list[int]:
@@ -44,12 +54,3 @@ def retrieval_scores(ranks: Sequence[int]) -> dict[str, float]:
     """Recall at 1, 5 and 10, and the mean reciprocal rank."""
     scores = {f"recall_at_{k}": recall_at(ranks, k) for k in DEPTHS}
     return {**scores, "mean_reciprocal_rank": mean_reciprocal_rank(ranks)}
-
-
-def _ranks(query_NE: NDArray, answer_ME: NDArray, gold_N: NDArray) -> list[int]:
-    unit_NE, unit_ME = unit_rows(query_NE), unit_rows(answer_ME)
-    ranks: list[int] = []
-    for start in range(0, len(unit_NE), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        ranks += pessimistic_ranks(unit_NE[rows] @ unit_ME.T, gold_N[rows]).tolist()
-    return ranks
