@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 class MeasuredTrainer(Trainer):
     """Adds `step_metrics` to the logs. A subclass sums into it what it computes of each micro-batch."""
 
-    model: nn.Module  # transformers allows None, before there is a model
+    model: Any  # transformers allows None, before there is a model
     step_metrics: StepMetrics
 
     @property
