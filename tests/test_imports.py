@@ -1,9 +1,12 @@
 """The folder tree is the architecture: imports go downward only, and the leaves import nothing of the package."""
 
 import ast
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 PACKAGE = Path(__file__).parent.parent / "llm_jepa"
 ORDER = [
@@ -96,3 +99,23 @@ def test_every_folder_has_its_place_and_says_what_it_is_for():
     assert len(top) < 10
     for folder in folders:
         assert ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")))
+
+
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "lm_eval": "lm-eval"}
+"""Those whose modules have another name."""
+UNDECLARED = {"vllm"}
+"""It brings a torch of its own, so nobody gets it by an extra."""
+
+
+def test_whatever_is_imported_is_a_declared_dependency():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [one for group in project["optional-dependencies"].values() for one in group]
+    declared = {Requirement(one).name.replace("-", "_") for one in [*project["dependencies"], *extras]}
+    imported = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.split(".")[0] for name in names}
+    others = imported - set(sys.stdlib_module_names) - {"llm_jepa"} - UNDECLARED
+    assert {DISTRIBUTIONS.get(name, name).replace("-", "_") for name in others} <= declared
