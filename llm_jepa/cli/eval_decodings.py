@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from llm_jepa.files.atomic import write_json
 from llm_jepa.models.base_and_tuned import load_checkpoints
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
+from llm_jepa.recipe import Recipe
 
 REPORT_FILE, FIGURE_FILE = "decodings.json", "fallback.svg"
 
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     recipe, checkpoints = read_subject(args.recipe, args.overrides, None)
     tokenizer = load_run_tokenizer(recipe)
     task = task_of(recipe.training.task, load_rows(recipe, tokenizer, args.max_rows), request.labels)
-    dev = _dev_task(args, request, tokenizer)
+    dev = _dev_task(args, request, recipe, tokenizer)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
     limits = args.eval_batch_size, args.max_new_tokens, args.shortlist or SHORTLIST
     make = RunDecodings(recipe, model, tokenizer, *limits)
@@ -67,10 +69,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _dev_task(args: argparse.Namespace, request: DecodingRequest, tokenizer: Any) -> CandidateTask | None:
+def _dev_task(
+    args: argparse.Namespace, request: DecodingRequest, recipe: Recipe, tokenizer: Any
+) -> CandidateTask | None:
+    """The task of the dev split's rows, which the same recipe reads: nothing that was said of it is said again."""
     if request.fallback_margin != FROM_DEV:
         return None
-    recipe, _ = read_subject(args.recipe, [*args.overrides, f"--dataset_test_split={request.dev_split}"], None)
+    split: dict[str, Any] = {"dataset_test_split": request.dev_split}
+    recipe = replace(recipe, script=replace(recipe.script, **split), settings=recipe.settings | split)
     return task_of(recipe.training.task, load_rows(recipe, tokenizer, args.max_rows), request.labels)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from llm_jepa.inference.candidates import read_answers
 from llm_jepa.models.latent_predictor import check_has_views, read_facts
 from llm_jepa.models.subject_checks import recipe_of
+from llm_jepa.settings.ranges import check_split
 from llm_jepa.settings.reading import read_settings
 
 FROM_DEV = "auto"
@@ -62,3 +63,4 @@ def _check_fallback(request: DecodingRequest) -> None:
         raise ValueError("`--fallback_margin auto` chooses on rows that are not tested: give `--dev_split SPLIT`.")
     if margin != FROM_DEV and request.dev_split is not None:
         raise ValueError("`--dev_split` has an effect with `--fallback_margin auto` alone. Leave it out.")
+    check_split({"dev_split": request.dev_split}, "dev_split")

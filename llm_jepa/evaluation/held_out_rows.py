@@ -71,7 +71,7 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
     with held_out_errors_located(recipe, dataset):
         rows = list(to_rows(dataset, mapping, has_chat_template, row_indices=row_indices))
         found = (find_in_row(tokenizer, row, conversation_ids(tokenizer, row)) | row for row in rows)
-        report_rows(found, "held-out", len(rows))
+        report_rows(found, f"held-out ({recipe.script.dataset_test_split})", len(rows))
         return [
             HeldOutRow(
                 row_index=row["row_index"],

@@ -112,8 +112,8 @@ def test_evaluation_says_both_of_its_rows(tmp_path, caplog):
     (tmp_path / "recipe.yaml").write_text(f"{settings}output_dir: {tmp_path / 'out'}\n")
     with caplog.at_level(logging.WARNING):
         assert len(load_rows(parse_recipe([str(tmp_path / "recipe.yaml")]), tiny_tokenizer())) == 2
-        assert LOST.format("held-out") in caplog.text
+        assert LOST.format("held-out (train)") in caplog.text
         Dataset.from_list(REASONED).to_json(data)
         tokenizer = with_template(SHIPPED["deepseek_r1_distill"])
         load_rows(parse_recipe([str(tmp_path / "recipe.yaml")]), tokenizer)
-    assert UNLEARNED.format("held-out") in caplog.text
+    assert UNLEARNED.format("held-out (train)") in caplog.text

@@ -160,6 +160,25 @@ def test_the_decodings_are_measured_side_by_side_with_a_fallback_chosen_on_other
     assert "<svg" in (recipe.parent / "run" / "fallback.svg").read_text()
 
 
+def test_what_is_said_of_the_prompts_is_said_once(recipe, capsys):
+    """Also where a dev split is read; a finding of its rows is another one, and names the split."""
+    rows = [{"prompt": "lines with a ", "completion": completion} for completion in ("number", "vowel")]
+    for split in ("train", "test"):
+        (recipe.parent / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = yaml.safe_load(recipe.read_text())
+    settings = {key: value for key, value in settings.items() if not key.endswith("_column")}
+    recipe.write_text(yaml.safe_dump(settings))
+    (recipe.parent / "run" / "recipe.yaml").write_text(yaml.safe_dump(settings | {"system_prompt": "Write a regex."}))
+    options = ["--fallback_margin", "auto", "--dev_split", "train", "--max_new_tokens", "1"]
+    assert main(["eval", "recipe.yaml", "--decoding", "latent,generate", *options]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("The run", "In "))]
+    assert len(said) == len({*said}), said
+    assert sum("was trained on other prompts" in line for line in said) == 1
+    assert [line.split(",")[0] for line in said if line.startswith("In ")] == [
+        f"In 2 of 2 rows of the held-out ({split}) data" for split in ("test", "train")
+    ]
+
+
 def test_a_row_chooses_from_its_choices_or_from_labels(recipe, capsys):
     choice = ["--task", "choice", "--choices_column", "options"]
     assert main(["eval", "recipe.yaml", "--decoding", "latent", *choice, "--predictions", "one"]) == 0
@@ -188,6 +207,9 @@ def test_mistakes_are_told_without_a_library_that_takes_seconds(recipe):
         "'-1' is neither a number of at least 0 nor auto": [*latent, "--fallback_margin", "-1"],
         "give `--dev_split SPLIT`": [*latent[:2], "latent,generate", "--fallback_margin", "auto"],
         "`--dev_split` has an effect with `--fallback_margin auto` alone": [*latent, "--dev_split", "train"],
+        "`dev_split: train[9]` is no split": [
+            *latent[:2], "latent,generate", "--fallback_margin", "auto", "--dev_split", "train[9]",
+        ],
         "The run has no latent predictor": [*latent, "--output_dir", "plain"],
         "`--labels` has no effect with `task: choice`": [
             *latent, "--labels", "twice.txt", "--task", "choice", "--choices_column", "options",
