@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from llm_jepa.evaluation.fallback import FallbackPoint
+from llm_jepa.evaluation.svg import new_axes, write_svg
 
 CURVE, CHOSEN, ALONE = "#4a78b5", "#c2571a", "#1b1b1b"
 
@@ -18,8 +17,7 @@ def draw_fallback(
     Args:
         alone: Name of a decoding -> its mean latency in seconds, its accuracy.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_axes()
     axes.plot([1000 * point.seconds for point in curve], [100 * point.accuracy for point in curve], color=CURVE)
     label = f"margin {chosen.margin:.3g}, {100 * chosen.share_generated:.0f} % generated"
     axes.plot(1000 * chosen.seconds, 100 * chosen.accuracy, "D", color=CHOSEN, label=label)
@@ -28,8 +26,5 @@ def draw_fallback(
         axes.annotate(name, (1000 * seconds, 100 * accuracy), xytext=(5, 5), textcoords="offset points")
     axes.set_xlabel("mean latency of a request, ms")
     axes.set_ylabel("accuracy, %")
-    axes.grid(color="#e5e5e5", linewidth=0.8)
     axes.legend(frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    write_svg(figure, path)

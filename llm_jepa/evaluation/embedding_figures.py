@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from llm_jepa.evaluation.probe import Embeddings
+from llm_jepa.evaluation.svg import write_svg
 
 SOURCE_COLOUR, TARGET_COLOUR, PAIR_COLOUR = "#4a78b5", "#c2571a", "#bbbbbb"
 MAX_PERPLEXITY = 30
@@ -26,7 +27,7 @@ def draw_maps(embeddings: Sequence[Embeddings], path: Path) -> None:
         for row, (name, flat) in enumerate((("PCA", _pca(points)), ("t-SNE", _tsne(points)))):
             _scatter(grid[row][column], flat, f"{name}, {one.checkpoint}")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    write_svg(figure, path)
 
 
 def _pca(points: NDArray) -> NDArray:

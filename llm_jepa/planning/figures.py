@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from llm_jepa.evaluation.svg import new_axes, write_svg
 from llm_jepa.planning.break_even import BreakEven
 from llm_jepa.planning.estimate import Estimate
 
@@ -16,8 +15,7 @@ def draw_break_even(extra_seconds: Estimate, found: Sequence[BreakEven], path: P
 
     The band is the low and the high estimate of training; a dot is where a way has repaid it.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_axes()
     shown = _shown_requests(extra_seconds, found)
     axes.plot([0, shown], [0, shown * found[0].baseline_seconds], color=BASELINE, label=f"{found[0].baseline}, SFT")
     for one, colour in zip(found, WAYS * len(found), strict=False):
@@ -34,11 +32,8 @@ def draw_break_even(extra_seconds: Estimate, found: Sequence[BreakEven], path: P
     axes.set_ylabel("seconds: training over SFT, and answers")
     axes.set_xlim(0, shown)
     axes.set_ylim(bottom=0)
-    axes.grid(color="#e5e5e5", linewidth=0.8)
     axes.legend(frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    write_svg(figure, path)
 
 
 def _shown_requests(extra_seconds: Estimate, found: Sequence[BreakEven]) -> float:

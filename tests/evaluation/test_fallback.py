@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from llm_jepa.evaluation.decoding_figures import draw_fallback
 from llm_jepa.evaluation.fallback import FallbackPoint, best_margin, fallback_curve, fallback_point, margins_of
 
 MARGINS = np.array([0.1, 0.3, 0.0, 0.3])
@@ -41,3 +42,10 @@ def test_generating_every_row_holds_for_rows_beyond_the_margins_it_was_chosen_on
     assert (point.share_generated, point.accuracy, point.seconds) == (1.0, 1.0, 11.0)
     assert json.loads(json.dumps(point.report(), allow_nan=False))["margin"] is None
     assert fallback_point(0.3, MARGINS, wrong_N, right_N, *SECONDS).report()["margin"] == 0.3
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    curve = fallback_curve(MARGINS, LATENT, GENERATE, *SECONDS)
+    for name in ("first.svg", "second.svg"):
+        draw_fallback(curve, curve[1], {"latent": (1.0, 0.5), "generate": (10.0, 0.5)}, tmp_path / name)
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
