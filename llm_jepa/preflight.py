@@ -11,8 +11,8 @@ from llm_jepa.data.columns import check_named_columns
 from llm_jepa.data.file_record import check_same_files
 from llm_jepa.data.local_splits import source_of, splits_without
 from llm_jepa.data.source import check_data_set, check_local_data
+from llm_jepa.files.paths import looks_like_a_path
 from llm_jepa.hub.login import check_login, repository_name
-from llm_jepa.models.local_files import looks_like_a_path
 from llm_jepa.models.source import OTHER_WEIGHT_SETTINGS, check_local_base, check_local_model, check_model_on_hub
 from llm_jepa.runs.output_directory import (
     check_checkpoint_settings,

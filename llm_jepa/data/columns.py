@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_jepa.data.source import data_suffix
+from llm_jepa.data.source import DELIMITERS, data_suffix
 from llm_jepa.files.text_lines import read_lines
 from llm_jepa.settings.view_fields import missing_columns
 
@@ -15,7 +15,6 @@ NAMING_KEYS = (
     "source_column", "target_column", "view_columns", "choices_column", "source_view_column", "target_view_column",
     "image_column", "question_column", "answer_column", "candidates_column",
 )  # fmt: skip
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def check_named_columns(settings: Mapping[str, Any], files: Sequence[Path]) -> None:

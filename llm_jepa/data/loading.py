@@ -20,7 +20,15 @@ from pandas.errors import ParserError
 
 from llm_jepa.data.json_lines import is_document
 from llm_jepa.data.saved_datasets import load_saved
-from llm_jepa.data.source import LOADERS, TEXT_SUFFIXES, check_data_set, data_suffix, is_saved_dataset, local_files
+from llm_jepa.data.source import (
+    DELIMITERS,
+    LOADERS,
+    TEXT_SUFFIXES,
+    check_data_set,
+    data_suffix,
+    is_saved_dataset,
+    local_files,
+)
 from llm_jepa.data.text_builders import JsonRows, with_exact_reader
 from llm_jepa.data.validation import validate_once
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, UnreadableLineError, read_lines
@@ -28,7 +36,6 @@ from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, Unread
 if TYPE_CHECKING:
     from llm_jepa.data.source import AnySource
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SEPARATOR_NAMES = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 """Separator of fields -> its name in messages."""
 NO_ROWS = "corresponds to no data"
@@ -103,7 +110,7 @@ def stream_rows(script: "AnySource", split: str, max_rows: int | None = None) ->
         ValueError: As `load_split`, for every row; or a line, or a `.json` file that is one document, is too large.
     """
     script = dataclasses.replace(script, dataset_streaming=True)
-    files = local_files(Path(script.dataset_name).expanduser()) if script.dataset_name else []
+    files = local_files(script.dataset_name) if script.dataset_name else []
     for file in files:
         if data_suffix(file) in TEXT_SUFFIXES:
             for _ in islice(_limited_lines(file), None if max_rows is None else max_rows + 1):
@@ -130,7 +137,7 @@ def stream_errors_explained(script: "AnySource") -> Iterator[None]:
         yield
     except (UnicodeDecodeError, DatasetGenerationError):
         assert script.dataset_name is not None
-        _raise_for_unreadable_line(local_files(Path(script.dataset_name).expanduser()))
+        _raise_for_unreadable_line(local_files(script.dataset_name))
         raise
 
 
@@ -143,7 +150,7 @@ def _load(
         if script.dataset_config is not None:
             raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
         suffix = data_suffix(path)
-        options = {"sep": SEPARATORS[suffix]} if suffix in SEPARATORS else {}
+        options = {"sep": DELIMITERS[suffix]} if suffix in DELIMITERS else {}
         found = load_dataset_builder(LOADERS[suffix], data_files=str(path), **options)
     elif path.is_dir():  # `datasets` does not accept `.`
         cache = str(_directory_cache(path))
@@ -224,7 +231,7 @@ def _quiet_loaders() -> Iterator[None]:
 def _raise_for_other_separator(files: Iterable[Path]) -> None:
     """Raise for the first CSV or TSV file whose first line has another separator than the suffix says."""
     for file in files:
-        own = SEPARATORS.get(data_suffix(file))
+        own = DELIMITERS.get(data_suffix(file))
         if own is None:
             continue
         lines = (line.strip("\r\n") for line in read_lines(file, MAX_LINE_BYTES))
@@ -232,7 +239,7 @@ def _raise_for_other_separator(files: Iterable[Path]) -> None:
         other = next((sign for sign in SEPARATOR_NAMES if sign != own and sign in header), None)
         if own in header or other is None:
             continue
-        suffix = next((suffix for suffix, sign in SEPARATORS.items() if sign == other), None)
+        suffix = next((suffix for suffix, sign in DELIMITERS.items() if sign == other), None)
         convert = f"pandas.read_csv(FILE, sep={other!r}, dtype=str, keep_default_na=False).to_csv(NEW, index=False)"
         renamed = file.name.replace(data_suffix(file), suffix or "")
         remedy = f"rename it to `{renamed}`" if suffix else f"`{convert}` writes a `.csv`"

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from datasets import Dataset, ReadInstruction
 
-from llm_jepa.data.columns import DELIMITERS
 from llm_jepa.data.json_lines import is_document
 from llm_jepa.data.rows import AnyDataset, RowError
-from llm_jepa.data.source import data_suffix
+from llm_jepa.data.source import DELIMITERS, data_suffix
 from llm_jepa.files.text_lines import read_lines
 
 if TYPE_CHECKING:

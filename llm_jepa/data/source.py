@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from llm_jepa.files.paths import looks_like_a_path
+
 LOADERS = {
     ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
     ".arrow": "arrow",
@@ -17,6 +19,7 @@ PACKED_SUFFIXES = (".gz", ".zst")
 SAVED_DATASET, SAVED_DATASET_DICT = "state.json", "dataset_dict.json"
 """The files by which a directory that `save_to_disk` wrote is known: one data set, or several splits."""
 HUB_TIMEOUT_SECONDS = 5.0
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ def is_saved_dataset(path: Path) -> bool:
     return (path / SAVED_DATASET).is_file() or (path / SAVED_DATASET_DICT).is_file()
 
 
-def local_files(path: Path) -> list[Path]:
+def local_files(name: str | Path) -> list[Path]:
     """The data files of a local data set; an empty list for a Hub id. As for `datasets`, hidden files are none.
 
     Raises:
         ValueError: The path does not exist or has no data files.
     """
+    path = Path(name).expanduser()
     if path.is_dir():
         if is_saved_dataset(path):
             return sorted(path.rglob("*.arrow"))
@@ -69,8 +73,7 @@ def local_files(path: Path) -> list[Path]:
                 "JSON, CSV or TSV."
             )
         return [path]
-    looks_like_a_path = data_suffix(path) != "" or path.is_absolute() or len(path.parts) > 2
-    if looks_like_a_path:
+    if data_suffix(path) or looks_like_a_path(str(name)):
         raise ValueError(f"There is no file or directory `{path}` (looked in {Path.cwd()}).")
     return []
 
@@ -86,7 +89,7 @@ def check_local_data(name: str) -> list[Path]:
     Raises:
         ValueError: The data set has no data file, or an empty one.
     """
-    files = local_files(Path(name).expanduser())
+    files = local_files(name)
     for file in files:
         if file.stat().st_size == 0:
             raise ValueError(f"`{file}` is empty.")

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from llm_jepa.files.paths import looks_like_a_path
+
 ArtifactKind = Literal["adapter", "model", "vision"]
 """A PEFT adapter, a model of text, or a VL-JEPA model."""
 ADAPTER_CONFIG, MODEL_CONFIG = "adapter_config.json", "config.json"
@@ -23,12 +25,6 @@ TOKENIZER_FILES = (
     "*.model",
     "tokenization_*.py",
 )
-
-
-def looks_like_a_path(name: str) -> bool:
-    """Whether a name can be no Hub id."""
-    path = Path(name)
-    return path.is_absolute() or name.startswith(("~", ".")) or len(path.parts) > 2
 
 
 def artifact_kind(directory: Path) -> ArtifactKind:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, MODEL_FILES, looks_like_a_path
+from llm_jepa.files.paths import looks_like_a_path
+from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, MODEL_FILES
 
 KNOWN_MODEL_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 """Short name -> Hub id of the known causal LMs (`llm_jepa.models.known_models`)."""

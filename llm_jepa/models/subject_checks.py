@@ -4,8 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from llm_jepa.data.source import check_data_set
+from llm_jepa.files.paths import looks_like_a_path
 from llm_jepa.models.checkpoint_choice import choose_checkpoints
-from llm_jepa.models.local_files import MODEL_FILES, looks_like_a_path
+from llm_jepa.models.local_files import MODEL_FILES
 from llm_jepa.runs.record import RECIPE_FILE
 from llm_jepa.settings.checks import check_recipe
 from llm_jepa.settings.reading import RECIPE_SUFFIXES, read_overrides

@@ -47,6 +47,13 @@ def test_a_data_set_that_is_nowhere_is_asked_for_once(hub):
     assert hub == ["/api/datasets/team/absent"]
 
 
+@pytest.mark.parametrize("name", ["./absent", "../absent", "~/absent", "/absent", "a/b/absent", "absent.csv"])
+def test_a_path_that_is_nowhere_is_asked_for_on_no_hub(hub, name):
+    with pytest.raises(ValueError, match="There is no file or directory"):
+        check_data_set(name)
+    assert hub == []
+
+
 def test_a_data_set_on_the_hub_is_asked_for_once_in_a_process(hub):
     check_data_set("team/there")
     check_data_set("team/there")
