@@ -2,12 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from llm_jepa.data.spans import render_chat
+from llm_jepa.data.spans import render_chat, unused_marker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_MARKER = "ANSWERMARKER"
 
 
 def rewritten_answer(
@@ -37,7 +35,7 @@ def rewritten_answer(
     text = render_chat(tokenizer, messages, **template_kwargs)
     if header + content in text and message.keys() <= {"role", "content"}:
         return None
-    marker = _MARKER * (1 + text.count(_MARKER))  # longer than any in the conversation
+    marker = unused_marker(text)
 
     def around_marker(marked: dict[str, Any]) -> tuple[str, str]:
         others = [*messages[:index], marked, *messages[index + 1 :]]

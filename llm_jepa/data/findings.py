@@ -14,8 +14,9 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
 
-from llm_jepa.data.prompts import Prompt, prompt_ids, template_kwargs_of
+from llm_jepa.data.prompts import Prompt, prompt_ids
 from llm_jepa.data.rows import AnyDataset, column_names
+from llm_jepa.data.spans import template_kwargs_of
 
 FINDING_COLUMNS = ("lost_prompt_end", "is_target_learned", "unwritten_role")
 KNOWN_ROLES = ("system", "user", "assistant", "tool")

@@ -1,23 +1,15 @@
 """Renders the prompt or the conversation of a row as training does, and tokenises it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from llm_jepa.data.spans import render_chat
+from llm_jepa.data.spans import render_chat, template_kwargs_of
 
 Message = dict[str, str]
 Prompt = str | list[Message]
 """A plain text, or the chat messages before the turn to generate."""
-
-
-def template_kwargs_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that TRL's `SFTTrainer` passes to a row's chat template, beside the messages."""
-    tools = row.get("tools")
-    tools = json.loads(tools) if isinstance(tools, str) else tools
-    return {"tools": tools, **(row.get("chat_template_kwargs") or {})}
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, template_kwargs: Mapping[str, Any]) -> list[int]:

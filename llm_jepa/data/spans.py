@@ -4,7 +4,7 @@ A span is [start, end): the positions of the tokens of a view's text, without th
 """
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from jinja2.exceptions import TemplateError
@@ -12,7 +12,8 @@ from jinja2.exceptions import TemplateError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_CONTENT_MARKER = "CONTENTMARKER"
+MARKER = "CONTENTMARKER"
+"""Stands for a content whose place in a rendered text is looked for."""
 _COLUMN_OF_VIEW = {"source": "prompt", "target": "completion"}
 """View -> the column that holds its turn."""
 SourceTurn = Literal["last", "first"]
@@ -90,9 +91,7 @@ class SpanMaker:
         if isinstance(prompt, str):
             start_char = prompt.rindex(row["source"]) if view == "source" else len(prompt)
             return prompt + completion, start_char, False
-        tools = row.get("tools")
-        tools = json.loads(tools) if isinstance(tools, str) else tools
-        kwargs = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
+        kwargs = template_kwargs_of(row)
         text = render_chat(self.tokenizer, [*prompt, *completion], **kwargs)
         column = _COLUMN_OF_VIEW[view]
         if view == "source":
@@ -100,8 +99,7 @@ class SpanMaker:
         else:
             turn = max(i for i, message in enumerate(completion) if message["role"] == "assistant")
         marked = {name: [dict(message) for message in row[name]] for name in ("prompt", "completion")}
-        marker = _CONTENT_MARKER * (1 + text.count(_CONTENT_MARKER))  # longer than any in the conversation
-        marked[column][turn]["content"] = marker
+        marked[column][turn]["content"] = marker = unused_marker(text)
         header, _, _ = render_chat(self.tokenizer, marked["prompt"] + marked["completion"], **kwargs).partition(marker)
         return text, len(header), True
 
@@ -133,6 +131,18 @@ def spans_of_text(input_ids: list[int], special_ids: Collection[int]) -> dict[st
     start, end = (max(1, inside[0]), inside[-1] + 1) if inside else (1, 1)
     end = max(start, end)
     return {"source_span": [start, end], "target_span": [end, end]}
+
+
+def template_kwargs_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that TRL's `SFTTrainer` passes to a row's chat template, beside the messages."""
+    tools = row.get("tools")
+    tools = json.loads(tools) if isinstance(tools, str) else tools
+    return {"tools": tools, **(row.get("chat_template_kwargs") or {})}
+
+
+def unused_marker(text: str) -> str:
+    """A marker that is not in a text: longer than any there."""
+    return MARKER * (1 + text.count(MARKER))
 
 
 def render_chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, Any]], **kwargs: Any) -> str:

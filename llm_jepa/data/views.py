@@ -15,8 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
 
 from llm_jepa.data.answer_turn import rewritten_answer
-from llm_jepa.data.prompts import template_kwargs_of
-from llm_jepa.data.spans import SourceTurn, SpanMaker, render_chat
+from llm_jepa.data.spans import SourceTurn, SpanMaker, render_chat, template_kwargs_of
 
 IGNORED_LABEL = -100
 _MARKERS = ("FIRSTVIEWMARKER", "SECONDVIEWMARKER", "THIRDVIEWMARKER", "FOURTHVIEWMARKER")

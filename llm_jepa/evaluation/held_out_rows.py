@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_jepa.data.findings import find_in_row, report_rows
 from llm_jepa.data.loading import load_split
-from llm_jepa.data.prompts import Prompt, conversation_ids, template_kwargs_of
+from llm_jepa.data.prompts import Prompt, conversation_ids
 from llm_jepa.data.row_lines import row_errors_located
 from llm_jepa.data.rows import (
     ORIGINAL_ROW_COLUMN,
@@ -23,6 +23,7 @@ from llm_jepa.data.rows import (
     is_tokenised,
     to_rows,
 )
+from llm_jepa.data.spans import template_kwargs_of
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.recipe import Recipe
 

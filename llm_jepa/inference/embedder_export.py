@@ -18,6 +18,7 @@ from tokenizers import AddedToken
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_jepa.data.spans import MARKER
 from llm_jepa.files.staged import make_readable, staged_directory
 from llm_jepa.inference.encoder import LatentEncoder, vectors_in
 from llm_jepa.inference.export_checks import quantised_message
@@ -29,7 +30,6 @@ from llm_jepa.objectives.view_sequences import ViewName, view_names
 VIEWS: tuple[ViewName, ViewName] = ("source", "target")
 PROMPTS = {"source": "source", "target": "target", "query": "source", "document": "target"}
 """Name of a prompt -> its text, the view. `encode_query`, `encode_document` and MTEB use the last two names."""
-MARKER = "CONTENTMARKER"
 PROBES = ("lines with a number", " 2 + 2 = 4? ", "(a|b)*\n\n  c", "Grüße, 漢字 🙂", "'x'")
 """Texts whose tokens are compared before anything is written."""
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
-from llm_jepa.data.prompts import prompt_ids, template_kwargs_of
+from llm_jepa.data.prompts import prompt_ids
+from llm_jepa.data.spans import template_kwargs_of
 from llm_jepa.data.text_rows import text_row_maker
 from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import DraftLength

@@ -4,9 +4,7 @@ import logging
 
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from llm_jepa.data.spans import render_chat
-
-_MARKER = "ANSWERMARKER"
+from llm_jepa.data.spans import MARKER, render_chat
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +26,9 @@ def answer_end_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """
     if tokenizer.chat_template is None:
         return None
-    turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": _MARKER}]
+    turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": MARKER}]
     try:
-        end = render_chat(tokenizer, turns).rpartition(_MARKER)[2].rstrip()
+        end = render_chat(tokenizer, turns).rpartition(MARKER)[2].rstrip()
     except (ValueError, TypeError):  # it takes no turns of text: contents in parts, other roles
         return None
     ids = tokenizer(end, add_special_tokens=False)["input_ids"]

@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import ByT5Tokenizer
 
-from llm_jepa.data.spans import SpanMaker, spans_of_text
+from llm_jepa.data.spans import MARKER, SpanMaker, spans_of_text
 from tests.templates import (
     LITERAL,
     SOURCE,
@@ -53,6 +53,14 @@ def test_spans_are_of_the_last_turns_and_not_of_earlier_mentions(name):
     before_target = tokenizer.decode(row["input_ids"][: found["target_span"][0]])
     assert (before_source.count(SOURCE), before_source.count(TARGET)) == (2, 2)
     assert (before_target.count(SOURCE), before_target.count(TARGET)) == (3, 2)
+
+
+def test_the_marker_of_contents_may_occur_in_a_conversation():
+    """A system turn of two markers comes before the source; a single one would be found there."""
+    tokenizer = with_template(CHATML)
+    row = chat_row(tokenizer, before=[{"role": "system", "content": 2 * MARKER}])
+    start, end = spans(tokenizer, row)["source_span"]
+    assert tokenizer.decode(row["input_ids"][start:end]) == SOURCE
 
 
 @pytest.mark.parametrize("tokenizer", [tiny_tokenizer(), GREEDY], ids=["regex", "greedy"])
