@@ -22,7 +22,7 @@ from llm_jepa.inference.generate_checks import check_drafting, check_generate
 from llm_jepa.models.decoder_files import FOLDER, has_text_decoder
 from llm_jepa.models.local_files import artifact_kind, check_merge, refuse_token_vlm
 from llm_jepa.models.source import check_local_model, check_model_on_hub
-from llm_jepa.models.subject_checks import check_subject, recipe_of
+from llm_jepa.models.subject_checks import check_subject, recipe_of, settings_and_directory
 from llm_jepa.options.text_decoder import TextDecoderOptions
 from llm_jepa.planning.break_even import check_same_gpu
 from llm_jepa.preflight import check_files, check_inputs
@@ -194,10 +194,8 @@ def _check_generation(args: argparse.Namespace) -> None:
             raise ValueError(f"`--{name}` has no effect with `--decoding {','.join(args.decoding)}`. Leave it out.")
     if args.backend != "transformers":
         raise ValueError(f"`--decoding` computes with transformers; `--backend {args.backend}` has no effect.")
-    found = recipe_of(args.recipe, args.overrides)
-    settings = {} if found is None else read_settings(*found)
+    _, directory = settings_and_directory(args.recipe, args.overrides)
     method = "draft" if "draft" in args.decoding else args.decoding[0]
-    directory = Path(settings.get("output_dir", args.recipe)).expanduser()
     check_drafting(directory, method, args.num_drafted_tokens, args.draft_vocabulary)
 
 

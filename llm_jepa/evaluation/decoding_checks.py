@@ -1,14 +1,14 @@
 """What `llm-jepa eval --decoding` refuses by looking at its arguments and files. Imports no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llm_jepa.inference.candidates import read_answers
 from llm_jepa.models.latent_predictor import check_has_views, read_facts
-from llm_jepa.models.subject_checks import recipe_of
+from llm_jepa.models.subject_checks import settings_and_directory
 from llm_jepa.settings.ranges import check_split
-from llm_jepa.settings.reading import read_settings
 
 FROM_DEV = "auto"
 """The value of `--fallback_margin` that has it chosen on the rows of `--dev_split`."""
@@ -38,21 +38,29 @@ def check_decoding(request: DecodingRequest, subject: str, overrides: list[str])
         ValueError: An option is without effect or missing, the file of labels is wrong, or the run has no latent
             predictor of views.
     """
-    found = recipe_of(subject, overrides)
-    settings = {} if found is None else read_settings(*found)
-    if request.labels is not None:
-        if settings.get("task") == "choice":
-            raise ValueError("`--labels` has no effect with `task: choice`, whose rows have their own. Leave it out.")
-        read_answers(request.labels)
+    settings, directory = settings_and_directory(subject, overrides)
+    check_labels(request.labels, settings)
     _check_fallback(request)
     if {"latent", "shortlist"} & {*request.decodings}:
-        directory = Path(settings.get("output_dir", subject)).expanduser()
         check_has_views(read_facts(directory))
         if settings.get("source_view_column") is not None:
             raise ValueError(
                 "This asks with the conversation's source, and this run has a `source_view_column`. "
                 "Use `llm-jepa answer`, with texts of that column."
             )
+
+
+def check_labels(labels: Path | None, settings: Mapping[str, Any]) -> None:
+    """Check a file of labels, if there is one, and that it has an effect.
+
+    Raises:
+        ValueError: The rows have choices of their own, or the file is wrong.
+    """
+    if labels is None:
+        return
+    if settings.get("task") == "choice":
+        raise ValueError("`--labels` has no effect with `task: choice`, whose rows have their own. Leave it out.")
+    read_answers(labels)
 
 
 def _check_fallback(request: DecodingRequest) -> None:

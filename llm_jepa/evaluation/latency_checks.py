@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from llm_jepa.inference.candidates import read_answers
+from llm_jepa.evaluation.decoding_checks import check_labels
 from llm_jepa.models.latent_predictor import check_drafts, check_has_views, has_latent_predictor, read_facts
 from llm_jepa.models.local_files import artifact_kind
-from llm_jepa.models.subject_checks import check_subject, recipe_of
-from llm_jepa.settings.reading import read_settings
+from llm_jepa.models.subject_checks import check_subject, recipe_of, settings_and_directory
 
 
 def check_latency(
@@ -19,16 +18,11 @@ def check_latency(
     Raises:
         ValueError: There is no run, its predictor is damaged, the file of labels is wrong, or an option has no effect.
     """
-    found = recipe_of(subject, overrides)
-    if found is None:
+    if recipe_of(subject, overrides) is None:
         artifact_kind(Path(subject))
     check_subject(subject, overrides, ["tuned"])
-    settings = {} if found is None else read_settings(*found)
-    directory = Path(settings.get("output_dir", subject)).expanduser()
-    if labels is not None:
-        if settings.get("task") == "choice":
-            raise ValueError("`--labels` has no effect with `task: choice`, whose rows have their own. Leave it out.")
-        read_answers(labels)
+    settings, directory = settings_and_directory(subject, overrides)
+    check_labels(labels, settings)
     if not (has_latent_predictor(directory) or has_drafting_options or shortlist is not None):
         return
     facts = read_facts(directory)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from llm_jepa.data.source import check_data_set
 from llm_jepa.files.paths import looks_like_a_path
@@ -9,7 +10,7 @@ from llm_jepa.models.checkpoint_choice import choose_checkpoints
 from llm_jepa.models.local_files import MODEL_FILES
 from llm_jepa.runs.record import RECIPE_FILE
 from llm_jepa.settings.checks import check_recipe
-from llm_jepa.settings.reading import RECIPE_SUFFIXES, read_overrides
+from llm_jepa.settings.reading import RECIPE_SUFFIXES, read_overrides, read_settings
 
 
 def recipe_of(name: str, overrides: list[str]) -> tuple[Path, list[str]] | None:
@@ -25,6 +26,13 @@ def recipe_of(name: str, overrides: list[str]) -> tuple[Path, list[str]] | None:
     if (path / RECIPE_FILE).is_file():
         return path / RECIPE_FILE, [*overrides, f"--output_dir={path}"]
     return None
+
+
+def settings_and_directory(name: str, overrides: list[str]) -> tuple[dict[str, Any], Path]:
+    """The settings of a subject's recipe, empty without one, and the directory of its run, adapter or model."""
+    found = recipe_of(name, overrides)
+    settings = {} if found is None else read_settings(*found)
+    return settings, Path(settings.get("output_dir", name)).expanduser()
 
 
 def check_subject(name: str, overrides: list[str], wanted: list[str] | None) -> None:
