@@ -3,6 +3,7 @@
 import ast
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,14 @@ def test_a_leaf_imports_nothing_of_the_package(leaf):
     paths = [PACKAGE / f"{leaf}.py"] if (PACKAGE / f"{leaf}.py").exists() else list((PACKAGE / leaf).rglob("*.py"))
     imported = {module for path in paths for module in imported_modules(path)}
     assert {module for module in imported if module != place and not module.startswith(f"{place}.")} == set()
+
+
+def test_no_files_import_each_other():
+    """Nor a chain of files its own beginning, an import for types alone included."""
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {name: imported_modules(path) & names.keys() for name, path in names.items()}
+    assert len([*TopologicalSorter(graph).static_order()]) == len(names)
 
 
 def test_every_folder_has_its_place_and_says_what_it_is_for():

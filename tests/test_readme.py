@@ -21,7 +21,8 @@ from trl import ModelConfig, ScriptArguments
 
 from llm_jepa import JEPAConfig
 from llm_jepa.cli.arguments import ADD_ARGUMENTS
-from llm_jepa.experiments.spec import Experiment, read_experiment
+from llm_jepa.experiments.spec import Experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE
 from llm_jepa.vision.config import VisionConfig
 from tests.forks import TIMEOUT_SECONDS

@@ -20,7 +20,7 @@ from llm_jepa.data.views import IGNORED_LABEL
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.run import evaluate
 from llm_jepa.experiments.significance import MIN_SEEDS
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.layouts import PackedLayout
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.objectives.predictor import new_predictor

@@ -13,7 +13,7 @@ from llm_jepa.data.source import check_data_set
 from llm_jepa.evaluation.decoding_checks import DecodingRequest, check_decoding
 from llm_jepa.evaluation.latency_checks import check_latency
 from llm_jepa.evaluation.latency_report import check_same_recipe, read_latency
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.hub.login import check_push_command
 from llm_jepa.inference.answer_checks import check_changes, check_index, check_picture_question, check_queries
 from llm_jepa.inference.candidates import read_answers

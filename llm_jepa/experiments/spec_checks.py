@@ -4,10 +4,11 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.series_names import arm_of
+from llm_jepa.experiments.spec import Experiment, Settings
 from llm_jepa.options.next_latent import NextLatentOptions
 from llm_jepa.options.objective import ObjectiveOptions
 from llm_jepa.options.pair import PairOptions
@@ -15,9 +16,6 @@ from llm_jepa.runs.output_directory import check_place
 from llm_jepa.runs.record import RECIPE_FILE, SCORING_KEYS
 from llm_jepa.settings.checks import check_settings
 from llm_jepa.settings.schema import Kind, known_settings
-
-if TYPE_CHECKING:
-    from llm_jepa.experiments.spec import Experiment, Settings
 
 SET_BY_EXPERIMENT = frozenset({"seed", "output_dir", "max_steps", "excluded_rows", "resume_from_checkpoint"})
 """Keys that an experiment sets for each cell."""
@@ -55,7 +53,7 @@ ARM_NAME = re.compile(r"\w[\w .,+=()-]{0,79}")
 """A name that is also a directory's, and text of a table and a figure."""
 
 
-def check_experiment(experiment: "Experiment") -> None:
+def check_experiment(experiment: Experiment) -> None:
     """Check the settings of every arm, at every point of its grid.
 
     Raises:
@@ -94,7 +92,7 @@ def check_experiment(experiment: "Experiment") -> None:
             check_settings(f"{path}: arm `{arm}`", settings | {"output_dir": str(experiment.output_dir)})
 
 
-def _check_arm_names(experiment: "Experiment") -> None:
+def _check_arm_names(experiment: Experiment) -> None:
     path, names = experiment.path, [*experiment.arms]
     for place, name in enumerate(names):
         if not ARM_NAME.fullmatch(name):
@@ -112,7 +110,7 @@ def _check_arm_names(experiment: "Experiment") -> None:
             )
 
 
-def _check_compared_with(experiment: "Experiment") -> None:
+def _check_compared_with(experiment: Experiment) -> None:
     path, compared = experiment.path, experiment.compared_arms
     for arm, baselines in experiment.compared_with.items():
         is_known = arm in compared and {*baselines} <= {*experiment.arms} - {arm}
@@ -123,7 +121,7 @@ def _check_compared_with(experiment: "Experiment") -> None:
             )
 
 
-def _check_shared_settings(experiment: "Experiment") -> None:
+def _check_shared_settings(experiment: Experiment) -> None:
     path = experiment.path
     taken = {"seed", "output_dir"} & {*experiment.settings}
     if taken:
@@ -138,7 +136,7 @@ def _check_shared_settings(experiment: "Experiment") -> None:
         )
 
 
-def _refuse_equal_arms(experiment: "Experiment") -> None:
+def _refuse_equal_arms(experiment: Experiment) -> None:
     trained = {
         arm: [_with_effect(settings, experiment.kind) for settings in experiment.variants(arm)]
         for arm in experiment.arms
@@ -152,7 +150,7 @@ def _refuse_equal_arms(experiment: "Experiment") -> None:
             )
 
 
-def _with_effect(settings: "Settings", kind: Kind) -> "Settings":
+def _with_effect(settings: Settings, kind: Kind) -> Settings:
     """The settings that are not at their defaults, without those of an objective of weight 0."""
     known = known_settings(kind)
     given = {key: value for key, value in settings.items() if value != known[key].default}
@@ -160,7 +158,7 @@ def _with_effect(settings: "Settings", kind: Kind) -> "Settings":
     return {key: value for key, value in given.items() if key not in idle}
 
 
-def _check_arm(experiment: "Experiment", arm: str) -> None:
+def _check_arm(experiment: Experiment, arm: str) -> None:
     settings, path = experiment.resolved(arm), experiment.path
     taken = SET_BY_EXPERIMENT & {*experiment.arms[arm]}
     if taken:
@@ -203,7 +201,7 @@ def _check_arm(experiment: "Experiment", arm: str) -> None:
         )
 
 
-def _refuse_choice_on_test_split(experiment: "Experiment", arm: str, settings: Mapping[str, Any]) -> None:
+def _refuse_choice_on_test_split(experiment: Experiment, arm: str, settings: Mapping[str, Any]) -> None:
     chosen = [key for key, values in CHOOSES_BY_EVALUATION.items() if settings.get(key) in values]
     if chosen:
         value = str(settings[chosen[0]]).lower()
@@ -214,7 +212,7 @@ def _refuse_choice_on_test_split(experiment: "Experiment", arm: str, settings: M
         )
 
 
-def _check_search(experiment: "Experiment") -> None:
+def _check_search(experiment: Experiment) -> None:
     search, path = experiment.search, experiment.path
     if search is None:
         return

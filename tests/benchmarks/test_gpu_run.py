@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 
 ROOT = Path(__file__).parents[2]
 GPU = ROOT / "benchmarks" / "gpu"

@@ -8,7 +8,7 @@ from llm_jepa.experiments.arm_cost import recipe_model
 from llm_jepa.experiments.cells import Series, flop_matched_steps, longer_baselines, search_cells, spec_of
 from llm_jepa.experiments.common_rows import find_common_rows, recipe_of
 from llm_jepa.experiments.interface import ArmCost
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.experiments.text_kind import TextTrainRows
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
 from llm_jepa.planning.workload import draw_workload

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llm_jepa.experiments.cell_spec import CellSpec, differences
 from llm_jepa.experiments.cells import Series, series_cells, spec_of
 from llm_jepa.experiments.common_rows import find_common_rows
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 
 SPEC = {
     "recipe": "r.yaml",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llm_jepa.data.row_keys import SharedRows, shared_rows
 from llm_jepa.experiments.common_rows import find_common_rows
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from tests.experiments.conftest import SPLITS
 from tests.tiny import PAIRS
 

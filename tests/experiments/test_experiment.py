@@ -16,7 +16,7 @@ from llm_jepa.cli import main
 from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE, SPEC_FILE
 from llm_jepa.experiments.rendering import render_html, render_markdown
 from llm_jepa.experiments.running import LOG_FILE
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.runs.record import toolkit_commit
 from tests.experiments.conftest import ARMS, SPLITS, TUBE, WHOLE
 from tests.forks import TIMEOUT_SECONDS

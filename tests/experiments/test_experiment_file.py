@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.settings.reading import read_settings
 
 RATES = {"learning_rate": [1e-3, 1e-2]}

@@ -14,7 +14,7 @@ from llm_jepa.experiments.cells import longer_baselines
 from llm_jepa.experiments.common_rows import check_rows, find_common_rows, recipe_of
 from llm_jepa.experiments.kinds import kind_of
 from llm_jepa.experiments.rendering import render_html
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.experiments.vision_kind import outcomes
 from llm_jepa.train import train
 from llm_jepa.vision.building import load_model

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llm_jepa import JEPAConfig
 from llm_jepa.cli import main
 from llm_jepa.entry import MISTAKE_STATUS, entry_point
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.hub.publication import refuse_leaks
 from llm_jepa.settings.reading import read_overrides, read_settings
 from llm_jepa.settings.schema import known_settings
