@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
 from llm_jepa.cli import main
-from llm_jepa.experiments.cell_spec import RESULT_FILE, RUN_DIRECTORY, SPEC_FILE, CellSpec, spec_json
+from llm_jepa.experiments.cell_spec import RESULT_FILE, RUN_DIRECTORY, SPEC_FILE, CellSpec
 from llm_jepa.experiments.cells import Cell
 from llm_jepa.experiments.running import CellError, cell_environment, read_result
-from llm_jepa.experiments.spec import read_experiment
+from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.files.atomic import write_json
 from llm_jepa.runs.record import STATE_FILE
 
@@ -50,7 +51,7 @@ def test_the_program_of_a_cell_imports_without_garbage_collections():
 def test_a_damaged_file_of_a_cell_is_refused_by_name(name, content, tmp_path):
     """Files are written whole, so that the damage came from outside: nothing is run over it."""
     cell, spec = Cell("arm", 1, {}, tmp_path), CellSpec("recipe.yaml", {}, "a", "b", None, None, None, 1, 1, False)
-    write_json(spec_json(spec), tmp_path / SPEC_FILE)
+    write_json(asdict(spec), tmp_path / SPEC_FILE)
     write_json({"evaluated": spec.evaluation()}, tmp_path / RESULT_FILE)
     assert read_result(cell, spec) == {"evaluated": spec.evaluation()}
     (tmp_path / name).write_bytes(content)
