@@ -117,7 +117,7 @@ def build_trainer(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ())
         with build_errors_explained(model_path):
             check_adapter_targets(meta_model(recipe, model_path), peft_config)
     loaded = {"train": (script.dataset_train_split, train_dataset), "eval": (script.dataset_test_split, eval_dataset)}
-    with row_errors_located(script, {} if mapping.makes_several_rows else loaded):
+    with row_errors_located(script, loaded, mapping):
         return JEPATrainer(
             model=model_path,
             args=training,

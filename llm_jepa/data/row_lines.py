@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from datasets import Dataset, ReadInstruction
 
 from llm_jepa.data.json_lines import is_document
-from llm_jepa.data.rows import AnyDataset, RowError
+from llm_jepa.data.loading import load_split
+from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, ColumnMapping, RowError, column_names
 from llm_jepa.data.source import DELIMITERS, data_suffix
+from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.files.text_lines import read_lines
 
 if TYPE_CHECKING:
@@ -19,12 +21,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def row_errors_located(script: "AnySource", datasets: dict[str, tuple[str, AnyDataset | None]]) -> Iterator[None]:
+def row_errors_located(
+    script: "AnySource", datasets: dict[str, tuple[str, AnyDataset | None]], mapping: ColumnMapping
+) -> Iterator[None]:
     """Name the file and the line of a row that cannot be used, where the data are one text file; else its number.
+
+    Of a row that was expanded from another, the line and the number are those of the other.
 
     Args:
         script: Names the data.
-        datasets: Name of the data in a `RowError`, "" if it has none -> their split, and the rows that were loaded.
+        mapping: Says whether rows are expanded.
+        datasets: Name of the data in a `RowError`, "" if it has none -> their split, and the rows that were loaded,
+            or that these were expanded to.
 
     Raises:
         ValueError: In place of a `RowError`.
@@ -33,9 +41,27 @@ def row_errors_located(script: "AnySource", datasets: dict[str, tuple[str, AnyDa
         yield
     except RowError as error:
         split, dataset = datasets.get(error.data_name or "", ("", None))
-        line = line_of_row(Path(script.dataset_name or "").expanduser(), split, error.row_index, dataset)
-        message = str(error) if line is None else f"`{script.dataset_name}`, line {line}: {error.reason}"
-        raise ValueError(message) from error
+        message, row_index = str(error), error.row_index
+        if isinstance(dataset, Dataset) and mapping.makes_several_rows:
+            if ORIGINAL_ROW_COLUMN in dataset.column_names:
+                dataset = load_split(script, split)
+            original = _original_row(dataset, mapping, row_index)
+            if original is not None:
+                message = f"Row {row_index}, made of row {original} of the data: {error.reason}"
+                row_index = original
+        line = line_of_row(Path(script.dataset_name or "").expanduser(), split, row_index, dataset)
+        raise ValueError(
+            message if line is None else f"`{script.dataset_name}`, line {line}: {error.reason}"
+        ) from error
+
+
+def _original_row(loaded: AnyDataset, mapping: ColumnMapping, row_index: int) -> int | None:
+    """The loaded row that an expanded one comes from; None if no row was expanded, or `expand_rows` had the error."""
+    try:
+        expanded = expand_rows(loaded, mapping)
+    except RowError:
+        return None
+    return expanded[ORIGINAL_ROW_COLUMN][row_index] if ORIGINAL_ROW_COLUMN in column_names(expanded) else None
 
 
 def line_of_row(file: Path, split: str, row_index: int, dataset: AnyDataset | None) -> int | None:

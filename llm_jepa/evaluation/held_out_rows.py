@@ -19,7 +19,6 @@ from llm_jepa.data.rows import (
     AnyDataset,
     ColumnMapping,
     RowError,
-    column_names,
     is_tokenised,
     to_rows,
 )
@@ -97,9 +96,8 @@ def held_out_errors_located(recipe: Recipe, dataset: AnyDataset) -> AbstractCont
     Raises:
         ValueError: In place of a `RowError`.
     """
-    is_numbered_anew = ORIGINAL_ROW_COLUMN in column_names(dataset)
-    split = recipe.script.dataset_test_split
-    return row_errors_located(recipe.script, {} if is_numbered_anew else {"": (split, dataset)})
+    mapping = ColumnMapping.from_args(recipe.training)
+    return row_errors_located(recipe.script, {"": (recipe.script.dataset_test_split, dataset)}, mapping)
 
 
 def held_out_dataset(recipe: Recipe, max_rows: int | None = None) -> tuple[AnyDataset, list[int] | None]:

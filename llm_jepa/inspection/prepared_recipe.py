@@ -79,9 +79,9 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     whole = load_split(recipe.script, recipe.script.dataset_train_split)
     dataset, is_partial = _sample(whole, max_rows, args.seed)
     config = model_config(recipe, model_path)
-    renumbers = is_partial or ColumnMapping.from_args(args).makes_several_rows
-    loaded = {} if renumbers else {"train": (recipe.script.dataset_train_split, whole)}
-    with row_errors_located(recipe.script, loaded):
+    mapping = ColumnMapping.from_args(args)
+    loaded = {} if is_partial else {"train": (recipe.script.dataset_train_split, whole)}
+    with row_errors_located(recipe.script, loaded, mapping):
         trainer = _stand_in_trainer(recipe, dataset, tokenizer, config, model_path)
     prepared = trainer.train_dataset
     assert isinstance(prepared, Dataset)
@@ -90,7 +90,7 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     row_indices = prepared["row_index"][:]
     kept = prepared.select([i for i, tokens in enumerate(lengths) if tokens <= limit])
     config.get_text_config().vocab_size = trainer.model.config.vocab_size  # a chat template may have added tokens
-    with row_errors_located(recipe.script, loaded):
+    with row_errors_located(recipe.script, loaded, mapping):
         check_rows_of_model(kept, config, args.num_predictor_tokens if args.jepa_weight > 0 else 0, "train")
     if args.shuffles_pairs:
         kept = with_shuffled_partners(kept, args.seed, args.dataset_num_proc)

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.row_lines import line_of_row, row_errors_located
-from llm_jepa.data.rows import RowError
+from llm_jepa.data.rows import ColumnMapping, RowError
 from llm_jepa.data.source import DataSource
+from llm_jepa.data.view_pairs import expand_rows
 
 FILES = {
     "rows.jsonl": '\n{"n": "0"}\n{"n": "1"}\n\n{"n": "2"}\n{"n": "3"}\n',
@@ -45,12 +47,51 @@ def test_an_error_of_a_row_names_file_and_line():
     error.data_name = "eval"
     loaded = {"train": ("train", None), "eval": ("train[2:]", dataset)}
     message = r"^`rows.jsonl`, line 6: the target is empty\.$"
-    with pytest.raises(ValueError, match=message), row_errors_located(DataSource("rows.jsonl"), loaded):
+    located = row_errors_located(DataSource("rows.jsonl"), loaded, ColumnMapping())
+    with pytest.raises(ValueError, match=message), located:
         raise error
 
 
+@pytest.mark.parametrize("sampled", [None, [3]], ids=["loaded rows", "expanded rows, a sample"])
+def test_an_expanded_row_is_named_by_the_line_it_comes_from(sampled):
+    """Line 4 has the views a, b and c, two pairs; its second pair is row 3 of the pairs, and row 1 of the slice."""
+    views = [("0", "0", "0"), ("d", "e", "f"), ("a", "b", "c")]
+    lines = [json.dumps(dict(zip("xyz", row, strict=True))) for row in views]
+    Path("views.jsonl").write_text(f"\n{lines[0]}\n{lines[1]}\n{lines[2]}\n")
+    source, split = DataSource("views.jsonl"), "train[1:]"
+    mapping = ColumnMapping(view_columns=("x", "y", "z"), view_pairs="chain")
+    dataset = load_split(source, split)
+    if sampled is not None:
+        dataset = expand_rows(dataset, mapping, keeps_columns=True).select(sampled)
+    with (
+        pytest.raises(ValueError, match=r"^`views.jsonl`, line 4: the target is empty\.$"),
+        row_errors_located(source, {"": (split, dataset)}, mapping),
+    ):
+        raise RowError(3, "the target is empty.")
+
+
+def test_an_expanded_row_of_no_line_is_named_with_the_row_it_comes_from():
+    dataset = Dataset.from_list([{"x": "a", "y": "b", "z": "c"}, {"x": "d", "y": "e", "z": "f"}])
+    mapping = ColumnMapping(view_columns=("x", "y", "z"), view_pairs="chain")
+    with (
+        pytest.raises(ValueError, match=r"^Row 3, made of row 1 of the data: the target is empty\.$"),
+        row_errors_located(DataSource("."), {"": ("train", dataset)}, mapping),
+    ):
+        raise RowError(3, "the target is empty.")
+
+
+def test_a_row_that_cannot_be_expanded_is_named_by_its_own_line():
+    Path("views.jsonl").write_text('{"x": "a", "y": "b"}\n{"x": "c", "y": ""}\n')
+    dataset, mapping = load_split(DataSource("views.jsonl"), "train"), ColumnMapping(view_columns=("x", "y"))
+    with (
+        pytest.raises(ValueError, match=r"^`views.jsonl`, line 2: the view 'y' is empty"),
+        row_errors_located(DataSource("views.jsonl"), {"": ("train", dataset)}, mapping),
+    ):
+        expand_rows(dataset, mapping)
+
+
 def test_where_there_are_no_lines_a_row_keeps_its_number():
-    """A document, a directory, a data set of the Hub, and rows that are numbered anew."""
+    """A document, a directory, a data set of the Hub, and rows of a sample."""
     Path("rows.json").write_text(json.dumps([{"n": "0"}, {"n": "1"}]))
     dataset = load_split(DataSource("rows.json"), "train")
     for name, loaded in (
@@ -60,6 +101,6 @@ def test_where_there_are_no_lines_a_row_keeps_its_number():
     ):
         with (
             pytest.raises(ValueError, match=r"^Row 1: the target is empty\.$"),
-            row_errors_located(DataSource(name), loaded),
+            row_errors_located(DataSource(name), loaded, ColumnMapping()),
         ):
             raise RowError(1, "the target is empty.")
