@@ -40,7 +40,7 @@ class JEPAConfig(  # type: ignore[misc]  # `hub_strategy` has fewer choices
     the JSON schema of recipes are made from it; after a change run `make schema`.
 
     Raises:
-        ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
+        ValueError: An option is of the wrong type, out of range, without effect, or one that JEPA cannot honour.
     """
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]  # noqa: RUF012 (as transformers does)

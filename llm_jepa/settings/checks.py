@@ -13,6 +13,7 @@ from llm_jepa.settings.objectives import needs_views
 from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings, recipe_kind
+from llm_jepa.settings.value_types import check_value_types
 from llm_jepa.settings.view_fields import check_expression
 from llm_jepa.settings.vision_checks import check_vision_settings, required_of
 
@@ -68,8 +69,9 @@ def check_options(options: Any) -> None:
     """Check what `JEPAConfig` holds: its attributes, or a namespace of the same.
 
     Raises:
-        ValueError: An option is out of range, without effect, or one that JEPA cannot honour.
+        ValueError: An option is of the wrong type, out of range, without effect, or one that JEPA cannot honour.
     """
+    check_value_types(options)
     check_objectives(options)
     _check_ranges(options)
     check_training_ranges(options)

@@ -98,11 +98,7 @@ def typed(entry: Entry, known: Mapping[str, Setting]) -> Any:
         value = _read(entry.value, setting)
     except ValueError as error:
         detail = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
-        shown = "null" if entry.value is None else repr(entry.value)
-        reason = f" {setting.help}" if len(setting.choices) == 1 else ""
-        raise ValueError(
-            f"{entry.where}: `{entry.key}` is {shown}{detail}; it must be {setting.in_words()}.{reason}"
-        ) from error
+        raise ValueError(f"{entry.where}: {setting.mistake(entry.key, entry.value, detail)}") from error
     if (entry.key, entry.where) != (TOKEN_KEY, COMMAND_LINE):
         refuse_secrets({entry.key: value}, entry.where)
     return value

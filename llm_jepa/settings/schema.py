@@ -63,6 +63,12 @@ class Setting:
             allowed.append("the path of a JSON file" if "object" in self.types else "text")
         return " or ".join(allowed + [WORDS[kind] for kind in self.types if kind in WORDS])
 
+    def mistake(self, key: str, value: Any, detail: str = "") -> str:
+        """The error of a value that is not allowed for the key."""
+        shown = "null" if value is None else repr(value)
+        reason = f" {self.help}" if len(self.choices) == 1 else ""
+        return f"`{key}` is {shown}{detail}; it must be {self.in_words()}.{reason}"
+
 
 def recipe_kind(keys: Iterable[str]) -> Kind:
     """What a recipe with these keys trains."""
