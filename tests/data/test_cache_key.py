@@ -8,8 +8,8 @@ import pytest
 from llm_jepa.data.cache_key import PACKAGE, PREPARATION_VERSION, preparing_sources, sources_digest
 
 NOT_IN_ROWS = {
-    "config", "files.hub_errors", "files.pieces", "files.text_lines", "runs.record", "settings.checks",
-    "settings.objectives",
+    "config", "files.hub_errors", "files.paths", "files.pieces", "files.text_lines", "runs.record", "settings.checks",
+    "settings.objectives", "settings.schema",
 }  # fmt: skip
 """Imports whose code does not enter a row: options are arguments, files are read and recorded before there are rows,
 and what an objective needs chooses between functions, which the key holds."""
