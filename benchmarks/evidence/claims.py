@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from evidence.values import PLACEHOLDER, Values
-from llm_jepa.experiments.report import Table
+from llm_jepa.experiments.tables import Table
 
 CLAIMS_FILE = Path(__file__).with_name("claims.yaml")
 LOG_FILE = Path("benchmarks/LOG.md")

@@ -1,31 +1,15 @@
-"""What the page shows of an experiment's report: the boxes of its verdicts, figures and tables, by their names."""
+"""What the page shows of an experiment's report: figures and tables, by their names."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_jepa.experiments.curve_figures import score_figure
 from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure
-from llm_jepa.experiments.report import (
-    Table,
-    budget_title,
-    cost_table,
-    differences_table,
-    scores_table,
-    threshold_verdicts,
-)
+from llm_jepa.experiments.report import budget_title, threshold_verdicts
+from llm_jepa.experiments.tables import Table, cost_table, differences_table, scores_table
 
 Report = Mapping[str, Any]
 SECONDS = "seconds"
-
-
-def verdicts(report: Report, budgets: Iterable[str]) -> list[tuple[str, str]]:
-    """Outcome and sentence of each finished comparison; what is incomplete stands in the tables alone."""
-    return [
-        (verdict["outcome"], f"{budget_title(report, budget)}, {verdict['sentence']}")
-        for budget in budgets
-        for verdict in _verdicts(report, budget)
-        if verdict["outcome"] != "incomplete"
-    ]
 
 
 def figure(report: dict[str, Any], name: str) -> tuple[str, str]:

@@ -11,11 +11,12 @@ import yaml
 from evidence import experiment
 from evidence.charts import bars
 from evidence.values import Values
-from llm_jepa.experiments.report import Section, Table
+from llm_jepa.experiments.report import Section
+from llm_jepa.experiments.tables import Table
 
 PAGE_FILE = Path(__file__).with_name("page.yaml")
 LOG_FILE = PAGE_FILE.parents[1] / "LOG.md"
-SECTION_KEYS = {"title", "text", "experiment", "verdicts", "figures", "tables", "table", "bars"}
+SECTION_KEYS = {"title", "text", "experiment", "figures", "tables", "table", "bars"}
 LINK = re.compile(r"\]\((?!https:|#)([^)]+)\)")
 
 
@@ -45,7 +46,6 @@ def _section(content: Mapping[str, Any], values: Values) -> Section:
         section.figures.append(_bars(content["bars"], values))
     if "experiment" in content:
         report = values.content(content["experiment"])
-        section.verdicts.extend(experiment.verdicts(report, content.get("verdicts", [])))
         section.figures.extend(experiment.figure(report, name) for name in content.get("figures", []))
         section.tables.extend(experiment.table(report, name) for name in content.get("tables", []))
     return section

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from llm_jepa.experiments.report import Section, Table, report_sections, report_title
+from llm_jepa.experiments.report import Section, report_sections, report_title
+from llm_jepa.experiments.tables import Table
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 70rem; margin: 2rem auto;
@@ -14,11 +15,14 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; } a { col
 table { border-collapse: collapse; margin: .8rem 0; font-size: .85rem; display: block; overflow-x: auto; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th.text, td.text { text-align: left; } th:first-child, td:first-child { white-space: nowrap; }
-td:not(.text) { white-space: nowrap; } td.text:not(:first-child) { min-width: 5.5rem; }
+td:not(.text) { white-space: nowrap; } td.text:not(:first-child) { min-width: 6.5rem; }
 figure { margin: 1rem 0; overflow-x: auto; } figure svg { min-width: 40rem; max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; position: sticky; left: 0; }
 .verdict { border-left: 4px solid #888; padding: .4rem .9rem; margin: .6rem 0; background: #f6f6f6; }
-.better { border-color: #1a7f37; } .worse { border-color: #b42318; } .open { border-color: #9a6700; }
+.verdict.better { border-color: #1a7f37; } .verdict.worse { border-color: #b42318; }
+.verdict.open { border-color: #9a6700; }
+td.better, td.worse, td.open { font-weight: 600; } td.better { color: #1a7f37; } td.worse { color: #b42318; }
+td.open { color: #9a6700; }
 """
 _TEXT = re.compile(r"[^\W\d_]{4}")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
@@ -112,11 +116,17 @@ def _html_text(text: str) -> str:
 
 
 def _html_table(table: Table) -> str:
-    classes = [' class="text"' if is_text else "" for is_text in _text_columns(table)]
+    is_text = _text_columns(table)
 
     def row(cells: Sequence[str], tag: str) -> str:
-        marked = zip(cells, classes, strict=True)
-        return "<tr>" + "".join(f"<{tag}{kind}>{_html_text(cell)}</{tag}>" for cell, kind in marked) + "</tr>"
+        shown = (_html_cell(cell, tag, of_text) for cell, of_text in zip(cells, is_text, strict=True))
+        return f"<tr>{''.join(shown)}</tr>"
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
     return f"<table>\n<thead>{row(table.heading, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _html_cell(cell: str, tag: str, is_text: bool) -> str:
+    classes = " ".join(filter(None, ["text" * is_text, _CLASSES.get(cell, "")]))
+    marked = f' class="{classes}"' if classes else ""
+    return f"<{tag}{marked}>{_html_text(cell)}</{tag}>"

@@ -1,11 +1,12 @@
 """The content of a comparison's report: sections of sentences, tables and figures, made from its JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llm_jepa.experiments.curve_figures import loss_figure, score_figure
-from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure, series_cost
+from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure
+from llm_jepa.experiments.tables import Table, cost_table, differences_table, other_scores_table, scores_table
 
 TITLES = {
     "equal_steps": "At equal steps",
@@ -26,19 +27,6 @@ SCORES_NOTE = (
     "or an effective rank near 1, means collapse."
 )
 COST_NOTE = "FLOPs count an objective's own networks; trained parameters are those of the model, without them."
-COLLAPSE_FIGURES = {
-    "jepa_cosine": "cosine",
-    "jepa_cosine_unpaired": "unpaired cosine",
-    "jepa_effective_rank": "effective rank",
-}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A heading, and rows of as many cells; the first cell of a row is its name."""
-
-    heading: list[str]
-    rows: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -160,7 +148,7 @@ def _verdict_section(report: dict[str, Any], budget: str) -> Section:
     figure = differences_figure(report, budget)
     caption = "Difference to the baseline for each seed; mean and 95 % interval over seeds and rows."
     title = budget_title(report, budget)
-    others = _otherscores_table(report, budget)
+    others = other_scores_table(report, budget)
     return Section(
         title,
         [COSTLIEST_NOTE if title == COSTLIEST_TITLE else NOTES[budget]],
@@ -203,36 +191,6 @@ def threshold_verdicts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def differences_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
-    """One row for each contrast: verdict, difference and intervals in points (hundredths), p value."""
-    heading = ["arm", "verdict", "baseline", "difference", "95 %", "seeds alone", "rows alone", "p (Holm)"]
-    rows = []
-    for verdict in verdicts:
-        figures = ["-"] * 5
-        if (difference := verdict["difference"]) is not None:
-            p = verdict["adjusted_p_value"]
-            figures = [
-                f"{100 * difference['mean']:+.1f}",
-                _interval(difference["interval"]),
-                _interval(difference["seed_interval"]),
-                _interval(difference["row_interval"]),
-                "-" if p is None else f"{p:.3f}",
-            ]
-        rows.append([verdict["arm"], verdict["outcome"], verdict["baseline"], *figures])
-    return Table(heading, rows)
-
-
-def _otherscores_table(report: Mapping[str, Any], budget: str) -> Table:
-    """The differences by the scores that nothing is claimed from, one column each."""
-    primary = report["experiment"]["primary_score"]
-    others = {name: found for name, found in report["comparisons"][budget].items() if name != primary}
-    contrasts = list(dict.fromkeys(key for found in others.values() for key in found))
-    return Table(
-        ["other scores", *others],
-        [[key, *(_descriptive(found[key]["difference"]) for found in others.values())] for key in contrasts],
-    )
-
-
 def _scores_section(report: dict[str, Any]) -> Section:
     drawn = [
         (scores_figure(report), "Every arm's score for each seed, and their mean."),
@@ -243,32 +201,6 @@ def _scores_section(report: dict[str, Any]) -> Section:
     ]
     figures = [(svg, caption) for svg, caption in drawn if svg is not None]
     return Section("Scores and embeddings", [SCORES_NOTE], [], figures, [scores_table(report)])
-
-
-def scores_table(report: Mapping[str, Any]) -> Table:
-    """The primary score beside the collapse figures, then the other scores."""
-    primary = report["experiment"]["primary_score"]
-    names = list(dict.fromkeys(name for series in report["series"].values() for name in series["scores"]))
-    names = [name for name in (primary, *names) if name in names]
-    names = list(dict.fromkeys(names))
-    logged = {key for series in report["series"].values() for log in series["last_log"].values() for key in log}
-    collapse = [key for key in COLLAPSE_FIGURES if key in logged]
-    rows = []
-    for name, series in report["series"].items():
-        finished = max((score["n_seeds"] for score in series["scores"].values()), default=0)
-        shown = [_mean(series["scores"].get(score)) for score in names]
-        rows.append([name, str(finished), shown[0] if shown else "-", *_collapse(series, collapse), *shown[1:]])
-    heading = ["arm", "seeds", *names[:1], *(COLLAPSE_FIGURES[key] for key in collapse), *names[1:]]
-    return Table(heading if names else ["arm", "seeds", primary], rows)
-
-
-def _collapse(series: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    """Mean over seeds of what was logged last."""
-    shown = []
-    for key in keys:
-        values = [log[key] for log in series["last_log"].values() if key in log]
-        shown.append(f"{sum(values) / len(values):.2f}" if values else "-")
-    return shown
 
 
 def _curve_sections(report: dict[str, Any]) -> list[Section]:
@@ -289,44 +221,3 @@ def _curve_sections(report: dict[str, Any]) -> list[Section]:
 def _cost_section(report: Mapping[str, Any]) -> Section:
     has_own_networks = report["experiment"].get("kind") != "vision"
     return Section("Cost of training", [COST_NOTE] if has_own_networks else [], tables=[cost_table(report)])
-
-
-def cost_table(report: Mapping[str, Any]) -> Table:
-    baseline = report["arms"][report["experiment"]["baseline"]]["cost"]
-    flops = baseline["steps"] * baseline["rows_per_step"] * baseline["flops_per_row"]
-    is_counted = "trained_parameters" in baseline  # reports of earlier versions lack it
-    rows = []
-    for name, series in report["series"].items():
-        cost = series_cost(report, name)
-        steps, seconds = series["steps"], series["seconds_mean"]
-        ratio = None if steps is None else steps * cost["rows_per_step"] * cost["flops_per_row"] / flops
-        rows.append(
-            [
-                name,
-                "-" if steps is None else str(steps),
-                f"{cost['rows_per_step']:.0f}",
-                "-" if ratio is None else f"{ratio:.2f}",
-                "-" if seconds is None else f"{seconds:.0f}",
-                *([f"{cost['trained_parameters'] / 1e6:,.2f} M"] if is_counted else []),
-            ]
-        )
-    heading = ["arm", "steps", "rows per step", "FLOPs over the baseline's", "seconds"]
-    return Table([*heading, *(["trained parameters"] if is_counted else [])], rows)
-
-
-def _interval(interval: Mapping[str, float] | None) -> str:
-    return "-" if interval is None else f"{100 * interval['low']:+.1f} to {100 * interval['high']:+.1f}"
-
-
-def _descriptive(difference: Mapping[str, Any] | None) -> str:
-    if difference is None:
-        return "-"
-    interval = "" if difference["interval"] is None else f" ({_interval(difference['interval'])})"
-    return f"{100 * difference['mean']:+.1f}{interval}"
-
-
-def _mean(summary: Mapping[str, Any] | None) -> str:
-    if summary is None:
-        return "-"
-    low, high = summary["interval"]
-    return f"{100 * summary['mean']:.1f} ({100 * low:.1f} to {100 * high:.1f})"

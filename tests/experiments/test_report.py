@@ -1,9 +1,10 @@
-"""What the report calls its comparisons, and how pages of sections are rendered."""
+"""What the report calls its comparisons, what its tables say, and how pages of sections are rendered."""
 
 import pytest
 
 from llm_jepa.experiments.rendering import page_html, page_markdown
-from llm_jepa.experiments.report import Section, Table, budget_title
+from llm_jepa.experiments.report import Section, budget_title
+from llm_jepa.experiments.tables import Table, differences_table
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,38 @@ def test_a_page_with_a_header_lists_its_sections():
 def test_strong_text_code_and_links_in_html():
     said = '<strong>Not</strong> 5&nbsp;% of <code>draft</code>, see <a href="LOG.md">the log</a>.'
     assert said in page_html("T", SECTIONS)
+
+
+def verdict(detectable: float | None, robustness: dict | None = None) -> dict:
+    interval = {"low": 0.01, "high": 0.25}
+    intervals = dict.fromkeys(("interval", "seed_interval", "row_interval"), interval)
+    return {
+        "arm": "tube",
+        "baseline": "lm_only",
+        "outcome": "too few to tell" if robustness is None else "better",
+        "difference": {"mean": 0.125, "baseline_mean": 0.4, **intervals},
+        "adjusted_p_value": 0.0004,
+        "n_comparisons": 42,
+        "detectable_difference": detectable,
+        "robustness": robustness,
+    }
+
+
+def test_a_row_of_differences_says_what_would_be_found_and_how_robust_a_decision_is():
+    """From 40 % right a gain of at most 60 points is possible."""
+    robustness = {"p_without_seed": {82: 0.0004, 23: 0.07}, "corrected_sign_flip": 0.328}
+    table = differences_table([verdict(0.6), verdict(0.61), verdict(None, robustness)])
+    assert table.heading[7] == "p (Holm over 42)"
+    assert [row[3:9] for row in table.rows] == [
+        ["+12.5", *["+1.0 to +25.0"] * 3, "< 0.001", power] for power in ("60.0", "none", "-")
+    ]
+    assert [row[9:] for row in table.rows] == [["-", "-"], ["-", "-"], ["< 0.001 to 0.070", "0.328"]]
+    page = page_html("T", [Section("Differences", tables=[table])])
+    assert page.count('<td class="text open">too few to tell</td>') == 2
+    assert page.count('<td class="text better">better</td>') == 1
+
+
+def test_contrasts_without_cells_have_a_row_of_dashes():
+    missing = verdict(None) | {"difference": None, "outcome": "incomplete"}
+    assert differences_table([missing]).rows == [["tube", "incomplete", "lm_only", *["-"] * 6]]
+    assert differences_table([]).heading[7] == "p (Holm)"
