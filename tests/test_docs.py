@@ -74,7 +74,7 @@ COUNTED = [
     ("sft", {"jepa_objective": "tube"}),
     ("sft", {"jepa_objective": "step"}),
     ("sft", {"jepa_objective": "next_latent"}),
-    ("sft", {"jepa_objective": "next_latent", "detach_backbone": True}),
+    ("sft", {"jepa_objective": "next_latent", "detach_backbone": True, "latent_width": 2, "rollout_steps": 4}),
     ("sft", {"jepa_objective": "multi_token"}),
 ]
 """The rows of the page's table that have figures: the arm of step_cost with the same tokens, and the options."""

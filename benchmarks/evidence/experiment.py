@@ -105,8 +105,8 @@ def _threshold(report: Report) -> Table:
                 f"{hits['baseline_hits']} of {n_seeds}",
                 f"{share['adjusted_p_value']:.3f}",
                 share["outcome"],
-                _median(time["difference"]["arm_median"]),
-                _median(time["difference"]["baseline_median"]),
+                _median(time["difference"], "arm"),
+                _median(time["difference"], "baseline"),
                 f"{time['adjusted_p_value']:.3f}",
                 time["outcome"],
             ]
@@ -134,8 +134,9 @@ def _budget(report: Report, budget: str) -> str:
     return f"{title[0].lower()}{title[1:]}"
 
 
-def _median(time: float | None) -> str:
-    return "-" if time is None else f"{time:,.0f}"
+def _median(times: Mapping[str, Any], whose: str) -> str:
+    median = times[f"{whose}_median"]
+    return "never" if median is None else f"{median:,.4g} {times['unit']}"
 
 
 def _named(table: Table, part: str) -> Table:

@@ -74,6 +74,8 @@ def test_the_committed_page_is_what_the_committed_cells_say(tmp_path):
     assert Path("docs/results.md") in written
     different = [str(path) for path in written if (tmp_path / path).read_text() != (ROOT / path).read_text()]
     assert different == [], "run `python benchmarks/results.py`"
+    drawn = {path.name for path in written if path.parent == results.FIGURES}
+    assert {path.name for path in (ROOT / results.FIGURES).iterdir()} == drawn
 
 
 def test_figures_of_papers_name_the_table_or_figure_they_are_from():
