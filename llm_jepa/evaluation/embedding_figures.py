@@ -24,17 +24,22 @@ def draw_maps(embeddings: Sequence[Embeddings], path: Path) -> None:
     grid = figure.subplots(2, len(embeddings), squeeze=False)
     for column, one in enumerate(embeddings):
         points = np.concatenate([one.source_ND.numpy(), one.target_ND.numpy()])
-        for row, (name, flat) in enumerate((("PCA", _pca(points)), ("t-SNE", _tsne(points)))):
+        flat_pca = _pca(points)
+        for row, (name, flat) in enumerate((("PCA", flat_pca), ("t-SNE", _tsne(points, flat_pca)))):
             _scatter(grid[row][column], flat, f"{name}, {one.checkpoint}")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     write_svg(figure, path)
 
 
 def _pca(points: NDArray) -> NDArray:
-    return PCA(n_components=2).fit_transform(points)
+    with np.errstate(invalid="ignore"):  # collapsed embeddings have no variance to explain
+        return PCA(n_components=2).fit_transform(points)
 
 
-def _tsne(points: NDArray) -> NDArray:
+def _tsne(points: NDArray, flat_pca: NDArray) -> NDArray:
+    """From the first two principal components on, which collapsed embeddings are drawn by: they have no spread."""
+    if not flat_pca.std() > 0:
+        return flat_pca
     perplexity = min(MAX_PERPLEXITY, (len(points) - 1) / 3)
     return TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
 

@@ -32,7 +32,7 @@ from llm_jepa.inference.text_generation import GeneratedText, GenerationMethod, 
 from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.latent_predictor import PredictorFacts, has_latent_predictor, has_views, read_facts
 from llm_jepa.recipe import Recipe
-from llm_jepa.runs.record import LIBRARIES, toolkit_commit
+from llm_jepa.runs.record import LIBRARIES, settings_of_run, toolkit_commit
 from llm_jepa.settings.objectives import objective_names
 
 
@@ -188,9 +188,11 @@ def measure_latency(run: RunWays, progress: Callable[[int], None] = lambda numbe
 def latency_report(run: RunWays, answers: Mapping[str, Sequence[Answer]]) -> LatencyReport:
     """The report of a run whose ways have each answered all of its rows."""
     recipe, options = run.recipe, run.options
+    # A model that a run was merged into has no objective of its own.
+    objective = settings_of_run(recipe.output_dir).get("jepa_objective", recipe.training.jepa_objective)
     return LatencyReport(
         model=recipe.settings["model_name_or_path"],
-        objectives=objective_names(recipe.training.jepa_objective),
+        objectives=objective_names(objective),
         dataset=str(recipe.script.dataset_name),
         split=recipe.script.dataset_test_split,
         hardware=hardware_of(run.model.device),

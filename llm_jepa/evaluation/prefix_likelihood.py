@@ -18,6 +18,7 @@ from llm_jepa.evaluation.likelihood import check_lengths, sequence_log_probs, to
 from llm_jepa.models.loading import position_limit
 from llm_jepa.models.shared_cache import can_be_shared
 from llm_jepa.models.stop_tokens import completion_end_id
+from llm_jepa.objectives.latent_dynamics import CACHE_ARGUMENT
 
 
 def prefix_length(sequences: Sequence[tuple[list[int], int]]) -> int:
@@ -66,7 +67,8 @@ def candidate_log_probs(
         raise ValueError(f"The candidates of a prompt share no first token. The first is {candidates[0][:60]!r}.")
     prefix_1P = torch.tensor([sequences[0][0][:shared]], device=model.device)
     output = model(input_ids=prefix_1P, use_cache=True)
-    is_shared = can_be_shared(output.cache)
+    cache = getattr(output, CACHE_ARGUMENT)
+    is_shared = can_be_shared(cache)
     last_V = output.logits[0, -1].float()
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
     log_probs = [0.0] * len(sequences)
@@ -74,9 +76,7 @@ def candidate_log_probs(
         batch = longest_first[start : start + batch_size]
         texts = [sequences[i] for i in batch]
         scores = (
-            _rest_log_probs(model, texts, shared, last_V, output.cache)
-            if is_shared
-            else sequence_log_probs(model, texts)
+            _rest_log_probs(model, texts, shared, last_V, cache) if is_shared else sequence_log_probs(model, texts)
         )
         for i, score in zip(batch, scores, strict=True):
             log_probs[i] = score
@@ -93,7 +93,8 @@ def _rest_log_probs(
     mask_CT = torch.cat([mask_CL.new_ones(len(batch), shared), mask_CL], dim=1)
     own_cache = copy.deepcopy(cache)
     own_cache.batch_repeat_interleave(len(batch))
-    output = model(input_ids=input_ids_CL, attention_mask=mask_CT, cache=own_cache, use_cache=True)
+    taken = {CACHE_ARGUMENT: own_cache}
+    output = model(input_ids=input_ids_CL, attention_mask=mask_CT, use_cache=True, **taken)
     sums = []
     for (ids, num_scored), logits_LV in zip(batch, output.logits, strict=True):
         # Example: shared 3 of ids [p0 p1 p2 p3 c0 c1], two scored. After the cache come p3 c0 c1, whose first two

@@ -16,6 +16,7 @@ from llm_jepa.inference.encoder import LatentEncoder
 from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.latent_predictor import read_facts, read_weights
 from llm_jepa.recipe import Recipe
+from llm_jepa.runs.record import settings_of_run
 
 
 class RunDecodings:
@@ -53,5 +54,6 @@ class RunDecodings:
     def _latent(self, task: CandidateTask) -> LatentDecoding:
         directory = self.recipe.output_dir
         encoder = LatentEncoder(self.model, self.tokenizer, read_facts(directory), read_weights(directory))
-        temperature = self.recipe.training.info_nce_temperature or DEFAULT_INFO_NCE_TEMPERATURE
+        here, there = self.recipe.training.info_nce_temperature, settings_of_run(directory)
+        temperature = here or there.get("info_nce_temperature") or DEFAULT_INFO_NCE_TEMPERATURE
         return LatentDecoding(task, self.batch_size, encoder, temperature)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llm_jepa.objectives.latent_dynamics import CACHE_ARGUMENT
 from llm_jepa.vision.token_loss import answer_loss
 from llm_jepa.vision.token_model import TokenVLM, positions_of
 
@@ -42,7 +43,7 @@ def read_rows(model: TokenVLM, inputs: dict[str, Tensor]) -> ReadRows:
         logits_to_keep=1,
         use_cache=True,
     )
-    return ReadRows(output.cache, mask_NS, output.logits[:, -1])
+    return ReadRows(getattr(output, CACHE_ARGUMENT), mask_NS, output.logits[:, -1])
 
 
 @torch.no_grad()
@@ -80,8 +81,8 @@ def _log_probs(model: TokenVLM, rows: ReadRows, row_C: Tensor, ids_CA: Tensor, m
         inputs_embeds=model.get_input_embeddings()(read_CA),
         attention_mask=mask_CT,
         position_ids=positions_of(mask_CT)[:, -read_CA.shape[1] :],
-        cache=cache,
         use_cache=True,
+        **{CACHE_ARGUMENT: cache},
     )
     logits_CAV = torch.cat([rows.logits_NV[row_C, None], output.logits], dim=1)
     return -answer_loss(logits_CAV, ids_CA, mask_CA)[0]

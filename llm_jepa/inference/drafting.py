@@ -220,7 +220,8 @@ class Drafter:
 
 def trained_dynamics(facts: PredictorFacts, weights: Mapping[str, Tensor], config: PreTrainedConfig) -> nn.Module:
     """g as a run has trained it, beside a model of this text config."""
-    prefix = "next_latent." if len(facts.objectives) > 1 else ""
+    prefix = "next_latent."  # before its weights if it was trained among several objectives
+    prefix = prefix if any(name.startswith(prefix) for name in weights) else ""
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     own.pop(DRAFT_TOKENS, None)
     options: Any = SimpleNamespace(**facts.options)

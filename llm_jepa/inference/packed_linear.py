@@ -12,7 +12,11 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-PACKED_DTYPES = (torch.float32, torch.bfloat16)
+
+def _packed_dtypes() -> tuple[torch.dtype, ...]:
+    """Those that oneDNN packs on this CPU: bfloat16 wants AVX-512 or AVX-NE-CONVERT."""
+    has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if has_bfloat16 else (torch.float32,)
 
 
 class PackedLinear(nn.Module):
@@ -54,13 +58,14 @@ def packed_copy(model: PreTrainedModel | PeftModel) -> PreTrainedModel | PeftMod
 def pack_linear_layers(model: PreTrainedModel | PeftModel) -> None:
     """Replace a model's linear layers on a CPU by packed ones. The model computes, and can no longer be trained.
 
-    Quantised layers and layers of other classes stay as they are.
+    Quantised layers, layers of other classes and of types that the CPU does not pack stay as they are.
     """
     if not torch.backends.mkldnn.is_available():
         return
+    packed_dtypes = _packed_dtypes()
     for module in list(model.modules()):
         if isinstance(module, nn.ModuleDict):  # PEFT's small matrices, whose `weight` it reads in each forward
             continue
         for name, layer in list(module.named_children()):
-            if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype in PACKED_DTYPES:
+            if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype in packed_dtypes:
                 setattr(module, name, PackedLinear(layer))

@@ -13,6 +13,7 @@ from llm_jepa.models.adapters import load_adapter, resize_embeddings
 from llm_jepa.models.checkpoint_choice import Checkpoint, is_adapter
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_errors_explained
+from llm_jepa.models.source import OTHER_WEIGHT_SETTINGS
 from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked
 from llm_jepa.recipe import Recipe
 
@@ -58,7 +59,9 @@ def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
         "attn_implementation": model.attn_implementation,
         "device_map": {"": training.device},
     }
-    kwargs |= recipe.settings.get("model_init_kwargs") or {}
+    given = recipe.settings.get("model_init_kwargs") or {}
+    is_own = location == str(recipe.output_dir)  # what says which of the base's files to read is not of the run's
+    kwargs |= {key: value for key, value in given.items() if not (is_own and key in OTHER_WEIGHT_SETTINGS)}
     kwargs["dtype"] = weights_dtype(recipe)
     quantization = get_quantization_config(model)
     if quantization is not None:  # None would override a checkpoint's own quantisation

@@ -50,5 +50,7 @@ def keep_latent_predictor(
         ranked = ranked_target_tokens(train_dataset, stop_ids)
         state |= {} if ranked is None else {DRAFT_TOKENS: torch.tensor(ranked)}
     options = {option: getattr(args, option) for name in kept for option in objective_traits(name).kept_options}
-    facts = facts_of(model, tokenizer, tuple(map(short_name, kept)), options, has_plain_prompts)
+    assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
+    revision = (args.model_init_kwargs or {}).get("revision")
+    facts = facts_of(model, tokenizer, tuple(map(short_name, kept)), options, has_plain_prompts, revision)
     write_latent_predictor(directory, facts, state)

@@ -39,7 +39,7 @@ class PredictorFacts:
         objectives: The objectives that trained it.
         options: Option -> its value in training, for all that are needed to use the predictor.
         base_name_or_path: The model that training started from.
-        base_revision: Its commit on the Hub, if known.
+        base_revision: Its revision on the Hub, if training named one.
         width: The model's hidden size.
         tokenizer: `tokenizer_digest` of the tokenizer.
         version, commit: Of the toolkit.
@@ -63,13 +63,14 @@ def facts_of(
     objectives: tuple[str, ...],
     options: Mapping[str, Any],
     has_plain_prompts: bool = False,
+    base_revision: str | None = None,
 ) -> PredictorFacts:
     """The facts of a predictor that was trained in this process, beside a causal LM without its adapter."""
     return PredictorFacts(
         objectives=objectives,
         options=dict(options),
         base_name_or_path=model.config.name_or_path,
-        base_revision=getattr(model.config, "_commit_hash", None),
+        base_revision=base_revision,
         width=model.config.get_text_config().hidden_size,
         tokenizer=tokenizer_digest(tokenizer),
         version=importlib.metadata.version("llm-jepa"),

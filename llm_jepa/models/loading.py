@@ -103,6 +103,8 @@ def model_config(recipe: Recipe, model_path: str) -> PretrainedConfig:
     """The configuration of the recipe's model."""
     settings = model_init_kwargs(recipe)
     del settings["attn_implementation"]  # its kernels need not be installed here
+    if settings["dtype"] == "auto":
+        del settings["dtype"]  # it stands in the configuration
     return AutoConfig.from_pretrained(model_path, trust_remote_code=recipe.training.trust_remote_code, **settings)
 
 

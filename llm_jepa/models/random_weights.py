@@ -33,6 +33,8 @@ def random_model(
         processing_class = load_tokenizer(model, revision, args.trust_remote_code)
     settings: dict[str, Any] = {"dtype": "float32"} | (args.model_init_kwargs or {})
     settings.pop("revision", None)
+    if settings["dtype"] == "auto":
+        del settings["dtype"]  # it stands in the configuration
     config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=args.trust_remote_code)
     args.model_init_kwargs = None  # they are used here; TRL would warn about some of them
     set_seed(args.seed)

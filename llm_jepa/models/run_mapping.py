@@ -10,25 +10,13 @@ from typing import Any
 from llm_jepa.data.rows import ColumnMapping
 from llm_jepa.models.latent_predictor import has_latent_predictor, read_facts
 from llm_jepa.recipe import Recipe
-from llm_jepa.runs.record import RECIPE_FILE, has_plain_prompts, record_folder
-from llm_jepa.settings.reading import read_settings
+from llm_jepa.runs.record import has_plain_prompts, record_folder, settings_of_run
 from llm_jepa.settings.schema import known_settings
 
 logger = logging.getLogger(__name__)
 
 KEYS_OF_ANY_DATA = ("system_prompt", "chat_template_kwargs")
 """Settings of a mapping that are to be the run's also where other data are evaluated, which have other columns."""
-
-
-def settings_of_run(directory: Path) -> dict[str, Any]:
-    """The recorded settings of a run, or of the run that was merged into a model; empty if there are none."""
-    path = record_folder(directory) / RECIPE_FILE
-    return read_settings(path) if path.is_file() else {}
-
-
-def settings_of_prompts(directory: Path) -> dict[str, Any]:
-    """Those of a run's recorded settings that shape its prompts, whatever the data are."""
-    return {key: value for key, value in settings_of_run(directory).items() if key in KEYS_OF_ANY_DATA}
 
 
 def renders_plain_prompts(directory: Path) -> bool:

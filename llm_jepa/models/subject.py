@@ -6,11 +6,15 @@ from typing import Any
 from llm_jepa.models.adapters import base_settings_of, find_adapter
 from llm_jepa.models.checkpoint_choice import Checkpoint, choose_checkpoints
 from llm_jepa.models.local_files import artifact_kind
-from llm_jepa.models.run_mapping import settings_of_prompts, warn_of_other_prompts
+from llm_jepa.models.run_mapping import KEYS_OF_ANY_DATA, warn_of_other_prompts
 from llm_jepa.models.subject_checks import recipe_of
 from llm_jepa.recipe import Recipe, build_recipe, parse_recipe
-from llm_jepa.runs.record import RECIPE_FILE
+from llm_jepa.runs.record import RECIPE_FILE, settings_of_run
 from llm_jepa.settings.reading import read_overrides
+
+KEYS_OF_PRECISION = ("dtype", "bf16", "fp16")
+AS_STORED: dict[str, Any] = {"bf16": False, "dtype": "auto"}
+"""Of a model whose run is not recorded: computed in the precision in which its weights, or its base's, are stored."""
 
 
 def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> tuple[Recipe, list[Checkpoint]]:
@@ -46,9 +50,10 @@ def read_tuned(directory: Path) -> tuple[Recipe, Checkpoint]:
         recipe = parse_recipe([str(directory / RECIPE_FILE), f"--output_dir={directory}"], required)
         choose_checkpoints(recipe.path, recipe.settings, ["tuned"])
         return recipe, "tuned"
-    settings = base_settings_of(directory) if kind == "adapter" else _model_settings(str(directory))
+    is_adapter = kind == "adapter"
+    settings = AS_STORED | base_settings_of(directory) if is_adapter else _model_settings(str(directory))
     recipe = build_recipe(directory, {**settings, "output_dir": str(directory)}, required)
-    return recipe, "tuned" if kind == "adapter" else "base"
+    return recipe, "tuned" if is_adapter else "base"
 
 
 def _recipe_and_wanted(name: str, overrides: list[str], wanted: list[str] | None) -> tuple[Recipe, list[str] | None]:
@@ -61,10 +66,18 @@ def _recipe_and_wanted(name: str, overrides: list[str], wanted: list[str] | None
     if adapter is None:
         settings = {**_model_settings(name), "output_dir": name, **read_overrides(overrides)}
         return build_recipe(path, settings), wanted or ["base"]
-    settings = {**adapter.base_settings, **read_overrides(overrides), "output_dir": str(adapter.directory)}
+    precision = {} if settings_of_run(adapter.directory) else AS_STORED
+    settings = {
+        **precision,
+        **adapter.base_settings,
+        **read_overrides(overrides),
+        "output_dir": str(adapter.directory),
+    }
     return build_recipe(path, settings), wanted
 
 
 def _model_settings(name: str) -> dict[str, Any]:
-    """The settings of a model without a recipe: its name, and how the run that was merged into it made prompts."""
-    return {"model_name_or_path": name, **settings_of_prompts(Path(name))}
+    """The settings of a model without a recipe: its name, and prompts and precision of the run merged into it."""
+    of_run = settings_of_run(Path(name))
+    kept = {key: of_run[key] for key in (*KEYS_OF_ANY_DATA, *KEYS_OF_PRECISION) if key in of_run}
+    return {"model_name_or_path": name, **(kept if of_run else AS_STORED)}

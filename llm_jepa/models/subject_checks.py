@@ -8,7 +8,7 @@ from llm_jepa.data.source import check_data_set
 from llm_jepa.files.paths import looks_like_a_path
 from llm_jepa.models.checkpoint_choice import choose_checkpoints
 from llm_jepa.models.local_files import MODEL_FILES
-from llm_jepa.runs.record import RECIPE_FILE
+from llm_jepa.runs.record import RECIPE_FILE, settings_of_run
 from llm_jepa.settings.checks import check_recipe
 from llm_jepa.settings.reading import RECIPE_SUFFIXES, read_overrides, read_settings
 
@@ -29,9 +29,11 @@ def recipe_of(name: str, overrides: list[str]) -> tuple[Path, list[str]] | None:
 
 
 def settings_and_directory(name: str, overrides: list[str]) -> tuple[dict[str, Any], Path]:
-    """The settings of a subject's recipe, empty without one, and the directory of its run, adapter or model."""
+    """The settings of a subject's recipe, or of the run that was merged into it, and the subject's directory."""
     found = recipe_of(name, overrides)
-    settings = {} if found is None else read_settings(*found)
+    if found is None:
+        return settings_of_run(Path(name)) | read_overrides(overrides), Path(name).expanduser()
+    settings = read_settings(*found)
     return settings, Path(settings.get("output_dir", name)).expanduser()
 
 

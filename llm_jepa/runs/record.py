@@ -94,14 +94,19 @@ def read_run(directory: Path) -> RunRecord:
     Raises:
         ValueError: A file of it cannot be read.
     """
-    directory = record_folder(directory)
-    recipe, state = directory / RECIPE_FILE, directory / STATE_FILE
+    settings, directory = settings_of_run(directory), record_folder(directory)
     return RunRecord(
-        settings=read_settings(recipe) if recipe.is_file() else {},
-        state=_read_state(state),
+        settings=settings,
+        state=_read_state(directory / STATE_FILE),
         environment=read_json(directory / ENVIRONMENT_FILE),
         scores={checkpoint: read_json(path) for checkpoint, path in _scores_files(directory).items()},
     )
+
+
+def settings_of_run(directory: Path) -> dict[str, Any]:
+    """The recorded settings of a run, or of the run that was merged into a model; empty if there are none."""
+    path = record_folder(directory) / RECIPE_FILE
+    return read_settings(path) if path.is_file() else {}
 
 
 def record_folder(directory: Path) -> Path:

@@ -3,7 +3,8 @@
 Legend: N rows, P tokens of a picture, S tokens of the longest question, D a part's width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from llm_jepa.vision.pictures import read_frames
 from llm_jepa.vision.processor import PictureQuestionProcessor
 
 INITIALIZER_RANGE = 0.02
+PLACES = ("revision", "token", "cache_dir", "local_files_only")
+"""Arguments of `from_pretrained` that say where files are; those beside the weights are read from there too."""
 
 
 class PictureQuestionModel(PreTrainedModel):
@@ -35,12 +38,15 @@ class PictureQuestionModel(PreTrainedModel):
     vision_encoder: PreTrainedModel
     projector: nn.Linear
     _processor: Any = None
+    _places: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """Load a saved model; transformers makes new parameters, which are frozen again."""
         loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_parts()
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model._places = {key: kwargs[key] for key in PLACES if key in kwargs}
+        model.freeze_parts()
         return loaded
 
     def freeze_parts(self) -> None:
@@ -109,7 +115,8 @@ class PictureQuestionModel(PreTrainedModel):
     def processor(self) -> Any:
         """What turns pictures and texts into tensors; read from beside the model when it is first asked for."""
         if self._processor is None:
-            self._processor = self.processor_class.from_pretrained(str(self.name_or_path), self.config.num_frames)
+            name, num_frames = str(self.name_or_path), self.config.num_frames
+            self._processor = self.processor_class.from_pretrained(name, num_frames, **self._places)
         return self._processor
 
     @processor.setter

@@ -75,6 +75,8 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
         model = load_saved_model(args.model_name_or_path, args, f"`model_name_or_path: {args.model_name_or_path}`")
         for name, value in options.items():
             setattr(model.config, name, value)
+        if isinstance(model, VLJEPAModel) and args.trains_temperature:
+            model.restart_temperature()
         model.processor.num_frames = args.num_frames
         model.freeze_parts()
     else:

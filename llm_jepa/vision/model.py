@@ -3,6 +3,7 @@
 Legend: N rows, P tokens of a picture, S tokens of the longest text, D a part's width, E the shared space's width.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -74,7 +75,8 @@ class VLJEPAModel(PictureQuestionModel):
         self.prediction_head = nn.Linear(width, config.embedding_size)
         self.target_head = nn.Linear(config.text_config.hidden_size, config.embedding_size)
         # One number in a vector: FSDP shards no scalar.
-        self.log_temperature = nn.Parameter(torch.full((1,), config.loss_temperature).log())
+        self.log_temperature = nn.Parameter(torch.empty(1))
+        self.restart_temperature()
         self._text_decoder: list[TextDecoder] = []  # in a list, so that it is no part of the model
         self.post_init()
         self.freeze_parts()
@@ -117,6 +119,10 @@ class VLJEPAModel(PictureQuestionModel):
         if self.is_linear_probe:
             self.predictor.requires_grad_(False)
         super().freeze_parts()
+
+    def restart_temperature(self) -> None:
+        """Let the loss begin with the temperature that the config says."""
+        nn.init.constant_(self.log_temperature, math.log(self.config.loss_temperature))
 
     def frozen_encoders(self) -> list[PreTrainedModel]:
         """The encoders that have no gradients."""
@@ -207,7 +213,8 @@ class VLJEPAModel(PictureQuestionModel):
             ValueError: The run has none, or it was trained on other weights.
         """
         if not self._text_decoder:
-            self._text_decoder.append(TextDecoder.from_pretrained(str(self.name_or_path)).to(self.device))
+            decoder = TextDecoder.from_pretrained(str(self.name_or_path), **self._places)
+            self._text_decoder.append(decoder.to(self.device))
         return self._text_decoder[0].write(prediction_NE, max_new_tokens)
 
     def rank(

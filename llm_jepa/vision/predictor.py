@@ -7,6 +7,7 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreT
 
 from llm_jepa.models.layer_selection import config_of_layers, last_layers, weights_of_layers
 from llm_jepa.models.shared_cache import can_be_shared
+from llm_jepa.objectives.latent_dynamics import CACHE_ARGUMENT
 
 PredictorWeights = Literal["pretrained", "random"]
 KEPT_WEIGHTS = {"embed_tokens", "lm_head"}
@@ -103,8 +104,8 @@ def refuse_recurrent_layers(language_model: PreTrainedModel, name: str) -> None:
     """
     embeds_NSD = torch.zeros(1, PROBED_POSITIONS, language_model.config.hidden_size)
     with torch.no_grad():
-        cache = language_model.eval()(inputs_embeds=embeds_NSD, use_cache=True).cache
-    if not can_be_shared(cache):
+        output = language_model.eval()(inputs_embeds=embeds_NSD, use_cache=True)
+    if not can_be_shared(getattr(output, CACHE_ARGUMENT)):
         raise ValueError(
             f"`language_model: {name}` ({language_model.config.model_type}) has recurrent layers, whose state the "
             "candidates of a row cannot share. Name a causal LM such as Llama, Qwen3 or SmolLM2."

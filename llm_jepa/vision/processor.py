@@ -134,9 +134,7 @@ class VLJEPAProcessor(PictureQuestionProcessor):
     def from_pretrained(cls, name_or_path: str, num_frames: int, **places: Any) -> "VLJEPAProcessor":
         """The processor that was saved with a model; `places` may name a `revision`."""
         folders = (QUESTION_FOLDER, ANSWER_FOLDER)
-        question, answer = (
-            AutoTokenizer.from_pretrained(name_or_path, subfolder=folder, **places) for folder in folders
-        )
+        question, answer = (saved_tokenizer(name_or_path, folder, **places) for folder in folders)
         return cls(load_image_processor(name_or_path, **places), question, answer, num_frames)
 
     def save_pretrained(self, directory: str | Path) -> None:
@@ -159,6 +157,11 @@ def frame_indices(num_given: int, num_frames: int) -> list[int]:
     Examples: 1 given and 4 read are 0 0 0 0; 8 and 4 are 0 2 4 6; 3 and 4 are 0 0 1 2.
     """
     return [i * num_given // num_frames for i in range(num_frames)]
+
+
+def saved_tokenizer(name_or_path: str, folder: str, **places: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder beside a model, which has no configuration there for transformers to ask for."""
+    return AutoTokenizer.from_pretrained(name_or_path, subfolder=folder, config=PreTrainedConfig(), **places)
 
 
 def load_image_processor(name_or_path: str, **places: Any) -> BaseImageProcessor:

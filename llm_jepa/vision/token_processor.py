@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 
-from llm_jepa.vision.processor import QUESTION_FOLDER, PictureQuestionProcessor, load_image_processor, refuse_longer
+from llm_jepa.vision.processor import (
+    QUESTION_FOLDER,
+    PictureQuestionProcessor,
+    load_image_processor,
+    refuse_longer,
+    saved_tokenizer,
+)
 
 
 class TokenProcessor(PictureQuestionProcessor):
@@ -31,7 +37,7 @@ class TokenProcessor(PictureQuestionProcessor):
     @classmethod
     def from_pretrained(cls, name_or_path: str, num_frames: int, **places: Any) -> "TokenProcessor":
         """The processor that was saved with a model; `places` may name a `revision`."""
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, subfolder=QUESTION_FOLDER, **places)
+        tokenizer = saved_tokenizer(name_or_path, QUESTION_FOLDER, **places)
         return cls(load_image_processor(name_or_path, **places), tokenizer, num_frames)
 
     @property

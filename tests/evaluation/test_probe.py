@@ -10,7 +10,8 @@ from peft import PeftModel
 
 from llm_jepa import JEPATrainer
 from llm_jepa.cli import main
-from llm_jepa.evaluation.probe import describe, embed_checkpoints, held_out_view_ids
+from llm_jepa.evaluation.embedding_figures import draw_maps
+from llm_jepa.evaluation.probe import Embeddings, describe, embed_checkpoints, held_out_view_ids
 from llm_jepa.recipe import build_recipe, parse_recipe
 from llm_jepa.train import train
 from tests.tiny import CHATML, PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
@@ -116,3 +117,9 @@ def test_the_command_prints_both_arms_and_writes_figures_and_pictures(trained, t
 def test_too_few_rows_are_refused(trained):
     with pytest.raises(ValueError, match=r"`max_rows` is 3; .* at least 4 rows"):
         held_out_view_ids(parse_recipe([str(trained)]), tiny_tokenizer(), 3)
+
+
+def test_collapsed_embeddings_are_drawn_as_the_point_that_they_are(tmp_path):
+    same_ND = torch.ones(10, 4)
+    draw_maps([Embeddings("tuned", same_ND, same_ND, torch.arange(10))], tmp_path / "probe.svg")
+    assert "t-SNE, tuned" in (tmp_path / "probe.svg").read_text()

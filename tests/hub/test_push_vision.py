@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 import torch
 import yaml
@@ -151,3 +152,20 @@ def test_a_control_is_not_published(hub, run, capsys):
     config = json.loads((run / "config.json").read_text()) | {"model_type": "token_vlm"}
     (run / "config.json").write_text(json.dumps(config))
     assert "is a token VLM, a control" in refusal(hub, capsys, run, "--repo_id", REPO)
+
+
+def test_a_model_of_a_revision_reads_the_processor_of_that_revision_and_offline_what_was_fetched(
+    hub, run, tmp_path, monkeypatch
+):
+    main(["push", str(run), "--repo_id", REPO])
+    repository, inputs = hub.model(REPO), ([picture("red")], ["which one?"])
+    first = repository.sha_of(len(repository.commits) - 1)
+    content = json.loads(repository.files["preprocessor_config.json"]) | {"image_mean": [0.1] * 3}
+    repository.commits.append(repository.files | {"preprocessor_config.json": json.dumps(content).encode()})
+    monkeypatch.chdir(tmp_path / "..")
+    expected = VLJEPAModel.from_pretrained(run).predict(*inputs)
+    assert torch.equal(VLJEPAModel.from_pretrained(REPO, revision=first).predict(*inputs), expected)
+    assert not torch.equal(VLJEPAModel.from_pretrained(REPO).predict(*inputs), expected)
+    snapshot_download(REPO)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert not torch.equal(VLJEPAModel.from_pretrained(REPO).predict(*inputs), expected)

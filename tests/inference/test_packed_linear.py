@@ -1,5 +1,9 @@
 """Packed layers compute what PyTorch's do. A failure after an update of PyTorch: oneDNN's operators have moved."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -41,3 +45,17 @@ def test_a_packed_model_writes_the_same_text_plainly_and_drafted(name):
     for text, prompt_1S in zip(plain, prompts(), strict=True):
         assert packed.generate(input_ids=prompt_1S, **GREEDY).tolist() == text
         assert drafter.generate(prompt_1S, **GREEDY).tolist() == text
+
+
+def test_a_cpu_that_packs_no_bfloat16_leaves_such_layers_as_they_are():
+    """oneDNN behaves as on a CPU with AVX2 alone."""
+    script = (
+        "import torch; from torch import nn; from llm_jepa.inference.packed_linear import pack_linear_layers\n"
+        "for dtype in (torch.float32, torch.bfloat16):\n"
+        "    layers = nn.Sequential(nn.Linear(8, 8).to(dtype))\n"
+        "    pack_linear_layers(layers)\n"
+        "    print(type(layers[0]).__name__, *layers(torch.ones(1, 3, 8, dtype=dtype)).shape)\n"
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["PackedLinear 1 3 8", "Linear 1 3 8"]

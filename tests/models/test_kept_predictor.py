@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.inference import LatentEncoder
+from llm_jepa.inference.drafting import trained_dynamics
 from llm_jepa.models.latent_predictor import DRAFT_TOKENS, FOLDER, has_latent_predictor, read_facts, read_weights
 from tests.inference.latent_runs import embeddings_of_training, new_trainer
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama, tiny_tokenizer
@@ -25,7 +26,7 @@ def test_a_saved_run_has_the_embeddings_that_it_was_trained_to(tmp_path, peft):
         JEPAConfig(
             str(tmp_path / "run"), source_column="source", target_column="target", bf16=False, use_cpu=True,
             report_to="none", disable_tqdm=True, max_steps=2, learning_rate=0.05, num_predictor_tokens=2,
-            jepa_source_view="prefix", system_prompt="Write a regex.",
+            jepa_source_view="prefix", system_prompt="Write a regex.", model_init_kwargs={"revision": "v1"},
         ),
         train_dataset=Dataset.from_list(PAIRS),
         peft_config=LoraConfig(task_type="CAUSAL_LM") if peft else None,
@@ -33,7 +34,8 @@ def test_a_saved_run_has_the_embeddings_that_it_was_trained_to(tmp_path, peft):
     trainer.train()
     trainer.save_model()
     (tmp_path / "run" / "recipe.yaml").write_text(f"model_name_or_path: {base}\nbf16: false\nuse_cpu: true\n")
-    assert read_facts(tmp_path / "run").base_name_or_path == base
+    facts = read_facts(tmp_path / "run")
+    assert (facts.base_name_or_path, facts.base_revision) == (base, "v1")
     encoder = LatentEncoder.from_run(tmp_path / "run")
     prediction_ND, target_ND = embeddings_of_training(trainer)
     torch.testing.assert_close(encoder.encode_sources(SOURCES), prediction_ND, atol=1e-5, rtol=0)
@@ -83,3 +85,15 @@ def test_the_best_checkpoint_brings_its_predictor(tmp_path):
     saved = load_file(f"{best}/jepa_predictor.safetensors")["vectors_KD"]
     assert torch.equal(trainer.predictor.vectors_KD.detach(), saved)
     assert not torch.equal(load_file(tmp_path / "checkpoint-3" / "jepa_predictor.safetensors")["vectors_KD"], saved)
+
+
+@pytest.mark.parametrize("beside", ["tube", "multi_token", "pair"])
+def test_a_drafter_is_read_whatever_trained_beside_it(tmp_path, beside):
+    """`tube` and `multi_token` keep nothing, `pair` keeps its own."""
+    views = {"num_predictor_tokens": 2 if beside == "pair" else 1}
+    trainer = new_trainer(tmp_path, jepa_objective=["next_latent", beside], **views)
+    trainer.save_model()
+    read = trained_dynamics(read_facts(tmp_path), read_weights(tmp_path), trainer.model.config)
+    of_training = {name.removeprefix("next_latent."): value for name, value in trainer.predictor.state_dict().items()}
+    for name, value in read.state_dict().items():
+        assert torch.equal(value, of_training[name]), name

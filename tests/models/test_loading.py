@@ -3,10 +3,15 @@
 import json
 
 import pytest
-from transformers import GenerationConfig
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
 
-from llm_jepa.models.loading import drop_idle_sampling, load_tokenizer
-from tests.tiny import tiny_llama
+from llm_jepa import JEPAConfig
+from llm_jepa.models.loading import drop_idle_sampling, load_tokenizer, meta_model
+from llm_jepa.models.random_weights import random_model
+from llm_jepa.recipe import parse_recipe
+from tests.evaluation.tiny_runs import save_recipe
+from tests.tiny import save_tiny_model, tiny_llama
 
 
 def test_missing_tokenizer_is_a_clear_error(tmp_path):
@@ -27,3 +32,13 @@ def test_sampling_fields_that_are_idle_do_not_stand_in_the_way_of_saving(tmp_pat
     drop_idle_sampling(model)
     model.save_pretrained(tmp_path)
     assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == 5
+
+
+def test_a_dtype_of_auto_is_that_of_the_configuration(tmp_path):
+    """Where no weights are read too: in a plan, and from scratch."""
+    base = save_tiny_model(tmp_path / "model")
+    AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(base)
+    recipe = parse_recipe([str(save_recipe(tmp_path, dtype="auto"))])
+    args = JEPAConfig(str(tmp_path / "run"), from_scratch=True, model_init_kwargs={"dtype": "auto"}, bf16=False)
+    assert meta_model(recipe, base).dtype == torch.bfloat16
+    assert random_model(base, args, None)[0].dtype == torch.bfloat16

@@ -180,6 +180,14 @@ def test_two_stages_train_and_the_second_goes_on_from_the_first(recipe, tmp_path
     assert not second.config.trains_text_encoder
 
 
+def test_a_learned_temperature_begins_in_each_stage_where_its_recipe_says(recipe, tmp_path):
+    main([recipe(question_column=None, info_nce_temperature=0.07)])
+    stage = {"model_name_or_path": str(tmp_path / "run"), "output_dir": str(tmp_path / "second")}
+    main([recipe(**stage, trains_temperature=True, info_nce_temperature=0.3, learning_rate=0.0, max_steps=1)])
+    second = VLJEPAModel.from_pretrained(tmp_path / "second")
+    assert second.log_temperature.exp().item() == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
