@@ -48,6 +48,8 @@ class ResumableTrainer(MeasuredTrainer):
         """Train an epoch, if a step is left: transformers takes one more when it resumes after the last."""
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
+        else:
+            self.control.should_training_stop = True  # a stream has epochs without end
 
     def _log_window_path(self, checkpoint: str) -> Path:
         return Path(checkpoint) / f"log_window_{self.args.process_index}.pt"
