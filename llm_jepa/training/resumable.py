@@ -10,12 +10,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from llm_jepa.training.checkpoints import invalidate, write_manifest
-from llm_jepa.training.measured import MeasuredTrainer
 from llm_jepa.training.running_sums import RunningSum
+from llm_jepa.training.streams import StreamTrainer
 from llm_jepa.training.write_errors import write_errors_explained
 
 
-class ResumableTrainer(MeasuredTrainer):
+class ResumableTrainer(StreamTrainer):
     """Adds the log window and a manifest to transformers' checkpoints.
 
     The log window is what has been accumulated since the last log: the running loss and `step_metrics`. transformers

@@ -1,11 +1,12 @@
 """A stream is trained in passes of whole steps, and a resumed run goes on with the rows that come next."""
 
+import pytest
 from datasets import Dataset
 from transformers import TrainerCallback
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
-from tests.trainers import PAIR_COLUMNS, assert_same_weights, settings, weights
+from tests.trainers import PAIR_COLUMNS, assert_same_weights, jepa_trainer, settings, step_losses, weights
 
 
 def stream_trainer(tmp_path, rows, **overrides) -> JEPATrainer:
@@ -37,3 +38,37 @@ def test_a_run_whose_last_step_is_done_ends_when_it_is_resumed(tmp_path):
     done.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert done.state.global_step == 3
     assert_same_weights(weights(done.model), weights(whole.model))
+
+
+def test_micro_batches_that_fill_no_step_are_left_out(tmp_path):
+    """Each pass trains the first 2 of 3 micro-batches, as a stream of these alone does."""
+    options = {"gradient_accumulation_steps": 2, "save_strategy": "no"}
+    short = stream_trainer(tmp_path, PAIRS[:4], **options)
+    short.train()
+    long = stream_trainer(tmp_path, PAIRS[:6], **options)
+    long.train()
+    assert step_losses(long) == step_losses(short)
+    assert step_losses(long, "num_tokens") == step_losses(short, "num_tokens")
+    assert_same_weights(weights(long.model), weights(short.model))
+
+
+def test_the_end_of_a_pass_is_met_once(tmp_path):
+    """However many steps are to come."""
+    trainer = stream_trainer(tmp_path, PAIRS[:4], max_steps=6, save_strategy="no")
+    asked, get_batch_samples = [], trainer.get_batch_samples
+    trainer.get_batch_samples = lambda *args: asked.append(trainer.state.global_step) or get_batch_samples(*args)
+    trainer.train()
+    assert asked == [0, 1, 2, 2, 3, 4, 4, 5]
+
+
+def test_a_stream_without_a_whole_step_is_refused(tmp_path):
+    trainer = stream_trainer(tmp_path, PAIRS[:2], gradient_accumulation_steps=2)
+    with pytest.raises(ValueError, match="a stream, end after 1 micro-batches, and a step takes 2"):
+        trainer.train()
+
+
+def test_a_data_set_of_known_length_trains_its_last_micro_batches_too(tmp_path):
+    trainer = jepa_trainer(tmp_path, PAIRS[:6], per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    trainer.train()
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [entry["epoch"] for entry in steps] == pytest.approx([2 / 3, 1, 5 / 3])
