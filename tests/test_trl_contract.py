@@ -62,6 +62,9 @@ def test_the_methods_that_the_trainer_overrides_keep_their_arguments():
     assert parameters(Trainer._save_rng_state) == ["self", "output_dir"]
     assert parameters(Trainer._load_rng_state) == ["self", "checkpoint"]
     assert "epoch" in parameters(Trainer._run_epoch)
+    assert parameters(Trainer._init_training_state) == [
+        "self", "max_steps", "num_update_steps_per_epoch", "num_train_epochs", "resume_from_checkpoint", "trial",
+    ]  # fmt: skip
     assert parameters(Trainer._get_grad_norm) == ["self", "model", "grad_norm"]
     assert parameters(SFTTrainer.log) == ["self", "logs", "start_time"]
     assert parameters(Trainer.evaluation_loop) == [

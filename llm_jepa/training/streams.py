@@ -1,6 +1,11 @@
-"""`StreamTrainer`: trains on a stream in passes of whole steps."""
+"""`StreamTrainer`: trains on a stream in passes of whole steps, and resumes at its place in them."""
+
+import math
+from pathlib import Path
 
 from datasets import IterableDataset
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from llm_jepa.training.measured import MeasuredTrainer
 
@@ -10,6 +15,9 @@ class StreamTrainer(MeasuredTrainer):
 
     transformers would add their gradients to those of the next pass's first step. Data sets of known length train as
     in transformers: their last step of an epoch has fewer micro-batches.
+
+    `state.epoch` is the place in a stream: the passes done, plus the micro-batches of the current one / (`max_steps` *
+    `gradient_accumulation_steps`).
     """
 
     @property
@@ -32,5 +40,23 @@ class StreamTrainer(MeasuredTrainer):
                 f"{num_batches} (`gradient_accumulation_steps`). Set it or `per_device_train_batch_size` lower, or "
                 "give more rows."
             )
+        self.state.epoch = float(math.ceil(self.state.epoch))
         self.control.should_epoch_stop = True  # else transformers asks for `max_steps` steps more
         return [], None
+
+    def _init_training_state(
+        self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+    ) -> tuple[int, int]:
+        """Restore the state; returns the passes done and the micro-batches of the current one.
+
+        transformers takes a stream to be a single pass.
+        """
+        place = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is None or not self.is_stream:
+            return place
+        saved = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+        share, num_passes = math.modf(saved.epoch)
+        num_batches = round(share * saved.max_steps * self.args.gradient_accumulation_steps)
+        return int(num_passes), 0 if self.args.ignore_data_skip else num_batches

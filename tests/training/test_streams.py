@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 from llm_jepa import JEPAConfig, JEPATrainer
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 from tests.trainers import PAIR_COLUMNS, assert_same_weights, jepa_trainer, settings, step_losses, weights
+from tests.training.test_interruption import OF_THIS_SESSION
 
 
 def stream_trainer(tmp_path, rows, **overrides) -> JEPATrainer:
@@ -72,3 +73,41 @@ def test_a_data_set_of_known_length_trains_its_last_micro_batches_too(tmp_path):
     trainer.train()
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert [entry["epoch"] for entry in steps] == pytest.approx([2 / 3, 1, 5 / 3])
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "saving", "steps"), [(1, "steps", [2, 3, 5, 6]), (2, "steps", [2, 3]), (1, "epoch", [3, 6])]
+)
+def test_a_resumed_run_goes_on_with_the_next_rows(accumulation, saving, steps, tmp_path):
+    """From within a pass and from its end, the logs, evaluations and weights are those of the whole run."""
+    options = {
+        "gradient_accumulation_steps": accumulation,
+        "save_strategy": saving,
+        "max_steps": 8 // accumulation,
+        "eval_strategy": "epoch",
+        "shuffle_dataset": True,
+        "jepa_dropout": 0.3,
+    }
+    whole = stream_trainer(tmp_path, PAIRS[:6], **options)
+    whole.train()
+    assert sum("eval_loss" in entry for entry in whole.state.log_history) >= 2
+    for step in steps:
+        resumed = stream_trainer(tmp_path / "resumed", PAIRS[:6], **options)
+        resumed.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+        assert logged(resumed) == logged(whole), step
+        assert_same_weights(weights(resumed.model), weights(whole.model))
+
+
+def logged(trainer) -> list[dict]:
+    return [
+        {name: entry[name] for name in entry if not name.endswith(OF_THIS_SESSION)}
+        for entry in trainer.state.log_history
+    ]
+
+
+def test_a_run_with_more_steps_goes_on_with_the_next_rows(tmp_path):
+    """The place in the stream is that of the run that saved it."""
+    stream_trainer(tmp_path, PAIRS[:6], max_steps=4).train()
+    more = stream_trainer(tmp_path, PAIRS[:6], max_steps=8)
+    place = more._init_training_state(8, 8, 100, str(tmp_path / "checkpoint-4"), None)
+    assert place == (1, 1)
