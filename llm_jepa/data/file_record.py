@@ -12,6 +12,7 @@ from typing import Any
 from llm_jepa.data.local_splits import files_by_split, names_in_split, source_of
 from llm_jepa.files.pieces import NUM_PIECES, content_pieces
 from llm_jepa.runs.record import ENVIRONMENT_FILE, FILES_KEY, read_json
+from llm_jepa.settings.objectives import objective_names, own_objective_file, short_name
 from llm_jepa.settings.schema import recipe_kind
 
 PICTURES = "pictures"
@@ -21,7 +22,9 @@ MAX_PIECES = 4096
 
 
 def record_files(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> size and digest of each local file that training reads: of its splits, and `excluded_rows`.
+    """Name -> size and digest of each local file that training reads: of its splits, and those that settings name.
+
+    These are `excluded_rows`, `chat_template_path` if it is a file, and the files of a user's own objectives.
 
     Of VL-JEPA also `pictures`, a record of all picture files by their names and sizes; see `record_pictures`. Empty
     for data on the Hub. The digest is the SHA-256 of the whole content up to 64 MiB; of a larger file, of 64
@@ -44,15 +47,17 @@ def check_same_files(run: Path, settings: Mapping[str, Any], is_complete: bool, 
         remedy: What the message says to do, beside restoring the file.
 
     Raises:
-        ValueError: A file has other content, is new or is missing; or picture files have other names or sizes.
+        ValueError: A file has other content, is new or is missing; or picture files have other names or sizes. A
+            file of a setting that is not in the record passes: earlier versions recorded fewer.
     """
     recorded = read_json(run / ENVIRONMENT_FILE).get(FILES_KEY)
     if recorded is None:
         return
     files = _files(settings)
+    unrecorded = _files_of_settings(settings).keys() - recorded
     for name in {**recorded, **files}:
         path = files.get(name)
-        if name == PICTURES or (path is None and is_complete):
+        if name == PICTURES or name in unrecorded or (path is None and is_complete):
             continue
         if path is None:
             found = f"`{name}` is missing, and part of what"
@@ -106,9 +111,19 @@ def _files(settings: Mapping[str, Any]) -> dict[str, Path]:
     by_split = files_by_split(source)
     paths = [path for name in dict.fromkeys(names) for path in by_split.get(name, [])]
     files = {path.name if path == root else str(path.relative_to(root)): path for path in paths}
-    if settings.get("excluded_rows") is not None:
-        files["excluded_rows"] = Path(settings["excluded_rows"])
+    files |= _files_of_settings(settings)
     return {name: path for name, path in files.items() if path.is_file()}
+
+
+def _files_of_settings(settings: Mapping[str, Any]) -> dict[str, Path]:
+    """Name -> each file beside the data that the settings name. `chat_template_path` may be no file but a model."""
+    keys = ("excluded_rows", "chat_template_path")
+    files = {key: Path(settings[key]) for key in keys if settings.get(key) is not None}
+    for objective in objective_names(settings.get("jepa_objective", "pair")):
+        own = own_objective_file(objective)
+        if own is not None:
+            files[f"jepa_objective {short_name(objective)}"] = own
+    return files
 
 
 def _state(path: Path, num_pieces: int) -> dict[str, Any]:

@@ -142,14 +142,30 @@ def test_a_changed_picture_is_refused(place, is_complete):
         check_same_files(Path("out"), settings, is_complete, "")
 
 
-def test_excluded_rows_are_a_file_of_the_data(place):
-    Path("excluded.json").write_text("[1]")
-    settings = {"dataset_name": "data", "excluded_rows": "excluded.json"}
-    before = record_files(settings)
-    Path("excluded.json").write_text("[1, 2]")  # another size
-    after = record_files(settings)
-    assert before.keys() == after.keys() == {"train.jsonl", "excluded_rows"}
-    assert [name for name in before if before[name] != after[name]] == ["excluded_rows"]
+@pytest.mark.parametrize(
+    ("path", "name", "setting"),
+    [
+        ("excluded.json", "excluded_rows", {"excluded_rows": "excluded.json"}),
+        ("chatml.jinja", "chat_template_path", {"chat_template_path": "chatml.jinja"}),
+        ("own.py", "jepa_objective Mine", {"jepa_objective": ["pair", "own.py:Mine"]}),
+    ],
+)
+def test_files_that_settings_name_are_recorded(path, name, setting, place):
+    """A record of an earlier version, which lacks them, passes; a template that is a model has no file."""
+    settings = {"dataset_name": "data", "output_dir": "out", **setting}
+    Path(path).write_text("[1]")
+    Path("out").mkdir()
+    recorded = record_files(settings)
+    assert recorded.keys() == {"train.jsonl", name}
+    Path("out", ENVIRONMENT_FILE).write_text(json.dumps({"files": recorded}))
+    check_same_files(Path("out"), settings, False, "")
+    Path(path).write_text("[1, 2]")  # another size
+    with pytest.raises(ValueError, match=f"`{path}` has other content than the run in `out` was trained on"):
+        check_same_files(Path("out"), settings, True, "")
+    del recorded[name]
+    Path("out", ENVIRONMENT_FILE).write_text(json.dumps({"files": recorded}))
+    check_same_files(Path("out"), settings, False, "")
+    assert "chat_template_path" not in record_files({**settings, "chat_template_path": "team/model"})
 
 
 def test_a_large_file_is_read_in_pieces(place):
