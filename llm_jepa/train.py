@@ -66,10 +66,14 @@ def train(recipe: "AnyRecipe", callbacks: Sequence["TrainerCallback"] = ()) -> "
     from llm_jepa.training.interruption import Terminated
     from llm_jepa.training.launch import check_distributed_type, destroy_process_group
 
-    checkpoint = checkpoint_to_resume(recipe.settings)
     trainer = build_any_trainer(recipe, callbacks)
     check_distributed_type(trainer.accelerator)
     with output_directory_lock(recipe.output_dir, trainer.is_world_process_zero()):
+        has_ended, checkpoint = _progress(recipe)
+        if has_ended:
+            _publish_complete_run(recipe)
+            destroy_process_group(trainer)
+            return None
         try:
             _run(trainer, recipe, checkpoint)
         except Terminated:
@@ -127,6 +131,19 @@ def build_trainer(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ())
             peft_config=peft_config,
             callbacks=list(callbacks),
         )
+
+
+def _progress(recipe: "AnyRecipe") -> tuple[bool, str | None]:
+    """Whether the run is complete, and the checkpoint to resume from, the same in all processes.
+
+    Asked under the lock: another start may have gone on with the run while this one built its trainer.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    has_ended, checkpoint = broadcast_object_list(
+        [is_complete(recipe.settings), checkpoint_to_resume(recipe.settings)]
+    )
+    return has_ended, checkpoint
 
 
 def _run(trainer: "AnyTrainer", recipe: "AnyRecipe", checkpoint: str | None) -> None:

@@ -22,7 +22,7 @@ from llm_jepa.recipe import Recipe, parse_recipe
 from llm_jepa.runs.output_directory import output_directory_lock
 from llm_jepa.runs.record import RECIPE_FILE
 from llm_jepa.settings.reading import read_settings
-from llm_jepa.train import main, train
+from llm_jepa.train import build_any_trainer, main, train
 from llm_jepa.training.checkpoints import check_resume, checkpoint_to_resume
 from llm_jepa.training.launch import check_deepspeed, check_distributed_type, check_processes
 from llm_jepa.training.refusals import refuse_fewer_rows_than_processes
@@ -198,6 +198,33 @@ def test_a_complete_run_is_not_run_again(inputs, caplog):
     assert train(read(inputs, logging_steps=2)) is None
     assert "already holds the complete run" in caplog.text
     assert snapshot(Path("out")) == before
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_start_sees_what_another_did_while_it_built_its_trainer(inputs, is_complete, monkeypatch, caplog):
+    """The other ends the run, or is killed before the model is saved; its checkpoints are then resumed from."""
+    path = write(inputs, save_strategy="steps", save_steps=1)
+
+    started, left_by_the_other = [], {}
+
+    def build(recipe, callbacks):
+        started.append(recipe)
+        if len(started) == 1:
+            train(parse_recipe([str(path)]))
+            left_by_the_other.update(snapshot(Path("out")))
+            if not is_complete:
+                Path("out/trainer_state.json").unlink()
+        return build_any_trainer(recipe, callbacks)
+
+    monkeypatch.setattr("llm_jepa.train.build_any_trainer", build)
+    caplog.set_level("INFO", logger="llm_jepa")
+    trainer = train(parse_recipe([str(path)]))
+    assert len(started) == 2
+    if is_complete:
+        assert trainer is None
+        assert snapshot(Path("out")) == left_by_the_other
+    else:
+        assert f"Resuming from {Path.cwd() / 'out/checkpoint-2'}." in caplog.text
 
 
 def test_a_run_cannot_be_taken_up_from_weights_alone(inputs):
