@@ -14,7 +14,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.compute.flops import model_size
 from llm_jepa.config import JEPAConfig
-from llm_jepa.data.preparation import prepare_dataset
+from llm_jepa.data.preparation import TEXT_COLUMN, prepare_dataset
 from llm_jepa.data.rows import AnyDataset, ColumnMapping, RowError
 from llm_jepa.data.text_rows import has_plain_prompts
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
@@ -188,6 +188,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         def tokenise(rows: AnyDataset) -> AnyDataset:
             whole = copy.copy(args)
             whole.max_length = None  # `prepare_dataset` drops or refuses long rows; none is truncated
+            whole.dataset_text_field = TEXT_COLUMN
             return super(JEPATrainer, self)._prepare_dataset(
                 rows, processing_class, whole, packing, formatting_func, dataset_name
             )

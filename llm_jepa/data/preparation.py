@@ -37,6 +37,9 @@ from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, longest_sequence_tokens
 from llm_jepa.settings.objectives import needs_spans, needs_steps, needs_views
 
+TEXT_COLUMN = SFTConfig.dataset_text_field
+"""The column of a prepared plain text, however the data call it."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -106,7 +109,7 @@ def _with_partners(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
 
 
 def _check_text_field(args: JEPAConfig) -> None:
-    if args.dataset_text_field != SFTConfig.dataset_text_field:
+    if args.dataset_text_field != TEXT_COLUMN:
         raise ValueError(
             f"`dataset_text_field: {args.dataset_text_field}` has no effect on these data, whose rows are not "
             "plain text. Leave it out."
@@ -114,7 +117,11 @@ def _check_text_field(args: JEPAConfig) -> None:
 
 
 def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
-    """Check and number rows of plain text. TRL reads the text from a whole column, not from a field or a template."""
+    """Check and number rows of plain text, and keep their text alone, as the column `text`.
+
+    TRL would read other columns, such as `labels` and `prompt`. It takes the text from a whole column, not from a
+    field or a template.
+    """
     columns, name = column_names(dataset), args.dataset_text_field
     if name not in columns:
         raise ValueError(
@@ -126,9 +133,9 @@ def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
     def check(row: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(row[name], str):
             raise ValueError(f"`dataset_text_field: {name}` holds {type(row[name]).__name__}, not a string.")
-        return {}
+        return {TEXT_COLUMN: row[name]}
 
-    return map_rows(dataset, check, args.dataset_num_proc)
+    return map_rows(dataset.select_columns([name]), check, args.dataset_num_proc, remove_columns=[name])
 
 
 def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDataset], name: str) -> AnyDataset:
@@ -171,11 +178,10 @@ def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, 
     maker = _step_maker(tokenizer, args) if needs_steps(args.jepa_objective) else None
     if not makes_spans and maker is None:
         return dataset
-    text_field = args.dataset_text_field
 
     def add(row: dict[str, Any]) -> dict[str, Any]:
         spans = spans_of_text(row["input_ids"], special_ids) if makes_spans else {}
-        return spans if maker is None else spans | maker.of_text(row[text_field], row["input_ids"])
+        return spans if maker is None else spans | maker.of_text(row[TEXT_COLUMN], row["input_ids"])
 
     return map_rows(dataset, add, args.dataset_num_proc, is_numbered=True)
 
