@@ -4,6 +4,7 @@ How each format's values become texts is in `llm_jepa.data.text_builders`.
 """
 
 import dataclasses
+import glob
 import hashlib
 import logging
 import re
@@ -151,7 +152,8 @@ def _load(
             raise ValueError(f"`dataset_config: {script.dataset_config}` has no effect on a single file")
         suffix = data_suffix(path)
         options = {"sep": DELIMITERS[suffix]} if suffix in DELIMITERS else {}
-        found = load_dataset_builder(LOADERS[suffix], data_files=str(path), **options)
+        pattern = glob.escape(str(path.absolute()))
+        found = load_dataset_builder(LOADERS[suffix], data_files=pattern, **options)
     elif path.is_dir():  # `datasets` does not accept `.`
         cache = str(_directory_cache(path))
         found = load_dataset_builder(str(path.resolve()), script.dataset_config, cache_dir=cache)

@@ -1,6 +1,7 @@
 """Finds a data set in local files or on the Hub. Imports neither `datasets` nor torch."""
 
 import functools
+import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +88,16 @@ def check_local_data(name: str) -> list[Path]:
     """Check the files of a local data set, and return them; a Hub id passes with none.
 
     Raises:
-        ValueError: The data set has no data file, or an empty one.
+        ValueError: The data set has no data file, or an empty one, or is a directory with signs of a pattern in its
+            path, which `datasets` cannot load.
     """
     files = local_files(name)
+    path = Path(name).expanduser().resolve()
+    if path.is_dir() and not is_saved_dataset(path) and glob.escape(str(path)) != str(path):
+        raise ValueError(
+            f"The path of the directory `{path}` contains `*`, `?` or `[`, which `datasets` takes for a pattern. "
+            "Rename the directory, or name one of its files."
+        )
     for file in files:
         if file.stat().st_size == 0:
             raise ValueError(f"`{file}` is empty.")

@@ -45,6 +45,32 @@ def test_a_local_file_is_the_split_train(tmp_path, suffix, streaming):
     assert list(loaded) == ROWS
 
 
+@pytest.mark.parametrize("name", ["rows[1].jsonl", "rows?.jsonl", "row*.jsonl", "rows[[].jsonl"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_files_name_is_no_pattern(name, streaming, tmp_path, monkeypatch):
+    """Nor is the path of the directory that it lies in."""
+    directory = tmp_path / "data[v2]"
+    directory.mkdir()
+    (directory / "rows1.jsonl").write_text(GOOD)
+    (directory / name).write_text(json.dumps(ROWS[3]))
+    monkeypatch.chdir(directory)
+    assert list(load(name, dataset_streaming=streaming)) == [ROWS[3]]
+
+
+def test_a_directory_that_would_be_a_pattern_is_refused(tmp_path, monkeypatch):
+    """Unless `save_to_disk` wrote it."""
+    (tmp_path / "data[v2]").mkdir()
+    (tmp_path / "data[v2]" / "train.jsonl").write_text(GOOD)
+    Dataset.from_list(ROWS).save_to_disk("saved[v2]")
+    message = rf"`{re.escape(str(tmp_path))}/data\[v2\]` contains `\*`, `\?` or `\[`.*Rename"
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "data[v2]")
+    assert list(load("saved[v2]")) == ROWS
+    monkeypatch.chdir(tmp_path / "data[v2]")
+    with pytest.raises(ValueError, match=message):
+        load(".")
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("name", ["train.txt", "."])
 def test_each_line_of_a_text_file_is_a_row(name, streaming, tmp_path, monkeypatch):
