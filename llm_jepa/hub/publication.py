@@ -57,6 +57,8 @@ HUB_ID = re.compile(r"[\w][\w.-]*(/[\w.-]+)?")
 CACHED_MODEL = re.compile(r"models--([\w.-]+)--([\w.-]+)")
 PATH_KEY = re.compile(r".*_(path|dir|file|folder)")
 """Keys that hold a path, in recipes and in the configurations of models and tokenizers."""
+FILE_KEYS = frozenset({"excluded_rows", "jepa_objective"})
+"""Further keys of recipes that may hold one: of a file of row indices, and of an objective as `FILE.py:CLASS`."""
 WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 PRIVATE_KEYS = KEYS_WITHOUT_EFFECT_ON_RESULT - {"output_dir"} | {"feature_cache"}
 
@@ -158,22 +160,21 @@ def _with_public_parts(value: Any, settings: Mapping[str, Any], public_values: M
     }  # fmt: skip
 
 
-def strip_paths(value: Any) -> Any:
+def strip_paths(value: Any, key: str = "") -> Any:
     """A JSON value with each path replaced by its last part or by a Hub id.
 
-    Only texts under keys that hold paths are replaced. Other texts that look like a path may be a template, a prompt,
-    a token or a pattern.
+    Only texts under keys that hold paths are replaced, also within a list. Other texts that look like a path may be a
+    template, a prompt, a token or a pattern. `key` is the value's own.
     """
     if isinstance(value, list):
-        return [strip_paths(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: _public_path(key, item)
-        if isinstance(item, str) and (PATH_KEY.fullmatch(key) or key in PATH_OR_MAPPING or key in PARTS)
-        else strip_paths(item)
-        for key, item in value.items()
-    }
+        return [strip_paths(item, key) for item in value]
+    if isinstance(value, dict):
+        return {name: strip_paths(item, name) for name, item in value.items()}
+    return _public_path(key, value) if isinstance(value, str) and _holds_path(key) else value
+
+
+def _holds_path(key: str) -> bool:
+    return bool(PATH_KEY.fullmatch(key)) or key in PATH_OR_MAPPING or key in PARTS or key in FILE_KEYS
 
 
 def _public_path(key: str, path: str) -> str:
