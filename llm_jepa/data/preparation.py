@@ -67,7 +67,7 @@ def prepare_dataset(
         ValueError: A column is missing, a view is empty or cannot be rendered, a row is too long with
             `long_rows: error`, no row is left, or `shuffle_pairs` has no other row to take.
     """
-    mapping = ColumnMapping.from_args(args)
+    mapping, dataset = ColumnMapping.from_args(args), _as_python_values(dataset)
     if is_prepared(dataset, args.jepa_objective):
         return dataset if PARTNER_COLUMN in column_names(dataset) else _with_partners(dataset, args)
     if is_tokenised(dataset):
@@ -98,6 +98,13 @@ def prepare_dataset(
         dataset = drop_long_rows(dataset, args, name)
     dataset = report_findings(dataset, name)
     return _with_partners(dataset, args)
+
+
+def _as_python_values(dataset: AnyDataset) -> AnyDataset:
+    """The rows without the tensors, arrays or tables of `with_format`; TRL refuses those of `with_transform`."""
+    if isinstance(dataset, Dataset):
+        return dataset if dataset.format["type"] in (None, "custom") else dataset.with_format(None)
+    return dataset if dataset._formatting is None else dataset.with_format(None)  # it has no `format`
 
 
 def _with_partners(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:

@@ -14,7 +14,7 @@ from llm_jepa.data.loading import load_split
 from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, ColumnMapping, RowError, column_names
 from llm_jepa.data.source import DELIMITERS, data_suffix
 from llm_jepa.data.view_pairs import expand_rows
-from llm_jepa.files.text_lines import read_lines
+from llm_jepa.files.text_lines import MAX_LINE_BYTES, read_lines
 
 if TYPE_CHECKING:
     from llm_jepa.data.source import AnySource
@@ -99,6 +99,7 @@ def _first_lines(file: Path) -> Iterator[int]:
     elif data_suffix(file) == ".jsonl":
         yield from (number for number, line in enumerate(lines, start=1) if line.strip())
     else:
+        csv.field_size_limit(MAX_LINE_BYTES)
         reader, begins, is_header = csv.reader(lines, delimiter=DELIMITERS[data_suffix(file)]), 1, True
         for fields in reader:
             if fields and not is_header:

@@ -160,7 +160,7 @@ def row_maker(
             _check_view(row[view], view.replace("_", " "))
         if "tools" in example:
             row["tools"] = checked_tools(example["tools"], is_named=mapping.pair is not None)
-        return row if mapping.chat_template_kwargs is None else _with_template_kwargs(row, example, mapping)
+        return _with_template_kwargs(row, example, mapping)
 
     return to_row, read
 
@@ -330,12 +330,14 @@ def _with_system_text(prompt: str, system_prompt: str | None) -> str:
 
 
 def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping: ColumnMapping) -> dict[str, Any]:
-    if isinstance(row["prompt"], str):
+    given = mapping.chat_template_kwargs
+    if given is not None and isinstance(row["prompt"], str):
         raise ValueError(
             "`chat_template_kwargs` has no effect on plain strings, since no chat template renders them. Leave it out."
         )
-    own = example.get("chat_template_kwargs") or {}
-    return {**row, "chat_template_kwargs": {**(mapping.chat_template_kwargs or {}), **own}}
+    if given is None and "chat_template_kwargs" not in example:
+        return row
+    return {**row, "chat_template_kwargs": {**(given or {}), **(example.get("chat_template_kwargs") or {})}}
 
 
 def _check_view(text: Any, view: str) -> None:

@@ -89,7 +89,7 @@ class _FirstEnd:
 
 def _labels(dataset: Dataset) -> Iterator[pa.ListArray]:
     for batch in dataset.select_columns(["labels"]).with_format("arrow").iter(batch_size=10_000):
-        yield pa.chunked_array(batch["labels"]).combine_chunks()
+        yield pa.chunked_array(batch["labels"]).combine_chunks().cast(pa.list_(pa.int64()))  # of any kind of list
 
 
 def _message(tokenizer: PreTrainedTokenizerBase, end: int, stop_ids: Sequence[int], those: str) -> str:

@@ -7,6 +7,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from llm_jepa import JEPATrainer
+from llm_jepa.data.rows import column_names
 from tests.data.preparing import PAIR_COLUMNS, config, new_trainer
 from tests.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
@@ -30,7 +31,7 @@ def prepare(trainer):
 
     def run(rows, tokenizer=None, **options):
         dataset = Dataset.from_list(rows) if isinstance(rows, list) else rows
-        if "source" in dataset.column_names:
+        if "source" in column_names(dataset):
             options = PAIR_COLUMNS | options
         tokenizer = tokenizer or trainer.processing_class
         return trainer._prepare_dataset(dataset, tokenizer, config(**options), False, None, "train")

@@ -2,7 +2,7 @@
 
 import copy
 
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from tests.tiny import tiny_llama, tiny_tokenizer
@@ -25,12 +25,12 @@ def config(**options) -> JEPAConfig:
     return JEPAConfig("out", report_to="none", max_steps=1, use_cpu=True, bf16=False, **options)
 
 
-def new_trainer(rows: list[dict], **options) -> JEPATrainer:
+def new_trainer(rows: list[dict], features: Features | None = None, **options) -> JEPATrainer:
     return JEPATrainer(
         tiny_llama(),
         config(jepa_layout="rows", **options),
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(rows[:2]),
+        train_dataset=Dataset.from_list(rows, features),
+        eval_dataset=Dataset.from_list(rows[:2], features),
         processing_class=copy.deepcopy(tiny_tokenizer()),
     )
 

@@ -1,10 +1,13 @@
 """A data set of any form -> tokenised rows with labels and views, as the trainer prepares them."""
 
 import contextlib
+import json
 
 import pytest
 from datasets import Dataset, load_dataset
 
+from llm_jepa.data.loading import load_split
+from llm_jepa.data.source import DataSource
 from tests.data.preparing import CHAT, LONG, PAIR_COLUMNS, PREPARED_COLUMNS, TOKENISED, learned, new_trainer
 from tests.templates import LITERAL, SHIPPED, with_template
 from tests.tiny import CHATML, PAIRS, tiny_tokenizer
@@ -75,6 +78,23 @@ def test_tools_of_a_row_reach_the_conversation(prepare):
         (row,) = prepare([{"messages": CHAT, "tools": tool}], tokenizer, jepa_source_view=source_view)
         assert "look_up" in tokenizer.decode(row["input_ids"])
         assert ("look_up" in tokenizer.decode(row["source_ids"])) == (source_view == "prefix")
+
+
+@pytest.mark.parametrize("form", ["file", "list", "stream"])
+def test_rows_may_lack_settings_of_the_template(form, prepare, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    plain, settings = {"enable_thinking": False}, ({}, {"chat_template_kwargs": {"enable_thinking": False}})
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(PAIRS[n] | settings[n % 2]) + "\n" for n in range(4)))
+    if form == "list":
+        rows = Dataset.from_list([PAIRS[n] | {"chat_template_kwargs": (None, plain)[n % 2]} for n in range(4)])
+    else:
+        rows = load_split(DataSource(str(path), dataset_streaming=form == "stream"), "train")
+    tokenizer = with_template(SHIPPED["qwen3"])
+    without, with_it = (prepare(PAIRS, tokenizer, chat_template_kwargs=given)["labels"] for given in (None, plain))
+    found = [row["labels"] for row in prepare(rows, tokenizer, **PAIR_COLUMNS)]
+    assert without[0] != with_it[0]
+    assert found == [without[0], with_it[1], without[2], with_it[3]]
 
 
 def test_a_system_column_reaches_the_model_and_columns_that_are_not_read_are_named(prepare, caplog):

@@ -1,5 +1,6 @@
 """A row that cannot be used is named by the line of its file."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from datasets import Dataset
 
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.row_lines import line_of_row, row_errors_located
-from llm_jepa.data.rows import ColumnMapping, RowError
+from llm_jepa.data.rows import ColumnMapping, RowError, to_rows
 from llm_jepa.data.source import DataSource
 from llm_jepa.data.view_pairs import expand_rows
 
@@ -50,6 +51,18 @@ def test_an_error_of_a_row_names_file_and_line():
     located = row_errors_located(DataSource("rows.jsonl"), loaded, ColumnMapping())
     with pytest.raises(ValueError, match=message), located:
         raise error
+
+
+def test_a_row_after_a_very_long_field_is_named_by_its_line():
+    """Longer than the 131,072 characters that Python's `csv` reads unless it is told."""
+    csv.field_size_limit(131_072)  # another test may have raised it
+    Path("long.csv").write_text(f"q,a\n{'x' * 200_000},y\nz,\n")
+    dataset, mapping = load_split(DataSource("long.csv"), "train"), ColumnMapping("q", "a")
+    with (
+        pytest.raises(ValueError, match=r"^`long.csv`, line 3: column 'a' is null or empty"),
+        row_errors_located(DataSource("long.csv"), {"": ("train", dataset)}, mapping),
+    ):
+        to_rows(dataset, mapping, has_chat_template=True)
 
 
 @pytest.mark.parametrize("sampled", [None, [3]], ids=["loaded rows", "expanded rows, a sample"])

@@ -1,8 +1,9 @@
 """Pre-tokenised rows: taken as they are, checked row by row, and no option of text on them."""
 
 import pytest
+from datasets import Dataset, Features, List, Value
 
-from tests.data.preparing import PAIR_COLUMNS, TOKENISED, learned
+from tests.data.preparing import CHAT, PAIR_COLUMNS, TOKENISED, learned, new_trainer
 from tests.templates import SHIPPED, with_template
 from tests.tiny import PAIRS
 
@@ -12,6 +13,22 @@ def test_pre_tokenised_rows_stay_as_they_are(prepare):
     assert row == TOKENISED | {"source_start": 0, "target_start": 0, "row_index": 0}
     (row,) = prepare([TOKENISED | {"target_start": 1}])
     assert (row["source_start"], row["target_start"]) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "pandas", "arrow"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("row", [TOKENISED, {"messages": CHAT}], ids=["tokenised", "messages"])
+def test_rows_may_be_formatted(kind, streaming, row, prepare):
+    """As tensors, arrays or tables, by `with_format`."""
+    rows = Dataset.from_list([row, row])
+    rows = rows.to_iterable_dataset() if streaming else rows
+    assert list(prepare(rows.with_format(kind))) == list(prepare(rows))
+
+
+def test_lists_may_have_a_fixed_size():
+    features = Features({name: List(Value("int32"), length=len(ids)) for name, ids in TOKENISED.items()})
+    trainer = new_trainer([TOKENISED] * 2, features)
+    assert trainer.train_dataset["labels"] == [TOKENISED["labels"]] * 2
 
 
 @pytest.mark.parametrize("missing", ["labels", "source_ids", "target_ids"])
