@@ -17,6 +17,7 @@ from llm_jepa.config import JEPAConfig
 from llm_jepa.data.preparation import TEXT_COLUMN, prepare_dataset
 from llm_jepa.data.rows import AnyDataset, ColumnMapping, RowError
 from llm_jepa.data.text_rows import has_plain_prompts
+from llm_jepa.data.unread_columns import without_unread_columns
 from llm_jepa.hub.publishing_trainer import PublishingTrainer
 from llm_jepa.layouts import Layout
 from llm_jepa.models.kept_predictor import keep_latent_predictor
@@ -96,7 +97,10 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         refuse_arguments(args, data_collator, kwargs)
         refuse_settings(args)
         assert isinstance(args.accelerator_config, AcceleratorConfig), "TrainingArguments parses it"
-        self.has_plain_prompts: bool = has_plain_prompts(train_dataset, ColumnMapping.from_args(args))
+        mapping = ColumnMapping.from_args(args)
+        self.has_plain_prompts: bool = has_plain_prompts(train_dataset, mapping)
+        if train_dataset is not None:
+            train_dataset = without_unread_columns(train_dataset, mapping, "train")
         args.accelerator_config.dispatch_batches = False  # it splits a batch along its first dimension
         if isinstance(model, str):
             model = resolve_model(model, init_revision(args))

@@ -32,7 +32,7 @@ from llm_jepa.data.spans import SpanMaker, spans_of_text
 from llm_jepa.data.steps import StepMaker
 from llm_jepa.data.tokenised_rows import check_tokenised
 from llm_jepa.data.turns import refuse_unlearned
-from llm_jepa.data.unread_columns import warn_of_unread_columns
+from llm_jepa.data.unread_columns import without_unread_columns
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.data.views import IGNORED_LABEL, ViewMaker, longest_sequence_tokens
 from llm_jepa.settings.objectives import needs_spans, needs_steps, needs_views
@@ -70,6 +70,7 @@ def prepare_dataset(
     mapping, dataset = ColumnMapping.from_args(args), _as_python_values(dataset)
     if is_prepared(dataset, args.jepa_objective):
         return dataset if PARTNER_COLUMN in column_names(dataset) else _with_partners(dataset, args)
+    dataset = without_unread_columns(dataset, mapping, name)
     if is_tokenised(dataset):
         _check_text_field(args)
         with global_then_local_main_first():
@@ -85,7 +86,6 @@ def prepare_dataset(
             dataset = _add_spans_of_text(dataset, tokenizer, args)
     else:
         _check_text_field(args)
-        warn_of_unread_columns(column_names(dataset), mapping, name)
         with global_then_local_main_first():
             dataset = expand_rows(dataset, mapping, args.dataset_num_proc)
             dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None, args.dataset_num_proc)

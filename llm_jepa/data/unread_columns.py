@@ -3,13 +3,23 @@
 import logging
 from collections.abc import Sequence
 
-from llm_jepa.data.rows import CHAT_TEMPLATE_COLUMNS, ColumnMapping, row_maker
+from llm_jepa.data.rows import (
+    CHAT_TEMPLATE_COLUMNS,
+    AnyDataset,
+    ColumnMapping,
+    column_names,
+    has_pairs,
+    is_tokenised,
+    row_maker,
+)
 from llm_jepa.settings.view_fields import find_fields
 
 CONVENTIONAL_COLUMNS = (
     "system", "system_prompt", "history", "weight", "train", "loss_mask", "image", "images", "videos", "audios",
 )  # fmt: skip
 """Columns that other toolkits read beside the turns or the two texts of a row."""
+PICTURE_COLUMNS = ("image", "images")
+"""Those by which TRL tells the rows of a vision model."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +37,23 @@ def unread_columns(columns: Sequence[str], mapping: ColumnMapping) -> list[str]:
     return [name for name in CONVENTIONAL_COLUMNS if name in columns and name not in (*read, *CHAT_TEMPLATE_COLUMNS)]
 
 
-def warn_of_unread_columns(columns: Sequence[str], mapping: ColumnMapping, name: str) -> None:
-    """Log what `unread_columns` finds; `name` is that of the data."""
-    unread = unread_columns(columns, mapping)
-    if unread:
-        logger.warning("Of the %s data, %s.", name, unread_in_words(unread))
+def without_unread_columns(dataset: AnyDataset, mapping: ColumnMapping, name: str) -> AnyDataset:
+    """The rows without what `unread_columns` finds, which is logged; of tokens and plain text, without pictures.
+
+    TRL would take rows with pictures for those of a vision model. `name` is that of the data.
+
+    Raises:
+        ValueError: As `unread_columns`.
+    """
+    columns = column_names(dataset)
+    if is_tokenised(dataset) or not has_pairs(dataset, mapping):
+        unread = [column for column in PICTURE_COLUMNS if column in columns]
+    else:
+        unread = unread_columns(columns, mapping)
+    if not unread:
+        return dataset
+    logger.warning("Of the %s data, %s.", name, unread_in_words(unread))
+    return dataset.select_columns([column for column in columns if column not in unread])
 
 
 def unread_in_words(unread: Sequence[str]) -> str:
