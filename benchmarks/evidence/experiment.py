@@ -9,7 +9,7 @@ from llm_jepa.experiments.report import budget_title, threshold_verdicts
 from llm_jepa.experiments.tables import Table, cost_table, differences_table, scores_table
 
 Report = Mapping[str, Any]
-SECONDS = "seconds"
+INTERVALS_OF_ONE_KIND = ("seeds alone", "rows alone")
 
 
 def figure(report: dict[str, Any], name: str) -> tuple[str, str]:
@@ -33,7 +33,8 @@ def figure(report: dict[str, Any], name: str) -> tuple[str, str]:
 def table(report: Report, name: str) -> Table:
     """A table: a budget's differences, `threshold`, `score`, `scores`, `seeds`, `curve` or `cost`."""
     if name in report["comparisons"]:
-        return _named(differences_table(_verdicts(report, name)), _budget(report, name))
+        whole = differences_table(_verdicts(report, name))
+        return _named(_without(whole, INTERVALS_OF_ONE_KIND), _budget(report, name))
     made = {"threshold": _threshold, "score": _score, "scores": _scores, "seeds": _seeds}
     made |= {"curve": _curve, "cost": _cost}
     return made[name](report)
@@ -118,10 +119,7 @@ def _threshold(report: Report) -> Table:
 
 def _cost(report: Report) -> Table:
     """What training cost, without seconds."""
-    whole = cost_table(report)
-    kept = [place for place, name in enumerate(whole.heading) if name != SECONDS]
-    heading, *rows = ([line[place] for place in kept] for line in (whole.heading, *whole.rows))
-    return _named(Table(heading, rows), "cost of training")
+    return _named(_without(cost_table(report), ["seconds"]), "cost of training")
 
 
 def _verdicts(report: Report, budget: str) -> Sequence[Mapping[str, Any]]:
@@ -137,6 +135,12 @@ def _budget(report: Report, budget: str) -> str:
 def _median(times: Mapping[str, Any], whose: str) -> str:
     median = times[f"{whose}_median"]
     return "never" if median is None else f"{median:,.4g} {times['unit']}"
+
+
+def _without(table: Table, columns: Sequence[str]) -> Table:
+    kept = [place for place, name in enumerate(table.heading) if name not in columns]
+    heading, *rows = ([line[place] for place in kept] for line in (table.heading, *table.rows))
+    return Table(heading, rows)
 
 
 def _named(table: Table, part: str) -> Table:
