@@ -1,7 +1,7 @@
 """What each command refuses before its module imports what takes seconds."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -42,24 +42,49 @@ def check_arguments(args: argparse.Namespace) -> None:
     Raises:
         ValueError: The command cannot do what it is asked for.
     """
-    if args.command == "plan":
-        _check_plan(args)
-    if args.command == "answer":
-        _check_answer(args)
-    if args.command == "generate":
-        check_generate(args.run, args.prompts, args.decoding, args.num_drafted_tokens, args.draft_vocabulary)
-        if args.stream and args.json:
-            raise ValueError("`--stream` prints the text as it comes, and `--json` when it is whole. Leave one out.")
-    if args.command == "export":
-        check_export(args.run, args.to, args.output_dir)
-    if args.command == "merge":
-        check_merge(args.adapter, args.output_dir)
-    if args.command == "push":
-        check_push_command(args.directory, args.repo_id)
-    if hasattr(args, "recipe"):
-        _check_recipe(args)
-    if args.command == "compare":
-        args.experiment = read_experiment(args.experiment)
+    CHECKS[args.command](args)
+
+
+def _check_train(args: argparse.Namespace) -> None:
+    check_files(check_recipe(Path(args.recipe), args.overrides, REQUIRED))
+
+
+def _check_inspect(args: argparse.Namespace) -> None:
+    if not names_a_recipe(args):
+        read_overrides(args.overrides)
+        check_data_set(args.recipe)
+        return
+    if args.max_rows is not None:
+        raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
+    if args.html is not None and args.html.is_dir():
+        raise ValueError(f"`--html {args.html}` is a directory. Name a file.")
+    check_inputs(check_recipe(Path(args.recipe), args.overrides, REQUIRED_TO_LOOK))
+
+
+def _check_eval(args: argparse.Namespace) -> None:
+    check_subject(args.recipe, args.overrides, args.checkpoints)
+    args.vision_subject = _vision_subject(args)
+    if args.vision_subject is None:
+        _check_decoding(args)
+
+
+def _check_latency(args: argparse.Namespace) -> None:
+    args.vision_subject = _vision_subject(args)
+    if args.vision_subject is not None:
+        check_subject(args.recipe, args.overrides, ["tuned"])
+        return
+    has_drafting_options = args.num_drafted_tokens is not None or args.draft_vocabulary is not None
+    check_latency(args.recipe, args.overrides, args.labels, args.shortlist, has_drafting_options)
+
+
+def _check_generate(args: argparse.Namespace) -> None:
+    check_generate(args.run, args.prompts, args.decoding, args.num_drafted_tokens, args.draft_vocabulary)
+    if args.stream and args.json:
+        raise ValueError("`--stream` prints the text as it comes, and `--json` when it is whole. Leave one out.")
+
+
+def _read_experiment(args: argparse.Namespace) -> None:
+    args.experiment = read_experiment(args.experiment)
 
 
 def _check_answer(args: argparse.Namespace) -> None:
@@ -82,45 +107,6 @@ def _check_answer(args: argparse.Namespace) -> None:
     check_queries(args.query, args.queries, changes_index)
     check_index(args.run, args.index, args.answers, args.answers_column)
     check_changes(args.index, args.answers, args.add, args.delete)
-
-
-def _check_recipe(args: argparse.Namespace) -> None:
-    if args.command == "latency":
-        args.vision_subject = _vision_subject(args)
-        if args.vision_subject is not None:
-            check_subject(args.recipe, args.overrides, ["tuned"])
-            return
-        has_drafting_options = args.num_drafted_tokens is not None or args.draft_vocabulary is not None
-        check_latency(args.recipe, args.overrides, args.labels, args.shortlist, has_drafting_options)
-        return
-    if args.command == "train-decoder":
-        _check_train_decoder(args)
-        return
-    if args.command in ("eval", "probe"):
-        check_subject(args.recipe, args.overrides, args.checkpoints)
-        if args.command == "eval":
-            args.vision_subject = _vision_subject(args)
-            if args.vision_subject is not None:
-                return
-            _check_decoding(args)
-        return
-    if not names_a_recipe(args):
-        read_overrides(args.overrides)
-        if args.command == "inspect":
-            check_data_set(args.recipe)
-        return
-    if args.command == "inspect" and args.max_rows is not None:
-        raise ValueError("`--max_rows` has no effect on a recipe, only on data.")
-    if args.command == "inspect" and args.html is not None and args.html.is_dir():
-        raise ValueError(f"`--html {args.html}` is a directory. Name a file.")
-    required = REQUIRED_TO_LOOK if args.command == "inspect" else REQUIRED
-    settings = check_recipe(Path(args.recipe), args.overrides, required)
-    if args.command == "plan" and args.latency is not None:
-        _check_latency_file(args, settings)
-    if args.command == "train":
-        check_files(settings)
-    else:
-        check_inputs(settings)
 
 
 def _vision_subject(args: argparse.Namespace) -> tuple[Path, list[str]] | None:
@@ -200,6 +186,14 @@ def _check_generation(args: argparse.Namespace) -> None:
 
 
 def _check_plan(args: argparse.Namespace) -> None:
+    _check_plan_options(args)
+    settings = check_recipe(Path(args.recipe), args.overrides, REQUIRED)
+    if args.latency is not None:
+        _check_latency_file(args, settings)
+    check_inputs(settings)
+
+
+def _check_plan_options(args: argparse.Namespace) -> None:
     for name in ("gpus", "price_per_hour", "request_seconds", "gain", "serving_price_per_hour"):
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
@@ -220,3 +214,23 @@ def _check_plan(args: argparse.Namespace) -> None:
         raise ValueError("`--serving_price_per_hour` has no effect without `--latency` and `--price_per_hour`.")
     if args.price_per_hour is not None and args.gpu is None and not args.calibrate:
         raise ValueError("`--price_per_hour` needs hours: give `--gpu`, or `--calibrate` on this machine.")
+
+
+CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _check_train,
+    "train-decoder": _check_train_decoder,
+    "inspect": _check_inspect,
+    "plan": _check_plan,
+    "fetch-model": lambda args: None,
+    "eval": _check_eval,
+    "compare": _read_experiment,
+    "probe": lambda args: check_subject(args.recipe, args.overrides, args.checkpoints),
+    "answer": _check_answer,
+    "generate": _check_generate,
+    "latency": _check_latency,
+    "export": lambda args: check_export(args.run, args.to, args.output_dir),
+    "merge": lambda args: check_merge(args.adapter, args.output_dir),
+    "push": lambda args: check_push_command(args.directory, args.repo_id),
+    "env": lambda args: None,
+}
+"""Command -> what checks its arguments."""

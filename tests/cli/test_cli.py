@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llm_jepa import cli
-from llm_jepa.cli import arguments, progress
+from llm_jepa.cli import arguments, progress, refusals
 from llm_jepa.entry import MISTAKE_STATUS
 from llm_jepa.evaluation.run import BACKENDS
 from llm_jepa.models.known_models import KNOWN_MODELS
@@ -195,7 +195,7 @@ def test_every_module_is_a_command():
     modules -= {"eval_decodings", "eval_generation", "eval_vision", "inspect_data", "inspect_recipe", "inspect_vision"}
     modules -= {"latency_vision", "plan_latency", "plan_vision", "report_directory", "tables"}
     assert modules == set(cli.COMMANDS.values())
-    assert arguments.ADD_ARGUMENTS.keys() == cli.COMMANDS.keys()
+    assert arguments.ADD_ARGUMENTS.keys() == refusals.CHECKS.keys() == cli.COMMANDS.keys()
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
