@@ -19,8 +19,9 @@ from transformers import (
 from trl import ScriptArguments, SFTConfig, SFTTrainer
 
 from llm_jepa import JEPAConfig, JEPATrainer
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
-from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.data.rows import is_tokenised, to_rows
 from llm_jepa.preparers.nl_rx_grammar import draw_pairs
 
 BASELINE = "sft"

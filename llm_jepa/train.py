@@ -98,9 +98,10 @@ def build_trainer(recipe: "Recipe", callbacks: Sequence["TrainerCallback"] = ())
     """Load the data and the model of a recipe, and build its trainer."""
     from trl import get_peft_config, get_quantization_config
 
+    from llm_jepa.data.column_mapping import ColumnMapping
     from llm_jepa.data.loading import load_split
     from llm_jepa.data.row_lines import row_errors_located
-    from llm_jepa.data.rows import ColumnMapping, check_columns
+    from llm_jepa.data.rows import check_columns
     from llm_jepa.models.adapter_targets import check_adapter_targets
     from llm_jepa.models.known_models import resolve_model
     from llm_jepa.models.loading import meta_model, model_init_kwargs

@@ -14,8 +14,9 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 
 from llm_jepa.compute.flops import model_size
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.preparation import TEXT_COLUMN, prepare_dataset
-from llm_jepa.data.rows import AnyDataset, ColumnMapping, RowError
+from llm_jepa.data.rows import AnyDataset, RowError
 from llm_jepa.data.text_rows import has_plain_prompts
 from llm_jepa.data.unread_columns import without_unread_columns
 from llm_jepa.hub.publishing_trainer import PublishingTrainer

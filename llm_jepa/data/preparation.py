@@ -13,13 +13,13 @@ from trl import SFTConfig
 from trl.trainer.utils import global_then_local_main_first
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.findings import find_in_row, replaces_trl_warning, report_findings
 from llm_jepa.data.partners import PARTNER_COLUMN, with_shuffled_partners
 from llm_jepa.data.rows import (
     OWN_VIEW_COLUMNS,
     ROW_COLUMNS,
     AnyDataset,
-    ColumnMapping,
     RowError,
     column_names,
     has_pairs,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
-from llm_jepa.data.rows import AnyDataset, ColumnMapping, has_pairs, is_tokenised, to_rows
+from llm_jepa.data.rows import AnyDataset, has_pairs, is_tokenised, to_rows
 from llm_jepa.data.view_pairs import expand_rows
 
 if TYPE_CHECKING:

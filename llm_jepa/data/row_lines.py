@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from datasets import Dataset, ReadInstruction
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.json_lines import is_document
 from llm_jepa.data.loading import load_split
-from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, ColumnMapping, RowError, column_names
+from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, RowError, column_names
 from llm_jepa.data.source import DELIMITERS, data_suffix
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.files.text_lines import MAX_LINE_BYTES, read_lines

@@ -1,13 +1,14 @@
 """A data set and its column mapping -> rows: prompt, completion, and the text of the two views."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from datasets import Dataset, IterableDataset
 
 from llm_jepa.data.cache_key import PREPARATION_VERSION
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.read_names import with_read_names
 from llm_jepa.data.spans import source_turn_index
 from llm_jepa.data.tools import checked_tools
@@ -25,9 +26,6 @@ from llm_jepa.data.turns import (
 from llm_jepa.settings.objectives import needs_spans, needs_steps, needs_views
 from llm_jepa.settings.view_fields import ViewField, find_fields
 
-if TYPE_CHECKING:
-    from llm_jepa.config import JEPAConfig
-
 AnyDataset: TypeAlias = Dataset | IterableDataset
 
 ROW_COLUMNS = ("prompt", "completion", "source", "target")
@@ -37,8 +35,6 @@ TOKENISED_COLUMNS = ("input_ids", "labels")
 VIEW_TOKEN_COLUMNS = ("source_ids", "target_ids")
 SPAN_COLUMNS = ("source_span", "target_span")
 STEP_COLUMN = "step_ends"
-PAIR_COLUMNS = ("view_pair_source", "view_pair_target")
-"""The source and target of a row that `view_columns` has expanded into several pairs."""
 ORIGINAL_ROW_COLUMN = "view_pair_row"
 """The number of the row that a row was expanded from."""
 
@@ -57,61 +53,6 @@ class RowError(ValueError):
 
     def __str__(self) -> str:
         return f"Row {self.row_index}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class ColumnMapping:
-    """The options of `JEPAConfig` that say where a row has its views, and how its conversation is built.
-
-    If no column is named, the row is read as `prompt`/`completion`, `messages` or `conversations`.
-    """
-
-    source_column: str | None = None
-    target_column: str | None = None
-    system_prompt: str | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    source_turn: Literal["last", "first"] = "last"
-    target_turn: Literal["last", "first", "all"] = "last"
-    source_view_column: str | None = None
-    target_view_column: str | None = None
-    view_columns: tuple[str, ...] | None = None
-    view_pairs: Literal["chain", "all"] | None = None
-    missing_views: Literal["error", "skip"] = "error"
-
-    @classmethod
-    def from_args(cls, args: "JEPAConfig") -> "ColumnMapping":
-        """The mapping of a configuration."""
-        options = {field.name: getattr(args, field.name) for field in fields(cls)}
-        return cls(**options | {"view_columns": tuple(args.view_columns) if args.view_columns else None})
-
-    @property
-    def pair(self) -> tuple[str, str] | None:
-        """The columns of source and target, or None if none are named."""
-        if self.view_columns is not None:
-            return PAIR_COLUMNS
-        if self.source_column is None or self.target_column is None:
-            return None
-        return self.source_column, self.target_column
-
-    @property
-    def own_views(self) -> tuple[str, str] | None:
-        """The columns of the two views if they are no part of the conversation."""
-        if self.source_view_column is None or self.target_view_column is None:
-            return None
-        return self.source_view_column, self.target_view_column
-
-    @property
-    def makes_several_rows(self) -> bool:
-        """Whether a row of the data may become several, so that rows are numbered anew."""
-        return self.view_columns is not None or self.target_turn == "all"
-
-    def of_conversation(self) -> "ColumnMapping":
-        """The mapping without the columns of views: what is asked and answered lies in the conversation."""
-        return replace(self, source_view_column=None, target_view_column=None)
-
-    def given_options(self) -> list[str]:
-        """The names of the options that differ from their defaults."""
-        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
 
 
 def to_rows(
@@ -209,8 +150,19 @@ def check_columns(dataset: AnyDataset, mapping: ColumnMapping) -> None:
 
 
 def column_names(dataset: AnyDataset) -> list[str]:
-    """The names of the columns; of a stream that does not know them, those of its first row."""
-    return list(next(iter(dataset))) if dataset.column_names is None else list(dataset.column_names)
+    """The names of the columns; of a stream that does not know them, those of its first row.
+
+    Raises:
+        ValueError: A stream that does not know them has no row.
+    """
+    if dataset.column_names is not None:
+        return list(dataset.column_names)
+    first = next(iter(dataset), None)
+    if first is None:
+        raise ValueError(
+            "A stream of the data ends without a row. Give rows, or raise `max_length`, if all are longer."
+        )
+    return list(first)
 
 
 def is_tokenised(dataset: AnyDataset) -> bool:
@@ -337,7 +289,12 @@ def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping:
         )
     if given is None and "chat_template_kwargs" not in example:
         return row
-    return {**row, "chat_template_kwargs": {**(given or {}), **(example.get("chat_template_kwargs") or {})}}
+    of_row = example.get("chat_template_kwargs") or {}
+    if not isinstance(of_row, dict):
+        raise ValueError(
+            f"`chat_template_kwargs` is {type(of_row).__name__}; it must be a mapping of names to values."
+        )
+    return {**row, "chat_template_kwargs": {**(given or {}), **of_row}}
 
 
 def _check_view(text: Any, view: str) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from llm_jepa.data.rows import AnyDataset, ColumnMapping, column_names, is_tokenised, row_maker
+from llm_jepa.data.column_mapping import ColumnMapping
+from llm_jepa.data.rows import AnyDataset, column_names, is_tokenised, row_maker
 from llm_jepa.data.turns import turn_column
 
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.rows import (
     SPAN_COLUMNS,
     STEP_COLUMN,
     TOKENISED_COLUMNS,
     VIEW_TOKEN_COLUMNS,
     AnyDataset,
-    ColumnMapping,
     column_names,
     map_rows,
 )

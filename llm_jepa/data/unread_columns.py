@@ -3,15 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from llm_jepa.data.rows import (
-    CHAT_TEMPLATE_COLUMNS,
-    AnyDataset,
-    ColumnMapping,
-    column_names,
-    has_pairs,
-    is_tokenised,
-    row_maker,
-)
+from llm_jepa.data.column_mapping import ColumnMapping
+from llm_jepa.data.rows import CHAT_TEMPLATE_COLUMNS, AnyDataset, column_names, has_pairs, is_tokenised, row_maker
 from llm_jepa.settings.view_fields import find_fields
 
 CONVENTIONAL_COLUMNS = (

@@ -9,15 +9,8 @@ from typing import Any, Literal
 from datasets import Dataset, Features, Value
 
 from llm_jepa.data.cache_key import PREPARATION_VERSION
-from llm_jepa.data.rows import (
-    CHAT_TEMPLATE_COLUMNS,
-    ORIGINAL_ROW_COLUMN,
-    PAIR_COLUMNS,
-    AnyDataset,
-    ColumnMapping,
-    RowError,
-    column_names,
-)
+from llm_jepa.data.column_mapping import PAIR_COLUMNS, ColumnMapping
+from llm_jepa.data.rows import CHAT_TEMPLATE_COLUMNS, ORIGINAL_ROW_COLUMN, AnyDataset, RowError, column_names
 from llm_jepa.data.turns import SYSTEM_COLUMN, target_turn_indices, to_messages, turn_column
 from llm_jepa.settings.view_fields import MissingViewError, ViewField, find_fields
 

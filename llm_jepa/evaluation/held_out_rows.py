@@ -10,18 +10,12 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.findings import find_in_row, report_rows
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.prompts import Prompt, conversation_ids
 from llm_jepa.data.row_lines import row_errors_located
-from llm_jepa.data.rows import (
-    ORIGINAL_ROW_COLUMN,
-    AnyDataset,
-    ColumnMapping,
-    RowError,
-    is_tokenised,
-    to_rows,
-)
+from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, RowError, is_tokenised, to_rows
 from llm_jepa.data.spans import template_kwargs_of
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.recipe import Recipe

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.prompts import conversation_ids
-from llm_jepa.data.rows import ColumnMapping, is_tokenised, to_rows
+from llm_jepa.data.rows import is_tokenised, to_rows
 from llm_jepa.data.views import ViewMaker
 from llm_jepa.evaluation.held_out_rows import held_out_dataset, held_out_errors_located
 from llm_jepa.inference.embedding import embed

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.row_keys import Key, digest, fingerprint, row_keys
-from llm_jepa.data.rows import ColumnMapping
 from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.run import evaluate, predict, score

@@ -9,8 +9,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import stream_rows
-from llm_jepa.data.rows import ColumnMapping, row_maker
+from llm_jepa.data.rows import row_maker
 from llm_jepa.data.turns import target_turn_indices, to_messages, turn_column, turn_keys
 from llm_jepa.data.unread_columns import unread_columns
 from llm_jepa.data.view_pairs import pairs_of_turns

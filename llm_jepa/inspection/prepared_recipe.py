@@ -12,10 +12,11 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.partners import with_shuffled_partners
 from llm_jepa.data.row_lines import row_errors_located
-from llm_jepa.data.rows import AnyDataset, ColumnMapping, is_tokenised
+from llm_jepa.data.rows import AnyDataset, is_tokenised
 from llm_jepa.data.views import longest_sequence_tokens
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.known_models import resolve_model

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from llm_jepa.data.rows import ColumnMapping
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.models.latent_predictor import has_latent_predictor, read_facts
 from llm_jepa.recipe import Recipe
 from llm_jepa.runs.record import has_plain_prompts, record_folder, settings_of_run

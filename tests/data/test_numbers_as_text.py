@@ -11,8 +11,9 @@ import pytest
 from datasets import Dataset
 
 from llm_jepa.cli import main
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
-from llm_jepa.data.rows import AnyDataset, ColumnMapping, to_rows
+from llm_jepa.data.rows import AnyDataset, to_rows
 from llm_jepa.data.source import DataSource
 
 

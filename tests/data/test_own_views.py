@@ -9,9 +9,10 @@ import torch
 from datasets import Dataset
 
 from llm_jepa import JEPAConfig, JEPATrainer
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.findings import FINDING_COLUMNS
 from llm_jepa.data.row_keys import row_keys
-from llm_jepa.data.rows import ColumnMapping, to_rows
+from llm_jepa.data.rows import to_rows
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.probe import held_out_view_ids
 from llm_jepa.planning.workload import arm_recipes

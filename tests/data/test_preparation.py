@@ -131,6 +131,11 @@ def test_a_stream_is_prepared_as_a_data_set_is(rows, source_view, prepare):
     ]
 
 
+def test_a_stream_of_long_rows_alone_is_refused(prepare):
+    with pytest.raises(ValueError, match="ends without a row"):
+        prepare(Dataset.from_list(PAIRS).to_iterable_dataset(), max_length=5)
+
+
 def test_prepared_rows_have_what_the_collator_reads(prepare):
     extra = [{**pair, "id": i, "text": "t", "labels": [1], "input": "x"} for i, pair in enumerate(PAIRS)]
     assert prepare(extra).to_list() == prepare(PAIRS).to_list()

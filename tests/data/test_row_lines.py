@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.row_lines import line_of_row, row_errors_located
-from llm_jepa.data.rows import ColumnMapping, RowError, to_rows
+from llm_jepa.data.rows import RowError, to_rows
 from llm_jepa.data.source import DataSource
 from llm_jepa.data.view_pairs import expand_rows
 

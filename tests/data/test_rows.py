@@ -3,7 +3,8 @@
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from llm_jepa.data.rows import ROW_COLUMNS, ColumnMapping, has_pairs, is_prepared, is_tokenised, to_rows
+from llm_jepa.data.column_mapping import ColumnMapping
+from llm_jepa.data.rows import ROW_COLUMNS, has_pairs, is_prepared, is_tokenised, to_rows
 
 PAIR = ColumnMapping("question", "answer")
 NO_NAMES = ColumnMapping()
@@ -99,6 +100,11 @@ def test_every_other_column_goes_but_what_the_chat_template_takes(streaming):
     row = next(iter(rows))
     assert set(row) == {*ROW_COLUMNS, "row_index", "tools", "chat_template_kwargs"}
     assert (row["tools"], row["chat_template_kwargs"]) == (tools, {"enable_thinking": False})
+
+
+def test_template_arguments_that_are_no_mapping_are_refused():
+    row = {"question": "digits", "answer": "[0-9]", "chat_template_kwargs": '{"enable_thinking": false}'}
+    assert error_of([row], PAIR) == "Row 0: `chat_template_kwargs` is str; it must be a mapping of names to values."
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from datasets import Dataset
 
-from llm_jepa.data.rows import ColumnMapping
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.text_rows import has_plain_prompts, text_row_maker
 
 TURNS = [{"role": "user", "content": "q"}]

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.json_types import AnyJson
 from llm_jepa.data.loading import load_split, stream_rows
-from llm_jepa.data.rows import ColumnMapping, to_rows
+from llm_jepa.data.rows import to_rows
 from llm_jepa.data.source import DataSource
 
 LOOKALIKES = (

@@ -5,8 +5,9 @@ import json
 import pytest
 from datasets import Dataset
 
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
-from llm_jepa.data.rows import ColumnMapping, to_rows
+from llm_jepa.data.rows import to_rows
 from llm_jepa.data.source import DataSource
 
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_jepa import JEPAConfig, JEPATrainer
-from llm_jepa.data.rows import PAIR_COLUMNS, ColumnMapping, to_rows
+from llm_jepa.data.column_mapping import PAIR_COLUMNS, ColumnMapping
+from llm_jepa.data.rows import to_rows
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.inspection.recipe_rows import inspect_recipe

@@ -9,8 +9,9 @@ import pytest
 from trl import ScriptArguments
 
 from llm_jepa import JEPAConfig
+from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
-from llm_jepa.data.rows import ColumnMapping, to_rows
+from llm_jepa.data.rows import to_rows
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.inspection.data_profile import field_kind, walk_fields
 from llm_jepa.inspection.mapping_proposal import propose_mapping

@@ -6,7 +6,8 @@ import pytest
 from datasets import Dataset
 
 from llm_jepa import JEPAConfig
-from llm_jepa.data.rows import ColumnMapping, to_rows
+from llm_jepa.data.column_mapping import ColumnMapping
+from llm_jepa.data.rows import to_rows
 from llm_jepa.settings.view_fields import MissingViewError, find_fields
 
 ROW = {
