@@ -6,6 +6,7 @@ from typing import Any
 from llm_jepa.experiments.curve_figures import score_figure
 from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure
 from llm_jepa.experiments.report import budget_title, threshold_verdicts
+from llm_jepa.experiments.significance import time_in_words
 from llm_jepa.experiments.tables import Table, cost_table, differences_table, scores_table
 
 Report = Mapping[str, Any]
@@ -106,8 +107,8 @@ def _threshold(report: Report) -> Table:
                 f"{hits['baseline_hits']} of {n_seeds}",
                 f"{share['adjusted_p_value']:.3f}",
                 share["outcome"],
-                _median(time["difference"], "arm"),
-                _median(time["difference"], "baseline"),
+                time_in_words(time["difference"]["arm_median"], time["difference"]["unit"]),
+                time_in_words(time["difference"]["baseline_median"], time["difference"]["unit"]),
                 f"{time['adjusted_p_value']:.3f}",
                 time["outcome"],
             ]
@@ -130,11 +131,6 @@ def _budget(report: Report, budget: str) -> str:
     """As within a sentence."""
     title = budget_title(report, budget)
     return f"{title[0].lower()}{title[1:]}"
-
-
-def _median(times: Mapping[str, Any], whose: str) -> str:
-    median = times[f"{whose}_median"]
-    return "never" if median is None else f"{median:,.4g} {times['unit']}"
 
 
 def _without(table: Table, columns: Sequence[str]) -> Table:

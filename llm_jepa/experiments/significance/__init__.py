@@ -15,6 +15,7 @@ from llm_jepa.experiments.significance.threshold import (
     first_reach,
     reach_times,
     reached_shares,
+    time_in_words,
 )
 from llm_jepa.experiments.significance.verdicts import (
     MIN_SEEDS,
@@ -49,5 +50,6 @@ __all__ = [
     "robustness",
     "sign_flip_p_value",
     "summarise",
+    "time_in_words",
     "verdicts",
 ]

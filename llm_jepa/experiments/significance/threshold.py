@@ -19,6 +19,7 @@ _MAX_DIVISIONS = 200_000
 _SAMPLED_DIVISIONS = 99_999
 # Equal sums of scores can differ by rounding beyond this.
 _DECIMALS = 9
+_PREFIXES = {1e18: "E", 1e15: "P", 1e12: "T", 1e9: "G"}
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,19 @@ class ReachTimes:
     @property
     def figures(self) -> str:
         """Both medians in words."""
-        arm, baseline = (
-            "never" if median is None else f"{median:,.4g} {self.unit}"
-            for median in (self.arm_median, self.baseline_median)
-        )
+        arm, baseline = (time_in_words(median, self.unit) for median in (self.arm_median, self.baseline_median))
         sampled = "" if self.n_sampled_divisions is None else f"; p from {self.n_sampled_divisions:,} drawn divisions"
         return f"median time to the threshold {arm}, of the baseline {baseline} ({self.n_seeds} seeds each{sampled})"
+
+
+def time_in_words(time: float | None, unit: str) -> str:
+    """When a threshold is reached: 5,000 steps, 14.69 TFLOP, or never."""
+    if time is None:
+        return "never"
+    if unit != "FLOPs":
+        return f"{time:,.4g} {unit}"
+    scale = next((scale for scale in _PREFIXES if time >= scale), 1.0)
+    return f"{time / scale:,.4g} {_PREFIXES.get(scale, '')}FLOP"
 
 
 def first_reach(

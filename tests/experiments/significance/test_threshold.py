@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm_jepa.experiments.significance import Reach, first_reach, reach_times, reached_shares, threshold
+from llm_jepa.experiments.significance import Reach, first_reach, reach_times, reached_shares, threshold, time_in_words
 from llm_jepa.experiments.significance.threshold import at_common_times, deciding_hits, logrank_scores
 from llm_jepa.scoring import wilson_interval
 
@@ -233,6 +233,12 @@ def test_sooner_is_better_and_the_medians_are_given():
     assert found.p_value == pytest.approx(2 / 252)
     assert found.figures == "median time to the threshold 30 steps, of the baseline never (5 seeds each)"
     assert reach_times(runs(60, 70, None, None, None), runs(10, 20, 30, 40, 50)).direction == -1
+
+
+def test_times_are_given_with_their_unit():
+    flops = [time_in_words(time, "FLOPs") for time in (1.469e13, 2e9, 12, 3.1e20)]
+    assert flops == ["14.69 TFLOP", "2 GFLOP", "12 FLOP", "310 EFLOP"]
+    assert [time_in_words(time, "steps") for time in (5500, None)] == ["5,500 steps", "never"]
 
 
 @pytest.mark.filterwarnings("error")
