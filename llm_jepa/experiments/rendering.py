@@ -25,6 +25,7 @@ td.better, td.worse, td.open { font-weight: 600; } td.better { color: #1a7f37; }
 td.open { color: #9a6700; }
 """
 _TEXT = re.compile(r"[^\W\d_]{4}")
+_NO_FIGURE = ("none", "never")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _CLASSES = {"better": "better", "worse": "worse", "too few to tell": "open", "incomplete": "open"}
 
@@ -90,9 +91,12 @@ def _anchor(title: str) -> str:
 
 
 def _text_columns(table: Table) -> list[bool]:
-    """Whether each column has words; the first one always counts as such."""
+    """Whether each column has words, but those in the place of a figure; the first one always counts as such."""
     columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.heading)
-    return [place == 0 or any(_TEXT.search(cell) for cell in column) for place, column in enumerate(columns)]
+    return [
+        place == 0 or any(_TEXT.search(cell) for cell in column if cell not in _NO_FIGURE)
+        for place, column in enumerate(columns)
+    ]
 
 
 def _html_section(section: Section) -> str:

@@ -21,7 +21,9 @@ def test_more_flops_than_an_arm_had_are_not_called_equal(equal_flops, budget, ti
 
 SECTIONS = [
     Section("Is it faster? With G(2, 4)", ["**Not** 5 % of `draft`, see [the log](LOG.md)."]),
-    Section("Tables", tables=[Table(["arm", "points", "verdict"], [["1", "-3.7 to +0.8", "-"], ["2", "-", "worse"]])]),
+    Section(
+        "Tables", tables=[Table(["arm", "points", "verdict"], [["1", "-3.7 to +0.8", "-"], ["2", "none", "worse"]])]
+    ),
 ]
 
 
