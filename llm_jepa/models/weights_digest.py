@@ -6,7 +6,8 @@ from pathlib import Path
 from llm_jepa.files.pieces import content_pieces
 from llm_jepa.models.local_files import artifact_kind
 
-MODEL_WEIGHTS = ("*.safetensors", "*.bin")
+MODEL_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""Names that transformers gives to weights; `training_args.bin` and other files beside them have none."""
 WEIGHTS = {
     "adapter": ("adapter_model.safetensors", "adapter_model.bin"),
     "model": MODEL_WEIGHTS,

@@ -44,6 +44,7 @@ def run(tmp_path) -> Path:
     }  # fmt: skip
     (run / "scores-tuned.json").write_text(json.dumps(scores))
     (run / "predictions-tuned.jsonl").write_text("{}")
+    (run / "training_args.bin").write_bytes(b"arguments")
     (run / "checkpoint-3").mkdir()
     (run / "checkpoint-3" / "optimizer.pt").write_bytes(b"optimizer")
     return run
@@ -98,9 +99,9 @@ def test_a_text_decoder_goes_along_and_is_deleted_there_when_it_is_gone_here(hub
     assert "on the embeddings of 12 answers in 2 steps" in text
     assert "| text of the prediction | 0.0 (0.0 to " in text
     embedding_NE = torch.randn(2, 12)
-    assert VLJEPAModel.from_pretrained(REPO).decode(embedding_NE) == VLJEPAModel.from_pretrained(run).decode(
-        embedding_NE
-    )
+    expected = VLJEPAModel.from_pretrained(run).decode(embedding_NE)
+    for place in (REPO, snapshot_download(REPO)):
+        assert VLJEPAModel.from_pretrained(place).decode(embedding_NE) == expected
     facts_path = run / "text_decoder" / "text_decoder.json"
     facts_path.write_text(json.dumps(json.loads(facts_path.read_text()) | {"checkpoint": "another"}))
     assert "was trained on other weights than those of the run" in refusal(hub, capsys, run, "--repo_id", REPO)
