@@ -4,14 +4,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from llm_jepa.models.decoder_files import ANSWER_FOLDER, FACTS_FILE, FOLDER, PREFIX_FILE, QUESTION_FOLDER
 from llm_jepa.models.known_models import fetched_model, find_known_model
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, has_latent_predictor
-from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, TOKENIZER_FILES, ArtifactKind, artifact_kind
+from llm_jepa.models.local_files import (
+    ADAPTER_CONFIG,
+    MODEL_CONFIG,
+    TOKENIZER_FILES,
+    ArtifactKind,
+    artifact_kind,
+    matches_one_of,
+)
 from llm_jepa.runs.record import (
     KEYS_WITHOUT_EFFECT_ON_RESULT,
     PLAIN_PROMPTS_KEY,
@@ -89,11 +95,8 @@ def hub_id(name: str, is_local: bool | None = None) -> str | None:
 
 def is_written_by_push(name: str, kind: ArtifactKind) -> bool:
     """Whether a push writes files of this name. Those that it no longer writes are outdated."""
-    written = (*WEIGHT_FILES[kind], *TOKENIZER_FILES, RECIPE_FILE, PROMPTS_FILE)
-    depth = name.count("/")
-    return name in (RESULTS_FILE, *PREDICTOR_FILES) or any(
-        fnmatch(name, one) for one in written if one.count("/") == depth
-    )
+    ours = (RESULTS_FILE, RECIPE_FILE, PROMPTS_FILE, *PREDICTOR_FILES)
+    return matches_one_of(name, (*WEIGHT_FILES[kind], *TOKENIZER_FILES, *ours))
 
 
 def gather_files(

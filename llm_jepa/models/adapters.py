@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 from llm_jepa.files.hub_errors import hub_errors_explained
 from llm_jepa.models.known_models import HUB_TIMEOUT_SECONDS, find_known_model
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES
-from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, TOKENIZER_FILES
+from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, TOKENIZER_FILES, matches_one_of
 from llm_jepa.runs.record import (
     ENVIRONMENT_FILE,
     PROMPTS_FILE,
@@ -39,8 +38,9 @@ NEEDED_FILES = (
     ENVIRONMENT_FILE,
     PROMPTS_FILE,
     *SCORES_FILES.values(),
+    *PREDICTOR_FILES,
 )
-"""What is downloaded of an adapter beside its weights: configuration, tokenizer, the record of its run."""
+"""What is downloaded of an adapter beside its weights: configuration, tokenizer, record of its run, predictor."""
 TRUSTED_RECIPE_KEYS = frozenset(
     {"dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit", "use_bnb_nested_quant", "use_peft"}
 )
@@ -98,8 +98,7 @@ def _files_on_hub(name: str) -> set[str]:
 def _needed_files(files: Collection[str]) -> list[str]:
     """Those of an adapter's files that are used: not its checkpoints, other formats and copies of its weights."""
     weights = [file for file in ADAPTER_WEIGHTS if file in files]
-    at_root = [file for file in files if "/" not in file and any(fnmatch(file, pattern) for pattern in NEEDED_FILES)]
-    return weights[:1] + at_root + [file for file in PREDICTOR_FILES if file in files]
+    return weights[:1] + [file for file in files if matches_one_of(file, NEEDED_FILES)]
 
 
 def base_settings_of(directory: Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The files of models and adapters by their names, and checks of those on this machine. Imports no torch."""
 
 import json
+from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +21,18 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "additional_chat_templates/*.jinja",
     "vocab.json",
     "vocab.txt",
     "merges.txt",
     "*.model",
     "tokenization_*.py",
 )
+
+
+def matches_one_of(name: str, patterns: Iterable[str]) -> bool:
+    """Whether the name of a file, with its folders, matches a pattern; `*` stands for no slash."""
+    return any(fnmatch(name, pattern) for pattern in patterns if pattern.count("/") == name.count("/"))
 
 
 def artifact_kind(directory: Path) -> ArtifactKind:

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from huggingface_hub import EvalResult, ModelCardData, snapshot_download
 from huggingface_hub import parse_eval_result_entries as parse_entries
+from transformers import AutoTokenizer
 
 from llm_jepa.hub.card_editing import SECTION_BEGIN, SECTION_END
 from llm_jepa.hub.push import push
+from llm_jepa.models.adapters import find_adapter
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, predictor_digest, write_latent_predictor
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.runs.record import has_plain_prompts
@@ -68,6 +70,20 @@ def test_a_latent_predictor_is_published_and_explained_unless_it_is_left_out(hub
     push(run, REPO, base_model=BASE, without_predictor=True)
     assert set(hub.model(REPO).files) == PUSHED
     assert "Latent predictor" not in card(hub.model(REPO)).text
+
+
+def test_every_chat_template_of_a_tokenizer_is_pushed_and_fetched(hub, run):
+    """Transformers saves all but the default one in a folder."""
+    tokenizer = AutoTokenizer.from_pretrained(run)
+    tokenizer.chat_template = {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
+    tokenizer.save_pretrained(run)
+    push(run, REPO, base_model=BASE)
+    assert set(hub.model(REPO).files) == PUSHED | {"additional_chat_templates/tool_use.jinja"}
+    fetched = find_adapter(REPO).directory
+    assert AutoTokenizer.from_pretrained(fetched).chat_template == tokenizer.chat_template
+    (run / "additional_chat_templates" / "tool_use.jinja").unlink()
+    push(run, REPO, base_model=BASE)
+    assert set(hub.model(REPO).files) == PUSHED
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
