@@ -21,9 +21,9 @@ JEPA_OPTIONS = (
     "span_sampler", "jepa_dropout", "jepa_dropout_rescale", "predictor_learning_rate",
 )  # fmt: skip
 TRAINING_OPTIONS = (
-    "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "max_length", "seed", "dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit",
-    "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
+    "from_scratch", "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "seed", "dtype", "bf16", "fp16",
+    "load_in_4bit", "load_in_8bit", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
 )  # fmt: skip
 CARD_SETTINGS = (*JEPA_OPTIONS, *TRAINING_OPTIONS, *COLUMN_OPTIONS)
 """The settings that a card shows."""
@@ -56,6 +56,11 @@ class CardFacts:
     def name(self) -> str:
         """The repository's name without its owner."""
         return self.repo_id.split("/")[-1]
+
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether training started from random weights: the base gave its architecture alone."""
+        return bool(self.record.settings.get("from_scratch"))
 
     @property
     def scores(self) -> dict[str, Any] | None:

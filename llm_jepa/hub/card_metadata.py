@@ -24,13 +24,15 @@ def kind_metadata(kind: ArtifactKind) -> dict[str, Any]:
 
 
 def card_metadata(facts: CardFacts, existing: dict[str, Any]) -> dict[str, Any]:
-    """The entries that a push writes. Lists keep what the existing metadata holds."""
+    """The entries that a push writes; None removes one. Lists keep what the existing metadata holds."""
     base, data = facts.sources.base.id, facts.sources.data.id
     entries = kind_metadata(facts.kind)
     entries["tags"] = _extended(existing.get("tags"), entries["tags"])
     parts = [part.id for part in facts.sources.parts.values() if part.id is not None]
     if parts:
         entries["base_model"] = parts
+    elif facts.is_from_scratch:
+        entries |= {"base_model": None, "base_model_relation": None}
     elif base is not None:
         entries |= {"base_model": base, "base_model_relation": "adapter" if facts.kind == "adapter" else "finetune"}
     if data is not None:

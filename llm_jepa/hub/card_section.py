@@ -56,11 +56,14 @@ def card_section(facts: CardFacts) -> str:
 
 def _summary(facts: CardFacts) -> str:
     environment, base = facts.record.environment, facts.sources.base
-    kind = "A PEFT adapter for" if facts.kind == "adapter" else "A causal language model made from"
     base_name = link(base.name, base.id) if base.name else "a base that is not named"
-    sentences = [
-        f"{kind} {base_name}, fine-tuned with the LLM-JEPA toolkit and published by its version {facts.version}."
-    ]
+    if facts.is_from_scratch:
+        made = f"A causal language model with the architecture of {base_name}, trained from random weights"
+    elif facts.kind == "adapter":
+        made = f"A PEFT adapter for {base_name}, fine-tuned"
+    else:
+        made = f"A causal language model made from {base_name}, fine-tuned"
+    sentences = [f"{made} with the LLM-JEPA toolkit and published by its version {facts.version}."]
     versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
     if versions:
         sentences.append(f"Trained with {versions}.")
@@ -69,7 +72,7 @@ def _summary(facts: CardFacts) -> str:
     if facts.has_recipe:
         sentences.append("`recipe.yaml` has every setting.")
     text = " ".join(sentences)
-    origin = environment.get("base_origin")
+    origin = None if facts.is_from_scratch else environment.get("base_origin")
     return f"{text}\n\nThe base's weights in training: {origin}" if origin else text
 
 

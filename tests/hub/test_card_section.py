@@ -1,22 +1,47 @@
-"""What a card says of the objective."""
+"""What a card says of the base and of the objective."""
 
 import dataclasses
 
 import pytest
 
+from llm_jepa.hub.card_editing import read_metadata, with_metadata
 from llm_jepa.hub.card_facts import CardFacts
+from llm_jepa.hub.card_metadata import card_metadata
 from llm_jepa.hub.card_section import card_section
 from llm_jepa.hub.sources import Source, Sources
 from llm_jepa.models.latent_predictor import PredictorFacts
 from llm_jepa.runs.record import RunRecord
+from tests.hub.hub_server import BASE
 from tests.models.test_latent_predictor import facts
 
 
-def card_of(predictor: PredictorFacts | None = None, **settings) -> str:
+def facts_of(predictor: PredictorFacts | None = None, **settings) -> CardFacts:
     nobody = Source(None, None)
-    sources = Sources(nobody, None, nobody, nobody, nobody)
-    record = RunRecord(settings={"seed": 7} | settings, state=None, environment={}, scores={})
-    return card_section(CardFacts("team/model", "model", record, False, sources, None, "0", predictor))
+    sources = Sources(Source(BASE, BASE), None, nobody, nobody, nobody)
+    environment = {"base_origin": "From a package."}
+    record = RunRecord(settings={"seed": 7} | settings, state=None, environment=environment, scores={})
+    return CardFacts("team/model", "model", record, False, sources, None, "0", predictor)
+
+
+def card_of(predictor: PredictorFacts | None = None, **settings) -> str:
+    return card_section(facts_of(predictor, **settings))
+
+
+def test_the_card_of_random_weights_names_no_base_model():
+    """Also where an earlier push named one; a fine-tuned model has one."""
+    card = card_of(from_scratch=True)
+    assert f"with the architecture of [{BASE}](/{BASE}), trained from random weights with the LLM-JEPA" in card
+    assert "fine-tuned" not in card
+    assert "From a package." not in card
+    assert "| `from_scratch` | `true` |" in card
+    there = {"base_model": BASE, "base_model_relation": "finetune"}
+    before = with_metadata("# Model", there)
+    assert read_metadata(with_metadata(before, card_metadata(facts_of(), {}))).items() >= there.items()
+    scratch = read_metadata(with_metadata(before, card_metadata(facts_of(from_scratch=True), {})))
+    assert not there.keys() & scratch.keys()
+    tuned = card_of(from_scratch=False)
+    assert f"made from [{BASE}](/{BASE}), fine-tuned with the LLM-JEPA" in tuned
+    assert "From a package." in tuned
 
 
 @pytest.mark.parametrize(
