@@ -68,6 +68,11 @@ class CardFacts:
         return self.record.scores.get("tuned")
 
     @property
+    def num_rows_trained_on(self) -> int:
+        """How many of the scored rows the run trained on, as far as the evaluation knew."""
+        return (self.scores or {}).get("rows_trained_on", 0)
+
+    @property
     def scored_name(self) -> str:
         """A public name of the data that the model was scored on."""
         return self.sources.scored.name or "data that are not public"

@@ -49,12 +49,15 @@ def results_yaml(facts: CardFacts) -> str | None:
         return None
     headline = headline_of(scores)
     rate = rate_of(scores, headline)
+    notes = f"{headline}, % of {rate.count} rows of `{scores['split']}`; {generation_settings(scores)}"
+    if facts.num_rows_trained_on:
+        notes += f"; the run trained on {facts.num_rows_trained_on} of the evaluated rows"
     entry = EvalResultEntry(
         dataset_id=facts.sources.scored.id,
         task_id=scores.get("dataset_config") or "default",
         value=_percent(rate),
         date=scores["date"],
-        notes=f"{headline}, % of {rate.count} rows of `{scores['split']}`; {generation_settings(scores)}",
+        notes=notes,
     )
     return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
 

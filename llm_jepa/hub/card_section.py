@@ -149,6 +149,8 @@ def _results(facts: CardFacts) -> str:
     )
     text += " The adapter was measured before it was merged." if is_merged else ""
     text += _left_out(tuned)
+    if facts.num_rows_trained_on:
+        text += f" The run trained on {facts.num_rows_trained_on} of the {tuned['rows']} evaluated rows."
     return "\n".join(["## Results", "", text, "", *header, *rows])
 
 

@@ -111,6 +111,7 @@ def push(
     files = publication.files | {CARD_FILE: write_card(facts, _read_text(api, repository, CARD_FILE)).encode()}
     files |= {} if results is None else {RESULTS_FILE: results.encode()}
     _commit(api, repository, kind, files, commit_message)
+    _warn_of_rows_trained_on(facts)
     return PushResult(f"{api.endpoint}/{repo_id}", tuple(sorted([*files, LIST_FILE])))
 
 
@@ -241,6 +242,16 @@ def _read_text(api: HfApi, repository: ModelInfo, name: str) -> str | None:
 def _download(api: HfApi, repository: ModelInfo, name: str) -> bytes:
     with hub_errors_explained(repository.id):
         return Path(api.hf_hub_download(repository.id, name, revision=repository.sha)).read_bytes()
+
+
+def _warn_of_rows_trained_on(facts: CardFacts) -> None:
+    if facts.num_rows_trained_on:
+        logger.warning(
+            "%s: the run trained on %d of the rows that its scores are of, and the card says so. Evaluate it on other "
+            "rows (llm-jepa eval), and push again.",
+            facts.repo_id,
+            facts.num_rows_trained_on,
+        )
 
 
 def _text_decoder(directory: Path) -> dict[str, Any] | None:

@@ -69,6 +69,11 @@ def card(repository: Repository) -> ModelCard:
     return ModelCard(repository.files["README.md"].decode())
 
 
+def said(caplog) -> list[str]:
+    """What pushes have logged."""
+    return [record.getMessage() for record in caplog.records if record.name == "llm_jepa.hub.push"]
+
+
 def refusal(hub: HubServer, capsys, *arguments) -> str:
     """The one line that a push ends with; no repository has been touched."""
     before = {name: list(repository.commits) for name, repository in hub.repositories.items()}

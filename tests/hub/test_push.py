@@ -2,14 +2,11 @@
 
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import EvalResult, ModelCardData, snapshot_download
-from huggingface_hub import parse_eval_result_entries as parse_entries
+from huggingface_hub import snapshot_download
 from transformers import AutoTokenizer
 
 from llm_jepa.hub.card_editing import SECTION_BEGIN, SECTION_END
@@ -18,21 +15,11 @@ from llm_jepa.models.adapters import find_adapter
 from llm_jepa.models.latent_predictor import PREDICTOR_FILES, predictor_digest, write_latent_predictor
 from llm_jepa.recipe import parse_recipe
 from llm_jepa.runs.record import has_plain_prompts
-from tests.hub.hub_run import PUSHED, REPO, card, make_run, refusal
+from tests.hub.hub_run import PUSHED, REPO, card, refusal, said
 from tests.hub.hub_server import BASE, DATA, TOKEN
 from tests.models.test_latent_predictor import facts as tiny_facts
 from tests.models.test_merging import save_adapter
 from tests.tiny import save_tiny_model
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("mira-machine"))
-
-
-@pytest.fixture
-def run(original, tmp_path):
-    return Path(shutil.copytree(original, tmp_path / "run"))
 
 
 def test_a_push_is_one_private_commit_of_what_others_need(hub, run):
@@ -183,10 +170,6 @@ def test_files_of_an_earlier_push_that_are_gone_are_removed(hub, run):
     assert set(hub.model(REPO).files) == PUSHED - {"recipe.yaml"}
 
 
-def said(caplog) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "llm_jepa.hub.push"]
-
-
 def test_the_owners_files_stay_whatever_they_are_called(hub, run, caplog):
     """No push wrote them; one is there before the first push, one comes after it."""
     theirs = {"tokenization_mine.py": b"class Mine: ...\n", "added_tokens.json": b"{}"}
@@ -261,42 +244,6 @@ def test_the_card_tells_what_is_known(hub, run):
     assert f"--max-lora-rank 8 --lora-modules adapter={REPO}" in text
 
 
-def test_the_card_tells_what_is_left_out_and_compares_the_same_rows_alone(hub, run):
-    """The base was scored on another sample of as many rows."""
-    for checkpoint in ("base", "tuned"):
-        path = run / f"scores-{checkpoint}.json"
-        changed = {"rows_digest": checkpoint, "left_out": {"the gold regex cannot be read": 2}}
-        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
-    push(run, REPO, base_model=BASE, dataset_id=DATA)
-    text = card(hub.model(REPO)).text
-    left_out = "2 rows are left out of `equivalent`, `equivalent_nontrivial`: the gold regex cannot be read (2)."
-    assert left_out in text
-    assert "| tuned |" in text
-    assert "| base |" not in text
-
-
-def test_results_are_in_both_of_the_hubs_forms(hub, run):
-    push(run, REPO, base_model=BASE, dataset_id=DATA)
-    files = hub.model(REPO).files
-    by_metric = {result.metric_type: result for result in card(hub.model(REPO)).data.eval_results}
-    assert set(by_metric) == {
-        "strict", "prefix", "contains", "stopped", "capped", "equivalent", "equivalent_nontrivial",
-    }  # fmt: skip
-    assert by_metric["equivalent"].metric_value == 37.5
-    assert (by_metric["equivalent"].dataset_type, by_metric["equivalent"].dataset_split) == (DATA, "test")
-    (entry,) = parse_entries(yaml.safe_load(files[".eval_results/llm-jepa.yaml"]))
-    assert (entry.dataset_id, entry.task_id, entry.value) == (DATA, "default", 37.5)
-    assert entry.notes.startswith("equivalent, % of 8 rows of `test`")
-
-
-def test_scores_older_than_the_weights_are_not_quoted(hub, run):
-    os.utime(run / "adapter_model.safetensors")
-    push(run, REPO, base_model=BASE, dataset_id=DATA)
-    assert "## Results" not in card(hub.model(REPO)).text
-    assert card(hub.model(REPO)).data.eval_results is None
-    assert ".eval_results/llm-jepa.yaml" not in hub.model(REPO).files
-
-
 def test_hand_written_text_and_metadata_are_kept(hub, run):
     """The second push writes its own section anew, where the owner has moved it, and nothing else."""
     written = "---\nlicense: mit\nlibrary_name: peft\ntags:\n- mine\n---\n\n# Mine\n\nBy hand.\n"
@@ -322,19 +269,6 @@ def test_a_second_push_of_the_same_changes_nothing(hub, run):
     for _ in range(2):
         push(run, REPO, base_model=BASE)
     assert len(hub.model(REPO).commits) == 2
-
-
-def test_results_that_no_longer_hold_are_removed(hub, run):
-    """The owner's own entry in `model-index` stays."""
-    own = EvalResult("text-generation", "team/other", "other", "bleu", 12.0)
-    metadata = ModelCardData(model_name="adapter", eval_results=[own])
-    hub.add(REPO, {"README.md": f"---\n{metadata}\n---\n".encode()}, private=True)
-    push(run, REPO, base_model=BASE, dataset_id=DATA)
-    assert len(card(hub.model(REPO)).data.eval_results) == 8
-    (run / "scores-tuned.json").unlink()
-    push(run, REPO, base_model=BASE, dataset_id=DATA)
-    assert ".eval_results/llm-jepa.yaml" not in hub.model(REPO).files
-    assert [result.metric_type for result in card(hub.model(REPO)).data.eval_results] == ["bleu"]
 
 
 @pytest.mark.parametrize(

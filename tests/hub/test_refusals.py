@@ -1,15 +1,13 @@
 """What `llm-jepa push` refuses, and how it reports failed calls, with a Hub on loopback."""
 
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 
 from llm_jepa.hub.push import push
-from tests.hub.hub_run import PUSHED, REPO, make_run, refusal
+from tests.hub.hub_run import PUSHED, REPO, refusal
 from tests.hub.hub_server import BASE, Fault
 
 UNREADABLE = {
@@ -17,16 +15,6 @@ UNREADABLE = {
     429: "The Hub asks for fewer requests", 500: "The Hub answered 500", 0: "The connection to the Hub broke",
 }  # fmt: skip
 """Status of the call for the card that is there -> what is said."""
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("mira-machine"))
-
-
-@pytest.fixture
-def run(original, tmp_path):
-    return Path(shutil.copytree(original, tmp_path / "run"))
 
 
 def test_a_base_that_nobody_else_has_is_refused(hub, run, capsys):
