@@ -2,17 +2,19 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import datasets
 import transformers
 from rich.console import Console
 from rich.table import Table
+from transformers import PreTrainedTokenizerBase
 
 from llm_jepa.cli import eval_decodings, eval_generation, eval_vision
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.cli.tables import INTERVAL_CAPTION, rate_text, table_of
-from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.held_out_rows import HeldOutRow, load_rows, prompts_digest
 from llm_jepa.evaluation.prediction_log import discard_log
 from llm_jepa.evaluation.results import (
     CheckpointResult,
@@ -23,8 +25,10 @@ from llm_jepa.evaluation.results import (
 )
 from llm_jepa.evaluation.rows_trained_on import count_rows_trained_on
 from llm_jepa.evaluation.run import evaluate
+from llm_jepa.models.base_and_tuned import precision_name
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
+from llm_jepa.recipe import Recipe
 from llm_jepa.scoring.tasks import TASK_SCORES, score_names
 
 HEADINGS = {"stopped": "stop rate", "capped": "cap rate", "equivalent_nontrivial": "nontrivial"}
@@ -43,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_run_tokenizer(recipe)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     num_trained_on = count_rows_trained_on(recipe, rows) if "tuned" in checkpoints else None
+    scored = _scored(recipe, tokenizer, rows)
     directory = report_directory(args.predictions, recipe, checkpoints)
     if directory is not None:
-        warn_of_replaced_scores(checkpoints, directory, scored_data(recipe.source, len(rows)))
+        warn_of_replaced_scores(checkpoints, directory, scored)
 
     console = Console()
     results = []
@@ -57,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             if directory is not None:
                 write_predictions(result.predictions, directory / f"predictions-{result.checkpoint}.jsonl")
                 seen = num_trained_on if result.checkpoint == "tuned" else None
-                write_scores(result, recipe, args.max_new_tokens, args.backend, directory, seen)
+                write_scores(result, recipe, scored, args.max_new_tokens, args.backend, directory, seen)
                 discard_log(directory, result.checkpoint)
     console.print(_table(results, score_names(recipe.training.task, recipe.training.extract)))
     for result in results:
@@ -69,6 +74,12 @@ def run(args: argparse.Namespace) -> int:
     if directory is not None:
         console.print(f"predictions and scores: {directory}", soft_wrap=True)
     return 0
+
+
+def _scored(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: Sequence[HeldOutRow]) -> dict[str, Any]:
+    """What a scores file says of data, prompts and precision."""
+    prompts = {"prompts_digest": prompts_digest(tokenizer, rows), "precision": precision_name(recipe)}
+    return scored_data(recipe.source, len(rows)) | prompts
 
 
 def _table(results: Sequence[CheckpointResult], names: Sequence[str]) -> Table:

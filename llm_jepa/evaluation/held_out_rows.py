@@ -2,6 +2,8 @@
 
 import hashlib
 import heapq
+import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,15 @@ def load_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, max_rows: int 
             )
             for row, original in zip(rows, dataset, strict=True)
         ]
+
+
+def prompts_digest(tokenizer: PreTrainedTokenizerBase, rows: Sequence[HeldOutRow]) -> str:
+    """SHA-256 of what the rows' prompts are made from: texts or messages, arguments of the chat template, template.
+
+    Prompts that are rendered would not do: a template may write the day's date.
+    """
+    prompts = [(row.prompt, row.template_kwargs) for row in rows]
+    return hashlib.sha256(json.dumps([tokenizer.chat_template, prompts], default=str).encode()).hexdigest()
 
 
 def held_out_errors_located(recipe: Recipe, dataset: AnyDataset) -> AbstractContextManager[None]:

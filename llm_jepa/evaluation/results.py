@@ -69,6 +69,7 @@ def write_predictions(predictions: Sequence[Any], path: Path) -> None:
 def write_scores(
     result: CheckpointResult,
     recipe: Recipe,
+    scored: Mapping[str, Any],
     max_new_tokens: int,
     backend: str,
     directory: Path,
@@ -76,14 +77,17 @@ def write_scores(
 ) -> None:
     """Write `scores-base.json` or `scores-tuned.json`.
 
-    It has the data and limits used, a digest of the rows, how many of them are left out for which reason, how many the
-    checkpoint was trained on, if that is known, and of every score hits, count and 95 % interval.
+    It has the data, prompts, precision and limits used, a digest of the rows, how many of them are left out for which
+    reason, how many the checkpoint was trained on, if that is known, and of every score hits, count and 95 % interval.
+
+    Args:
+        scored: What the file says of data, prompts and precision.
     """
     content = {
         "checkpoint": result.checkpoint,
         "task": recipe.training.task,
         "extract": recipe.training.extract,
-        **scored_data(recipe.source, len(result.rows)),
+        **scored,
         "rows_digest": _digest(result.predictions),
         "left_out": result.left_out,
         **({} if rows_trained_on is None else {"rows_trained_on": rows_trained_on}),
@@ -96,17 +100,21 @@ def write_scores(
 
 
 def warn_of_replaced_scores(checkpoints: Sequence[Checkpoint], directory: Path, scored: Mapping[str, Any]) -> None:
-    """Log a warning for each checkpoint whose scores in a directory are of other data, or of more rows.
+    """Log a warning for each checkpoint whose scores in a directory are of other data or prompts, or of more rows.
 
     Args:
-        scored: What will be scored: `rows`, how many they are, and what a scores file says of the data.
+        scored: What will be scored: `rows`, how many they are, and what else a scores file says of data and prompts.
+            What the file of an earlier version does not say is not compared.
 
     Raises:
         ValueError: A scores file cannot be read.
     """
     for checkpoint in checkpoints:
         before = read_json(directory / SCORES_FILES[checkpoint])
-        other = [name for name, value in scored.items() if name != "rows" and before.get(name, value) != value]
+        has_as_many = before.get("rows") == scored["rows"]  # else it has other prompts
+        ignored = {"rows"} if has_as_many else {"rows", "prompts_digest"}
+        differing = [name for name, value in scored.items() if before.get(name, value) != value]
+        other = [name.removesuffix("_digest") for name in differing if name not in ignored]
         if other or before.get("rows", 0) > scored["rows"]:
             logger.warning(
                 f"{checkpoint}: the scores of {scored['rows']} rows ({scored['split']}) replace those of "

@@ -44,8 +44,11 @@ OBJECTIVE_TEXTS = {
 OWN_TEXT = "a term of the authors' own, named below"
 SEVERAL_TEXT = " `jepa_loss` is their sum, each times its weight of `objective_weights` (1 where none is shown)."
 CONTROL_TEXT = " This is a control on wrong pairs: each row had the target view of another row (`shuffle_pairs`)."
-COMPARED_KEYS = ("task", "dataset", "dataset_config", "split", "rows", "rows_digest", "max_new_tokens", "backend")
-"""Keys of a scores file that two checkpoints must share to stand in one table."""
+COMPARED_KEYS = (
+    "task", "dataset", "dataset_config", "split", "rows", "rows_digest", "prompts_digest", "precision",
+    "max_new_tokens", "backend",
+)  # fmt: skip
+"""Keys of a scores file that two checkpoints must share to stand in one table. Some are not in older files."""
 
 
 def card_section(facts: CardFacts) -> str:

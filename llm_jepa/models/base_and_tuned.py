@@ -51,6 +51,13 @@ def weights_dtype(recipe: Recipe) -> Any:
     return torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else recipe.model.dtype
 
 
+def precision_name(recipe: Recipe) -> str:
+    """The precision of the loaded weights in words, such as `bfloat16` or `bfloat16, load_in_4bit`."""
+    dtype = str(weights_dtype(recipe) or "auto").removeprefix("torch.")
+    quantised = [name for name in ("load_in_4bit", "load_in_8bit") if getattr(recipe.model, name)]
+    return ", ".join([dtype, *quantised])
+
+
 def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
     model, training = recipe.model, recipe.training
     kwargs = {

@@ -77,6 +77,28 @@ def test_scores_of_more_rows_are_not_replaced_in_silence(trained, tmp_path, caps
     assert "replace" not in capsys.readouterr().err
 
 
+def test_scores_of_other_prompts_and_precision_are_not_replaced_in_silence(trained, tmp_path, capsys):
+    """Those of a file that does not say so, of an earlier version, may be of the same."""
+    base = ["eval", str(trained), "--checkpoints", "base", "--max_new_tokens", "1", "--predictions", str(tmp_path)]
+
+    def scores() -> dict:
+        return json.loads((tmp_path / "scores-base.json").read_text())
+
+    assert main(base) == 0
+    first = scores()
+    assert first["precision"] == "float32"
+    assert main([*base, "--system_prompt", "Answer in French.", "--bf16", "true"]) == 0
+    assert "other prompts and precision. To keep them" in capsys.readouterr().err
+    second = scores()
+    assert (second["rows_digest"], second["precision"]) == (first["rows_digest"], "bfloat16")
+    assert second["prompts_digest"] != first["prompts_digest"]
+    older = {key: value for key, value in second.items() if key not in ("prompts_digest", "precision")}
+    (tmp_path / "scores-base.json").write_text(json.dumps(older))
+    assert main(base) == 0
+    assert "replace" not in capsys.readouterr().err
+    assert scores() == first | {"date": scores()["date"]}
+
+
 @pytest.mark.parametrize("subject", ["run", "adapter", "model"])
 def test_a_run_an_adapter_and_a_model_are_evaluated_as_the_recipe_is(subject, trained, tmp_path, capsys):
     """A run has its recipe. An adapter has its base; data and views are named on the command line."""

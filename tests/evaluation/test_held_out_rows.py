@@ -8,7 +8,7 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.evaluation.held_out_rows import load_rows, sample_indices
+from llm_jepa.evaluation.held_out_rows import load_rows, prompts_digest, sample_indices
 from llm_jepa.evaluation.probe import held_out_view_ids
 from llm_jepa.recipe import parse_recipe
 from tests.tiny import PAIRS, tiny_tokenizer
@@ -35,6 +35,22 @@ def test_a_smaller_sample_is_a_part_of_a_larger_one():
     assert sample_indices(8, 2) == [4, 7]
     assert sample_indices(8, 4) == [2, 3, 4, 7]
     assert {*sample_indices(1000, 30)} < {*sample_indices(1000, 100)}
+
+
+def test_a_digest_of_prompts_is_of_what_shapes_them(recipe):
+    """Not of the golds; the template counts, since it renders the messages."""
+    variants = [
+        [],
+        ["--system_prompt", "Answer in French."],
+        ["--chat_template_kwargs", '{"enable_thinking": true}'],
+        ["--source_column", "{{ source }}!"],
+    ]
+    loaded = [load_rows(parse_recipe([str(recipe), *options]), tiny_tokenizer()) for options in variants]
+    digests = {prompts_digest(tiny_tokenizer(), rows) for rows in loaded}
+    assert len(digests) == len(variants)
+    assert prompts_digest(tiny_tokenizer("{{ messages }}"), loaded[0]) not in digests
+    other_golds = load_rows(parse_recipe([str(recipe), "--target_column", "{{ target }}!"]), tiny_tokenizer())
+    assert prompts_digest(tiny_tokenizer(), other_golds) in digests
 
 
 def test_a_sample_keeps_the_order_and_the_numbers_of_its_rows(recipe):

@@ -13,11 +13,12 @@ from tests.hub.hub_run import REPO, card, said
 from tests.hub.hub_server import BASE, DATA
 
 
-def test_the_card_tells_what_is_left_out_and_compares_the_same_rows_alone(hub, run):
-    """The base was scored on another sample of as many rows."""
+@pytest.mark.parametrize("key", ["rows_digest", "prompts_digest", "precision"])
+def test_the_card_tells_what_is_left_out_and_compares_like_with_like_alone(hub, run, key):
+    """The base was scored on another sample of as many rows, by other prompts or in another precision."""
     for checkpoint in ("base", "tuned"):
         path = run / f"scores-{checkpoint}.json"
-        changed = {"rows_digest": checkpoint, "left_out": {"the gold regex cannot be read": 2}}
+        changed = {key: checkpoint, "left_out": {"the gold regex cannot be read": 2}}
         path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     push(run, REPO, base_model=BASE, dataset_id=DATA)
     text = card(hub.model(REPO)).text

@@ -7,7 +7,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
-from llm_jepa.models.base_and_tuned import load_checkpoints, weights_dtype
+from llm_jepa.models.base_and_tuned import load_checkpoints, precision_name, weights_dtype
 from llm_jepa.models.subject import read_subject, read_tuned
 from llm_jepa.models.subject_checks import settings_and_directory
 from llm_jepa.recipe import parse_recipe
@@ -41,10 +41,15 @@ def test_a_model_is_computed_in_the_precision_of_the_run_that_was_merged_or_as_i
     assert weights_dtype(read_subject(str(merged), [*DATA, "--fp16", "true"], None)[0]) == torch.float16
 
 
+def test_a_precision_says_how_the_weights_are_quantised(tmp_path):
+    four_bits = parse_recipe([str(save_recipe(tmp_path, use_peft=True, load_in_4bit=True, bf16=True))])
+    assert precision_name(four_bits) == "bfloat16, load_in_4bit"
+
+
 def test_an_adapter_without_a_recipe_is_computed_as_its_base_is_stored(tmp_path):
     adapter = save_adapter(tmp_path / "adapter", save_tiny_model(tmp_path / "base"))
     for recipe, _ in (read_tuned(adapter), read_subject(str(adapter), DATA, None)):
-        assert weights_dtype(recipe) == "auto"
+        assert weights_dtype(recipe) == precision_name(recipe) == "auto"
         ((_, _, model),) = load_checkpoints(recipe, ["tuned"], len(tiny_tokenizer()))
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
