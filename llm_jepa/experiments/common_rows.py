@@ -4,6 +4,7 @@ An arm drops the rows whose sequences exceed `max_length`, and its views and pre
 a comparison, a row that one arm would drop is dropped for all.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import Recipe
 from llm_jepa.vision.recipe import VisionRecipe, build_any_recipe
 
-EXCLUDED_ROWS_FILE = "excluded_rows.json"
+EXCLUDED_ROWS_FILE = "excluded_rows-{digest}.json"
+"""Named by its content, so that experiments of other arms in the same directory leave it alone."""
 
 
 @dataclass
@@ -51,14 +53,19 @@ class CommonRows:
     @property
     def path(self) -> Path:
         """The file that names the excluded rows; the cells read it."""
-        return self.experiment.output_dir / EXCLUDED_ROWS_FILE
+        digest = hashlib.sha256(self._excluded_text().encode()).hexdigest()[:16]
+        return self.experiment.output_dir / EXCLUDED_ROWS_FILE.format(digest=digest)
 
     def write(self) -> None:
-        """Write the indices of the excluded rows for the cells, with those that the recipe excludes."""
+        """Write the indices of the excluded rows for the cells, if there are any."""
+        if self.excluded:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._excluded_text(), self.path)
+
+    def _excluded_text(self) -> str:
+        """With the rows that the recipe excludes."""
         own = self.experiment.base.get("excluded_rows")
-        excluded = {*self.excluded, *(read_excluded_rows(Path(own)) if own is not None else ())}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json.dumps(sorted(excluded)) + "\n", self.path)
+        return json.dumps(sorted({*self.excluded, *(read_excluded_rows(Path(own)) if own is not None else ())})) + "\n"
 
     def cost(self, settings: Mapping[str, Any]) -> ArmCost:
         """What training with these settings costs on the common rows."""

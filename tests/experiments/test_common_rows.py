@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_jepa.data.row_keys import SharedRows, shared_rows
+from llm_jepa.experiments.cells import Series, series_cells, spec_of
 from llm_jepa.experiments.common_rows import find_common_rows
 from llm_jepa.experiments.spec_reading import read_experiment
 from tests.experiments.conftest import SPLITS
@@ -65,6 +66,27 @@ def test_rows_that_the_recipe_excludes_stay_excluded_beside_those_that_an_arm_dr
     assert common.num_rows == len(PAIRS) - 2
     assert common.excluded
     assert json.loads(common.path.read_text()) == sorted({0, 1, *common.excluded})
+
+
+def test_other_arms_in_the_same_directory_change_no_row_of_a_cell(written, tmp_path):
+    """With 16 predictor tokens 5 rows are too long, with 15 one fewer: each cell names a file with its own rows.
+
+    At the longer `max_length` none is: nothing is named or written.
+    """
+    found = {}
+    for name, number, max_length in (("k16", 16, 56), ("k15", 15, 56), ("kept", 15, 59)):
+        arms = {"lm_only": {"jepa_weight": 0}, name: {"num_predictor_tokens": number}}
+        settings = SHORT | {"max_length": max_length}
+        path = written("side-by-side", arms=arms, settings=settings, output_dir=str(tmp_path / "output"))
+        experiment = read_experiment(path)
+        common = find_common_rows(experiment)
+        common.write()
+        cell = series_cells(experiment, Series(name), {})[1]
+        found[name] = spec_of(experiment, common, cell).settings.get("excluded_rows"), common.excluded
+    files = {str(path): json.loads(path.read_text()) for path in (tmp_path / "output").iterdir()}
+    assert files == dict([found["k16"], found["k15"]])
+    assert [len(rows) for _, rows in found.values()] == [5, 4, 0]
+    assert found["kept"][0] is None
 
 
 def _write_rows(path, rows):
