@@ -6,6 +6,7 @@ from typing import Any
 
 from llm_jepa.experiments.curve_figures import loss_figure, score_figure
 from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure
+from llm_jepa.experiments.spec import settings_in_words
 from llm_jepa.experiments.tables import Table, cost_table, differences_table, other_scores_table, scores_table
 
 TITLES = {
@@ -89,7 +90,7 @@ def _search(report: Mapping[str, Any]) -> list[str]:
     search = report["experiment"]["search"]
     if search is None:
         set_by_arms = "; ".join(
-            f"{arm}: {', '.join(f'{key} {value}' for key, value in facts['settings'].items())}"
+            f"{arm}: {settings_in_words(facts['settings'])}"
             for arm, facts in report["arms"].items()
             if facts["settings"]
         )
@@ -99,10 +100,7 @@ def _search(report: Mapping[str, Any]) -> list[str]:
         for arm, grid in search["grids"].items()
     )
     longer = "searches its grid too" if search["longer_baseline"] == "search" else "inherits the baseline's settings"
-    chosen = "; ".join(
-        f"{series}: {', '.join(f'{key} {value}' for key, value in settings.items())}"
-        for series, settings in report["chosen"].items()
-    )
+    chosen = "; ".join(f"{series}: {settings_in_words(settings)}" for series, settings in report["chosen"].items())
     return [
         f"Searched on {search['split']} with seed {search['seed']}, which no arm is compared with: {grids}. Chosen: "
         f"{chosen}.",

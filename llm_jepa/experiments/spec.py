@@ -148,3 +148,8 @@ class Experiment:
     def test_split(self) -> str:
         """The split that every cell is tested on."""
         return self.base.get("dataset_test_split", known_settings(self.kind)["dataset_test_split"].default)
+
+
+def settings_in_words(settings: Mapping[str, Any]) -> str:
+    """Settings for an error or a report. Example: `learning_rate 0.001, jepa_weight 2.0`."""
+    return ", ".join(f"{key} {value}" for key, value in settings.items())

@@ -8,12 +8,12 @@ from typing import Any
 
 from llm_jepa.experiments.score_choice import possible_scores
 from llm_jepa.experiments.series_names import arm_of
-from llm_jepa.experiments.spec import Experiment, Settings
+from llm_jepa.experiments.spec import Experiment, Search, Settings, settings_in_words
 from llm_jepa.options.next_latent import NextLatentOptions
 from llm_jepa.options.objective import ObjectiveOptions
 from llm_jepa.options.pair import PairOptions
 from llm_jepa.runs.output_directory import check_place
-from llm_jepa.runs.record import RECIPE_FILE, SCORING_KEYS
+from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, SCORING_KEYS
 from llm_jepa.settings.checks import check_settings
 from llm_jepa.settings.schema import Kind, known_settings
 
@@ -84,12 +84,12 @@ def check_experiment(experiment: Experiment) -> None:
     _check_compared_with(experiment)
     _check_shared_settings(experiment)
     _check_search(experiment)
-    _refuse_equal_arms(experiment)
     for arm in experiment.arms:
         _check_arm(experiment, arm)
         for settings in experiment.variants(arm):
             _refuse_choice_on_test_split(experiment, arm, settings)
             check_settings(f"{path}: arm `{arm}`", settings | {"output_dir": str(experiment.output_dir)})
+    _refuse_equal_arms(experiment)
 
 
 def _check_arm_names(experiment: Experiment) -> None:
@@ -136,6 +136,17 @@ def _check_shared_settings(experiment: Experiment) -> None:
         )
 
 
+def _refuse_equal_points(experiment: Experiment, search: Search, arm: str) -> None:
+    """An arm whose points train alike searches less than the arms with as many points."""
+    tried = [(point, _with_effect(experiment.resolved(arm, point), experiment.kind)) for point in search.points(arm)]
+    for (one, trained), (other, trained_too) in itertools.combinations(tried, 2):
+        if trained == trained_too:
+            raise ValueError(
+                f"{experiment.path}: the grid of arm `{arm}` has points that train alike: {settings_in_words(one)}; "
+                f"{settings_in_words(other)}. {_ALIKE} Give the arm a grid of its own under `search.grids`."
+            )
+
+
 def _refuse_equal_arms(experiment: Experiment) -> None:
     trained = {
         arm: [_with_effect(settings, experiment.kind) for settings in experiment.variants(arm)]
@@ -144,17 +155,22 @@ def _refuse_equal_arms(experiment: Experiment) -> None:
     for one, other in itertools.combinations(trained, 2):
         if trained[one] == trained[other]:
             raise ValueError(
-                f"{experiment.path}: the arms `{one}` and `{other}` train alike: they have the same settings, once "
-                "defaults and what `jepa_weight: 0` makes idle are left out. Remove one, or change what they should "
-                "differ in."
+                f"{experiment.path}: the arms `{one}` and `{other}` train alike. {_ALIKE} Remove one, or change what "
+                "they should differ in."
             )
 
 
+_ALIKE = (
+    "They have the same settings once defaults, what `jepa_weight: 0` makes idle, and what changes no result are left "
+    "out."
+)
+
+
 def _with_effect(settings: Settings, kind: Kind) -> Settings:
-    """The settings that are not at their defaults, without those of an objective of weight 0."""
+    """The settings that are not at their defaults and decide the result, without those of an objective of weight 0."""
     known = known_settings(kind)
     given = {key: value for key, value in settings.items() if value != known[key].default}
-    idle = OPTIONS_OF_THE_TERM if given.get("jepa_weight") == 0 else frozenset()
+    idle = KEYS_WITHOUT_EFFECT_ON_RESULT | (OPTIONS_OF_THE_TERM if given.get("jepa_weight") == 0 else frozenset())
     return {key: value for key, value in given.items() if key not in idle}
 
 
@@ -234,6 +250,8 @@ def _check_search(experiment: Experiment) -> None:
                 f"{path}: the grid of arm `{arm}` has `{'`, `'.join(sorted(taken))}`. All points train on the same "
                 "rows in the same number of steps; put it under `settings`."
             )
+    for arm in experiment.arms:
+        _refuse_equal_points(experiment, search, arm)
     numbers = {arm: len(search.points(arm)) for arm in experiment.arms}
     if len({*numbers.values()}) > 1:
         shown = ", ".join(f"{arm} {number}" for arm, number in numbers.items())

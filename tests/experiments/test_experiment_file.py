@@ -35,7 +35,7 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
             "sets `gradient_accumulation_steps`, `per_device_train_batch_size`; .* Put it under `settings`",
         ),
         ({"arms": {"lm_only": {}, "a": {"push_to_hub": True}}}, "each cell would overwrite the one published before"),
-        ({"arms": {"lm_only": {}, "a": {"logging_steps": 1}}}, "`lm_only` and `a` train alike"),
+        ({"arms": {"lm_only": {}, "a": {"logging_steps": 2}}}, "`lm_only` and `a` train alike"),
         ({"arms": {"lm_only": {}, "a": {"jepa_weight": 1, "jepa_loss": "cosine"}}}, "`lm_only` and `a` train alike"),
         ({"arms": {"lm_only": {"jepa_weight": 0}, "a": {"jepa_weight": 0.0, "shuffle_pairs": True}}}, "train alike"),
         (
@@ -97,6 +97,16 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         (
             {"search": {"split": "validation", "grids": {"lm_only": RATES, "jepa": RATES | {"jepa_weight": [1, 2]}}}},
             r"different numbers of points \(lm_only 2, jepa 4\)",
+        ),
+        (
+            {"search": {"split": "validation", "grid": RATES | {"jepa_dropout": [0, 0.5]}}},
+            "arm `lm_only` has points that train alike: learning_rate 0.001, jepa_dropout 0.0; learning_rate 0.001, "
+            "jepa_dropout 0.5. They have the same settings .* a grid of its own",
+        ),
+        ({"search": {"split": "validation", "grid": {"learning_rate": ["1e-3", 0.001]}}}, "points that train alike"),
+        (
+            {"search": {"split": "validation", "grid": RATES | {"logging_steps": [1, 2]}}},
+            "learning_rate 0.001, logging_steps 1.0; learning_rate 0.001, logging_steps 2.0. They have the same",
         ),
         ({"search": {"split": "validation", "grid": {"learning_rate": 1}}}, "give a list of values to try"),
         ({"search": {"split": "validation", "grid": RATES | {"num_train_epochs": [1, 2]}}}, "same number of steps"),
