@@ -134,6 +134,12 @@ def _check_shared_settings(experiment: Experiment) -> None:
             f"{path}: `resume_from_checkpoint` is set. Cells train from the start, and resume by themselves after a "
             "kill. Remove it."
         )
+    if experiment.base.get("auto_find_batch_size"):
+        raise ValueError(
+            f"{path}: `auto_find_batch_size: true` gives an arm that runs out of memory smaller batches, and so more "
+            "steps than the others. Remove it, and set a `per_device_train_batch_size` that fits every arm, with "
+            "`gradient_accumulation_steps` for larger steps."
+        )
 
 
 def _refuse_equal_points(experiment: Experiment, search: Search, arm: str) -> None:
@@ -143,7 +149,8 @@ def _refuse_equal_points(experiment: Experiment, search: Search, arm: str) -> No
         if trained == trained_too:
             raise ValueError(
                 f"{experiment.path}: the grid of arm `{arm}` has points that train alike: {settings_in_words(one)}; "
-                f"{settings_in_words(other)}. {_ALIKE} Give the arm a grid of its own under `search.grids`."
+                f"{settings_in_words(other)}. {_ALIKE} Name other values, or give the arm a grid of its own under "
+                "`search.grids`."
             )
 
 

@@ -54,6 +54,8 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"compared_with": {"jepa": []}}, r"`jepa` is \[\]; it must be text or a list"),
         ({"settings": {"seed": 7}}, "`settings` has `seed`, which the experiment sets for each cell"),
         ({"settings": {"resume_from_checkpoint": "x"}}, "Cells train from the start, and resume by themselves"),
+        ({"settings": {"auto_find_batch_size": True}}, "`auto_find_batch_size: true` gives an arm .* more steps than"),
+        ({"recipe_settings": {"auto_find_batch_size": True}}, "`auto_find_batch_size: true` gives an arm"),
         ({"settings": {"dataset_streaming": True}}, "must know all rows"),
         (
             {"settings": {"load_best_model_at_end": True, "eval_strategy": "steps"}},
