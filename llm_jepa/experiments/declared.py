@@ -86,8 +86,7 @@ def declared_comparisons(entries: Sequence[Entry], contrasts: Sequence[Contrast]
     left_out = [one["name"] for one in entries if one["what"] == "contrast" and _identity(one) not in now]
     every = [*contrasts, *(Contrast(arm, baseline, budget) for budget, arm, baseline in left_out)]
     has_threshold = any(one["what"] == "threshold" and one["name"] is not None for one in entries)
-    measures = get_args(Measure) if has_threshold else get_args(Measure)[:1]
-    return [(contrast, measure) for contrast in every for measure in measures]
+    return _by_measure(every, has_threshold)
 
 
 def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> list[str]:
@@ -117,10 +116,18 @@ def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> li
                 sentences.append(f"CHANGED after {number} finished cell{'s' * (number != 1)}: in arm {arm} {changed}.")
     left_out = [one for one in declared["entries"] if _identity(one) not in now and one["name"] is not None]
     if left_out:
-        are_comparisons = ("threshold", None) in now or any(one["what"] == "contrast" for one in left_out)
-        kept = " Comparisons left out stay in the family with p = 1." if are_comparisons else ""
+        contrasts = [Contrast(name[1], name[2], name[0]) for what, name in items if what == "contrast"]
+        compared = _by_measure(contrasts, ("threshold", None) not in now)
+        is_larger = len(declared_comparisons(declared["entries"], contrasts)) > len(compared)
+        kept = " Comparisons left out stay in the family with p = 1." if is_larger else ""
         sentences.append(f"DECLARED TOO, and left out here: {_listed(left_out)}.{kept}")
     return sentences
+
+
+def _by_measure(contrasts: Sequence[Contrast], has_threshold: bool) -> list[tuple[Contrast, Measure]]:
+    """Each contrast by the score; where a threshold is declared, also by the share of seeds and the time to it."""
+    measures = get_args(Measure) if has_threshold else get_args(Measure)[:1]
+    return [(contrast, measure) for contrast in contrasts for measure in measures]
 
 
 def _identity(entry: Entry) -> tuple[Any, ...]:

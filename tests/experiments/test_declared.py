@@ -18,8 +18,8 @@ ARMS = ["lm_only", "pair", "tube"]
 TRAINED = {arm: {"learning_rate": 1e-4} for arm in ARMS}
 
 
-def items(arms=ARMS, seeds=(1, 2, 3, 4), threshold=0.9, longer="lm_only-20-steps"):
-    experiment = {"seeds": seeds, "primary_score": "strict", "threshold": threshold}
+def items(arms=ARMS, seeds=(1, 2, 3, 4), threshold=0.9, longer="lm_only-20-steps", primary_score="strict"):
+    experiment = {"seeds": seeds, "primary_score": primary_score, "threshold": threshold}
     return items_of(experiment, arms, contrasts(arms, longer))
 
 
@@ -101,6 +101,27 @@ def test_comparisons_left_out_stay_in_the_family(tmp_path, threshold):
         or "here: arm tube, threshold 0.9." in changes(declared, now)[-1]
     )
     assert changes(declared, now)[-1].endswith("Comparisons left out stay in the family with p = 1.")
+
+
+@pytest.mark.parametrize(
+    ("now", "left_out"),
+    [
+        ({"seeds": [1, 2, 3]}, "seed 4"),
+        ({"primary_score": "stopped"}, "primary score strict"),
+        ({"arms": ["lm_only", "pair"]}, "arm tube"),
+    ],
+    ids=["seed", "primary score", "arm"],
+)
+def test_the_family_is_said_to_be_larger_where_it_is(tmp_path, now, left_out):
+    """No threshold is declared. An arm's comparisons stay; a seed and a score have none of their own."""
+    keep_declared(tmp_path, items(threshold=None), TRAINED, 0)
+    finish(tmp_path, "lm_only/1")
+    declared = keep_declared(tmp_path, items(threshold=None, **now), TRAINED, 1)
+    left = contrasts(now.get("arms", ARMS))
+    is_larger = len(declared_comparisons(declared["entries"], left)) > len(left)
+    said = changes(declared, items(threshold=None, **now))[-1]
+    assert said.startswith(f"DECLARED TOO, and left out here: {left_out}.")
+    assert said.endswith("stay in the family with p = 1.") == is_larger == ("arms" in now)
 
 
 def test_another_threshold_is_said_and_adds_no_comparison(tmp_path):
