@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from llm_jepa.entry import cleaned_up_at_sigterm
-from llm_jepa.experiments.cells import Cell, Series, longer_baselines, search_cells
+from llm_jepa.experiments.cells import Cell, Series, is_searched, longer_baselines, search_cells
 from llm_jepa.experiments.common_rows import CommonRows, check_rows, find_common_rows
 from llm_jepa.experiments.comparison import (
     ExperimentDesign,
@@ -74,11 +74,7 @@ def _search(
     experiment: Experiment, common: CommonRows, series: Sequence[Series], num_jobs: int, bar: Progress
 ) -> dict[str, Settings]:
     """Series -> the settings that its search has chosen."""
-    search = experiment.search
-    searched = [] if search is None else series
-    if search is not None and search.longer_baseline == "inherit":
-        searched = [one for one in series if one.max_steps is None]
-    cells = [cell for one in searched for cell in search_cells(experiment, one)]
+    cells = [cell for one in series if is_searched(experiment, one) for cell in search_cells(experiment, one)]
     failures = _run(experiment, common, cells, num_jobs, bar, "search")
     if failures:
         raise CellError(f"The search is not finished, so nothing was compared. {' '.join(failures)}")

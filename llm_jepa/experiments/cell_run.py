@@ -6,6 +6,7 @@ killed comparison left the cell running, this process waits for it.
 
 import gc
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from llm_jepa.evaluation.prediction_log import discard_log
 from llm_jepa.evaluation.results import write_predictions
 from llm_jepa.experiments.cell_spec import (
     CURVE_FILE,
+    DIVERGED,
     LOCK_FILE,
     RESULT_FILE,
     RUN_DIRECTORY,
@@ -33,17 +35,27 @@ from llm_jepa.vision.recipe import build_any_recipe
 
 PREDICTIONS_FILE = "predictions.jsonl"
 
+logger = logging.getLogger(__name__)
 
-def run_cell(directory: Path) -> None:
-    """Train and score one cell, unless it has its result. Waits for another process that runs the same cell."""
+
+def run_cell(directory: Path, may_diverge: bool = False) -> None:
+    """Train and score one cell, unless it has its result. Waits for another process that runs the same cell.
+
+    Args:
+        directory: The cell's.
+        may_diverge: Whether a loss that is not finite is a result, without scores, in place of an error.
+
+    Raises:
+        FloatingPointError: The loss is not finite.
+    """
     with FileLock(directory / LOCK_FILE):
         spec = read_spec(directory / SPEC_FILE)
         assert spec is not None, "the comparison writes it first"
         if read_json(directory / RESULT_FILE).get("evaluated") != spec.evaluation():
-            _run(directory, spec)
+            _run(directory, spec, may_diverge)
 
 
-def _run(directory: Path, spec: CellSpec) -> None:
+def _run(directory: Path, spec: CellSpec, may_diverge: bool) -> None:
     run_directory, commit = directory / RUN_DIRECTORY, toolkit_commit()
     settings = spec.settings | {"output_dir": str(run_directory)}
     recipe = build_any_recipe(Path(spec.recipe), settings)
@@ -52,7 +64,22 @@ def _run(directory: Path, spec: CellSpec) -> None:
     if spec.every_steps is not None:
         curve = [LearningCurve(held_out, spec.every_steps, directory / CURVE_FILE)]
     is_resumed = checkpoint_to_resume(recipe.settings) is not None
-    train(recipe, curve)
+    try:
+        train(recipe, curve)
+    except FloatingPointError as error:
+        if not may_diverge:
+            raise
+        logger.warning("%s", error)
+        without_scores = {
+            "evaluated": spec.evaluation(),
+            DIVERGED: str(error),
+            "scores": {},
+            "rows": {},
+            "training": {},
+        }
+        write_json(without_scores, directory / RESULT_FILE)
+        shutil.rmtree(run_directory)
+        return
     gc.collect()  # free the trainer before another model is loaded
     outcome = held_out.evaluate(directory)
     write_predictions(outcome.predictions, directory / PREDICTIONS_FILE)

@@ -6,6 +6,7 @@ schedule. Cells that both comparisons need are run once.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,24 +54,36 @@ class Cell:
         seed: Seed of new weights, data order and draws.
         settings: All its settings, without `output_dir`.
         directory: Its directory, below the experiment's `output_dir`.
+        may_diverge: Whether a loss that is not finite is a result: a point of a search loses by it.
     """
 
     series: str
     seed: int
     settings: Settings
     directory: Path
+    may_diverge: bool = False
+
+
+def is_searched(experiment: Experiment, series: Series) -> bool:
+    """Whether a series tries a grid; a longer baseline may inherit its settings."""
+    search = experiment.search
+    return search is not None and (series.max_steps is None or search.longer_baseline == "search")
 
 
 def search_cells(experiment: Experiment, series: Series) -> list[Cell]:
-    """The cells that try the points of an arm's grid, in their order, with the seed of the search on the dev split."""
+    """The cells that try the points of an arm's grid, in their order, with the seed of the search on the dev split.
+
+    The digest of a point names its directory, so that a point stays finished when others are added or left out.
+    """
     assert experiment.search is not None
     cells = []
-    for number, point in enumerate(experiment.search.points(series.arm)):
+    for point in experiment.search.points(series.arm):
         settings = experiment.resolved(
             series.arm, point, series.schedule, {"seed": SEARCH_SEED, "dataset_test_split": experiment.search.split}
         )
-        directory = experiment.output_dir / "search" / series.name / str(number)
-        cells.append(Cell(series.name, SEARCH_SEED, settings, directory))
+        digest = hashlib.sha256(json.dumps(point, sort_keys=True).encode()).hexdigest()[:16]
+        directory = experiment.output_dir / "search" / series.name / digest
+        cells.append(Cell(series.name, SEARCH_SEED, settings, directory, may_diverge=True))
     return cells
 
 

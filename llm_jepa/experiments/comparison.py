@@ -1,20 +1,30 @@
 """Compares the arms of an experiment at equal steps and at equal FLOPs, from the results of its cells."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from llm_jepa.experiments.assembling import assemble_report
-from llm_jepa.experiments.cell_spec import CellSpec
-from llm_jepa.experiments.cells import Budget, Cell, Series, longer_baselines, search_cells, series_cells, spec_of
+from llm_jepa.experiments.cell_spec import DIVERGED, CellSpec
+from llm_jepa.experiments.cells import (
+    Budget,
+    Cell,
+    Series,
+    is_searched,
+    longer_baselines,
+    search_cells,
+    series_cells,
+    spec_of,
+)
 from llm_jepa.experiments.claims import contrasts_of
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.declared import count_finished, declared_with, items_of, keep_declared
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.running import CellError, read_result
 from llm_jepa.experiments.score_choice import possible_scores
-from llm_jepa.experiments.spec import Experiment, Settings
+from llm_jepa.experiments.spec import Experiment, Settings, settings_in_words
 from llm_jepa.experiments.spec_checks import SEARCH_SEED
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 
@@ -29,6 +39,7 @@ class ExperimentDesign:
         common: The rows that all arms train on.
         costs: Arm -> cost of its training with its chosen settings.
         chosen: Series -> settings chosen by the search.
+        diverged: Series -> points of its search whose loss was not finite.
         cells: Series -> seed -> cell.
         baselines: Budget -> arm -> the series that it is compared with.
         specs: Directory of a cell -> its specification.
@@ -38,6 +49,7 @@ class ExperimentDesign:
     common: CommonRows
     costs: dict[str, ArmCost]
     chosen: dict[str, Settings]
+    diverged: dict[str, list[Settings]]
     cells: dict[str, dict[int, Cell]]
     baselines: dict[Budget, dict[str, list[str]]]
     specs: dict[Any, CellSpec]
@@ -55,11 +67,13 @@ def design_experiment(
     longer = longer_baselines(experiment, costs)
     series = [*(Series(arm) for arm in experiment.arms), *itertools.chain.from_iterable(longer.values())]
     cells = {one.name: series_cells(experiment, one, chosen[one.name]) for one in dict.fromkeys(series)}
+    searched = [one for one in dict.fromkeys(series) if is_searched(experiment, one)]
+    diverged = {one.name: diverged_points(experiment, common, one) for one in searched}
     baselines: dict[Budget, dict[str, list[str]]] = {"equal_steps": experiment.baselines()}
     if longer:
         baselines["equal_flops"] = {arm: [one.name for one in of_arm] for arm, of_arm in longer.items()}
     specs = specs_of(experiment, common, [cell for by_seed in cells.values() for cell in by_seed.values()])
-    return ExperimentDesign(common, dict(costs), dict(chosen), cells, baselines, specs, cells_before)
+    return ExperimentDesign(common, dict(costs), dict(chosen), diverged, cells, baselines, specs, cells_before)
 
 
 def specs_of(experiment: Experiment, common: CommonRows, cells: Sequence[Cell]) -> dict[Any, CellSpec]:
@@ -75,22 +89,42 @@ def arm_costs(experiment: Experiment, common: CommonRows, chosen: Mapping[str, S
 def chosen_point(experiment: Experiment, common: CommonRows, series: Series) -> Settings:
     """The point of a series' grid with the best primary score on the dev split; the first of equal points.
 
+    A point that diverged loses.
+
     Raises:
-        CellError: A cell of the search has no result.
+        CellError: A cell of the search has no result, or every point diverged.
     """
     if experiment.search is None:
         return {}
-    if series.max_steps is not None and experiment.search.longer_baseline == "inherit":
+    if not is_searched(experiment, series):
         return chosen_point(experiment, common, Series(series.arm))
     sign = -1 if experiment.primary_score in LOWER_IS_BETTER else 1
-    cells = search_cells(experiment, series)
-    scores = []
-    for cell in cells:
+    points, results = zip(*_search_results(experiment, common, series), strict=True)
+    scores = [-math.inf if DIVERGED in one else sign * one["scores"][experiment.primary_score] for one in results]
+    if max(scores) == -math.inf:
+        tried = "; ".join(map(settings_in_words, points))
+        raise CellError(f"Every point of {series.name} diverged: {tried}. Nothing was compared. Search lower rates.")
+    chosen: Settings = points[scores.index(max(scores))]
+    return chosen
+
+
+def diverged_points(experiment: Experiment, common: CommonRows, series: Series) -> list[Settings]:
+    """The points of a series' grid whose loss was not finite."""
+    return [point for point, result in _search_results(experiment, common, series) if DIVERGED in result]
+
+
+def _search_results(
+    experiment: Experiment, common: CommonRows, series: Series
+) -> list[tuple[Settings, dict[str, Any]]]:
+    """Each point of a series' grid with its result."""
+    assert experiment.search is not None
+    results = []
+    for point, cell in zip(experiment.search.points(series.arm), search_cells(experiment, series), strict=True):
         result = read_result(cell, spec_of(experiment, common, cell))
         if result is None:
             raise CellError(f"The search is not finished: {cell.directory} has no result. Nothing was compared.")
-        scores.append(sign * result["scores"][experiment.primary_score])
-    return experiment.search.points(series.arm)[scores.index(max(scores))]
+        results.append((point, result))
+    return results
 
 
 def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
@@ -119,7 +153,7 @@ def design_json(experiment: Experiment, design: ExperimentDesign) -> dict[str, A
     """What a report knows beside the results of the cells."""
     settings = experiment.resolved(experiment.baseline)
     return {
-        "experiment": _described(experiment, design.common),
+        "experiment": _described(experiment, design.common, design.diverged),
         "arms": {
             arm: {
                 "settings": experiment.arms[arm] | design.chosen[arm],
@@ -151,7 +185,10 @@ def _results(design: ExperimentDesign) -> tuple[dict[str, Results], list[str]]:
     return results, refused
 
 
-def _described(experiment: Experiment, common: CommonRows) -> dict[str, Any]:
+def _described(
+    experiment: Experiment, common: CommonRows, diverged: Mapping[str, Sequence[Settings]]
+) -> dict[str, Any]:
+    search = experiment.search
     return {
         "name": experiment.path.stem,
         "kind": experiment.kind,
@@ -163,7 +200,7 @@ def _described(experiment: Experiment, common: CommonRows) -> dict[str, Any]:
         "threshold": experiment.threshold,
         "equal_flops": experiment.equal_flops,
         "evaluation": asdict(experiment.evaluation),
-        "search": None if experiment.search is None else asdict(experiment.search) | {"seed": SEARCH_SEED},
+        "search": None if search is None else asdict(search) | {"seed": SEARCH_SEED, "diverged": diverged},
         "rows": common.num_rows,
         "excluded_rows": len(common.excluded),
         "overlap": [one.sentence for one in common.shared],

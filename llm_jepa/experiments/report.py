@@ -101,9 +101,15 @@ def _search(report: Mapping[str, Any]) -> list[str]:
     )
     longer = "searches its grid too" if search["longer_baseline"] == "search" else "inherits the baseline's settings"
     chosen = "; ".join(f"{series}: {settings_in_words(settings)}" for series, settings in report["chosen"].items())
+    lost = "; ".join(
+        f"{series}: {' and '.join(map(settings_in_words, points))}"
+        for series, points in search["diverged"].items()
+        if points
+    )
     return [
         f"Searched on {search['split']} with seed {search['seed']}, which no arm is compared with: {grids}. Chosen: "
         f"{chosen}.",
+        *([f"Diverged, so that they lost: {lost}."] if lost else []),
         f"The longer baseline of equal FLOPs {longer}.",
     ]
 

@@ -16,7 +16,9 @@ from filelock import FileLock, Timeout
 
 from llm_jepa.experiments.cell_spec import (
     CURVE_FILE,
+    DIVERGED,
     LOCK_FILE,
+    MAY_DIVERGE,
     RESULT_FILE,
     RUN_DIRECTORY,
     SPEC_FILE,
@@ -57,7 +59,7 @@ def read_result(cell: Cell, spec: CellSpec) -> dict[str, Any] | None:
     if not result:
         return None
     evaluated = differences(result["evaluated"], spec.evaluation())
-    if not evaluated:
+    if not evaluated or DIVERGED in result:
         return result
     if holds_complete_run(cell.directory / RUN_DIRECTORY):
         return None
@@ -170,7 +172,8 @@ def _run_process(
     path = cell.directory / LOG_FILE
     with path.open("a", encoding="utf-8") as log:
         start = os.fstat(log.fileno()).st_size
-        command = [sys.executable, "-m", "llm_jepa.experiments.cell", str(cell.directory)]
+        options = [MAY_DIVERGE] if cell.may_diverge else []
+        command = [sys.executable, "-m", "llm_jepa.experiments.cell", str(cell.directory), *options]
         with lock:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             running.add(process)

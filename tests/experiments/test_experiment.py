@@ -1,7 +1,6 @@
 """An experiment on a tiny model: cells run once and are kept; verdicts use finished cells only."""
 
 import importlib
-import itertools
 import json
 import re
 import shutil
@@ -14,8 +13,11 @@ import pytest
 
 from llm_jepa.cli import main
 from llm_jepa.experiments.cell_spec import LOCK_FILE, RESULT_FILE, SPEC_FILE
+from llm_jepa.experiments.cells import Series, search_cells
+from llm_jepa.experiments.common_rows import find_common_rows
+from llm_jepa.experiments.comparison import chosen_point
 from llm_jepa.experiments.rendering import render_html, render_markdown
-from llm_jepa.experiments.running import LOG_FILE
+from llm_jepa.experiments.running import LOG_FILE, CellError
 from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.runs.record import toolkit_commit
 from tests.experiments.conftest import ARMS, SPLITS, TUBE, WHOLE
@@ -181,18 +183,20 @@ def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
 
 @pytest.mark.usefixtures("_quick_cells")
 def test_every_arm_searches_its_own_grid_on_the_dev_split_and_so_does_the_longer_baseline(written):
-    """A rate of 0 learns nothing: each arm and the longer baseline choose by their own cells."""
+    """Each arm and the longer baseline choose by their own cells. A rate of 1e30 diverges, and loses.
+
+    Finished points stay finished in another grid; one that has none but diverged points is refused.
+    """
     grids = {
-        "lm_only": {"learning_rate": [0.0, 0.01]},
+        "lm_only": {"learning_rate": [1e30, 0.01]},
         "wide": {"learning_rate": [0.01], "num_predictor_tokens": [1, 16]},
     }
-    path = written(
-        "searched",
-        seeds=[1],
-        arms={"lm_only": {"jepa_weight": 0}, "wide": {"jepa_source_view": "alone", "jepa_target": "online"}},
-        search={"split": "validation", "grids": grids},
-        primary_score="capped",
-    )
+    content = {
+        "seeds": [1],
+        "arms": {"lm_only": {"jepa_weight": 0}, "wide": {"jepa_source_view": "alone", "jepa_target": "online"}},
+        "primary_score": "capped",
+    }
+    path = written("searched", **content, search={"split": "validation", "grids": grids})
     assert main(["compare", str(path), "--jobs", "2"]) == 0
     experiment, report = read_experiment(path), report_of(path)
     specs = [json.loads(spec.read_text()) for spec in (experiment.output_dir / "search").rglob(SPEC_FILE)]
@@ -200,16 +204,20 @@ def test_every_arm_searches_its_own_grid_on_the_dev_split_and_so_does_the_longer
     assert "Searched on validation with seed 1000, which no arm is compared with" in render_markdown(report)
     longer = report["comparisons"]["equal_flops"]["capped"]["wide"]["baseline"]
     assert longer.startswith("lm_only-")
-    for series, grid in (("lm_only", grids["lm_only"]), ("wide", grids["wide"]), (longer, grids["lm_only"])):
-        points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-        results = [
-            json.loads((experiment.output_dir / "search" / series / str(number) / RESULT_FILE).read_text())
-            for number in range(len(points))
-        ]
+    for series in (Series("lm_only"), Series("wide"), Series("lm_only", int(longer.split("-")[1]))):
+        points = experiment.search.points(series.arm)
+        results = [json.loads((cell.directory / RESULT_FILE).read_text()) for cell in search_cells(experiment, series)]
         assert {result["evaluated"]["dataset_test_split"] for result in results} == {"validation"}
-        scores = [result["scores"]["capped"] for result in results]
-        assert report["chosen"][series] == points[scores.index(min(scores))]
+        assert ["nan" in result.get("diverged", "") for result in results] == [series.arm == "lm_only", False]
+        scores = [result["scores"].get("capped", 2) for result in results]
+        assert report["chosen"][series.name] == points[scores.index(min(scores))]
     assert report["arms"]["wide"]["settings"].items() >= report["chosen"]["wide"].items()
+    lost = f"Diverged, so that they lost: lm_only: learning_rate 1e+30; {longer}: learning_rate 1e+30."
+    assert lost in render_markdown(report)
+    grids = {"lm_only": {"learning_rate": [1e30]}, "wide": {"learning_rate": [0.01]}}
+    other = read_experiment(written("searched", **content, search={"split": "validation", "grids": grids}))
+    with pytest.raises(CellError, match=r"Every point of lm_only diverged: learning_rate 1e\+30\. .* lower rates"):
+        chosen_point(other, find_common_rows(other), Series("lm_only"))
 
 
 def test_a_report_alone_runs_nothing(written, capsys):
