@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from llm_jepa.entry import cleaned_up_at_sigterm
-from llm_jepa.experiments.cells import Cell, Series, is_searched, longer_baselines, search_cells
+from llm_jepa.experiments.cells import Cell, Series, check_longer_searches, is_searched, longer_baselines, search_cells
 from llm_jepa.experiments.common_rows import CommonRows, check_rows, find_common_rows
 from llm_jepa.experiments.comparison import (
     ExperimentDesign,
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         reading = bar.add_task("reading the rows of every arm", total=None)
         common = find_common_rows(experiment)
+        check_longer_searches(experiment, common)
         bar.remove_task(reading)
         _say(console, experiment, common)
         if num_jobs:

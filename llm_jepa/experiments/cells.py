@@ -6,6 +6,7 @@ schedule. Cells that both comparisons need are run once.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from llm_jepa.experiments.cell_spec import CellSpec
 from llm_jepa.experiments.common_rows import CommonRows
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.series_names import series_name
-from llm_jepa.experiments.spec import Experiment, Settings
+from llm_jepa.experiments.spec import Experiment, Settings, settings_in_words
 from llm_jepa.experiments.spec_checks import SEARCH_SEED
 from llm_jepa.settings.objectives import objective_names, own_objective_file
 
@@ -123,6 +124,29 @@ def longer_baselines(experiment: Experiment, costs: Mapping[str, ArmCost]) -> di
         arm: [Series(one, None if steps[arm, one] == costs[one].steps else steps[arm, one]) for one in baselines]
         for arm, baselines in by_arm.items()
     }
+
+
+def check_longer_searches(experiment: Experiment, common: CommonRows) -> None:
+    """Check that the points of a baseline cost alike where its longer schedule searches them anew.
+
+    The cost of the point that the baseline chose decides the steps of the schedule, whichever point it chooses then.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if experiment.search is None or experiment.equal_flops == "none" or experiment.search.longer_baseline == "inherit":
+        return
+    for baseline in dict.fromkeys(itertools.chain.from_iterable(experiment.baselines().values())):
+        points = experiment.search.points(baseline)
+        costs = [common.cost(experiment.resolved(baseline, point)).flops_per_step for point in points]
+        cheapest, costliest = (points[costs.index(cost)] for cost in (min(costs), max(costs)))
+        if cheapest != costliest:
+            raise ValueError(
+                f"{experiment.path}: the points of the baseline `{baseline}` differ in FLOPs a step, from "
+                f"{min(costs):.3g} ({settings_in_words(cheapest)}) to {max(costs):.3g} "
+                f"({settings_in_words(costliest)}), so its longer schedule could not be of equal FLOPs. Take out of "
+                "its grid what changes the cost, or set `longer_baseline: inherit`."
+            )
 
 
 def flop_matched_steps(arm: ArmCost, baseline: ArmCost) -> int:

@@ -1,11 +1,21 @@
 """What an arm costs, and the steps in which the baseline computes as much."""
 
+import re
+
 import pytest
 
+from llm_jepa.cli import main
 from llm_jepa.compute.flops import StepCounts, model_size, step_flops
 from llm_jepa.experiments import arm_cost, text_kind
 from llm_jepa.experiments.arm_cost import recipe_model
-from llm_jepa.experiments.cells import Series, flop_matched_steps, longer_baselines, search_cells, spec_of
+from llm_jepa.experiments.cells import (
+    Series,
+    check_longer_searches,
+    flop_matched_steps,
+    longer_baselines,
+    search_cells,
+    spec_of,
+)
 from llm_jepa.experiments.common_rows import find_common_rows, recipe_of
 from llm_jepa.experiments.interface import ArmCost
 from llm_jepa.experiments.spec_reading import read_experiment
@@ -206,3 +216,25 @@ def test_an_arm_with_a_baseline_of_its_own_is_matched_with_that(written):
     assert experiment.baselines() == {"small": ["lm_only"], "small_jepa": ["small"]}
     expected = {"small": [Series("lm_only", 50)], "small_jepa": [Series("small", 150)]}
     assert longer_baselines(experiment, costs) == expected
+
+
+def test_a_longer_baseline_searches_points_of_equal_cost_alone(written, capsys):
+    """A point without loss dropout computes more than the one whose cost decides the steps."""
+    costs_differ = {"learning_rate": [1e-3], "jepa_dropout": [0.0, 0.75]}
+    content = {"arms": ARMS | {"shuffled": {"shuffle_pairs": True}}, "compared_with": {"jepa": "shuffled"}}
+    grids = {"lm_only": {"learning_rate": [1e-3, 1e-2]}, "jepa": costs_differ, "shuffled": costs_differ}
+    search = {"split": "validation", "grids": grids}
+    path = written("unequal", **content, search=search)
+    with pytest.raises(SystemExit):
+        main(["compare", str(path)])
+    points = r"\(learning_rate 0.001, jepa_dropout 0.75\) to .* \(learning_rate 0.001, jepa_dropout 0.0\)"
+    assert re.search(f"points of the baseline `shuffled` differ in FLOPs .* {points}", capsys.readouterr().err)
+    common = find_common_rows(read_experiment(path))
+    assert not common.experiment.output_dir.exists()
+    accepted = (
+        {"search": search | {"longer_baseline": "inherit"}},
+        {"search": search, "equal_flops": "none"},
+        {"search": search, "compared_with": {}},
+    )
+    for changes in accepted:
+        check_longer_searches(read_experiment(written("equal", **content | changes)), common)
