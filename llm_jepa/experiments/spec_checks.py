@@ -251,10 +251,16 @@ def _check_search(experiment: Experiment) -> None:
                 f"{path}: the grid of arm `{arm}` lacks `learning_rate`. The best rate differs between arms; search "
                 "it for every arm."
             )
-        taken = (SET_BY_EXPERIMENT | SAME_FOR_ALL[experiment.kind] | STEP_KEYS) & {*search.grids[arm]}
+        taken = SET_BY_EXPERIMENT & {*search.grids[arm]}
         if taken:
             raise ValueError(
-                f"{path}: the grid of arm `{arm}` has `{'`, `'.join(sorted(taken))}`. All points train on the same "
+                f"{path}: the grid of arm `{arm}` has `{'`, `'.join(sorted(taken))}`, which the experiment sets for "
+                "each cell. Remove it."
+            )
+        shared = (SAME_FOR_ALL[experiment.kind] | STEP_KEYS) & {*search.grids[arm]}
+        if shared:
+            raise ValueError(
+                f"{path}: the grid of arm `{arm}` has `{'`, `'.join(sorted(shared))}`. All points train on the same "
                 "rows in the same number of steps; put it under `settings`."
             )
     for arm in experiment.arms:

@@ -33,6 +33,7 @@ WORDS = {
     "object": "a mapping (as JSON on the command line)",
     "null": "null",
 }
+ITEM_WORDS = {"string": "texts", "integer": "whole numbers", "number": "numbers"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,12 @@ class Setting:
         allowed = [f"{one_of}{', '.join(self.choices)}"] if self.choices else []
         if "string" in self.types:
             allowed.append("the path of a JSON file" if "object" in self.types else "text")
-        return " or ".join(allowed + [WORDS[kind] for kind in self.types if kind in WORDS])
+        words = WORDS if self.item is None else WORDS | {"array": f"a list of one or more {self.item._as_items()}"}
+        return " or ".join(allowed + [words[kind] for kind in self.types if kind in words])
+
+    def _as_items(self) -> str:
+        """What the items of a list may be, in words."""
+        return " or ".join([ITEM_WORDS[kind] for kind in self.types] or [f"of {', '.join(self.choices)}"])
 
     def mistake(self, key: str, value: Any, detail: str = "") -> str:
         """The error of a value that is not allowed for the key."""
