@@ -11,6 +11,7 @@ import transformers
 
 from llm_jepa.cli.inference_arguments import ANSWERS_PER_QUERY
 from llm_jepa.cli.progress import bars
+from llm_jepa.inference.answer_checks import check_same_answers
 from llm_jepa.inference.answer_index import AnswerIndex, Hit
 from llm_jepa.inference.candidates import answers_of_column, read_answers, read_texts
 from llm_jepa.inference.encoder import LatentEncoder
@@ -27,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
     if is_vision_model(args.run):
         return _answer_picture(args, queries)
     is_new = not has_index(args.index)
-    answers = _answers(args) if is_new else []
+    answers = _answers(args)
+    if answers and not is_new:
+        check_same_answers(args.index, answers, args.answers)
     encoder = LatentEncoder.from_run(args.run)
     index = _built(encoder, answers, args.index) if is_new else _changed(args, encoder)
     if not queries:
@@ -57,9 +60,12 @@ def _answer_picture(args: argparse.Namespace, queries: Sequence[str]) -> int:
 
 
 def _answers(args: argparse.Namespace) -> list[str]:
+    """The answers that are given; none if an index is there and they are not given again."""
+    if args.answers is None:
+        return []
     if args.answers_column is None:
         return read_answers(Path(args.answers))
-    return answers_of_column(args.answers, args.answers_column, args.answers_split)
+    return answers_of_column(args.answers, args.answers_column, args.answers_split or "train")
 
 
 def _built(encoder: LatentEncoder, answers: Sequence[str], directory: Path) -> AnswerIndex:

@@ -42,7 +42,7 @@ def answer(parser: argparse.ArgumentParser) -> None:
         "--answers", metavar="FILE", help="builds the index: text file with an answer per line, or data with a column"
     )
     parser.add_argument("--answers_column", metavar="COLUMN", help="column of --answers, a file or Hub id of data")
-    parser.add_argument("--answers_split", default="train", metavar="SPLIT", help="of these data (default: train)")
+    parser.add_argument("--answers_split", metavar="SPLIT", help="of these data (default: train)")
     parser.add_argument("--add", type=Path, metavar="FILE", help="text file with an answer per line, for the index")
     parser.add_argument(
         "--delete", type=Path, metavar="FILE", help="text file with an answer per line, to leave the index"

@@ -32,6 +32,7 @@ from llm_jepa.settings.schema import recipe_kind
 
 DECODER_OPTIONS = tuple(option.name for option in fields(TextDecoderOptions))
 DRAFT_ARGUMENTS = ("num_drafted_tokens", "draft_vocabulary")
+INDEX_ARGUMENTS = ("index", "answers", "answers_column", "answers_split", "add", "delete")
 CANDIDATE_ARGUMENTS = ("labels", "shortlist", "fallback_margin", "dev_split")
 """What has an effect with `eval --decoding` alone."""
 
@@ -91,7 +92,7 @@ def _check_answer(args: argparse.Namespace) -> None:
     changes_index = any(one is not None for one in (args.answers, args.add, args.delete))
     if artifact_kind(args.run) == "vision":
         check_queries(args.query, args.queries, args.image is not None)
-        others = {name: getattr(args, name) for name in ("index", "answers", "answers_column", "add", "delete")}
+        others = {name: getattr(args, name) for name in INDEX_ARGUMENTS}
         check_picture_question(
             args.run, args.image, args.query is not None or args.queries is not None, args.candidates, others
         )
@@ -105,7 +106,7 @@ def _check_answer(args: argparse.Namespace) -> None:
     if args.index is None:
         raise ValueError("There is no index of answers to ask. Name its directory: `--index DIR`.")
     check_queries(args.query, args.queries, changes_index)
-    check_index(args.run, args.index, args.answers, args.answers_column)
+    check_index(args.run, args.index, args.answers, args.answers_column, args.answers_split)
     check_changes(args.index, args.answers, args.add, args.delete)
 
 

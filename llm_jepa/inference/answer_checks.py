@@ -71,33 +71,50 @@ def check_picture_question(
         raise ValueError(f"{no_text_decoder(run)} Or give answers to choose from: `--candidates FILE`.")
 
 
-def check_index(run: Path, index: Path, answers: str | None, column: str | None) -> None:
-    """Check that a run can answer from an index, or build it.
+def check_index(run: Path, index: Path, answers: str | None, column: str | None, split: str | None) -> None:
+    """Check that a run can answer from an index, or build it. The answers of a column are compared once they are read.
+
+    Args:
+        answers, column, split: What `--answers`, `--answers_column` and `--answers_split` name.
 
     Raises:
         ValueError: The run has no model or no latent predictor; the index is damaged, another run's, or of other
-            answers than those given; or there is none and no answers are given.
+            answers than those given; there is none and no answers are given; or an option has no effect.
     """
     artifact_kind(run)
     facts = read_facts(run)
     check_has_views(facts)
     if column is not None and answers is None:
         raise ValueError("`--answers_column` has no effect without `--answers`. Name the data there.")
+    if split is not None and column is None:
+        raise ValueError("`--answers_split` has no effect without `--answers_column`. Name one.")
     if answers is not None and column is not None:
         check_data_set(answers)
     given = read_answers(Path(answers)) if answers is not None and column is None else None
     if has_index(index):
         made = read_index_facts(index)
         check_made_by(made, weights_digest(run), predictor_digest(run), facts.width, str(index))
-        if given is not None and given != read_answers_of(index):
-            raise ValueError(
-                f"The index `{index}` has other answers than `{answers}`. Leave `--answers` out, or name a new "
-                "directory."
-            )
+        if given is not None:
+            check_same_answers(index, given, str(answers))
         return
     if answers is None:
         raise ValueError(f"`{index}` holds no index of answers. Give `--answers FILE` to build one there.")
     check_new_index(index)
+
+
+def check_same_answers(index: Path, given: Sequence[str], name: str) -> None:
+    """Check that an index has the answers that are given, in their order.
+
+    Args:
+        name: The file or data set of those given.
+
+    Raises:
+        ValueError: It has others.
+    """
+    if given != read_answers_of(index):
+        raise ValueError(
+            f"The index `{index}` has other answers than `{name}`. Leave `--answers` out, or name a new directory."
+        )
 
 
 def check_changes(index: Path, answers: str | None, added: Path | None, deleted: Path | None) -> None:

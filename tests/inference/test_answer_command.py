@@ -57,6 +57,11 @@ def test_an_index_is_built_from_a_column(place, capsys):
     assert main(["answer", "run", "--index", "index", *data]) == 0
     assert capsys.readouterr().out == "8 answers: index\n"
     assert AnswerIndex.load("index").answers == TARGETS
+    assert main(["answer", "run", "--index", "index", *data, "--answers_split", "train[:8]"]) == 0  # the same answers
+    with pytest.raises(SystemExit):
+        main(["answer", "run", "--index", "index", *data, "--answers_split", "train[:7]", "--query", "q"])
+    assert "The index `index` has other answers than `rows.jsonl`" in capsys.readouterr().err
+    assert AnswerIndex.load("index").answers == TARGETS
 
 
 def test_answers_are_added_to_an_index_and_deleted_from_it(place, capsys):
@@ -113,6 +118,7 @@ def test_mistakes_end_in_one_line_without_a_library_that_takes_seconds(place):
         "answers 1 and 3 are the same": [*new, "--answers", "twice.txt"],
         "`blank.txt`, line 2: the answer is empty": [*new, "--answers", "blank.txt"],
         "`--answers_column` has no effect": [*new, "--answers_column", "target"],
+        "`--answers_split` has no effect": ["run", *ask, "--answers", "answers.txt", "--answers_split", "test"],
         "no file or directory `absent.jsonl`": [*new, "--answers", "absent.jsonl", "--answers_column", "a"],
         "`run` holds ": ["run", "--index", "run", "--query", "q", "--answers", "answers.txt"],
         "has embeddings of another checkpoint": ["other", *ask],
