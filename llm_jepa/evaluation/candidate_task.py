@@ -46,7 +46,9 @@ def choice_task(rows: Sequence[HeldOutRow]) -> CandidateTask:
 
 
 def label_task(rows: Sequence[HeldOutRow], labels: Sequence[str]) -> CandidateTask:
-    """Each row chooses from the same labels.
+    """Each row chooses from the same labels, with the white space around them that training had.
+
+    It is that of the first gold that is the label but for white space; of a label without gold that of the first row.
 
     Raises:
         ValueError: A label is empty or given twice, there are fewer than two, or a row's gold is none of them.
@@ -54,13 +56,17 @@ def label_task(rows: Sequence[HeldOutRow], labels: Sequence[str]) -> CandidateTa
     check_answers(labels, "`--labels`: ", first=1)
     _check_number(labels, "`--labels`")
     positions = {label.strip(): i for i, label in enumerate(labels)}
+    golds: dict[str, str] = {}
     for row in rows:
         if row.gold.strip() not in positions:
             raise ValueError(
                 f"Row {row.row_index}: the gold {row.gold[:60]!r} is none of the {len(labels)} labels. Add it to "
                 "`--labels`, or leave the file out to choose from all targets of the rows."
             )
-    return CandidateTask(rows, list(labels), None, [positions[row.gold.strip()] for row in rows])
+        golds.setdefault(row.gold.strip(), row.gold)
+    before, _, after = rows[0].gold.partition(rows[0].gold.strip())
+    candidates = [golds.get(label, f"{before}{label}{after}") for label in positions]
+    return CandidateTask(rows, candidates, None, [positions[row.gold.strip()] for row in rows])
 
 
 def retrieval_task(rows: Sequence[HeldOutRow]) -> CandidateTask:

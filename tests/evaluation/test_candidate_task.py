@@ -17,10 +17,16 @@ def test_choices_are_a_rows_own_and_each_text_is_one_candidate():
 
 
 def test_labels_are_shared_and_so_are_the_different_targets():
-    rows = [row("yes ", 0), row("no", 1), row("yes", 2)]
+    rows = [row("yes", 0), row("no", 1), row("yes", 2)]
     task = label_task(rows, ["no", "perhaps", "yes"])
     assert (task.own, task.gold) == (None, [2, 0, 2])
     assert task.of_row(0) == ["no", "perhaps", "yes"]
+
+
+def test_labels_have_the_white_space_of_the_golds_and_without_a_gold_that_of_the_first_row():
+    rows = [row(" yes ", 0), row("\nno", 1), row("yes", 2)]
+    task = label_task(rows, ["no", "  perhaps", "yes"])
+    assert (task.candidates, task.gold) == (["\nno", " perhaps ", " yes "], [2, 0, 2])
 
 
 def test_targets_are_told_apart_by_their_letters_and_keep_the_white_space_of_training():
