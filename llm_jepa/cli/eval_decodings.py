@@ -22,7 +22,7 @@ from llm_jepa.evaluation.decoding_figures import draw_fallback
 from llm_jepa.evaluation.decoding_results import RECALLS, DecodingResult, measure
 from llm_jepa.evaluation.decodings import Decoding
 from llm_jepa.evaluation.fallback import FallbackPoint, best_margin, fallback_curve, fallback_point, margins_of
-from llm_jepa.evaluation.held_out_rows import load_rows
+from llm_jepa.evaluation.held_out_rows import HeldOutRow, check_not_tested, load_rows
 from llm_jepa.evaluation.run_decodings import RunDecodings
 from llm_jepa.files.atomic import write_json
 from llm_jepa.models.base_and_tuned import load_checkpoints
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     recipe, checkpoints = read_subject(args.recipe, args.overrides, None)
     tokenizer = load_run_tokenizer(recipe)
     task = task_of(recipe.training.task, load_rows(recipe, tokenizer, args.max_rows), request.labels)
-    dev = _dev_task(args, request, recipe, tokenizer)
+    dev = _dev_task(args, request, recipe, tokenizer, task.rows)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
     limits = args.eval_batch_size, args.max_new_tokens, args.shortlist or SHORTLIST
     make = RunDecodings(recipe, model, tokenizer, *limits)
@@ -70,14 +70,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _dev_task(
-    args: argparse.Namespace, request: DecodingRequest, recipe: Recipe, tokenizer: Any
+    args: argparse.Namespace, request: DecodingRequest, recipe: Recipe, tokenizer: Any, tested: Sequence[HeldOutRow]
 ) -> CandidateTask | None:
     """The task of the dev split's rows, which the same recipe reads: nothing that was said of it is said again."""
     if request.fallback_margin != FROM_DEV:
         return None
+    assert request.dev_split is not None
     split: dict[str, Any] = {"dataset_test_split": request.dev_split}
     recipe = replace(recipe, script=replace(recipe.script, **split), settings=recipe.settings | split)
-    return task_of(recipe.training.task, load_rows(recipe, tokenizer, args.max_rows), request.labels)
+    rows = load_rows(recipe, tokenizer, args.max_rows)
+    check_not_tested(rows, tested, request.dev_split)
+    return task_of(recipe.training.task, rows, request.labels)
 
 
 def _measured(decodings: Sequence[Decoding], **options: Any) -> dict[str, DecodingResult]:

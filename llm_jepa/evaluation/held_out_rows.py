@@ -16,6 +16,7 @@ from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.findings import find_in_row, report_rows
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.prompts import Prompt, conversation_ids
+from llm_jepa.data.row_keys import pair_key
 from llm_jepa.data.row_lines import row_errors_located
 from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, RowError, is_tokenised, to_rows
 from llm_jepa.data.spans import template_kwargs_of
@@ -90,6 +91,24 @@ def prompts_digest(tokenizer: PreTrainedTokenizerBase, rows: Sequence[HeldOutRow
     """
     prompts = [(row.prompt, row.template_kwargs) for row in rows]
     return hashlib.sha256(json.dumps([tokenizer.chat_template, prompts], default=str).encode()).hexdigest()
+
+
+def check_not_tested(rows: Sequence[HeldOutRow], tested: Sequence[HeldOutRow], split: str) -> None:
+    """Check that no row on which something is chosen has the source and target of a tested row.
+
+    Args:
+        rows, split: Those that `--dev_split` names.
+
+    Raises:
+        ValueError: One has.
+    """
+    keys = {pair_key(row.source, row.gold) for row in tested}
+    shared = [row.row_index for row in rows if pair_key(row.source, row.gold) in keys]
+    if shared:
+        raise ValueError(
+            f"{len(shared)} of the {len(rows)} rows of `--dev_split {split}` are tested too (the first is row "
+            f"{shared[0]}). Name rows that are not tested, such as `train[-200:]`."
+        )
 
 
 def held_out_errors_located(recipe: Recipe, dataset: AnyDataset) -> AbstractContextManager[None]:

@@ -131,8 +131,11 @@ def recipe(tmp_path, monkeypatch):
     save_tiny_model(tmp_path / "run")
     write_predictor(tmp_path / "run")
     (tmp_path / "data").mkdir()
-    for split in ("train", "test"):
-        rows = [pair | {"options": list(row.choices)} for pair, row in zip(PAIRS, ROWS, strict=True)]
+    for split, start in (("train", "all "), ("test", "")):
+        rows = [
+            pair | {"source": start + pair["source"], "options": list(row.choices)}
+            for pair, row in zip(PAIRS, ROWS, strict=True)
+        ]
         (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {
         "model_name_or_path": "model", "dataset_name": "data", "output_dir": "run", "source_column": "source",
@@ -160,10 +163,23 @@ def test_the_decodings_are_measured_side_by_side_with_a_fallback_chosen_on_other
     assert "<svg" in (recipe.parent / "run" / "fallback.svg").read_text()
 
 
+def test_a_fallback_is_not_chosen_on_rows_that_are_tested(recipe, capsys):
+    """Of `test` itself, and of another file with two of its rows, one of them spaced otherwise."""
+    pairs = [PAIRS[3], {"source": "another", "target": "[a-z]"}, PAIRS[5] | {"source": f" {PAIRS[5]['source']}\n"}]
+    rows = [pair | {"options": []} for pair in pairs]
+    (recipe.parent / "data" / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["eval", "recipe.yaml", "--decoding", "latent,generate", "--fallback_margin", "auto", "--dev_split"]
+    for split, said in (("test", "8 of the 8 rows"), ("validation", "2 of the 3 rows")):
+        with pytest.raises(SystemExit):
+            main([*command, split])
+        assert f"{said} of `--dev_split {split}` are tested too (the first is row 0)" in capsys.readouterr().err
+    assert not (recipe.parent / "run" / "decodings.json").exists()
+
+
 def test_what_is_said_of_the_prompts_is_said_once(recipe, capsys):
     """Also where a dev split is read; a finding of its rows is another one, and names the split."""
-    rows = [{"prompt": "lines with a ", "completion": completion} for completion in ("number", "vowel")]
-    for split in ("train", "test"):
+    for split, start in (("train", "all "), ("test", "")):
+        rows = [{"prompt": f"{start}lines with a ", "completion": completion} for completion in ("number", "vowel")]
         (recipe.parent / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = yaml.safe_load(recipe.read_text())
     settings = {key: value for key, value in settings.items() if not key.endswith("_column")}
