@@ -22,7 +22,7 @@ from llm_jepa.data.spans import template_kwargs_of
 from llm_jepa.data.text_rows import text_row_maker
 from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import DraftLength
-from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter
+from llm_jepa.inference.drafting import DRAFT_VOCABULARY, Drafter, check_croppable
 from llm_jepa.models.adapters import without_adapter
 from llm_jepa.models.greedy import greedy_generation
 from llm_jepa.models.loading import position_limit
@@ -72,6 +72,9 @@ class TextGenerator:
         method: How tokens are proposed.
         drafter: For `draft`.
         max_new_tokens: Limit of a text, the stop token included.
+
+    Raises:
+        ValueError: The method is `prompt_lookup`, and the model's cache cannot be cropped.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class TextGenerator:
     ):
         inner = without_adapter(model)
         assert (drafter is not None) == (method == "draft")
+        if method == "prompt_lookup":
+            check_croppable(inner)
         self.model, self.inner, self.tokenizer, self.drafter = model.eval(), inner, tokenizer, drafter
         self.stop_ids = stop_token_ids(inner.generation_config or GenerationConfig(), tokenizer)
         self.max_new_tokens = max_new_tokens
@@ -103,11 +108,14 @@ class TextGenerator:
         draft_vocabulary: int | None = None,
         length: DraftLength | None = None,
     ) -> "TextGenerator":
-        """The generator of a run's model, for `draft` with the drafter of the run. Raises as `Drafter.from_predictor`.
+        """The generator of a run's model, for `draft` with the drafter of the run.
 
         Args:
             draft_vocabulary: How many of the most frequent tokens are drafted; `DRAFT_VOCABULARY` if None.
             length: How many tokens to draft; adaptive if None.
+
+        Raises:
+            ValueError: As by `Drafter.from_predictor`, or the method looks up tokens and the cache cannot be cropped.
         """
         drafter = None
         if method == "draft":

@@ -9,6 +9,7 @@ from llm_jepa.inference.draft_length import FixedLength
 from llm_jepa.inference.drafting import Drafter
 from llm_jepa.inference.text_generation import TextGenerator
 from llm_jepa.models.latent_predictor import DRAFT_TOKENS, read_weights
+from tests.architectures import tiny_model
 from tests.inference.latent_runs import new_trainer
 from tests.tiny import PAIRS, tiny_tokenizer
 
@@ -70,6 +71,14 @@ def test_the_draft_vocabulary_of_a_run_is_that_of_its_targets(run):
     assert len(kept) < len(tokenizer)
     drafter = Drafter.from_predictor(directory, run[0], tokenizer, draft_vocabulary=7)
     assert drafter.candidates.head.token_ids_V.tolist() == kept[:7]
+
+
+@pytest.mark.parametrize("name", ["mamba2", "falcon-h1"])
+def test_tokens_are_not_looked_up_for_a_model_whose_cache_cannot_be_cropped(name):
+    model = tiny_model(name, vocab_size=320)
+    with pytest.raises(ValueError, match=f"The cache of a {model.config.model_type} model cannot be cropped"):
+        TextGenerator(model, tiny_tokenizer(), "prompt_lookup", 4)
+    assert len(TextGenerator(model, tiny_tokenizer(), "plain", 2).generate([5, 6]).ids) <= 2
 
 
 def test_a_prompt_that_is_empty_or_too_long_is_refused(run):
