@@ -8,6 +8,7 @@ from typing import Any
 from llm_jepa.inference.candidates import read_answers
 from llm_jepa.models.latent_predictor import check_has_views, read_facts
 from llm_jepa.models.subject_checks import settings_and_directory
+from llm_jepa.runs.record import settings_of_run
 from llm_jepa.settings.ranges import check_split
 
 FROM_DEV = "auto"
@@ -42,12 +43,30 @@ def check_decoding(request: DecodingRequest, subject: str, overrides: list[str])
     check_labels(request.labels, settings)
     _check_fallback(request)
     if {"latent", "shortlist"} & {*request.decodings}:
-        check_has_views(read_facts(directory))
-        if settings.get("source_view_column") is not None:
-            raise ValueError(
-                "This asks with the conversation's source, and this run has a `source_view_column`. "
-                "Use `llm-jepa answer`, with texts of that column."
-            )
+        check_ranks(settings, directory)
+
+
+def check_ranks(settings: Mapping[str, Any], directory: Path) -> None:
+    """Check that a run ranks answers to the sources of conversations.
+
+    Raises:
+        ValueError: It has no latent predictor of views, or its source view is another column.
+    """
+    check_has_views(read_facts(directory))
+    if has_own_source_view(settings, directory):
+        raise ValueError(
+            "This asks with the conversation's source, and this run has a `source_view_column`. "
+            "Use `llm-jepa answer`, with texts of that column."
+        )
+
+
+def has_own_source_view(settings: Mapping[str, Any], directory: Path) -> bool:
+    """Whether the source view is another column than the conversation's source.
+
+    Args:
+        settings: Those of the recipe. The record of the run in the directory, or of one that was merged, counts too.
+    """
+    return any(one.get("source_view_column") is not None for one in (settings, settings_of_run(directory)))
 
 
 def check_labels(labels: Path | None, settings: Mapping[str, Any]) -> None:

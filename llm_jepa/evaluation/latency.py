@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llm_jepa.compute.devices import processor_name
 from llm_jepa.data.prompts import prompt_ids
 from llm_jepa.evaluation.candidate_task import CandidateTask, task_of
+from llm_jepa.evaluation.decoding_checks import has_own_source_view
 from llm_jepa.evaluation.decoding_results import rank_of_gold, timed_scores
 from llm_jepa.evaluation.decodings import Decoding
 from llm_jepa.evaluation.generation_latency import GenerationLatency, acceptance_of
@@ -144,7 +145,8 @@ class RunWays:
         self.ways[name] = _with_peak_memory(answer)
 
     def _add_chosen(self, facts: PredictorFacts | None) -> None:
-        is_ranked = facts is not None and has_views(facts) and self.recipe.training.source_view_column is None
+        has_own_view = has_own_source_view(self.recipe.settings, self.recipe.output_dir)
+        is_ranked = facts is not None and has_views(facts) and not has_own_view
         if facts is not None and not is_ranked:
             self.notes.append("No latent answers: they need `jepa_objective: pair`, and no `source_view_column`.")
         scorer, labels = self.recipe.training.task, self.options.labels

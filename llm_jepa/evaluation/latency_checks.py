@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from llm_jepa.evaluation.decoding_checks import check_labels
-from llm_jepa.models.latent_predictor import check_drafts, check_has_views, has_latent_predictor, read_facts
+from llm_jepa.evaluation.decoding_checks import check_labels, check_ranks
+from llm_jepa.models.latent_predictor import check_drafts, has_latent_predictor, read_facts
 from llm_jepa.models.local_files import artifact_kind
 from llm_jepa.models.subject_checks import check_subject, recipe_of, settings_and_directory
 
@@ -29,4 +29,4 @@ def check_latency(
     if has_drafting_options:
         check_drafts(facts)
     if shortlist is not None:
-        check_has_views(facts)
+        check_ranks(settings, directory)

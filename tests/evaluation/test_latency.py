@@ -1,6 +1,7 @@
 """`llm-jepa latency` measures every way that a run has, and refuses in one line what it cannot measure."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ from llm_jepa.evaluation import latency
 from llm_jepa.evaluation.interleaving import interleave
 from llm_jepa.evaluation.latency import hardware_of
 from llm_jepa.evaluation.latency_report import FIGURES, read_latency
+from llm_jepa.models.merging import merge
 from llm_jepa.runs.record import toolkit_commit
 from tests.architectures import tiny_model
 from tests.cli.test_cli import ran
 from tests.evaluation.latency_runs import LIMITS, write_drafting_run, write_pair_run, write_run
+from tests.inference.test_answer_command import write_predictor
+from tests.models.test_merging import save_adapter
 from tests.tiny import PAIRS
 
 ALWAYS = ["first_token", "plain", "prompt_lookup"]
@@ -57,6 +61,24 @@ def test_the_right_answers_are_those_of_eval(place, capsys):
     evaluated = json.loads((place / "pairs" / "decodings.json").read_text())["decodings"]
     ways = read_latency(place / "pairs" / "latency.json").ways
     assert [ways[name]["right"] for name in names] == [evaluated[name]["accuracy"]["hits"] for name in names]
+
+
+def test_a_run_whose_source_view_is_a_column_ranks_nothing_nor_does_what_it_is_merged_to(place, capsys):
+    """Nor where the command line leaves the column out."""
+    write_run(place, "base", output_dir="pairs", source_view_column="source", target_view_column="options")
+    write_predictor(save_adapter(place / "pairs", "base"))
+    shutil.copyfile("base.yaml", "pairs/recipe.yaml")
+    merge("pairs", place / "merged")
+    data = "--dataset_name rows.jsonl --dataset_test_split train --source_column source --target_column target"
+    no_views = ["--source_view_column", "null", "--target_view_column", "null"]
+    for subject in (["merged", *data.split(" "), "--use_cpu", "true"], ["pairs", *no_views]):
+        assert main(["latency", *subject, *LIMITS, "--output", "latency.json"]) == 0
+        assert "No latent answers" in capsys.readouterr().out
+        assert [*read_latency(place / "latency.json").ways] == ALWAYS
+        for refused in (["latency", *subject, "--shortlist", "2"], ["eval", *subject, "--decoding", "latent"]):
+            with pytest.raises(SystemExit):
+                main(refused)
+            assert "this run has a `source_view_column`" in capsys.readouterr().err
 
 
 def test_a_run_with_a_drafter_drafts_the_same_text(place, capsys):
