@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_jepa.evaluation.interleaving import interleave, latency_figures
+from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.text_generation import GeneratedText, TextGenerator
 
 BASELINE = "plain"
@@ -17,12 +18,15 @@ class GenerationLatency:
     Attributes:
         texts: One for each prompt.
         plain: The same of plain decoding.
-        acceptance: The share of accepted tokens at each position of a draft; none if nothing was drafted.
     """
 
     texts: Sequence[GeneratedText]
     plain: Sequence[GeneratedText]
-    acceptance: Sequence[float] = ()
+
+    @property
+    def acceptance(self) -> list[float]:
+        """The share of accepted tokens at each position of a draft; none if nothing was drafted."""
+        return DraftCounts.total([one.drafts for one in self.texts]).acceptance
 
     @property
     def num_same(self) -> int:
@@ -37,7 +41,7 @@ class GenerationLatency:
             "tokens": tokens,
             "tokens_per_second": tokens / sum(seconds),
             "tokens_per_forward": tokens / sum(one.forwards for one in self.texts),
-            "acceptance": list(self.acceptance),
+            "acceptance": self.acceptance,
         }
 
 
@@ -55,12 +59,4 @@ def measure_generation(
     """
     ways = {name: generator.generate for name, generator in generators.items()}
     texts = interleave(ways, prompts, progress=progress)
-    return {
-        name: GenerationLatency(texts[name], texts[BASELINE], acceptance_of(generator))
-        for name, generator in generators.items()
-    }
-
-
-def acceptance_of(generator: TextGenerator) -> Sequence[float]:
-    """The share of accepted tokens at each position of a draft, so far; none without a drafter."""
-    return () if generator.drafter is None else generator.drafter.counts.acceptance
+    return {name: GenerationLatency(of_way, texts[BASELINE]) for name, of_way in texts.items()}

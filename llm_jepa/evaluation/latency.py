@@ -20,7 +20,7 @@ from llm_jepa.evaluation.candidate_task import CandidateTask, task_of
 from llm_jepa.evaluation.decoding_checks import has_own_source_view
 from llm_jepa.evaluation.decoding_results import rank_of_gold, timed_scores
 from llm_jepa.evaluation.decodings import Decoding
-from llm_jepa.evaluation.generation_latency import GenerationLatency, acceptance_of
+from llm_jepa.evaluation.generation_latency import GenerationLatency
 from llm_jepa.evaluation.held_out_rows import HeldOutRow
 from llm_jepa.evaluation.interleaving import interleave, latency_figures
 from llm_jepa.evaluation.latency_report import FIRST_TOKEN, PLAIN, Hardware, LatencyReport
@@ -100,7 +100,6 @@ class RunWays:
         options: LatencyOptions,
     ):
         self.recipe, self.model, self.tokenizer, self.rows, self.options = recipe, model, tokenizer, rows, options
-        self.generators: dict[str, TextGenerator] = {}
         self.ways: dict[str, Way] = {}
         self.notes: list[str] = []
         self.task: CandidateTask | None = None
@@ -141,7 +140,6 @@ class RunWays:
             is_right = None if name == FIRST_TOKEN else text.text.strip() == self.rows[index].gold.strip()
             return Answer(text.seconds, is_right, text)
 
-        self.generators[name] = generator
         self.ways[name] = _with_peak_memory(answer)
 
     def _add_chosen(self, facts: PredictorFacts | None) -> None:
@@ -205,7 +203,7 @@ def latency_report(run: RunWays, answers: Mapping[str, Sequence[Answer]]) -> Lat
         peak_memory_bytes=max(answer.peak_memory_bytes for of_way in answers.values() for answer in of_way),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         commit=toolkit_commit(),
-        ways={name: _figures(name, answers, run.generators.get(name)) for name in run.ways},
+        ways={name: _figures(name, answers) for name in run.ways},
     )
 
 
@@ -216,17 +214,13 @@ def hardware_of(device: torch.device) -> Hardware:
     return Hardware(processor_name(), torch.get_num_threads())
 
 
-def _figures(name: str, answers: Mapping[str, Sequence[Answer]], generator: TextGenerator | None) -> dict[str, Any]:
+def _figures(name: str, answers: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
     """The figures of one way as JSON takes them."""
     own, plain = answers[name], answers[PLAIN]
     figures = latency_figures([one.seconds for one in own], [one.seconds for one in plain])
-    if generator is not None and name != FIRST_TOKEN:
-        texts, plain_texts = [_text(one) for one in own], [_text(one) for one in plain]
-        figures |= GenerationLatency(texts, plain_texts, acceptance_of(generator)).report()
+    texts = [one.text for one in own if one.text is not None]
+    if texts and name != FIRST_TOKEN:
+        plain_texts = [one.text for one in plain if one.text is not None]
+        figures |= GenerationLatency(texts, plain_texts).report()
     right = None if name == FIRST_TOKEN else sum(bool(one.is_right) for one in own)
     return figures | {"right": right, "peak_memory_bytes": max(one.peak_memory_bytes for one in own)}
-
-
-def _text(answer: Answer) -> GeneratedText:
-    assert answer.text is not None
-    return answer.text

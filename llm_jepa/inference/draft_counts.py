@@ -1,6 +1,8 @@
 """Counts of drafted decoding: forwards, tokens, and which drafted tokens were accepted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 
@@ -43,6 +45,16 @@ class DraftCounts:
             self.accepted_K[position] += 1
             accepted += 1
         return verified, accepted
+
+    @classmethod
+    def total(cls, parts: Sequence["DraftCounts"]) -> "DraftCounts":
+        """The sums of several counts."""
+        return cls(
+            sum(one.forwards for one in parts),
+            sum(one.tokens for one in parts),
+            [sum(column) for column in zip_longest(*(one.verified_K for one in parts), fillvalue=0)],
+            [sum(column) for column in zip_longest(*(one.accepted_K for one in parts), fillvalue=0)],
+        )
 
     @property
     def tokens_per_forward(self) -> float | None:

@@ -52,6 +52,7 @@ class LatentCandidates(CandidateGenerator):
 
     Attributes:
         counts: Of all that was generated.
+        text_counts: Of the last text.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class LatentCandidates(CandidateGenerator):
     def start(self, max_length: int) -> None:
         """Begin a text of at most so many tokens, the prompt included."""
         self.max_length = max_length
+        self.text_counts = DraftCounts()
         self.rollout.start()
         self._verified: list[Tensor] = []  # hidden_1SD of verified positions that the rollout has not read yet
         self._forward_1SD: Tensor | None = None
@@ -110,6 +112,7 @@ class LatentCandidates(CandidateGenerator):
         num_unverified = len(self._drafted) + 1 - len(tokens)
         self._verified.append(self._forward_1SD[:, : self._forward_1SD.shape[1] - num_unverified])
         num_verified, num_accepted = self.counts.add(self._drafted, tokens)
+        self.text_counts.add(self._drafted, tokens)
         if not self._is_prompt:
             seconds = time.perf_counter() - self._start_seconds
             self.length.observe(len(self._drafted), num_verified, num_accepted, seconds)

@@ -7,7 +7,7 @@ of one, so that two tokens of almost equal logits can change places.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -45,12 +45,14 @@ class GeneratedText:
         ids: The new tokens, the stop token included.
         seconds: From the prompt to the last token.
         forwards: Of the model.
+        drafts: Counts of what a drafter drafted; empty without one.
     """
 
     text: str
     ids: tuple[int, ...]
     seconds: float
     forwards: int
+    drafts: DraftCounts = field(default_factory=DraftCounts)
 
     @property
     def tokens_per_second(self) -> float:
@@ -155,7 +157,8 @@ class TextGenerator:
         seconds = time.perf_counter() - start
         self.counts.forwards += forwards
         self.counts.tokens += len(new_ids)
-        return GeneratedText(self._text(new_ids), tuple(new_ids), seconds, forwards)
+        drafts = DraftCounts() if self.drafter is None else self.drafter.candidates.text_counts
+        return GeneratedText(self._text(new_ids), tuple(new_ids), seconds, forwards, drafts)
 
     def _generate(self, ids_1S: Tensor, streamer: BaseStreamer | None) -> Tensor:
         if self.drafter is not None:

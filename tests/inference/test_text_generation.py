@@ -5,11 +5,14 @@ import torch
 from transformers import GenerationConfig
 
 from llm_jepa.evaluation.generation import generate_completions
+from llm_jepa.evaluation.generation_latency import measure_generation
+from llm_jepa.inference.draft_counts import DraftCounts
 from llm_jepa.inference.draft_length import FixedLength
 from llm_jepa.inference.drafting import Drafter
 from llm_jepa.inference.text_generation import TextGenerator
 from llm_jepa.models.latent_predictor import DRAFT_TOKENS, read_weights
 from tests.architectures import tiny_model
+from tests.inference.drafters import prompts, trained_dynamics
 from tests.inference.latent_runs import new_trainer
 from tests.tiny import PAIRS, tiny_tokenizer
 
@@ -45,13 +48,36 @@ def test_the_three_methods_give_the_same_text_and_count_its_forwards(run):
     assert drafter.counts.forwards == generators[2].counts.forwards
 
 
+def test_drafts_are_counted_by_text_so_that_a_warm_up_has_no_part_in_the_acceptance():
+    """The first prompt, which is answered once before, is the one whose text the drafter has learnt."""
+    model, tokenizer = tiny_model("llama", vocab_size=320), tiny_tokenizer()
+    drafter = Drafter(model, trained_dynamics(model), None, FixedLength(3))
+    generators = {
+        "plain": TextGenerator(model, tokenizer, "plain", 12),
+        "draft": TextGenerator(model, tokenizer, "draft", 12, drafter),
+    }
+    drafted = measure_generation(generators, [ids_1S[0].tolist() for ids_1S in prompts(number=3)])["draft"]
+    assert [one.drafts.forwards for one in drafted.texts] == [one.forwards for one in drafted.texts]
+    warm_up, *counted = [drafted.texts[i].drafts for i in (0, 0, 1, 2)]
+    assert DraftCounts.total([warm_up, *counted]) == drafter.counts
+    assert drafted.report()["acceptance"] == DraftCounts.total(counted).acceptance != drafter.counts.acceptance
+
+
+def test_counts_are_added_position_by_position():
+    """Of 4 and 2 drafts' first positions 3 and 0 were accepted; only the first text has a second position."""
+    total = DraftCounts.total([DraftCounts(5, 8, [4, 3], [3, 0]), DraftCounts(3, 3, [2], [0]), DraftCounts(1, 1)])
+    assert total == DraftCounts(9, 12, [6, 3], [3, 0])
+    assert total.acceptance == [0.5, 0.0]
+    assert DraftCounts.total([]) == DraftCounts()
+
+
 def test_no_method_takes_the_penalties_of_the_models_own_generation_config_and_eval_takes_none(run, monkeypatch):
     model, directory = run
     own = GenerationConfig(repetition_penalty=1.3, no_repeat_ngram_size=2, eos_token_id=2)
     monkeypatch.setattr(model, "generation_config", own)
-    tokenizer, prompts = tiny_tokenizer(), [pair["source"] for pair in PAIRS[:3]]
-    of_eval = [one.text for one in generate_completions(model, tokenizer, prompts, 12, 2)]
-    prompt_ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    tokenizer, sources = tiny_tokenizer(), [pair["source"] for pair in PAIRS[:3]]
+    of_eval = [one.text for one in generate_completions(model, tokenizer, sources, 12, 2)]
+    prompt_ids = [tokenizer(source)["input_ids"] for source in sources]
     for method in ("plain", "prompt_lookup", "draft"):
         drafter = Drafter.from_predictor(directory, model, tokenizer) if method == "draft" else None
         generator = TextGenerator(model, tokenizer, method, 12, drafter)
