@@ -30,6 +30,15 @@ def at_least(minimum: int) -> Callable[[str], int]:
     return read
 
 
+def utf8(text: str) -> str:
+    """A text whose bytes the terminal gave in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8. Convert the text") from error
+    return text
+
+
 def checkpoints(text: str) -> list[str]:
     """Names of checkpoints with commas between them."""
     names = text.split(",")

@@ -13,6 +13,7 @@ from llm_jepa.cli.argument_types import (
     decodings,
     drafted_tokens,
     margin,
+    utf8,
 )
 from llm_jepa.inference.export_checks import EXPORT_TARGETS
 
@@ -36,7 +37,7 @@ def answer(parser: argparse.ArgumentParser) -> None:
         help="of a VL-JEPA run: text file with an answer per line; without it the run's text decoder writes",
     )
     asked = parser.add_mutually_exclusive_group()
-    asked.add_argument("--query", metavar="TEXT", help="what to answer")
+    asked.add_argument("--query", type=utf8, metavar="TEXT", help="what to answer")
     asked.add_argument("--queries", type=Path, metavar="FILE", help="text file with a query per line")
     parser.add_argument(
         "--answers", metavar="FILE", help="builds the index: text file with an answer per line, or data with a column"
@@ -57,7 +58,13 @@ def generate(parser: argparse.ArgumentParser) -> None:
     parser.usage = "llm-jepa generate RUN --prompt TEXT [options]"
     parser.add_argument("run", metavar="RUN", type=Path, help="directory of a run, or of what was merged or pulled")
     parser.add_argument(
-        "--prompt", dest="prompts", action="append", required=True, metavar="TEXT", help="a source; may be repeated"
+        "--prompt",
+        dest="prompts",
+        type=utf8,
+        action="append",
+        required=True,
+        metavar="TEXT",
+        help="a source; may be repeated",
     )
     parser.add_argument("--stream", action="store_true", help="print the text as it comes")
     parser.add_argument("--json", action="store_true", help="print a JSON object per prompt")

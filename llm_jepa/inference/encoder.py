@@ -115,7 +115,8 @@ class LatentEncoder:
             progress: Called after each batch with its number of texts.
 
         Raises:
-            ValueError: A text is empty, or longer than the model; the message has its number, from 0.
+            ValueError: A text is empty, longer than the model, or has no finite embedding; the message has its number,
+                from 0.
         """
         return self.embed_rows(self.text_rows(texts, "source"), "source", batch_size, progress)
 
@@ -136,7 +137,7 @@ class LatentEncoder:
         batch_size: int = BATCH_SIZE,
         progress: Progress = no_progress,
     ) -> Tensor:
-        """Embed one view of rows that `view_row` has made: embedding_ND."""
+        """Embed one view of rows that `view_row` has made: embedding_ND. Raises as `encode_sources` does."""
         sequences = self.sequences(rows, view)
         self._check_lengths(sequences)
         predicting = self._predicts(view)
@@ -148,6 +149,7 @@ class LatentEncoder:
             vectors = self._vectors if predicting else None
             pad_token_id = self.tokenizer.pad_token_id
             embedding_ND[batch] = embed(self.model, [sequences[i] for i in batch], pad_token_id, vectors, layer)
+            self._check_finite(embedding_ND, batch)
             progress(len(batch))
         return embedding_ND
 
@@ -184,6 +186,14 @@ class LatentEncoder:
                 raise ValueError(
                     f"Text {number} has {len(sequence)} tokens, more than the {self.max_positions} positions of the "
                     "model. Shorten it."
+                )
+
+    def _check_finite(self, embedding_ND: Tensor, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            if not embedding_ND[number].isfinite().all():
+                raise ValueError(
+                    f"The embedding of text {number} has NaN or infinity in it: the run's weights are damaged, or "
+                    f"hidden states exceed {self.model.dtype}. Copy the weights again, or train again."
                 )
 
 

@@ -109,6 +109,7 @@ def test_mistakes_end_in_one_line_without_a_library_that_takes_seconds(place):
     wrong = {
         "There is nothing to answer": ["run", "--index", "index"],
         "`--query` is empty": ["run", "--index", "index", "--query", " "],
+        "argument --query: '\\udcff' is not UTF-8": ["run", "--index", "index", "--query", "\udcff"],
         "argument --top: '0' is not a whole number of at least 1": ["run", *ask, "--top", "0"],
         "There is no file `no.txt`": ["run", "--index", "index", "--queries", "no.txt"],
         "`blank.txt`, line 2: the query is empty": ["run", "--index", "index", "--queries", "blank.txt"],

@@ -70,6 +70,17 @@ def test_texts_that_cannot_be_encoded_are_refused(tmp_path, texts, message):
         encoder.encode_sources(texts)
 
 
+def test_a_text_whose_embedding_is_not_finite_is_named(tmp_path):
+    """The embedding of one token is; text 1 alone has it."""
+    trainer = new_trainer(tmp_path)
+    (token,) = trainer.processing_class("b", add_special_tokens=False)["input_ids"]
+    trainer.model.get_input_embeddings().weight.data[token] = float("nan")
+    encoder = encoder_of(trainer)
+    assert encoder.encode_targets(["a", "c"]).isfinite().all()
+    with pytest.raises(ValueError, match="The embedding of text 1 has NaN or infinity in it"):
+        encoder.encode_targets(["a", "b", "c"])
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"width": 64}, "for a model of width 64; this one has 32"),
     ({"tokenizer": "0"}, "another tokenizer or chat template"),

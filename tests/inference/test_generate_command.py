@@ -137,6 +137,7 @@ def test_the_form_of_a_published_runs_prompts_is_read_or_said_to_be_unknown(
 
 REFUSALS = {
     "generate run --prompt=": "A `--prompt` is empty",
+    "generate run --prompt=caf\udce9": "argument --prompt: 'caf\\udce9' is not UTF-8",
     "generate pairs --prompt=a": "is of pair, which drafts no tokens",
     "generate none --prompt=a": "none",
     "generate run --prompt=a --decoding=plain --num_drafted_tokens=2": "`--num_drafted_tokens` has no effect with",
