@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     request: DecodingRequest = args.decoding_request
     recipe, checkpoints = read_subject(args.recipe, args.overrides, None)
     tokenizer = load_run_tokenizer(recipe)
-    task = task_of(recipe.training.task, load_rows(recipe, tokenizer, args.max_rows), request.labels)
+    task = task_of(recipe, load_rows(recipe, tokenizer, args.max_rows), request.labels)
     dev = _dev_task(args, request, recipe, tokenizer, task.rows)
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
     limits = args.eval_batch_size, args.max_new_tokens, args.shortlist or SHORTLIST
@@ -80,7 +80,7 @@ def _dev_task(
     recipe = replace(recipe, script=replace(recipe.script, **split), settings=recipe.settings | split)
     rows = load_rows(recipe, tokenizer, args.max_rows)
     check_not_tested(rows, tested, request.dev_split)
-    return task_of(recipe.training.task, rows, request.labels)
+    return task_of(recipe, rows, request.labels)
 
 
 def _measured(decodings: Sequence[Decoding], **options: Any) -> dict[str, DecodingResult]:

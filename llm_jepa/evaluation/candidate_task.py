@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_jepa.evaluation.held_out_rows import HeldOutRow
-from llm_jepa.inference.candidates import check_answers, read_answers
+from llm_jepa.evaluation.held_out_rows import HeldOutRow, all_targets
+from llm_jepa.inference.candidates import check_answers, read_answers, stripped
+from llm_jepa.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -55,38 +56,40 @@ def label_task(rows: Sequence[HeldOutRow], labels: Sequence[str]) -> CandidateTa
     """
     check_answers(labels, "`--labels`: ", first=1)
     _check_number(labels, "`--labels`")
-    positions = {label.strip(): i for i, label in enumerate(labels)}
+    known = stripped(labels)
     golds: dict[str, str] = {}
     for row in rows:
-        if row.gold.strip() not in positions:
+        if row.gold.strip() not in known:
             raise ValueError(
                 f"Row {row.row_index}: the gold {row.gold[:60]!r} is none of the {len(labels)} labels. Add it to "
-                "`--labels`, or leave the file out to choose from all targets of the rows."
+                "`--labels`, or leave the file out to choose from all targets of the split."
             )
         golds.setdefault(row.gold.strip(), row.gold)
     before, _, after = rows[0].gold.partition(rows[0].gold.strip())
-    candidates = [golds.get(label, f"{before}{label}{after}") for label in positions]
-    return CandidateTask(rows, candidates, None, [positions[row.gold.strip()] for row in rows])
+    return _shared_task(rows, [golds.get(label.strip(), f"{before}{label.strip()}{after}") for label in labels])
 
 
-def retrieval_task(rows: Sequence[HeldOutRow]) -> CandidateTask:
-    """Each row chooses from the different targets of all rows; of those that differ in white space, the first.
+def retrieval_task(rows: Sequence[HeldOutRow], targets: Sequence[str]) -> CandidateTask:
+    """Each row chooses from the same targets; of those that differ in white space, from the first.
+
+    Args:
+        targets: The golds of the rows are among them.
 
     Raises:
         ValueError: There are fewer than two.
     """
-    targets: dict[str, str] = {}
-    for row in rows:
-        targets.setdefault(row.gold.strip(), row.gold)
-    _check_number([*targets], "The held-out rows")
-    return label_task(rows, [*targets.values()])
+    different: dict[str, str] = {}
+    for target in targets:
+        different.setdefault(target.strip(), target)
+    _check_number([*different], "The held-out rows")
+    return _shared_task(rows, [*different.values()])
 
 
-def task_of(scorer: str, rows: Sequence[HeldOutRow], labels: Path | None) -> CandidateTask:
-    """Candidates from a file of labels, from a row's own choices with `task: choice`, or from all targets.
+def task_of(recipe: Recipe, rows: Sequence[HeldOutRow], labels: Path | None) -> CandidateTask:
+    """Candidates from a file of labels, a row's own choices with `task: choice`, or all targets of the split.
 
     Args:
-        scorer: The recipe's `task`.
+        rows: Those of the recipe's `dataset_test_split`, or a sample of them.
         labels: A file with a label per line, or None.
 
     Raises:
@@ -94,7 +97,12 @@ def task_of(scorer: str, rows: Sequence[HeldOutRow], labels: Path | None) -> Can
     """
     if labels is not None:
         return label_task(rows, read_answers(labels))
-    return choice_task(rows) if scorer == "choice" else retrieval_task(rows)
+    return choice_task(rows) if recipe.training.task == "choice" else retrieval_task(rows, all_targets(recipe, rows))
+
+
+def _shared_task(rows: Sequence[HeldOutRow], candidates: list[str]) -> CandidateTask:
+    positions = {candidate.strip(): i for i, candidate in enumerate(candidates)}
+    return CandidateTask(rows, candidates, None, [positions[row.gold.strip()] for row in rows])
 
 
 def _check_number(candidates: Sequence[str], where: str) -> None:

@@ -93,6 +93,23 @@ def prompts_digest(tokenizer: PreTrainedTokenizerBase, rows: Sequence[HeldOutRow
     return hashlib.sha256(json.dumps([tokenizer.chat_template, prompts], default=str).encode()).hexdigest()
 
 
+def all_targets(recipe: Recipe, rows: Sequence[HeldOutRow]) -> list[str]:
+    """The targets of the whole `dataset_test_split`; of a stream, whose length is unknown, those of the rows.
+
+    Args:
+        rows: The rows of the split that are evaluated.
+
+    Raises:
+        ValueError: A row has no target.
+    """
+    dataset, _ = held_out_dataset(recipe)
+    if not isinstance(dataset, Dataset):
+        return [row.gold for row in rows]
+    mapping = ColumnMapping.from_args(recipe.training).of_conversation()
+    with held_out_errors_located(recipe, dataset):
+        return [row["target"] for row in to_rows(dataset, mapping, has_chat_template=True)]
+
+
 def check_not_tested(rows: Sequence[HeldOutRow], tested: Sequence[HeldOutRow], split: str) -> None:
     """Check that no row on which something is chosen has the source and target of a tested row.
 

@@ -147,10 +147,10 @@ class RunWays:
         is_ranked = facts is not None and has_views(facts) and not has_own_view
         if facts is not None and not is_ranked:
             self.notes.append("No latent answers: they need `jepa_objective: pair`, and no `source_view_column`.")
-        scorer, labels = self.recipe.training.task, self.options.labels
-        if labels is None and scorer != "choice" and not is_ranked:
+        labels = self.options.labels
+        if labels is None and self.recipe.training.task != "choice" and not is_ranked:
             return
-        self.task = task_of(scorer, self.rows, labels)
+        self.task = task_of(self.recipe, self.rows, labels)
         limits = self.options.batch_size, self.options.max_new_tokens, self.options.shortlist
         make = RunDecodings(self.recipe, self.model, self.tokenizer, *limits)
         for name in ("latent", "shortlist", "likelihood") if is_ranked else ("likelihood",):

@@ -30,15 +30,15 @@ def test_labels_have_the_white_space_of_the_golds_and_without_a_gold_that_of_the
 
 
 def test_targets_are_told_apart_by_their_letters_and_keep_the_white_space_of_training():
-    task = retrieval_task([row(" yes", 0), row(" no", 1), row("yes", 2)])
-    assert (task.candidates, task.gold) == ([" yes", " no"], [0, 1, 0])
+    task = retrieval_task([row(" no", 1), row("yes", 2)], ["\nperhaps", " yes", " no", "yes"])
+    assert (task.candidates, task.gold) == (["\nperhaps", " yes", " no"], [2, 1])
 
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: label_task([row("maybe", 7)], ["yes", "no"]), "Row 7: the gold 'maybe' is none of the 2 labels"),
     (lambda: label_task([row("a")], ["a", "a "]), "`--labels`: answers 1 and 2 are the same"),
     (lambda: label_task([row("a")], ["a"]), "there is one candidate, 'a', and nothing to choose"),
-    (lambda: retrieval_task([row("a"), row("a", 1)]), "there is one candidate, 'a', and nothing to choose"),
+    (lambda: retrieval_task([row("a")], ["a", "a"]), "there is one candidate, 'a', and nothing to choose"),
     (lambda: choice_task([row("a", 3, ("a", "b", "a"))]), "Row 3: answers 0 and 2 are the same"),
 ])  # fmt: skip
 def test_what_is_nothing_to_choose_from_is_refused(make, message):

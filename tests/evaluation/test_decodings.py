@@ -45,7 +45,7 @@ def test_latent_scores_are_the_cosines_of_training(trainer):
     prediction_ND, target_ND = embeddings_of_training(trainer)
     cosine_NN = torch.cosine_similarity(prediction_ND[:, None], target_ND[None], dim=-1).numpy()
     encoder = encoder_of(trainer)
-    shared = LatentDecoding(retrieval_task(ROWS), 3, encoder, 0.1).scores(range(8))
+    shared = LatentDecoding(retrieval_task(ROWS, TARGETS), 3, encoder, 0.1).scores(range(8))
     np.testing.assert_allclose(np.stack(shared), cosine_NN, atol=1e-5)
     own = LatentDecoding(choice_task(ROWS), 3, encoder, 0.1).scores([2, 5])
     expected = [[cosine_NN[2, 2], cosine_NN[2, 1]], [cosine_NN[5, 5], cosine_NN[5, 4]]]
@@ -59,20 +59,21 @@ def test_latent_scores_of_a_run_on_plain_strings_are_those_of_training(tmp_path)
     prediction_ND, target_ND = embeddings_of_training(trainer)
     cosine_NN = torch.cosine_similarity(prediction_ND[:, None], target_ND[None], dim=-1).numpy()
     held_out = [HeldOutRow(i, i, row["prompt"], {}, row["prompt"], row["completion"]) for i, row in enumerate(rows)]
-    scores = LatentDecoding(retrieval_task(held_out), 3, encoder_of(trainer), 0.1).scores(range(8))
+    task = retrieval_task(held_out, [row.gold for row in held_out])
+    scores = LatentDecoding(task, 3, encoder_of(trainer), 0.1).scores(range(8))
     np.testing.assert_allclose(np.stack(scores), cosine_NN, atol=1e-5)
 
 
 def test_likelihoods_are_those_of_choices_with_their_end(trainer):
     model, tokenizer = trainer.model.eval(), trainer.processing_class
-    scores = LikelihoodDecoding(retrieval_task(ROWS), 5, model, tokenizer).scores([0, 3])
+    scores = LikelihoodDecoding(retrieval_task(ROWS, TARGETS), 5, model, tokenizer).scores([0, 3])
     ended = [f"{target}<|im_end|>" for target in TARGETS]
     expected = choice_likelihoods(model, tokenizer, [PROMPTS[0], PROMPTS[3]], [ended, ended], 8)
     np.testing.assert_allclose(scores, [row.log_probs for row in expected], atol=1e-3)
 
 
 def test_a_shortlist_has_the_likelihoods_of_the_nearest_alone(trainer):
-    task, model, tokenizer = retrieval_task(ROWS), trainer.model.eval(), trainer.processing_class
+    task, model, tokenizer = retrieval_task(ROWS, TARGETS), trainer.model.eval(), trainer.processing_class
     latent = LatentDecoding(task, 3, encoder_of(trainer), 0.1)
     likelihood = LikelihoodDecoding(task, 5, model, tokenizer)
     (cosine_R,), (log_prob_R,) = latent.scores([2]), likelihood.scores([2])
@@ -205,6 +206,18 @@ def test_a_row_chooses_from_its_choices_or_from_labels(recipe, capsys):
                  "--predictions", "two"]) == 0  # fmt: skip
     assert "4 rows, each with 9 candidates" in capsys.readouterr().out
     assert json.loads((recipe.parent / "two" / "decodings.json").read_text())["candidates"] == 9
+
+
+def test_a_sample_of_rows_chooses_from_the_targets_of_the_whole_split(recipe, capsys):
+    command = ["eval", "recipe.yaml", "--decoding", "latent,likelihood", "--max_rows", "3", "--predictions"]
+    assert main([*command, "sample"]) == 0
+    assert "3 rows, each with 8 candidates" in capsys.readouterr().out
+    (recipe.parent / "targets.txt").write_text("\n".join(TARGETS))
+    assert main([*command, "labels", "--labels", "targets.txt"]) == 0
+    files = [recipe.parent / name / "decodings.json" for name in ("sample", "labels")]
+    sample, labels = (json.loads(file.read_text())["decodings"] for file in files)
+    for name in ("latent", "likelihood"):
+        assert sample[name]["mean_reciprocal_rank"] == pytest.approx(labels[name]["mean_reciprocal_rank"])
 
 
 def test_mistakes_are_told_without_a_library_that_takes_seconds(recipe):

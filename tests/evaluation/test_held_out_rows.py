@@ -8,7 +8,7 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.evaluation.held_out_rows import load_rows, prompts_digest, sample_indices
+from llm_jepa.evaluation.held_out_rows import all_targets, load_rows, prompts_digest, sample_indices
 from llm_jepa.evaluation.probe import held_out_view_ids
 from llm_jepa.recipe import parse_recipe
 from tests.tiny import PAIRS, tiny_tokenizer
@@ -97,9 +97,15 @@ def test_a_wrong_row_of_a_slice_is_named_by_the_line_of_its_file(tmp_path, max_r
 
 
 def test_of_a_stream_the_first_rows_are_taken(recipe):
-    rows = load_rows(parse_recipe([str(recipe), "--dataset_streaming", "true"]), tiny_tokenizer(), max_rows=3)
+    streamed = parse_recipe([str(recipe), "--dataset_streaming", "true"])
+    rows = load_rows(streamed, tiny_tokenizer(), max_rows=3)
     assert [row.source for row in rows] == [pair["source"] for pair in PAIRS[:3]]
     assert [row.row_index for row in rows] == [0, 1, 2]
+    assert all_targets(streamed, rows) == [pair["target"] for pair in PAIRS[:3]]
+
+
+def test_targets_are_those_of_the_whole_split(recipe):
+    assert all_targets(parse_recipe([str(recipe)]), []) == [pair["target"] for pair in PAIRS]
 
 
 @pytest.mark.parametrize("streaming", ["false", "true"])

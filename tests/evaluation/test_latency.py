@@ -33,13 +33,13 @@ def test_a_run_of_pairs_chooses_beside_generating_and_the_file_says_on_what(plac
     write_pair_run(place)
     assert main(["latency", "pairs.yaml", *LIMITS, "--shortlist", "2", "--output", "out/a.json"]) == 0
     printed = capsys.readouterr().out
-    assert "candidates to choose from: 3 for every row" in printed
+    assert "candidates to choose from: 8 for every row" in printed
     assert "No drafted tokens: they need `jepa_objective: next_latent`." in printed
     report = read_latency(place / "out" / "a.json")
     assert [*report.ways] == [*ALWAYS, "latent", "shortlist", "likelihood"]
     assert report.hardware == hardware_of(torch.device("cpu"))
     assert (report.model, report.objectives, report.dtype) == ("pairs", ("pair",), "float32")
-    assert (report.requests, report.candidates, report.max_new_tokens) == (3, 3, 4)
+    assert (report.requests, report.candidates, report.max_new_tokens) == (3, 8, 4)
     assert report.commit == toolkit_commit()
     for name, figures in report.ways.items():
         assert {*FIGURES} <= {*figures}
