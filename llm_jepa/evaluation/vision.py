@@ -28,10 +28,11 @@ from llm_jepa.vision.building import load_rows, load_saved_model
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.model import VLJEPAModel
+from llm_jepa.vision.picture_check import check_pictures
 from llm_jepa.vision.processor import PictureQuestionProcessor, refuse_longer
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.retrieval import answer_ranks, image_ranks, ranks_of, retrieval_scores
-from llm_jepa.vision.rows import KIND_COLUMN, answer_key, prepare_rows
+from llm_jepa.vision.rows import KIND_COLUMN, answer_key, arranged_rows
 from llm_jepa.vision.token_model import TokenVLM
 
 INPUTS = ("pixel_values", "patches", "question_ids", "question_mask")
@@ -70,19 +71,14 @@ class HeldOutQuestions:
     Attributes:
         indices: The number of each row in its split.
         kinds: The kind of question of each row, where the data set has them.
-        labels: What to choose from; None for a row's own candidates or all answers.
+        common_candidates: What every row chooses from: labels, or all answers of the split; None for a row's own.
     """
 
     rows: Dataset
     indices: Sequence[int]
     kinds: Sequence[str | None]
     collator: VisionCollator
-    labels: Sequence[str] | None = None
-
-    @property
-    def has_own_candidates(self) -> bool:
-        """Whether each row chooses from its own candidates."""
-        return self.labels is None and "candidates" in self.rows.column_names
+    common_candidates: Sequence[str] | None = None
 
     @property
     def golds(self) -> list[str]:
@@ -90,14 +86,9 @@ class HeldOutQuestions:
         return [answer.strip() for answer in self.rows["answer"]]
 
     @property
-    def common_candidates(self) -> list[str]:
-        """What every row chooses from where it has no candidates of its own."""
-        return list(self.labels or dict.fromkeys(self.golds))
-
-    @property
-    def candidates(self) -> list[list[str]]:
+    def candidates(self) -> list[Sequence[str]]:
         """What each row chooses from."""
-        if self.has_own_candidates:
+        if self.common_candidates is None:
             return [[text.strip() for text in candidates] for candidates in self.rows["candidates"]]
         return [self.common_candidates] * len(self.rows)
 
@@ -137,7 +128,7 @@ def evaluate_vision(
     """Evaluate a run on its `dataset_test_split`.
 
     Args:
-        labels: What to choose from; else a row's own candidates or, without those, all answers of the rows.
+        labels: What to choose from; else a row's own candidates or, without those, all answers of the split.
         max_rows: So many rows, a sample that is always the same.
         progress: Called with the number of rows after each batch.
 
@@ -167,13 +158,18 @@ def load_held_out(
     args, directory = recipe.training, picture_directory(recipe.source.dataset_name)
     rows = load_rows(recipe, args.dataset_test_split)
     indices = sample_indices(len(rows), max_rows) if max_rows is not None else list(range(len(rows)))
-    rows = rows.select(indices)
+    arranged = arranged_rows(rows, args, processor, "held-out")
+    prepared, rows = arranged.select(indices), rows.select(indices)
     kinds = [str(kind) for kind in rows[KIND_COLUMN]] if KIND_COLUMN in rows.column_names else [None] * len(rows)
-    prepared = prepare_rows(rows, args, processor, "held-out", directory)
+    if "image" in prepared.column_names:
+        check_pictures(prepared["image"], directory)
     if labels is not None:
         _check_labels(labels, prepared["answer"])
         refuse_longer(labels, [len(ids) for ids in processor.answer_ids(labels)], args.max_answer_tokens)
-    return HeldOutQuestions(prepared, indices, kinds, VisionCollator(processor, args, None, directory), labels)
+    common = labels
+    if labels is None and args.candidates_column is None:
+        common = list(dict.fromkeys(answer.strip() for answer in arranged["answer"]))
+    return HeldOutQuestions(prepared, indices, kinds, VisionCollator(processor, args, None, directory), common)
 
 
 def with_features(held_out: HeldOutQuestions, recipe: VisionRecipe, model: PictureQuestionModel) -> HeldOutQuestions:
@@ -210,16 +206,16 @@ def evaluate_embeddings(
     model: VLJEPAModel, held_out: HeldOutQuestions, batch_size: int, progress: Progress
 ) -> VisionResult:
     """Choose the nearest candidates."""
-    rows, golds = held_out.rows, held_out.golds
+    golds, common = held_out.golds, held_out.common_candidates
     prediction_NE = embed_rows(model, held_out, batch_size, progress)
-    texts = list(dict.fromkeys([*golds, *(text for candidates in held_out.candidates for text in candidates)]))
+    of_rows = held_out.candidates if common is None else [common]
+    texts = list(dict.fromkeys([*golds, *(text for candidates in of_rows for text in candidates)]))
     embedding_of = dict(zip(texts, unit_rows(model.encode_text(texts, batch_size).numpy()), strict=True))
-    if held_out.has_own_candidates:
+    if common is None:
         chosen = choose_among_own(held_out, prediction_NE, embedding_of)
     else:
-        candidates = held_out.common_candidates
-        embedding_ME = np.stack([embedding_of[text] for text in candidates])
-        chosen = choose_among_all(rows, prediction_NE, candidates, embedding_ME)
+        embedding_ME = np.stack([embedding_of[text] for text in common])
+        chosen = choose_among_all(held_out.rows, prediction_NE, common, embedding_ME)
     key_N = np.array([answer_key(answer) for answer in golds])
     target_NE = np.stack([embedding_of[answer] for answer in golds])
     result = _result(held_out, chosen)

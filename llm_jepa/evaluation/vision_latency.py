@@ -96,7 +96,10 @@ class EmbeddingStages:
             "candidates cached": (*self.pictures.stages, "predictor", "ranking"),
             "candidates encoded": (*self.pictures.stages, "predictor", "encoding_and_ranking"),
         }
-        self._unit_KE = {row: unit_rows(model.encode_text(texts).numpy()) for row, texts in enumerate(self.candidates)}
+        common = held_out.common_candidates
+        of_rows = self.candidates if common is None else [common]
+        encoded = [unit_rows(model.encode_text(texts).numpy()) for texts in of_rows]
+        self._unit_KE = encoded if common is None else encoded * len(self.golds)
         self._prediction_1E = {row: self.predict(row) for row in range(len(self.golds))}
 
     def predict(self, row: int) -> Tensor:

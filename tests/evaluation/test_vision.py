@@ -89,11 +89,13 @@ def test_labels_stand_in_the_place_of_candidates(run):
 
 
 def test_a_sample_is_always_the_same_rows(run):
-    result = evaluate_vision(recipe(run), max_rows=5)
-    assert [one.row_index for one in result.predictions] == sample_indices(12, 5)
-    whole = {one.row_index: one for one in evaluate_vision(recipe(run), list(COLOURS)).predictions}
-    again = evaluate_vision(recipe(run), list(COLOURS), max_rows=5).predictions
-    assert [one.rank for one in again] == [whole[one.row_index].rank for one in again]
+    """They choose from the answers of the whole split."""
+    result = evaluate_vision(recipe(run), max_rows=3)
+    assert [one.row_index for one in result.predictions] == sample_indices(12, 3)
+    assert len({one.gold for one in result.predictions}) < len(COLOURS)
+    whole = {one.row_index: one for one in evaluate_vision(recipe(run)).predictions}
+    assert [one.rank for one in result.predictions] == [whole[one.row_index].rank for one in result.predictions]
+    assert {one.num_candidates for one in result.predictions} == {len(COLOURS)}
 
 
 def test_a_prediction_has_its_kind_of_question(run, tmp_path):

@@ -96,6 +96,9 @@ def test_candidates_may_be_labels_and_weights_of_another_precision(runs, tmp_pat
         assert command(["latency", str(runs / arm), *options]) == 0
         report = json.loads(output.read_text())
         assert (report["candidates"], report["dtype"]) == (8, "bfloat16")
+    no_candidates = ["--candidates_column", "null", "--max_rows", "2", "--output", str(output)]
+    assert command(["latency", str(runs / "embedding"), *no_candidates]) == 0
+    assert json.loads(output.read_text())["candidates"] == len(COLOURS)  # the answers of the whole split
 
 
 @pytest.mark.parametrize(
