@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from llm_jepa.evaluation.generation import Engine, GenerateBatch
 from llm_jepa.models.base_and_tuned import weights_dtype
@@ -96,10 +96,13 @@ def _load(
 ) -> VLLMEngine:
     from vllm import LLM
 
+    config = AutoConfig.from_pretrained(
+        location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
+    )
     options: dict[str, Any] = {
         "model": location,
         "revision": revision,
-        "dtype": str(weights_dtype(recipe) or "auto").removeprefix("torch."),
+        "dtype": engine_dtype(recipe, config),
         "trust_remote_code": recipe.training.trust_remote_code,
         "generation_config": "vllm",  # vLLM's defaults; the model's sampling settings are ignored
         "seed": recipe.training.seed,
@@ -107,8 +110,16 @@ def _load(
     if max_lora_rank is not None:
         options |= {"enable_lora": True, "max_lora_rank": max_lora_rank}
     llm = LLM(**options | dict(engine_options))
-    config = AutoConfig.from_pretrained(
-        location, revision=revision, trust_remote_code=recipe.training.trust_remote_code
-    )
     max_positions = llm.llm_engine.model_config.max_model_len
     return VLLMEngine(llm, generation_config_of(location, revision, config), max_positions)
+
+
+def engine_dtype(recipe: Recipe, config: PreTrainedConfig) -> str:
+    """The precision by its name in vLLM: that of training, or as `config` says the weights are stored.
+
+    vLLM's own `auto` computes weights stored in float32 in float16.
+    """
+    dtype = weights_dtype(recipe)
+    if dtype in (None, "auto"):
+        dtype = config.dtype or "auto"
+    return str(dtype).removeprefix("torch.")

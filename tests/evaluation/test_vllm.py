@@ -5,11 +5,14 @@ import json
 import shutil
 
 import pytest
+import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig
 
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.run import evaluate
+from llm_jepa.evaluation.vllm import engine_dtype
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import build_recipe
 from tests.tiny import PAIRS, save_tiny_model, tiny_llama
@@ -56,6 +59,21 @@ def evaluated(settings, tmp_path, backend):
 def test_without_vllm_the_backend_is_refused(settings, tmp_path):
     with pytest.raises(ValueError, match=r"vLLM is not installed. Install it \(pip install vllm\)"):
         evaluated(settings, tmp_path, "vllm")
+
+
+@pytest.mark.parametrize(
+    ("of_recipe", "stored", "expected"),
+    [
+        ({"dtype": "auto"}, torch.float32, "float32"),
+        ({"dtype": "auto"}, torch.bfloat16, "bfloat16"),
+        ({"dtype": "float32"}, torch.bfloat16, "float32"),
+        ({"bf16": True}, torch.float32, "bfloat16"),
+    ],
+)
+def test_vllm_computes_in_the_precision_of_transformers(settings, of_recipe, stored, expected, tmp_path):
+    tiny_llama().to(stored).save_pretrained(tmp_path / "model")
+    recipe = build_recipe(tmp_path / "recipe.yaml", settings | of_recipe)
+    assert engine_dtype(recipe, AutoConfig.from_pretrained(tmp_path / "model")) == expected
 
 
 @pytest.mark.skipif(not HAS_VLLM, reason="vLLM is not installed")
