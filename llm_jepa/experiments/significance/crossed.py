@@ -3,6 +3,7 @@
 Legend: S seeds, R test rows, C clusters of rows (each row its own cluster, if there are none).
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,10 @@ class CrossedMean:
         """The true mean that a two-sided test at `level` finds with probability `power` at this standard error.
 
         A noncentral t variable with noncentrality `difference / standard_error` exceeds the critical value with that
-        probability.
+        probability. Infinite below one degree of freedom, where the noncentral t distribution cannot be inverted.
         """
+        if self.degrees_of_freedom < 1:
+            return math.inf
         critical = self._critical(level)
         return float(nctdtrinc(self.degrees_of_freedom, 1 - power, critical)) * self.standard_error
 

@@ -17,11 +17,16 @@ from llm_jepa.experiments.significance.crossed import (
 
 # Rounding can make equal shares differ by this much.
 _ROUNDING = 1e-9
+# More than any two shares differ by.
+_IMPOSSIBLE = 2.0
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval of a single comparison; Holm's correction does not widen it."""
+    """A 95 % confidence interval of a single comparison; Holm's correction does not widen it.
+
+    It ends at -1 and 1, for two shares cannot differ by more.
+    """
 
     low: float
     high: float
@@ -65,10 +70,14 @@ class PairedDifference:
         return 0 if abs(self.mean) <= _ROUNDING else int(np.sign(self.mean))
 
     def detectable_difference(self, level: float) -> float | None:
-        """The true difference that a test at `level` finds with 80 % probability; None without a standard error."""
+        """The true difference that a test at `level` finds with 80 % probability; None without a standard error.
+
+        2 stands for all that is larger.
+        """
         if self.standard_error is None or self.degrees_of_freedom is None:
             return None
-        return CrossedMean(self.mean, self.standard_error, self.degrees_of_freedom).detectable_difference(level)
+        crossed = CrossedMean(self.mean, self.standard_error, self.degrees_of_freedom)
+        return min(_IMPOSSIBLE, crossed.detectable_difference(level))
 
     @property
     def largest_possible(self) -> float:
@@ -124,7 +133,7 @@ def paired_difference(
     return PairedDifference(
         mean=float(difference_SR.mean()),
         baseline_mean=float(baseline.mean()),
-        interval=Interval(*crossed.interval()) if crossed is not None and has_error else None,
+        interval=_interval(*crossed.interval()) if crossed is not None and has_error else None,
         p_value=None if crossed is None else _p_value(crossed, difference_SR, clusters),
         standard_error=crossed.standard_error if crossed is not None and has_error else None,
         degrees_of_freedom=crossed.degrees_of_freedom if crossed is not None and has_error else None,
@@ -161,7 +170,11 @@ def _t_interval(values: NDArray[np.float64], degrees_of_freedom: float) -> Inter
     if not _has_spread(values):
         return None
     half_width = stdtrit(degrees_of_freedom, 0.975) * values.std(ddof=1) / len(values) ** 0.5
-    return Interval(float(values.mean() - half_width), float(values.mean() + half_width))
+    return _interval(float(values.mean() - half_width), float(values.mean() + half_width))
+
+
+def _interval(low: float, high: float) -> Interval:
+    return Interval(max(-1.0, low), min(1.0, high))
 
 
 def _shown(interval: Interval | None) -> str:

@@ -9,6 +9,9 @@ from scipy.special import ndtri, stdtrit
 
 from llm_jepa.experiments.significance.crossed import cluster_means, crossed_mean, effective_clusters
 
+# So few say nothing: the interval is 0 to 1. Below one degree of freedom t, and so the variance, can be beyond bounds.
+_LEAST_ROWS = 1e-9
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -51,4 +54,4 @@ def effective_rows(share_SR: ArrayLike, clusters: Sequence[Hashable]) -> float:
     crossed = crossed_mean(value_SC, n_rows)
     variance = (crossed.standard_error * stdtrit(crossed.degrees_of_freedom, 0.975) / ndtri(0.975)) ** 2
     spread = crossed.mean * (1 - crossed.mean)
-    return n_rows if n_rows * variance <= spread else spread / variance
+    return n_rows if n_rows * variance <= spread else max(_LEAST_ROWS, spread / variance)

@@ -1,5 +1,7 @@
 """The crossed standard error: values by hand, a slow reference, scipy where a source is absent."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -137,3 +139,9 @@ def test_the_detectable_difference_is_found_with_80_percent(degrees_of_freedom: 
 def test_the_detectable_difference_is_about_2_8_standard_errors_with_many_degrees_of_freedom():
     """1.96 + 0.84."""
     assert CrossedMean(0.0, 1.0, 1e6).detectable_difference(0.05) == pytest.approx(1.960 + 0.8416, abs=1e-3)
+
+
+def test_below_one_degree_of_freedom_no_difference_is_found():
+    """At one: by scipy's noncentral t, 16.33 standard errors."""
+    assert CrossedMean(0.0, 0.02, 1.0).detectable_difference(0.05) == pytest.approx(0.02 * 16.334, rel=1e-4)
+    assert CrossedMean(0.0, 0.02, 0.26).detectable_difference(0.05) == math.inf

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_jepa.experiments.significance import effective_rows, holm, summarise
+from llm_jepa.scoring import wilson_interval
 
 p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -43,6 +44,14 @@ def test_four_seeds_right_or_wrong_throughout_are_hardly_more_than_one_row():
 )
 def test_without_spread_over_seeds_the_rows_count(rows_SR, clusters, expected):
     assert effective_rows(rows_SR, clusters) == pytest.approx(expected)
+
+
+def test_a_cluster_of_all_rows_but_two_leaves_an_interval_from_0_to_1():
+    """2,002 rows: 1.002 effective clusters, so that t is beyond 1e150."""
+    rows_SR = [[1, 0] * 1000 + [seed % 2, 1] for seed in range(5)]
+    count = effective_rows(rows_SR, [0] * 2000 + [1, 2])
+    assert count == pytest.approx(0, abs=1e-6)
+    assert wilson_interval(count / 2, count) == pytest.approx((0, 1), abs=1e-6)
 
 
 @pytest.mark.parametrize("scores", [{}, {82: math.nan}, {82: 0.5, 23: math.inf}])
