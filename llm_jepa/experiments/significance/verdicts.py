@@ -113,7 +113,7 @@ def _seeds_by_series(cells: Sequence[tuple[str, int]]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A contrast's figures before Holm's correction. Contrasts with the same key test the same hypothesis."""
+    """A contrast's figures before Holm's correction. Contrasts with the same key compare the same cells."""
 
     contrast: Contrast
     measure: Measure
@@ -122,8 +122,7 @@ class _Claim:
 
     @property
     def key(self) -> tuple[str, ...]:
-        own = (self.measure, self.contrast.arm, self.contrast.baseline)
-        return (*own, self.contrast.budget) if self.measure == "time" else own
+        return self.measure, self.contrast.arm, self.contrast.baseline
 
     @property
     def p_value(self) -> float | None:
@@ -145,9 +144,9 @@ def verdicts(
     The outcome is "incomplete" if a cell is missing. "better" and "worse" need five seeds and an adjusted p < 0.05. It
     is "too few to tell" with fewer seeds, without a p value, if all seeds have the same non-zero difference, if the
     detectable difference is larger than any possible one, or if no result of a threshold could be significant. Two
-    contrasts of the same arm and baseline (where equal FLOPs are equal steps) are one comparison, with the larger of
-    their p values. A comparison without a p value counts as p = 1. Cells that finish later can then only lower the
-    adjusted p values of the others, so no "better" is revoked.
+    contrasts of the same arm and baseline (where equal FLOPs are equal steps) are one comparison. A comparison without
+    a p value counts as p = 1. Cells that finish later can then only lower the adjusted p values of the others, so no
+    "better" is revoked.
 
     Args:
         contrasts: All declared contrasts, finished or not.
@@ -156,7 +155,8 @@ def verdicts(
         seeds: All declared seeds.
         clusters: The cluster of each test row; None if the rows are independent.
         higher_is_better: False for a score such as the cap rate.
-        reaches: Budget -> series -> seed -> when the run reached the threshold; None without a threshold.
+        reaches: Budget -> series -> seed -> when the run reached the threshold; None without a threshold. A contrast
+            that several budgets have is judged by the first of them.
         declared: Comparisons that were declared at any time. Those withdrawn stay in the family with p = 1.
 
     Returns:
@@ -172,10 +172,7 @@ def verdicts(
         claims += _threshold_claims(contrasts, reaches, seeds, "share of seeds")
         claims += _threshold_claims(contrasts, reaches, seeds, "time")
     withdrawn = {_Claim(contrast, measure, None, ()).key: 1.0 for contrast, measure in declared}
-    made: dict[tuple[str, ...], float] = {}
-    for claim in claims:
-        made[claim.key] = max(made.get(claim.key, 0.0), 1.0 if claim.p_value is None else claim.p_value)
-    p_values = withdrawn | made
+    p_values = withdrawn | {claim.key: 1.0 if claim.p_value is None else claim.p_value for claim in claims}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [_verdict(claim, adjusted[claim.key], len(p_values), higher_is_better) for claim in claims]
 
@@ -263,9 +260,10 @@ def _threshold_claims(
     contrasts: Sequence[Contrast], reaches: Reaches, seeds: Sequence[int], measure: Measure
 ) -> list[_Claim]:
     compare = reached_shares if measure == "share of seeds" else reach_times
-    claims = []
+    claims, first_budget = [], dict[tuple[str, str], str]()
     for contrast in contrasts:
-        found = reaches.get(contrast.budget, {})
+        budget = first_budget.setdefault((contrast.arm, contrast.baseline), contrast.budget)
+        found = reaches.get(budget, {})
         missing, difference = _missing(contrast, found, seeds), None
         if not missing:
             arm, baseline = ({seed: found[name][seed] for seed in seeds} for name in (contrast.arm, contrast.baseline))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_jepa.experiments.significance import PairedDifference, Reach, holm, verdicts
+from llm_jepa.experiments.significance import PairedDifference, Reach, first_reach, holm, reach_times, verdicts
 from tests.experiments.significance.scored_rows import ARM, ARMS, BASELINE, SEEDS, contrast, rows_of
 
 
@@ -29,7 +29,7 @@ def test_claims_by_a_threshold_join_the_family():
 
 
 def test_a_threshold_that_more_seeds_would_have_to_decide_is_too_few_to_tell():
-    """Among eight comparisons with two claims each, 2 / 252 x 24 is above 5 %: nothing could be significant."""
+    """Among four comparisons with three claims each, 2 / 252 x 12 is above 5 %: nothing could be significant."""
     names = [*ARMS, "lm_only"]
     budgets = ("equal_steps", "equal_flops")
     found = verdicts(
@@ -38,8 +38,7 @@ def test_a_threshold_that_more_seeds_would_have_to_decide_is_too_few_to_tell():
         SEEDS,
         reaches={budget: {name: reaches(*[None] * 5) for name in names} for budget in budgets},
     )
-    # The share is the same comparison at both budgets; the times may have other units.
-    assert {verdict.n_comparisons for verdict in found} == {4 + 4 + 8}
+    assert {verdict.n_comparisons for verdict in found} == {4 + 4 + 4}  # the same at both budgets
     assert {verdict.outcome for verdict in found[8:]} == {"too few to tell"}
     assert found[8].sentence.endswith("No number of the arm's 5 seeds would be found to differ.")
 
@@ -95,17 +94,23 @@ def test_a_run_without_a_curve_makes_its_threshold_incomplete():
     assert found[1].missing == tuple(("prefix_sg", seed) for seed in SEEDS)
 
 
-@pytest.mark.parametrize("budgets", [("equal_steps", "equal_flops"), ("equal_flops", "equal_steps")])
-def test_a_share_that_both_budgets_compare_has_the_larger_p_value(budgets):
-    """Five of five against none at equal steps, none of five at common FLOPs: p = 1 for both."""
+def test_the_same_runs_at_both_budgets_have_one_verdict_by_the_threshold():
+    """A step costs the arm 1.0003 FLOPs, so both budgets compare the same runs. All five arms are there at 20 steps
+    and all baselines at 30: in steps p = 2 / 252, in FLOPs an evaluation is early or late by a whole interval."""
+
+    def evaluated(reached_at: int, flops_per_step: float) -> dict[int, Reach]:
+        curve = [(step * flops_per_step, float(step >= reached_at)) for step in range(10, 60, 10)]
+        return dict.fromkeys(SEEDS, first_reach(curve, 1.0))
+
+    steps, flops = ({"prefix_sg": evaluated(20, cost), "lm_only": evaluated(30, 1)} for cost in (1, 1.0003))
     found = verdicts(
-        [contrast(budget=budget) for budget in budgets],
+        [contrast(), contrast(budget="equal_flops")],
         {"prefix_sg": rows_of(BASELINE), "lm_only": rows_of(BASELINE)},
         SEEDS,
-        reaches={
-            "equal_steps": {"prefix_sg": reaches(10, 20, 30, 40, 50), "lm_only": reaches(*[None] * 5)},
-            "equal_flops": {name: reaches(*[None] * 5) for name in ("prefix_sg", "lm_only")},
-        },
+        reaches={"equal_steps": steps, "equal_flops": flops},
     )
-    shares = [verdict for verdict in found if verdict.measure == "share of seeds"]
-    assert [share.adjusted_p_value for share in shares] == [1.0, 1.0]
+    assert reach_times(flops["prefix_sg"], flops["lm_only"]).p_value == 1
+    times = [verdict for verdict in found if verdict.measure == "time"]
+    assert [time.budget for time in times] == ["equal_steps", "equal_flops"]
+    assert [time.outcome for time in times] == ["better"] * 2
+    assert [time.adjusted_p_value for time in times] == pytest.approx([3 * 2 / 252] * 2)
