@@ -27,6 +27,7 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
     comparisons, by_threshold = compare_results(
         contrasts,
         results,
+        baseline=experiment["baseline"],
         names=names,
         primary_score=experiment["primary_score"],
         seeds=experiment["seeds"],

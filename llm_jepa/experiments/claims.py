@@ -41,24 +41,20 @@ def contrasts_of(baselines: Mapping[Any, Mapping[str, str | Sequence[str]]]) -> 
     ]
 
 
-def contrast_keys(contrasts: Sequence[Contrast]) -> list[str]:
-    """What each contrast is called in its budget: `arm`; against a further baseline of the arm `arm against baseline`.
+def contrast_key(contrast: Contrast, baseline: str) -> str:
+    """What a contrast is called in its budget: `arm` against the experiment's `baseline`, else `arm against other`.
 
-    The baseline is called by its arm, whatever its schedule.
+    The other is called by its arm, whatever its schedule.
     """
-    named: set[tuple[str, str]] = set()
-    keys = []
-    for contrast in contrasts:
-        is_first = (contrast.budget, contrast.arm) not in named
-        named.add((contrast.budget, contrast.arm))
-        keys.append(contrast.arm if is_first else f"{contrast.arm} against {arm_of(contrast.baseline)}")
-    return keys
+    against = arm_of(contrast.baseline)
+    return contrast.arm if against == baseline else f"{contrast.arm} against {against}"
 
 
 def compare_results(
     contrasts: Sequence[Contrast],
     results: Results,
     *,
+    baseline: str,
     names: Sequence[str],
     primary_score: str,
     seeds: Sequence[int],
@@ -68,11 +64,12 @@ def compare_results(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """`budget -> score -> contrast -> verdict` as JSON, and those by the threshold.
 
-    The latter are `measure -> budget -> contrast -> verdict`. Contrasts are called as `contrast_keys` does.
+    The latter are `measure -> budget -> contrast -> verdict`. Contrasts are called as `contrast_key` does.
 
     Args:
         contrasts: All declared contrasts.
         results: The finished cells.
+        baseline: The experiment's baseline, an arm.
         names: The scores to show.
         primary_score: The only score that claims are made from.
         seeds: All declared seeds.
@@ -80,7 +77,7 @@ def compare_results(
         reaches: Budget -> series -> seed -> when the run reached the threshold, if one is declared.
         declared: Comparisons that were declared at any time.
     """
-    keys = contrast_keys(contrasts)
+    keys = [contrast_key(contrast, baseline) for contrast in contrasts]
     tables: dict[str, dict[str, dict[str, Any]]] = {contrast.budget: {} for contrast in contrasts}
     by_threshold: dict[str, dict[str, dict[str, Any]]] = {}
     for name in names:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from llm_jepa.experiments.claims import compare_results, contrast_keys, contrasts_of, summary_json
-from llm_jepa.experiments.significance import Reach
+from llm_jepa.experiments.claims import compare_results, contrast_key, contrasts_of, summary_json
+from llm_jepa.experiments.significance import Contrast, Reach
 from llm_jepa.scoring.wilson import wilson_interval
 
 SEEDS = [1, 2, 3, 4, 5]
@@ -36,6 +36,7 @@ def compared(results: dict, primary_score: str = "strict", **options) -> tuple:
     return compare_results(
         contrasts_of(BASELINES),
         results,
+        baseline="lm_only",
         names=["strict", "stopped"],
         primary_score=primary_score,
         seeds=SEEDS,
@@ -77,6 +78,7 @@ def test_a_control_is_a_baseline_too_and_each_contrast_is_one_of_the_family(resu
     tables, by_threshold = compare_results(
         contrasts,
         results | {"control": results["jepa"]},
+        baseline="lm_only",
         names=["strict", "stopped"],
         primary_score="strict",
         seeds=SEEDS,
@@ -92,9 +94,18 @@ def test_a_control_is_a_baseline_too_and_each_contrast_is_one_of_the_family(resu
     assert verdict["n_comparisons"] == 4 + 4 + 4  # two are the same at both budgets
 
 
-def test_a_further_baseline_is_called_by_its_arm_whatever_its_schedule():
-    contrasts = contrasts_of({"equal_flops": {"jepa": ["lm_only-20-steps", "control-30-steps"]}})
-    assert contrast_keys(contrasts) == ["jepa", "jepa against control"]
+@pytest.mark.parametrize(
+    ("baseline", "key"),
+    [
+        ("lm_only", "jepa"),
+        ("lm_only-20-steps", "jepa"),
+        ("control", "jepa against control"),
+        ("control-30-steps", "jepa against control"),
+    ],
+)
+def test_another_baseline_than_the_experiments_is_named_by_its_arm_whatever_its_schedule(baseline, key):
+    """It may be the arm's only one, as `compared_with` allows."""
+    assert contrast_key(Contrast("jepa", baseline, "equal_flops"), "lm_only") == key
 
 
 def test_none_right_is_not_shown_as_certain(results):

@@ -2,9 +2,11 @@
 
 import pytest
 
+from llm_jepa.experiments.claims import compare_results, contrasts_of
+from llm_jepa.experiments.figures import differences_figure
 from llm_jepa.experiments.rendering import page_html, page_markdown
 from llm_jepa.experiments.report import Section, budget_title
-from llm_jepa.experiments.tables import Table, differences_table
+from llm_jepa.experiments.tables import Table, differences_table, other_scores_table
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,34 @@ def test_a_row_of_differences_says_what_would_be_found_and_how_robust_a_decision
     page = page_html("T", [Section("Differences", tables=[table])])
     assert page.count('<td class="text open">too few to tell</td>') == 2
     assert page.count('<td class="text better">better</td>') == 1
+
+
+def test_other_scores_name_another_baseline_than_the_experiments():
+    """By hand: `deep` is held against `wide` alone, and its loss of two rows of four is no loss against LM only."""
+    rows = {"lm_only": [0, 0, 1, 1], "wide": [1, 1, 1, 1], "deep": [0, 0, 1, 1]}
+    cells = {
+        name: {
+            seed: {
+                "scores": {"strict": sum(right) / 4, "stopped": sum(right) / 4},
+                "rows": {"strict": right, "stopped": right},
+            }
+            for seed in (1, 2)
+        }
+        for name, right in rows.items()
+    }
+    contrasts = contrasts_of({"equal_steps": {"wide": ["lm_only"], "deep": ["wide"]}})
+    options = {"baseline": "lm_only", "names": ["strict", "stopped"], "primary_score": "strict", "seeds": [1, 2]}
+    comparisons, _ = compare_results(contrasts, cells, **options)
+    report = {"experiment": {"primary_score": "strict"}, "comparisons": comparisons, "series": {}}
+    shown = other_scores_table(report, "equal_steps")
+    assert shown.heading == ["other scores", "stopped"]
+    assert [row[0] for row in shown.rows] == ["wide", "deep against wide"]
+    assert [row[1].partition(" ")[0] for row in shown.rows] == ["+50.0", "-50.0"]
+    report["series"] = {
+        name: {"scores": {"strict": {"by_seed": {seed: one["scores"]["strict"] for seed, one in found.items()}}}}
+        for name, found in cells.items()
+    }
+    assert ">deep against wide<" in (differences_figure(report, "equal_steps") or "")
 
 
 def test_contrasts_without_cells_have_a_row_of_dashes():
