@@ -9,7 +9,7 @@ from llm_jepa.planning.memory import LAUNCHES, Launch
 from llm_jepa.planning.plan import usable_bytes
 from llm_jepa.planning.workload import Workload, draw_workload
 from llm_jepa.recipe import Recipe, build_recipe
-from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES, needs_views, options_with_effect
+from llm_jepa.settings.objectives import needs_views, options_with_effect, row_comparing_option
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
     args = recipe.training
     size, rows = args.per_device_train_batch_size, args.per_device_train_batch_size * args.gradient_accumulation_steps
     is_pair = args.jepa_weight > 0 and needs_views(args.jepa_objective)
-    has_negatives = is_pair and args.jepa_loss in CONTRASTIVE_LOSSES  # from the micro-batch
-    for smaller in (one for one in range(size - 1, 1 if has_negatives else 0, -1) if size % one == 0):
+    compares_rows = is_pair and row_comparing_option(args) is not None  # of the micro-batch
+    for smaller in (one for one in range(size - 1, 1 if compares_rows else 0, -1) if size % one == 0):
         settings = {"per_device_train_batch_size": smaller, "gradient_accumulation_steps": rows // smaller}
-        yield _Candidate(settings, launch, not has_negatives)
+        yield _Candidate(settings, launch, not compares_rows)
     further: tuple[Launch, ...] = ("zero2", "zero3") if num_devices > 1 else ()
     for one in further:
         if LAUNCHES.index(one) > LAUNCHES.index(launch):

@@ -11,7 +11,7 @@ import yaml
 from llm_jepa.cli import main
 from llm_jepa.compute.devices import GPU, find_gpu
 from llm_jepa.planning.calibration import Calibration
-from llm_jepa.planning.changes import changes_that_fit
+from llm_jepa.planning.changes import _candidates, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.planning.plan import RESERVED_BYTES, make_plan, plan_memory, verdict
@@ -126,6 +126,14 @@ def test_the_arms_of_a_recipe_have_no_option_without_an_effect(settings):
         assert list(arm_recipes(recipe_of(settings, **own), is_tokenised=False)) == ["SFT", "tube"]
 
 
+def test_a_drafter_trained_alone_is_compared_with_sft(settings):
+    """`lm_weight: 0` would leave SFT nothing to train."""
+    alone = {"jepa_objective": "next_latent", "lm_weight": 0.0, "detach_backbone": True}
+    recipe = recipe_of(settings, **alone)
+    assert recipe.training.lm_weight == 0
+    assert {arm.training.lm_weight for arm in arm_recipes(recipe, is_tokenised=False).values()} == {1}
+
+
 def test_changes_of_a_recipe_are_options_that_its_objective_has(settings):
     """`jepa_target: stop_gradient` is no change for codes, whose target has no forward; a prefix is."""
     recipe = recipe_of(settings, jepa_objective="answer_code")
@@ -204,6 +212,24 @@ def test_the_cheapest_change_that_fits_comes_first_and_fits(settings):
     order = [(not change.keeps_result, change.launch == "zero3-offload", change.flops_ratio) for change in changes]
     assert order == sorted(order)
     assert len([change for change in changes if change.settings.keys() == changes[0].settings.keys()]) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ({}, [(2, True), (1, True)]),
+        ({"jepa_regulariser": "sigreg"}, [(2, False)]),
+        ({"jepa_regulariser": "vicreg"}, [(2, False)]),
+        ({"jepa_loss": "info_nce"}, [(2, False)]),
+    ],
+)
+def test_a_smaller_micro_batch_of_what_compares_its_rows_has_two_and_another_result(settings, option, expected):
+    """Of four rows; size, and whether the result is kept."""
+    recipe = recipe_of(settings, **option)
+    batches = [one for one in _candidates(recipe, False, 1, "single") if one.is_smaller_batch]
+    assert [(one.settings["per_device_train_batch_size"], one.keeps_result) for one in batches] == expected
+    for one in batches:
+        recipe_of(settings, **option, **one.settings)
 
 
 def test_where_states_alone_are_too_large_devices_or_lora_must_help(settings):
