@@ -236,8 +236,7 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
     def fits(row: dict[str, Any]) -> bool:  # closes over little, since `datasets` hashes it for its cache
         tokens = longest_sequence_tokens(row, num_predictor_tokens)
         if tokens > limit and refuses:
-            advice = "Raise it or set `long_rows: drop`."
-            raise RowError(row["row_index"], f"the row has {tokens} tokens; `max_length` is {limit}. {advice}")
+            raise long_row_error(row["row_index"], tokens, limit)
         return tokens <= limit
 
     if not isinstance(dataset, Dataset):
@@ -253,6 +252,12 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
             len(dataset) - len(kept), len(dataset), name, limit,
         )  # fmt: skip
     return kept
+
+
+def long_row_error(row_index: int, tokens: int, limit: int) -> RowError:
+    """The error of a row that is too long with `long_rows: error`."""
+    advice = "Raise it or set `long_rows: drop`."
+    return RowError(row_index, f"the row has {tokens} tokens; `max_length` is {limit}. {advice}")
 
 
 class _LoggingFilter:

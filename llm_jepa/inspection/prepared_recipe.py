@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTra
 from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.partners import with_shuffled_partners
+from llm_jepa.data.preparation import long_row_error
 from llm_jepa.data.row_lines import row_errors_located
 from llm_jepa.data.rows import AnyDataset, is_tokenised
 from llm_jepa.data.views import longest_sequence_tokens
@@ -89,9 +90,14 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
     limit = args.max_length if args.max_length is not None else max(lengths)
     row_indices = prepared["row_index"][:]
+    dropped = [(row, tokens) for row, tokens in zip(row_indices, lengths, strict=True) if tokens > limit]
     kept = prepared.select([i for i, tokens in enumerate(lengths) if tokens <= limit])
     config.get_text_config().vocab_size = trainer.model.config.vocab_size  # a chat template may have added tokens
     with row_errors_located(recipe.script, loaded, mapping):
+        if dropped and args.long_rows == "error":
+            error = long_row_error(*dropped[0], limit)
+            error.data_name = "train"
+            raise error
         check_rows_of_model(kept, config, args.num_predictor_tokens if args.jepa_weight > 0 else 0, "train")
     if args.shuffles_pairs:
         kept = with_shuffled_partners(kept, args.seed, args.dataset_num_proc)
@@ -100,7 +106,7 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
         model_path=model_path,
         tokenizer=tokenizer,
         rows=kept,
-        dropped=[(row, tokens) for row, tokens in zip(row_indices, lengths, strict=True) if tokens > limit],
+        dropped=dropped,
         num_rows=len(dataset),
         total_rows=len(whole) if isinstance(whole, Dataset) else len(dataset),
         is_partial=is_partial,
@@ -128,7 +134,7 @@ def _stand_in_trainer(
 ) -> JEPATrainer:
     """A trainer of a tiny model with the tokens and the stop tokens of the recipe's."""
     args = copy.copy(recipe.training)
-    args.max_length, args.long_rows = None, "drop"  # keep long rows, to report them
+    args.max_length, args.long_rows = None, "drop"  # the caller reports long rows, or refuses them
     args.shuffle_pairs = False  # partners are drawn from the rows that are left
     args.from_scratch, args.model_init_kwargs, args.report_to = False, None, []
     args.jepa_layout = "rows"  # the recipe's layout depends on the real model

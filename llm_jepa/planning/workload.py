@@ -40,6 +40,7 @@ REPLACED_OPTIONS = (
     "jepa_dropout_rescale",
     "jepa_weight",
     "lm_weight",
+    "long_rows",
 )
 COUNTED_ATTENTION = ("eager", "sdpa")
 """Attention that runs without GPU kernels. Other kinds compute the same products as sdpa."""

@@ -29,6 +29,16 @@ def test_a_row_that_one_arm_would_drop_is_dropped_for_all(written):
     assert find_common_rows(read_experiment(path)).excluded == common.excluded
 
 
+def test_a_row_that_is_too_long_is_refused_where_the_recipe_says_so(written):
+    path = written(
+        "refused",
+        arms={"lm_only": {"jepa_weight": 0}, "k16": {"num_predictor_tokens": 16}},
+        settings=SHORT | {"long_rows": "error"},
+    )
+    with pytest.raises(ValueError, match=r"the row has \d+ tokens; `max_length` is 59"):
+        find_common_rows(read_experiment(path))
+
+
 def test_a_shared_row_is_refused_or_counted(written, tmp_path):
     path = written("leak", settings={"dataset_train_split": "train+test[:3]"})
     with pytest.raises(

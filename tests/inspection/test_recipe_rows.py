@@ -180,6 +180,15 @@ def test_a_row_beyond_the_model_is_refused_with_its_line(inspected):
     inspected("", **gpt2, max_position_embeddings=512)
 
 
+def test_a_long_row_is_refused_or_counted_as_the_recipe_says(inspected):
+    dropped = inspected("max_length: 70\n").dropped
+    row, tokens = dropped[0]
+    with pytest.raises(
+        ValueError, match=rf"data.jsonl`, line {row + 1}: the row has {tokens} tokens; `max_length` is 70"
+    ):
+        inspected("max_length: 70\nlong_rows: error\n")
+
+
 def test_a_layout_that_training_would_refuse_is_refused(inspected):
     with pytest.raises(ValueError, match="`jepa_layout: flat` is not possible"):
         inspected("jepa_layout: flat\n")

@@ -11,7 +11,7 @@ import yaml
 from llm_jepa.cli import main
 from llm_jepa.compute.devices import GPU, find_gpu
 from llm_jepa.planning.calibration import Calibration
-from llm_jepa.planning.changes import _candidates, changes_that_fit
+from llm_jepa.planning.changes import _Candidate, _candidates, _try, changes_that_fit
 from llm_jepa.planning.estimate import Estimate, break_even_requests, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.planning.plan import RESERVED_BYTES, make_plan, plan_memory, verdict
@@ -132,6 +132,26 @@ def test_a_drafter_trained_alone_is_compared_with_sft(settings):
     recipe = recipe_of(settings, **alone)
     assert recipe.training.lm_weight == 0
     assert {arm.training.lm_weight for arm in arm_recipes(recipe, is_tokenised=False).values()} == {1}
+
+
+def test_rows_that_training_would_refuse_are_refused_but_not_those_of_other_arms(settings, tmp_path):
+    """With 16 predictor tokens the prefix of a short answer is longer than its conversation, a question alone not."""
+    rows = [{"source": "a", "target": "b"}] * 2 + [{"source": "a" * 40, "target": "b"}] * 2
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"dataset_name": str(data), "num_predictor_tokens": 16, "long_rows": "error"}
+    longest = max(map(len, draw_workload(recipe_of(settings, **given), "single", True).prepared.rows["input_ids"]))
+    with pytest.raises(
+        ValueError, match=f"line 3: the row has {longest} tokens; `max_length` is {longest - 1}. Raise"
+    ):
+        make_plan(recipe_of(settings, **given, max_length=longest - 1))
+    recipe = recipe_of(settings, **given, max_length=longest)
+    prefix = recipe_of(settings, **given, max_length=longest, jepa_source_view="prefix")
+    with pytest.raises(ValueError, match="line 3: the row has"):
+        draw_workload(prefix, "single", True)
+    assert {arm.training.long_rows for arm in arm_recipes(recipe, is_tokenised=False).values()} == {"drop"}
+    candidate = _Candidate({"jepa_source_view": "prefix"}, "single", keeps_result=False)
+    assert _try(draw_workload(recipe, "single", True), 1.0, candidate, find_gpu("h100-80gb"), 1) is not None
 
 
 def test_changes_of_a_recipe_are_options_that_its_objective_has(settings):
