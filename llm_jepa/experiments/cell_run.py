@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def _run(directory: Path, spec: CellSpec, may_diverge: bool) -> None:
         shutil.rmtree(run_directory)
         return
     gc.collect()  # free the trainer before another model is loaded
-    outcome = held_out.evaluate(directory)
+    outcome, points = held_out.evaluate(directory), read_curve(directory / CURVE_FILE)
     write_predictions(outcome.predictions, directory / PREDICTIONS_FILE)
     result = {
         "evaluated": spec.evaluation(),
@@ -92,8 +93,8 @@ def _run(directory: Path, spec: CellSpec, may_diverge: bool) -> None:
         "clusters": outcome.clusters,
         "left_out": outcome.left_out,
         "problems": outcome.problems,
-        "training": _training(run_directory, is_resumed),
-        "curve": read_curve(directory / CURVE_FILE),
+        "training": _training(run_directory, points, is_resumed),
+        "curve": [{"step": point["step"], "scores": point["scores"]} for point in points],
         **({} if commit is None else {"commit": commit}),
     }
     write_json(result, directory / RESULT_FILE)
@@ -102,17 +103,21 @@ def _run(directory: Path, spec: CellSpec, may_diverge: bool) -> None:
         shutil.rmtree(run_directory)
 
 
-def _training(run_directory: Path, is_resumed: bool) -> dict[str, Any]:
-    """Steps, seconds and the logged losses of a finished run. Of a resumed run its last part alone is timed: None."""
+def _training(run_directory: Path, points: Sequence[Mapping[str, Any]], is_resumed: bool) -> dict[str, Any]:
+    """Steps, seconds without those of the curve's `points`, and the logged losses of a finished run.
+
+    Of a resumed run its last part alone is timed: None.
+    """
     state = json.loads((run_directory / STATE_FILE).read_text(encoding="utf-8"))
     log = [_parts_of_the_loss(entry) for entry in state["log_history"]]
     last: dict[str, Any] = {}
     for entry in log:
         last |= entry
     seconds = [entry["train_runtime"] for entry in state["log_history"] if "train_runtime" in entry]
+    evaluating = sum(point.get("seconds", 0.0) for point in points)  # points of earlier versions lack them
     return {
         "steps": state["global_step"],
-        "seconds": seconds[-1] if seconds and not is_resumed else None,
+        "seconds": seconds[-1] - evaluating if seconds and not is_resumed else None,
         "last_log": {name: value for name, value in last.items() if name != "step"},
         "log": [entry for entry in log if len(entry) > 1],
     }

@@ -1,6 +1,7 @@
 """Scores a model along its training, for the steps at which it reaches a score."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from llm_jepa.files.atomic import write_atomically
 
 
 class LearningCurve(TrainerCallback):
-    """Scores the test rows every few steps, and appends step and scores to a file.
+    """Scores the test rows every few steps, and appends step, scores and the seconds of the evaluation to a file.
 
     Training is not affected: evaluation draws no random number.
 
@@ -29,12 +30,13 @@ class LearningCurve(TrainerCallback):
     def on_step_end(self, args, state, control, model=None, processing_class=None, **kwargs):
         """Score the model if the step is due."""
         if state.global_step % self.every_steps == 0:
-            was_training = model.training
+            started, was_training = time.perf_counter(), model.training
             model.eval()
             scores = self.held_out.scores(model, processing_class)
             model.train(was_training)
+            point = {"step": state.global_step, "scores": scores, "seconds": time.perf_counter() - started}
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, "scores": scores}) + "\n")
+                file.write(json.dumps(point) + "\n")
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:

@@ -9,13 +9,15 @@ from safetensors.torch import load_file
 
 from llm_jepa.cli import main
 from llm_jepa.evaluation.vision import chosen_answers, evaluate_model, evaluate_vision
-from llm_jepa.experiments.cell_spec import RESULT_FILE
+from llm_jepa.experiments.cell_spec import CURVE_FILE, RESULT_FILE, RUN_DIRECTORY
 from llm_jepa.experiments.cells import longer_baselines
 from llm_jepa.experiments.common_rows import check_rows, find_common_rows, recipe_of
 from llm_jepa.experiments.kinds import kind_of
+from llm_jepa.experiments.learning_curve import read_curve
 from llm_jepa.experiments.rendering import render_html
 from llm_jepa.experiments.spec_reading import read_experiment
 from llm_jepa.experiments.vision_kind import outcomes
+from llm_jepa.runs.record import STATE_FILE
 from llm_jepa.train import train
 from llm_jepa.vision.building import load_model
 from llm_jepa.vision.recipe import build_any_recipe
@@ -100,6 +102,10 @@ def test_the_curve_ends_at_the_final_scores_and_training_does_not_notice(finishe
     directory, result, _ = cell(finished, "vl_jepa")
     assert [point["step"] for point in result["curve"]] == [2, 4]
     assert result["curve"][-1]["scores"] == result["scores"]
+    state = json.loads((directory / RUN_DIRECTORY / STATE_FILE).read_text())
+    evaluating = sum(point["seconds"] for point in read_curve(directory / CURVE_FILE))
+    assert 0 < evaluating < state["log_history"][-1]["train_runtime"]
+    assert result["training"]["seconds"] == state["log_history"][-1]["train_runtime"] - evaluating
     settings = finished.resolved("vl_jepa", {"output_dir": str(tmp_path / "alone"), "seed": 1})
     train(build_any_recipe(finished.recipe, settings))
     watched, alone = (load_file(run / "model.safetensors") for run in (directory / "run", tmp_path / "alone"))
