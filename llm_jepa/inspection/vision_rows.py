@@ -10,6 +10,7 @@ from datasets import Dataset
 from PIL import Image
 
 from llm_jepa.data.picture_files import picture_directory
+from llm_jepa.files.text_lines import read_lines
 from llm_jepa.scoring.tasks import Rate
 from llm_jepa.vision.building import load_processor, load_rows
 from llm_jepa.vision.pictures import read_frames
@@ -105,8 +106,7 @@ def read_predictions(run: Path, rows: Dataset) -> dict[int, dict[str, Any]]:
     path = run / PREDICTIONS_FILE
     if not path.is_file():
         raise ValueError(f"There is no `{path}`. Run `llm-jepa eval` on the recipe of that run first.")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found = {one["row_index"]: one for one in map(json.loads, lines)}
+    found = {one["row_index"]: one for one in map(json.loads, read_lines(path))}
     answers = rows["answer"][:]
     for index, one in found.items():
         if index >= len(answers) or answers[index].strip() != one["gold"]:

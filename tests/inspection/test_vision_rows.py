@@ -80,6 +80,14 @@ def test_scores_are_those_of_the_predictions_by_kind_beside_chance(recipe_path, 
     assert [answer.rank for row in inspection.rows for answer in row.answers] == [1, 1]
 
 
+def test_an_answer_may_hold_a_separator_of_lines(recipe_path, tmp_path):
+    """`eval` writes U+2028 as it is."""
+    path = write_run(tmp_path / "run", [1, 1, 2, 3]) / "predictions-tuned.jsonl"
+    path.write_text(path.read_text().replace('"grey"', '"light\u2028grey"'), encoding="utf-8")
+    inspection = inspect_vision_recipe(parse_any_recipe([str(recipe_path)]), 4, [path.parent])
+    assert [row.answers[0].prediction for row in inspection.rows[2:]] == ["light\u2028grey"] * 2
+
+
 def test_the_page_shows_each_row_small_and_escaped(recipe_path, tmp_path):
     run = write_run(tmp_path / "run", [1, 1, 2, 3])
     text = picture_page("a & b", inspect_vision_recipe(parse_any_recipe([str(recipe_path)]), 4, [run]))
