@@ -89,20 +89,19 @@ def _curve(report: Report) -> Table:
 
 
 def _threshold(report: Report) -> Table:
-    """The verdicts by the threshold: share of seeds and time."""
-    found: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    """The verdicts by the threshold, share of seeds and time; the name of a longer baseline tells the budget."""
+    found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for verdict in threshold_verdicts(report):
         if verdict["difference"] is not None:
-            key = verdict["arm"], verdict["baseline"], _budget(report, verdict["budget"])
-            found.setdefault(key, {})[verdict["measure"]] = verdict
+            found.setdefault((verdict["arm"], verdict["baseline"]), {})[verdict["measure"]] = verdict
     rows = []
-    for (arm, baseline, budget), by_measure in found.items():
+    for (arm, baseline), by_measure in found.items():
         share, time = by_measure["share of seeds"], by_measure["time"]
         hits, n_seeds = share["difference"], share["difference"]["n_seeds"]
         rows.append(
             [
                 arm,
-                f"{baseline}, {budget}",
+                baseline,
                 f"{hits['arm_hits']} of {n_seeds}",
                 f"{hits['baseline_hits']} of {n_seeds}",
                 f"{share['adjusted_p_value']:.3f}",
