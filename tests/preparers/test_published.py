@@ -31,6 +31,7 @@ TASK_SETTINGS = {
     "nl_rx_synth": {"task": "regex"},
     "nl_rx_turk": {"task": "regex"},
     "gsm8k": {"task": "math"},
+    "svamp": {"task": "math"},
     "spider": {"task": "sql", "database_path": "{database}"},
     "nq_open": {"task": "qa"},
     "hellaswag": {"task": "choice", "choices_column": "choices"},
@@ -123,6 +124,25 @@ def test_gsm8k_leaves_out_the_row_that_is_tested_and_the_one_that_came_twice(pre
     assert [row["target"] for row in read(output, "test")] == [row["answer"] for row in rows[24:]]
     assert said.count("1 left out that overlap with test") == 1
     assert said.count("1 repeated and left out") == 1
+
+
+def test_svamp_solves_each_problem_by_its_expression(prepared):
+    """A constant, inner operations, decimals; a wrong equation, a long fraction, a repeated row, a tested story."""
+    output, said = prepared("svamp")
+    targets = {row["source"]: row["target"] for split in ("train", "validation") for row in read(output, split)}
+    assert len(targets) == 28 - 1 - 2 - 1  # a wrong equation, long numbers, one that the published file repeats
+    conner = next(source for source in targets if source.startswith("Conner has 25000 dollars"))
+    assert conner.endswith(
+        "Every month he spends 1500 dollars . He does not add money to the account . How much money will "
+        "Conner have in his account after 8 months ?"
+    )
+    assert targets[conner] == "25000 - (1500 * 8) = 13000\n#### 13000"
+    assert score_row("math", "13000\n#### 13,000", targets[conner], stopped=True).values["math_strict"]
+    assert [row["target"] for row in read(output, "test")][:2] == ["18 - 10 = 8\n#### 8", "12 - 11 = 1\n#### 1"]
+    assert "1 whose equation does not give the answer" in said
+    assert "2 with a negative answer, or a number of more than two decimals" in said
+    assert "1 left out that overlap with test" in said
+    assert "2 repeated and left out" in said
 
 
 def test_nq_open_is_learnt_by_its_first_answer_and_tested_by_all(prepared):
