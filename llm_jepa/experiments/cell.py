@@ -1,4 +1,4 @@
-"""The process of one cell of an experiment: `python -m llm_jepa.experiments.cell DIRECTORY [--may_diverge]`.
+"""The process of one cell of an experiment: `python -m llm_jepa.experiments.cell DIRECTORY`.
 
 Cells cannot affect each other, and a kill costs one cell.
 """
@@ -14,9 +14,8 @@ def main() -> None:
     with entry_point():
         with imports_uncollected():
             from llm_jepa.experiments.cell_run import run_cell
-            from llm_jepa.experiments.cell_spec import MAY_DIVERGE
 
-        run_cell(Path(sys.argv[1]), MAY_DIVERGE in sys.argv[2:])
+        run_cell(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -39,24 +39,19 @@ PREDICTIONS_FILE = "predictions.jsonl"
 logger = logging.getLogger(__name__)
 
 
-def run_cell(directory: Path, may_diverge: bool = False) -> None:
+def run_cell(directory: Path) -> None:
     """Train and score one cell, unless it has its result. Waits for another process that runs the same cell.
 
-    Args:
-        directory: The cell's.
-        may_diverge: Whether a loss that is not finite is a result, without scores, in place of an error.
-
-    Raises:
-        FloatingPointError: The loss is not finite.
+    A loss that is not finite is a result too, without scores: the same training would diverge again.
     """
     with FileLock(directory / LOCK_FILE):
         spec = read_spec(directory / SPEC_FILE)
         assert spec is not None, "the comparison writes it first"
         if read_json(directory / RESULT_FILE).get("evaluated") != spec.evaluation():
-            _run(directory, spec, may_diverge)
+            _run(directory, spec)
 
 
-def _run(directory: Path, spec: CellSpec, may_diverge: bool) -> None:
+def _run(directory: Path, spec: CellSpec) -> None:
     run_directory, commit = directory / RUN_DIRECTORY, toolkit_commit()
     settings = spec.settings | {"output_dir": str(run_directory)}
     recipe = build_any_recipe(Path(spec.recipe), settings)
@@ -68,8 +63,6 @@ def _run(directory: Path, spec: CellSpec, may_diverge: bool) -> None:
     try:
         train(recipe, curve)
     except FloatingPointError as error:
-        if not may_diverge:
-            raise
         logger.warning("%s", error)
         without_scores = {
             "evaluated": spec.evaluation(),

@@ -55,14 +55,12 @@ class Cell:
         seed: Seed of new weights, data order and draws.
         settings: All its settings, without `output_dir`.
         directory: Its directory, below the experiment's `output_dir`.
-        may_diverge: Whether a loss that is not finite is a result: a point of a search loses by it.
     """
 
     series: str
     seed: int
     settings: Settings
     directory: Path
-    may_diverge: bool = False
 
 
 def is_searched(experiment: Experiment, series: Series) -> bool:
@@ -84,7 +82,7 @@ def search_cells(experiment: Experiment, series: Series) -> list[Cell]:
         )
         digest = hashlib.sha256(json.dumps(point, sort_keys=True).encode()).hexdigest()[:16]
         directory = experiment.output_dir / "search" / series.name / digest
-        cells.append(Cell(series.name, SEARCH_SEED, settings, directory, may_diverge=True))
+        cells.append(Cell(series.name, SEARCH_SEED, settings, directory))
     return cells
 
 

@@ -170,7 +170,7 @@ def design_json(experiment: Experiment, design: ExperimentDesign) -> dict[str, A
 
 
 def _results(design: ExperimentDesign) -> tuple[dict[str, Results], list[str]]:
-    """Series -> seed -> result of each finished cell, and why others are refused."""
+    """Series -> seed -> result of each cell with scores, and why others that were trained have none."""
     results: dict[str, Results] = {series: {} for series in design.cells}
     refused = []
     for series, cells in design.cells.items():
@@ -180,9 +180,18 @@ def _results(design: ExperimentDesign) -> tuple[dict[str, Results], list[str]]:
             except CellError as error:
                 refused.append(str(error))
                 continue
-            if result is not None:
+            if result is not None and DIVERGED in result:
+                refused.append(_diverged(series, seed, cell, result))
+            elif result is not None:
                 results[series][seed] = result
     return results, refused
+
+
+def _diverged(series: str, seed: int, cell: Cell, result: Mapping[str, Any]) -> str:
+    return (
+        f"{series} diverged with seed {seed}, so that it has no verdict: {result[DIVERGED]} Lower its learning rate, "
+        f"under another name; or remove {cell.directory} to run the cell anew."
+    )
 
 
 def _described(

@@ -137,7 +137,7 @@ def _rows(report: Mapping[str, Any]) -> list[str]:
 def _unfinished(report: Mapping[str, Any]) -> list[str]:
     missing = len(report["missing"])
     sizes = sorted({size for series in report["series"].values() for size in series["eval_batch_sizes"]})
-    sentences = [f"INCOMPLETE: {missing} cells are not finished."] if missing else []
+    sentences = [f"INCOMPLETE: {missing} cells have no scores."] if missing else []
     if len(sizes) > 1:
         sentences.append(f"Cells were evaluated in batches of {sizes}, whose texts differ by rounding.")
     if len(report["commits"]) > 1:

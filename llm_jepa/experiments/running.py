@@ -18,7 +18,6 @@ from llm_jepa.experiments.cell_spec import (
     CURVE_FILE,
     DIVERGED,
     LOCK_FILE,
-    MAY_DIVERGE,
     RESULT_FILE,
     RUN_DIRECTORY,
     SPEC_FILE,
@@ -172,8 +171,7 @@ def _run_process(
     path = cell.directory / LOG_FILE
     with path.open("a", encoding="utf-8") as log:
         start = os.fstat(log.fileno()).st_size
-        options = [MAY_DIVERGE] if cell.may_diverge else []
-        command = [sys.executable, "-m", "llm_jepa.experiments.cell", str(cell.directory), *options]
+        command = [sys.executable, "-m", "llm_jepa.experiments.cell", str(cell.directory)]
         with lock:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             running.add(process)

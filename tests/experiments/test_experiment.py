@@ -167,18 +167,27 @@ def test_a_comparison_that_was_killed_goes_on_and_keeps_what_was_finished(writte
 
 
 @pytest.mark.usefixtures("_quick_cells")
-def test_a_failing_cell_is_named_and_the_others_are_finished(written, capsys):
-    """The optimizer of one arm is not installed. With another one the cell runs anew: the failure left nothing."""
-    arms = {"broken": {"optim": "lomo"}, "lm_only": {"jepa_weight": 0}}
+def test_a_failing_cell_and_a_diverged_one_are_named_and_the_others_are_finished(written, capsys):
+    """The optimizer of one arm is not installed. With another one the cell runs anew: the failure left nothing.
+
+    A rate of 1e30 diverges. Such a cell is a result without scores, and does not run again.
+    """
+    arms = {"broken": {"optim": "lomo"}, "diverging": {"learning_rate": 1e30}, "lm_only": {"jepa_weight": 0}}
     path = written("failing", arms=arms, seeds=[1], equal_flops="none")
     with pytest.raises(SystemExit):
         main(["compare", str(path)])
     captured = capsys.readouterr()
     assert re.search(r"Cell broken, seed 1, failed \(status \d+\); see .*log.txt. error: .*lomo", captured.err)
-    assert report_of(path)["missing"] == [["broken", 1]]
+    assert report_of(path)["missing"] == [["broken", 1], ["diverging", 1]]
+    log = read_experiment(path).output_dir / "cells" / "diverging" / "1" / LOG_FILE
+    stamp = log.stat().st_mtime_ns
     written("failing", arms=arms | {"broken": {"optim": "sgd"}}, seeds=[1], equal_flops="none")
     assert main(["compare", str(path)]) == 0
-    assert report_of(path)["missing"] == []
+    assert report_of(path)["missing"] == [["diverging", 1]]
+    said = "diverging diverged with seed 1, so that it has no verdict: The loss is nan"
+    assert f"without scores: {said}" in capsys.readouterr().out
+    assert said in render_markdown(report_of(path))
+    assert log.stat().st_mtime_ns == stamp
 
 
 @pytest.mark.usefixtures("_quick_cells")
@@ -243,7 +252,7 @@ def test_results_are_not_taken_after_the_base_recipe_or_its_rows_have_changed(fi
     path = copied(finished, written("fewer", recipe_settings={"dataset_train_split": "train[:6]"}, **WHOLE))
     assert main(["compare", str(path), "--report_only"]) == 0
     report = report_of(path)
-    assert "refused: " in capsys.readouterr().out
+    assert "without scores: " in capsys.readouterr().out
     assert len(report["missing"]) == len(report["refused"]) > 0
     assert "`the rows trained on` was" in report["refused"][0]
 
