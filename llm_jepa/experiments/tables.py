@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_jepa.experiments.figures import series_cost
+from llm_jepa.experiments.significance import p_range
 
 COLLAPSE_FIGURES = {
     "jepa_cosine": "cosine",
@@ -110,9 +111,7 @@ def _robustness(verdict: Mapping[str, Any]) -> tuple[str, str]:
     """Of a "better" or "worse": the range of p without one seed, and the corrected p of the sign-flip test."""
     if (robustness := verdict.get("robustness")) is None:
         return "-", "-"
-    p_values = robustness["p_without_seed"].values()
-    p_range = f"{_p_value(min(p_values))} to {_p_value(max(p_values))}"
-    return p_range, _p_value(robustness["corrected_sign_flip"])
+    return p_range(robustness["p_without_seed"].values()), _p_value(robustness["corrected_sign_flip"])
 
 
 def _p_value(p: float | None) -> str:

@@ -6,7 +6,7 @@ package.
 
 from llm_jepa.experiments.significance.holm import holm
 from llm_jepa.experiments.significance.paired import Interval, PairedDifference, paired_difference
-from llm_jepa.experiments.significance.robustness import Robustness, robustness, sign_flip_p_value
+from llm_jepa.experiments.significance.robustness import Robustness, p_range, robustness, sign_flip_p_value
 from llm_jepa.experiments.significance.summary import Summary, effective_rows, summarise
 from llm_jepa.experiments.significance.threshold import (
     Reach,
@@ -44,6 +44,7 @@ __all__ = [
     "effective_rows",
     "first_reach",
     "holm",
+    "p_range",
     "paired_difference",
     "reach_times",
     "reached_shares",

@@ -1,6 +1,6 @@
 """How much a "better" or "worse" rests on one seed, and on the t distribution."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -51,7 +51,7 @@ class Robustness:
         p_values, n_seeds = self.p_without_seed.values(), len(self.p_without_seed)
         lost = [str(seed) for seed, p in self.p_without_seed.items() if p >= SIGNIFICANCE]
         kept = [str(seed) for seed, p in self.p_without_seed.items() if p < SIGNIFICANCE]
-        without = f"Without any one seed p is {_shown(min(p_values))} to {_shown(max(p_values))}"
+        without = f"Without any one seed p is {p_range(p_values)}"
         if not kept:
             without += f", never below {SIGNIFICANCE}"
         elif lost:
@@ -132,6 +132,12 @@ def _mean_difference(rows: Rows, verdict: Verdict, seed: int) -> float:
     """Of one seed, over the rows that the score counts."""
     arm, baseline = (np.array(rows[name][seed], dtype=float) for name in (verdict.arm, verdict.baseline))
     return float(np.nanmean(arm - baseline))
+
+
+def p_range(p_values: Collection[float]) -> str:
+    """The smallest and the largest p value in words; one if they read alike."""
+    shown = dict.fromkeys((_shown(min(p_values)), _shown(max(p_values))))
+    return " to ".join(shown)
 
 
 def _shown(p: float) -> str:

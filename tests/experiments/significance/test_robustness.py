@@ -58,6 +58,7 @@ def test_without_a_seed_the_whole_family_is_judged_anew():
     ("p_values", "said"),
     [
         ([0.001, 0.0001, 0.02], "Without any one seed p is < 0.001 to 0.020. The"),
+        ([0.0001, 0.0002, 0.0009], "Without any one seed p is < 0.001. The"),
         ([0.001, 0.06, 0.02], "to 0.060, below 0.05 except without 2. The"),
         ([0.06, 0.052, 0.0012], "p is 0.001 to 0.060, below 0.05 only without 3. The"),
         ([0.06, 0.052, 0.05], "never below 0.05. The"),
