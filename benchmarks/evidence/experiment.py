@@ -6,7 +6,7 @@ from typing import Any
 from llm_jepa.experiments.curve_figures import score_figure
 from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure
 from llm_jepa.experiments.report import budget_title, threshold_verdicts
-from llm_jepa.experiments.significance import time_in_words
+from llm_jepa.experiments.significance import p_in_words, time_in_words
 from llm_jepa.experiments.tables import Table, cost_table, differences_table, scores_table
 
 Report = Mapping[str, Any]
@@ -104,11 +104,11 @@ def _threshold(report: Report) -> Table:
                 baseline,
                 f"{hits['arm_hits']} of {n_seeds}",
                 f"{hits['baseline_hits']} of {n_seeds}",
-                f"{share['adjusted_p_value']:.3f}",
+                p_in_words(share["adjusted_p_value"]),
                 share["outcome"],
                 time_in_words(time["difference"]["arm_median"], time["difference"]["unit"]),
                 time_in_words(time["difference"]["baseline_median"], time["difference"]["unit"]),
-                f"{time['adjusted_p_value']:.3f}",
+                p_in_words(time["adjusted_p_value"]),
                 time["outcome"],
             ]
         )

@@ -3,7 +3,7 @@
 `{FILE:a/b/c:FORMAT}` becomes the value at the keys a, b, c of `results/FILE`. A FILE that is a directory is an
 experiment, whose report is computed from its cells, with the means along the training, `curve_means`. FORMAT is
 Python's, or of a share: `percent` (54.3), `points` (+1.2, a difference in hundredths), `size` (1.2, the same without
-its sign). `a/b ÷ a/c` is a ratio of two values.
+its sign); of a p value `p` (p = 0.018, p < 0.001). `a/b ÷ a/c` is a ratio of two values.
 
 Examples: `{latency.json:ways/draft 4/times_faster:.2f}` becomes `2.39`, and
 `{latency.json:ways/plain/mean_seconds ÷ ways/draft 4/mean_seconds:.2f}` too.
@@ -17,6 +17,7 @@ from typing import Any
 
 from evidence.cells import committed_report, read_json
 from evidence.experiment import curve_means
+from llm_jepa.experiments.significance import p_equation
 
 PLACEHOLDER = re.compile(r"\{([^{}:]+):([^{}:]+):([^{}]+)\}")
 RATIO = " ÷ "
@@ -71,6 +72,8 @@ def _number(key: str) -> int | None:
 
 
 def _formatted(value: Any, how: str) -> str:
+    if how == "p":
+        return p_equation(value)
     if how in OF_SHARES:
         return OF_SHARES[how](100 * value)
     return format(value, how).replace("%", " %")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_jepa.experiments.figures import series_cost
-from llm_jepa.experiments.significance import p_range
+from llm_jepa.experiments.significance import p_in_words, p_range
 
 COLLAPSE_FIGURES = {
     "jepa_cosine": "cosine",
@@ -115,9 +115,7 @@ def _robustness(verdict: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _p_value(p: float | None) -> str:
-    if p is None:
-        return "-"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "-" if p is None else p_in_words(p)
 
 
 def _collapse(series: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

@@ -114,6 +114,8 @@ def test_placeholders_are_filled_from_their_file(tmp_path):
     assert found.fill("{a.json:x/0/draft 4:.2f} times, {a.json:x/0/share:points} points") == "2.39 times, -1.5 points"
     assert found.fill("{a.json:x/0/share:size}, {a.json:x/0/share:percent}") == "1.5, -1.5"
     assert found.fill("{a.json:x/1/seconds ÷ x/2/seconds:.2f}") == "0.75"
+    (tmp_path / "p.json").write_text("[0.0184, 0.0009]")
+    assert found.fill("{p.json:0:p}, {p.json:1:p}") == "p = 0.018, p < 0.001"
     with pytest.raises(
         ValueError, match=r"a\.json has no `x/0/lost`: where `lost` was sought there are draft 4, share"
     ):

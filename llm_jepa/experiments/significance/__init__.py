@@ -6,7 +6,7 @@ package.
 
 from llm_jepa.experiments.significance.holm import holm
 from llm_jepa.experiments.significance.paired import Interval, PairedDifference, paired_difference
-from llm_jepa.experiments.significance.robustness import Robustness, p_range, robustness, sign_flip_p_value
+from llm_jepa.experiments.significance.robustness import Robustness, robustness, sign_flip_p_value
 from llm_jepa.experiments.significance.summary import Summary, effective_rows, summarise
 from llm_jepa.experiments.significance.threshold import (
     Reach,
@@ -26,6 +26,7 @@ from llm_jepa.experiments.significance.verdicts import (
     descriptions,
     verdicts,
 )
+from llm_jepa.experiments.significance.words import p_equation, p_in_words, p_range
 
 __all__ = [
     "MIN_SEEDS",
@@ -44,6 +45,8 @@ __all__ = [
     "effective_rows",
     "first_reach",
     "holm",
+    "p_equation",
+    "p_in_words",
     "p_range",
     "paired_difference",
     "reach_times",

@@ -1,6 +1,6 @@
 """How much a "better" or "worse" rests on one seed, and on the t distribution."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,6 +16,7 @@ from llm_jepa.experiments.significance.verdicts import (
     Verdict,
     verdicts,
 )
+from llm_jepa.experiments.significance.words import p_equation, p_in_words, p_range
 
 # Of more seeds a seeded sample of sign patterns.
 _MAX_SEEDS = 16
@@ -58,7 +59,9 @@ class Robustness:
             which = f"except without {_listed(lost)}" if len(lost) <= len(kept) else f"only without {_listed(kept)}"
             without += f", below {SIGNIFICANCE} {which}"
         least = ", the least that so many seeds can have" if self.sign_flip_p_value <= 2.0 ** (1 - n_seeds) else ""
-        flipped = f"p = {_shown(self.sign_flip_p_value)}, {_shown(self.corrected_sign_flip)} after correction{least}"
+        flipped = (
+            f"{p_equation(self.sign_flip_p_value)}, {p_in_words(self.corrected_sign_flip)} after correction{least}"
+        )
         return f"{without}. The sign-flip test over {n_seeds} seeds has {flipped}."
 
 
@@ -132,16 +135,6 @@ def _mean_difference(rows: Rows, verdict: Verdict, seed: int) -> float:
     """Of one seed, over the rows that the score counts."""
     arm, baseline = (np.array(rows[name][seed], dtype=float) for name in (verdict.arm, verdict.baseline))
     return float(np.nanmean(arm - baseline))
-
-
-def p_range(p_values: Collection[float]) -> str:
-    """The smallest and the largest p value in words; one if they read alike."""
-    shown = dict.fromkeys((_shown(min(p_values)), _shown(max(p_values))))
-    return " to ".join(shown)
-
-
-def _shown(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _listed(names: Sequence[str]) -> str:

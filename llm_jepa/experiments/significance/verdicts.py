@@ -17,6 +17,7 @@ from llm_jepa.experiments.significance.threshold import (
     reach_times,
     reached_shares,
 )
+from llm_jepa.experiments.significance.words import p_equation
 
 Outcome: TypeAlias = Literal["better", "worse", "no difference found", "too few to tell", "incomplete", "descriptive"]
 Measure: TypeAlias = Literal["score", "share of seeds", "time"]
@@ -74,8 +75,9 @@ class Verdict:
             return f"{named}: incomplete. Missing: {'; '.join(_seeds_by_series(self.missing))}."
         text, p = f"{named}: {self.difference.figures}", self.adjusted_p_value
         if p is not None:
-            shown_p = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-            text += f", {shown_p} after Holm over {self.n_comparisons} comparison{'s' * (self.n_comparisons != 1)}"
+            text += (
+                f", {p_equation(p)} after Holm over {self.n_comparisons} comparison{'s' * (self.n_comparisons != 1)}"
+            )
         return f"{text}: {self.outcome}.{self._would_be_found()}"
 
     def _would_be_found(self) -> str:
