@@ -10,7 +10,7 @@ Legend: N rows, D the model's width.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,14 @@ from llm_jepa.objectives.base import LossInputs, Objective, ObjectiveLoss, refus
 from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.objectives.view_sequences import choose_view_layout, content_sequence, predicting_sequence, view_names
 from llm_jepa.settings.objectives import RowNeeds, row_comparing_option
+
+LAST_ROW_REMEDIES = {
+    ("train", False): "Set `dataloader_drop_last: true` or another batch size.",
+    ("train", True): "Set `dataloader_drop_last: true`.",
+    ("eval", False): "Set another batch size; evaluations drop no row.",
+    ("eval", True): "Set `dataset_streaming: false`, or `eval_strategy: no`.",
+}
+"""(mode, whether the data are a stream) -> what to do about a last micro-batch of one row."""
 
 
 class PairObjective(Objective):
@@ -116,27 +124,26 @@ def refuse_batches_of_one_row(args: TrainingArguments, train_dataset: Any, eval_
         ValueError: There is such a micro-batch, or a stream may end in one.
     """
     option = row_comparing_option(args)
-    for dataset, name, size in _with_batch_sizes(args, train_dataset, eval_dataset):
+    for dataset, mode in _with_modes(train_dataset, eval_dataset):
+        is_training = mode == "train"
+        name, size = f"per_device_{mode}_batch_size", args.train_batch_size if is_training else args.eval_batch_size
         if size < 2:
             raise ValueError(
                 f"`{name}` is {size}; `{option}` compares the rows of a micro-batch, so it needs at least 2."
             )
-        if args.dataloader_drop_last:
+        if is_training and args.dataloader_drop_last:
             continue
         is_stream = isinstance(dataset, IterableDataset)
         if is_stream or (isinstance(dataset, Dataset) and len(dataset) % size == 1):
             rows = "a stream" if is_stream else f"{len(dataset)} rows"
             raise ValueError(
                 f"With {rows} and `{name}: {size}` the last micro-batch {'may have' if is_stream else 'has'} a single "
-                f"row, and `{option}` compares rows. Set `dataloader_drop_last: true`"
-                f"{'' if is_stream else ' or another batch size'}."
+                f"row, and `{option}` compares rows. {LAST_ROW_REMEDIES[mode, is_stream]}"
             )
 
 
-def _with_batch_sizes(
-    args: TrainingArguments, train_dataset: Any, eval_dataset: Any
-) -> Iterator[tuple[Any, str, int]]:
-    yield train_dataset, "per_device_train_batch_size", args.train_batch_size
+def _with_modes(train_dataset: Any, eval_dataset: Any) -> Iterator[tuple[Any, Literal["train", "eval"]]]:
+    yield train_dataset, "train"
     if eval_dataset is not None:
         for dataset in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:
-            yield dataset, "per_device_eval_batch_size", args.eval_batch_size
+            yield dataset, "eval"

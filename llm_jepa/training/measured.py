@@ -1,11 +1,14 @@
-"""`MeasuredTrainer`: logs what `step_metrics` sums, and stops before a step that is not finite."""
+"""`MeasuredTrainer`: logs what `step_metrics` sums, evaluates every row, stops before a step that is not finite."""
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
 
 from torch import Tensor, nn
-from transformers import Trainer
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
 
 from llm_jepa.objectives.base import Place
 from llm_jepa.training.step_metrics import StepMetrics
@@ -14,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class MeasuredTrainer(Trainer):
-    """Adds `step_metrics` to the logs. A subclass sums into it what it computes of each micro-batch."""
+    """Adds `step_metrics` to the logs. A subclass sums into it what it computes of each micro-batch.
+
+    `dataloader_drop_last` drops rows in training alone; transformers drops them in evaluation too.
+    """
 
     model: Any  # transformers allows None, before there is a model
     step_metrics: StepMetrics
@@ -53,6 +59,16 @@ class MeasuredTrainer(Trainer):
             f"{self.args.output_dir} is kept. Lower the learning rate."
         )
 
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        """That of `Trainer`, with every row."""
+        with every_row_kept(self.args):
+            return super().get_eval_dataloader(*args, **kwargs)
+
+    def get_test_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        """That of `Trainer`, with every row."""
+        with every_row_kept(self.args):
+            return super().get_test_dataloader(*args, **kwargs)
+
     def evaluation_loop(self, *args: Any, **kwargs: Any):
         """Evaluate as `Trainer` does, without the values of a prediction, which is never logged."""
         self.step_metrics.begin_evaluation()
@@ -67,3 +83,13 @@ class MeasuredTrainer(Trainer):
             logger.warning(warning)
         logs.update(metrics)  # in place, as TRL does: `metric_for_best_model` may name one of ours
         super().log(logs, start_time)
+
+
+@contextmanager
+def every_row_kept(args: TrainingArguments) -> Iterator[None]:
+    """Build data loaders that keep an incomplete last batch meanwhile."""
+    drops_last, args.dataloader_drop_last = args.dataloader_drop_last, False
+    try:
+        yield
+    finally:
+        args.dataloader_drop_last = drops_last

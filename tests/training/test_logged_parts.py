@@ -60,6 +60,17 @@ def test_each_evaluation_set_is_logged_under_its_own_name_and_a_prediction_is_pa
         assert after[name] == pytest.approx(expected[name], rel=1e-6)
 
 
+def test_evaluations_and_predictions_keep_the_rows_that_training_drops(tmp_path):
+    """Of 3 rows in micro-batches of 2, the mean counts the last one too."""
+    options = {"per_device_eval_batch_size": 2, "dataloader_drop_last": True, "prediction_loss_only": True}
+    trainer, rows = jepa_trainer(tmp_path, **options), Dataset.from_list(PAIRS[:3])
+    evaluated = trainer.evaluate(rows)["eval_jepa_loss"]
+    each = [trainer.evaluate(rows.select([index]))["eval_jepa_loss"] for index in range(3)]
+    assert evaluated == pytest.approx(sum(each) / 3, rel=1e-5)
+    assert len(trainer.get_test_dataloader(trainer.train_dataset.select(range(3)))) == 2
+    assert trainer.args.dataloader_drop_last
+
+
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_predict_takes_the_rows_that_evaluate_takes(tmp_path, weight):
     """Raw ones, and ones that are prepared already."""

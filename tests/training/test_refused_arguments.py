@@ -24,13 +24,20 @@ def test_a_loss_that_compares_rows_refuses_a_last_micro_batch_of_one_row(tmp_pat
         jepa_trainer(tmp_path, jepa_regulariser="sigreg", per_device_train_batch_size=7)
     with pytest.raises(ValueError, match=r"per_device_train_batch_size.*single row"):
         jepa_trainer(tmp_path, jepa_loss="info_nce", per_device_train_batch_size=7)
-    with pytest.raises(ValueError, match=r"per_device_eval_batch_size.*single row"):
-        jepa_trainer(
-            tmp_path, jepa_loss="info_nce", per_device_eval_batch_size=2, eval_dataset=Dataset.from_list(PAIRS[:3])
-        )
     trainer = jepa_trainer(tmp_path, jepa_loss="info_nce", per_device_train_batch_size=7, dataloader_drop_last=True)
     trainer.train()
     assert len(step_losses(trainer, "jepa_loss")) == 3
+
+
+@pytest.mark.parametrize("drops_last", [False, True])
+def test_a_loss_that_compares_rows_refuses_an_evaluation_that_ends_in_one_row(drops_last, tmp_path):
+    """Evaluations drop no row, so `dataloader_drop_last` is no remedy."""
+    options = {"jepa_loss": "info_nce", "per_device_eval_batch_size": 2, "dataloader_drop_last": drops_last}
+    rows = Dataset.from_list(PAIRS[:3])
+    with pytest.raises(ValueError, match=r"`per_device_eval_batch_size: 2`.*single row.* Set another batch size; "):
+        jepa_trainer(tmp_path, eval_dataset={"test": rows}, **options)
+    with pytest.raises(ValueError, match=r"a stream and .*single row.* Set `dataset_streaming: false`, or "):
+        jepa_trainer(tmp_path, eval_dataset=rows.to_iterable_dataset(), **options)
 
 
 def test_arguments_without_effect_or_out_of_reach_are_errors(tmp_path):

@@ -68,6 +68,17 @@ def test_a_stream_without_a_whole_step_is_refused(tmp_path):
         trainer.train()
 
 
+def test_a_last_micro_batch_that_is_not_full_is_left_out_if_asked(tmp_path):
+    """Of 3 rows a pass trains the first 2, as a stream of these alone does; InfoNCE could not compare the third."""
+    options = {"jepa_loss": "info_nce", "dataloader_drop_last": True, "save_strategy": "no"}
+    short = stream_trainer(tmp_path, PAIRS[:2], **options)
+    short.train()
+    long = stream_trainer(tmp_path, PAIRS[:3], **options)
+    long.train()
+    assert step_losses(long) == step_losses(short)
+    assert_same_weights(weights(long.model), weights(short.model))
+
+
 def test_a_data_set_of_known_length_trains_its_last_micro_batches_too(tmp_path):
     trainer = jepa_trainer(tmp_path, PAIRS[:6], per_device_train_batch_size=2, gradient_accumulation_steps=2)
     trainer.train()
