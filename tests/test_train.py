@@ -400,3 +400,26 @@ def test_a_deepspeed_configuration_in_conflict_with_the_recipe_is_refused(inputs
     args.deepspeed_plugin = DeepSpeedPlugin(zero_stage=2, gradient_accumulation_steps=4)
     with pytest.raises(ValueError, match="`gradient_accumulation_steps` is 4 in the DeepSpeed configuration and 2 in"):
         check_deepspeed(args)
+
+
+@pytest.mark.parametrize(
+    ("options", "configuration", "refused"),
+    [
+        ({}, {"optimizer": {"type": "AdamW"}}, None),
+        ({"predictor_learning_rate": 0.1}, {}, None),
+        ({"predictor_learning_rate": 0.1}, {"optimizer": {"type": "AdamW"}}, "predictor_learning_rate: 0.1.* `optimi"),
+        ({"predictor_learning_rate": 0.1}, {"scheduler": {"type": "WarmupLR"}}, "has no effect: `scheduler` of"),
+        ({"predictor_learning_rate": 0.1}, {"scheduler": {"type": "WarmupCosineLR"}}, None),
+        ({"predictor_learning_rate": 0.1, "jepa_weight": 0.0}, {"optimizer": {"type": "AdamW"}}, None),
+    ],
+)
+def test_a_learning_rate_that_deepspeeds_optimizer_or_schedule_ignores_is_refused(
+    options, configuration, refused, inputs
+):
+    args = read(inputs, **options).training
+    args.deepspeed_plugin = DeepSpeedPlugin(hf_ds_config={"zero_optimization": {"stage": 2}, **configuration})
+    if refused is None:
+        check_deepspeed(args)
+        return
+    with pytest.raises(ValueError, match=refused):
+        check_deepspeed(args)

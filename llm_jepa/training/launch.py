@@ -1,11 +1,23 @@
 """The processes that a launcher starts: checks that they train as asked, their device, their end."""
 
 import os
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from transformers import Trainer, TrainingArguments
+
+from llm_jepa.settings.vision_checks import EMBEDDING_OPTIONS
+
+RATES_OF_PARTS = {
+    "predictor_learning_rate": (None,),
+    "vision_encoder_learning_rate_factor": (0, 1),
+    "text_encoder_learning_rate_factor": (0, 1),
+}
+"""Option that gives a part of the model a learning rate of its own -> its values that do not."""
+SCALING = "WarmupCosineLR"
+"""DeepSpeed's schedule that scales the learning rates of the parts; its others set all to one."""
 
 
 def check_processes(world_size: int) -> None:
@@ -47,7 +59,8 @@ def check_deepspeed(args: TrainingArguments) -> None:
     """Check that a DeepSpeed configuration agrees with the recipe. transformers checks it after loading the model.
 
     Raises:
-        ValueError: Batch size, accumulation or clipping differ.
+        ValueError: Batch size, accumulation or clipping differ; or the configuration has an optimizer or a schedule
+            with one learning rate, and the recipe gives several.
     """
     plugin = getattr(args, "deepspeed_plugin", None)
     if plugin is None:
@@ -64,6 +77,21 @@ def check_deepspeed(args: TrainingArguments) -> None:
                 f"`{key}` is {given} in the DeepSpeed configuration and {value} in the recipe. Write `auto` in the "
                 "configuration to use the recipe's value."
             )
+    _check_one_rate(args, plugin.deepspeed_config)
+
+
+def _check_one_rate(args: TrainingArguments, config: dict[str, Any]) -> None:
+    """Refuse learning rates of parts where DeepSpeed builds an optimizer, or a schedule, that has one for all."""
+    is_idle = getattr(args, "jepa_weight", 1) == 0
+    given = [name for name, without in RATES_OF_PARTS.items() if getattr(args, name, without[0]) not in without]
+    if getattr(args, "answer_form", None) == "tokens":
+        given = [name for name in given if name not in EMBEDDING_OPTIONS]
+    own = [key for key in ("optimizer", "scheduler") if config.get(key, {}).get("type", SCALING) != SCALING]
+    if given and own and not is_idle:
+        raise ValueError(
+            f"`{given[0]}: {getattr(args, given[0])}` has no effect: `{own[0]}` of the DeepSpeed configuration has "
+            f"one learning rate for all weights. Leave `{own[0]}` out of the configuration; the recipe's is used."
+        )
 
 
 def device_name(device: torch.device) -> str:
