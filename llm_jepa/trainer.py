@@ -105,12 +105,12 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         args.accelerator_config.dispatch_batches = False  # it splits a batch along its first dimension
         if isinstance(model, str):
             model = resolve_model(model, init_revision(args))
-        if args.from_scratch:
-            model, processing_class = random_model(model, args, processing_class)
-        elif isinstance(model, str):
-            args.model_init_kwargs = on_one_device(args.model_init_kwargs, args.device)
         name = model if isinstance(model, str) else model.config.name_or_path
         with build_errors_explained(name):
+            if args.from_scratch:
+                model, processing_class = random_model(model, args, processing_class)
+            elif isinstance(model, str):
+                args.model_init_kwargs = on_one_device(args.model_init_kwargs, args.device)
             check_architecture(config_of(model, args.model_init_kwargs or {}), name)
             super().__init__(model, args, None, train_dataset, eval_dataset, processing_class, **kwargs)
         refuse_parallelism(self.accelerator)

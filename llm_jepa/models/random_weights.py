@@ -5,6 +5,7 @@ from typing import Any
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -24,19 +25,34 @@ def init_revision(args: JEPAConfig) -> str | None:
 def random_model(
     model: str | PreTrainedModel, args: JEPAConfig, processing_class: PreTrainedTokenizerBase | ProcessorMixin | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | ProcessorMixin]:
-    """A model with random weights, and the tokenizer that goes with its config."""
+    """A model with random weights, and the tokenizer that goes with its config.
+
+    `model_init_kwargs` changes the config as it does for `from_pretrained`.
+
+    Raises:
+        ValueError: The model is already built, or `model_init_kwargs` has what is neither in its config nor for it.
+    """
     if not isinstance(model, str):
         raise ValueError("`from_scratch` has no effect on a model that is already built. Give its name instead.")
     assert not isinstance(args.model_init_kwargs, str), "TrainingArguments parses JSON"
-    revision = init_revision(args)
     if processing_class is None:
-        processing_class = load_tokenizer(model, revision, args.trust_remote_code)
-    settings: dict[str, Any] = {"dtype": "float32"} | (args.model_init_kwargs or {})
-    settings.pop("revision", None)
-    if settings["dtype"] == "auto":
-        del settings["dtype"]  # it stands in the configuration
-    config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=args.trust_remote_code)
+        processing_class = load_tokenizer(model, init_revision(args), args.trust_remote_code)
+    settings = {"dtype": "float32", "trust_remote_code": args.trust_remote_code} | (args.model_init_kwargs or {})
+    built_with = {key: settings.pop(key) for key in ("dtype", "attn_implementation") if key in settings}
+    if built_with["dtype"] == "auto":
+        del built_with["dtype"]  # it stands in the configuration
+    config, idle = changed_config(model, settings)
+    if idle:
+        raise ValueError(
+            f"`model_init_kwargs` has `{'`, `'.join(idle)}`, which has no effect with `from_scratch`: the model's "
+            "configuration lacks it, and no weights are loaded. Leave it out."
+        )
     args.model_init_kwargs = None  # they are used here; TRL would warn about some of them
     set_seed(args.seed)
-    scratch = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code, **settings)
-    return scratch, processing_class
+    trust = settings["trust_remote_code"]
+    return AutoModelForCausalLM.from_config(config, trust_remote_code=trust, **built_with), processing_class
+
+
+def changed_config(model: str, settings: dict[str, Any]) -> tuple[PretrainedConfig, dict[str, Any]]:
+    """The config of a model with its values changed by these settings, and the settings that it does not read."""
+    return AutoConfig.from_pretrained(model, return_unused_kwargs=True, **settings)

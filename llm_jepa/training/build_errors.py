@@ -8,11 +8,12 @@ from pickle import UnpicklingError
 
 import torch
 import trl
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 LIBRARY_ERRORS = (
     OSError, ValueError, ImportError, LookupError, AttributeError, TypeError, RuntimeError, UnpicklingError,
-    SafetensorError,
+    SafetensorError, StrictDataclassError,
 )  # fmt: skip
 STEPS = {
     "clone_chat_template": "`chat_template_path` cannot be used",
@@ -20,10 +21,12 @@ STEPS = {
     "create_optimizer": "`optim` with `optim_args` cannot be used",
     "create_scheduler": "`lr_scheduler_type` with `lr_scheduler_kwargs` cannot be used",
     "create_model_from_path": "{model} cannot be loaded",
+    "from_config": "{model} cannot be built",
+    "changed_config": "The configuration of {model} cannot be loaded with `model_init_kwargs`",
     "from_pretrained": "The tokenizer of {model} cannot be loaded",
     "get_config_dict": "{model} cannot be loaded",
 }
-"""Function of a library -> what failed if it is in the traceback; the first that is."""
+"""Function, mostly of a library -> what failed if it is in the traceback; the first that is."""
 REFUSALS = (ValueError, ImportError, NotImplementedError)
 TRL = Path(trl.__file__).parent
 """What TRL itself raises in its checks is a message for the user."""

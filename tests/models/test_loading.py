@@ -42,3 +42,21 @@ def test_a_dtype_of_auto_is_that_of_the_configuration(tmp_path):
     args = JEPAConfig(str(tmp_path / "run"), from_scratch=True, model_init_kwargs={"dtype": "auto"}, bf16=False)
     assert meta_model(recipe, base).dtype == torch.bfloat16
     assert random_model(base, args, None)[0].dtype == torch.bfloat16
+
+
+def test_changes_of_the_config_mean_the_same_in_a_plan_and_from_scratch(tmp_path):
+    base, changes = save_tiny_model(tmp_path / "model"), {"num_hidden_layers": 1, "use_cache": False}
+    recipe = parse_recipe([str(save_recipe(tmp_path, model_init_kwargs=changes))])
+    args = JEPAConfig(str(tmp_path / "run"), from_scratch=True, model_init_kwargs=dict(changes), bf16=False)
+    planned, trained = meta_model(recipe, base), random_model(base, args, None)[0]
+    for model in (planned, trained):
+        assert len(model.model.layers) == 1
+        assert model.config.use_cache is False
+    assert trained.dtype == torch.float32
+
+
+def test_a_setting_that_only_loaded_weights_have_is_refused_from_scratch(tmp_path):
+    base = save_tiny_model(tmp_path / "model")
+    args = JEPAConfig(str(tmp_path / "run"), from_scratch=True, model_init_kwargs={"device_map": "cpu"}, bf16=False)
+    with pytest.raises(ValueError, match="`model_init_kwargs` has `device_map`, which has no effect with `from"):
+        random_model(base, args, None)

@@ -40,6 +40,14 @@ def test_the_model_its_tokenizer_the_adapter_and_the_template_are_named(model, t
         ),
         ({"peft_config": LoraConfig(target_modules=["lm_head"])}, "TRL refuses this: .* `lm_head` is not supported"),
         ({"eos_token": "<|nope|>"}, r"TRL refuses this: The specified `eos_token` \('<\|nope\|>'\) is not found"),
+        (
+            {"from_scratch": True, "model_init_kwargs": {"num_hidden_layers": "two"}},
+            f"The configuration of `{model}` cannot be loaded with `model_init_kwargs`: ",
+        ),
+        (
+            {"from_scratch": True, "model_init_kwargs": {"attn_implementation": "nonsense"}},
+            f"`{model}` cannot be built: ",
+        ),
         ({"chat_template_path": str(tmp_path / "none")}, "`chat_template_path` cannot be used: "),
     ):
         with pytest.raises(ValueError, match=message):
