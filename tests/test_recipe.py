@@ -159,6 +159,14 @@ def test_command_line_overrides(written, argv, key, value):
         ("use_peft: true\nfrom_scratch: true", "`from_scratch` with `use_peft`"),
         ("from_scratch: true\nload_in_4bit: true", "`load_in_4bit` .* needs `use_peft: true`"),
         ("from_scratch: true\nuse_peft: true\nload_in_8bit: true", "`from_scratch` with `use_peft`"),
+        (
+            "eval_strategy: epoch\nmetric_for_best_model: eval_los",
+            "`metric_for_best_model: eval_los` is not logged with `jepa_objective: pair`. Name one of loss, ",
+        ),
+        (
+            "eval_strategy: epoch\nmetric_for_best_model: eval_jepa_loss\njepa_weight: 0",
+            "`metric_for_best_model: eval_jepa_loss` is not logged with `jepa_weight: 0`",
+        ),
         ("do_train: true", "`do_train` has no effect"),
         ("do_eval: false", "`do_eval` has no effect: `eval_strategy` decides"),
         ("do_predict: true", "`do_predict` has no effect: `llm-jepa eval`"),

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from llm_jepa.settings.objective_checks import WITHOUT_VIEWS, check_effect_of_objective_options, check_objectives
-from llm_jepa.settings.objectives import needs_views
+from llm_jepa.settings.objectives import as_written, logged_terms, needs_views
 from llm_jepa.settings.ranges import check_adapter_ranges, check_attention, check_split, check_training_ranges
 from llm_jepa.settings.reading import read_settings
 from llm_jepa.settings.schema import known_settings, recipe_kind
@@ -19,6 +19,8 @@ from llm_jepa.settings.vision_checks import check_vision_settings, required_of
 
 REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 MAX_PREDICTOR_TOKENS = 16
+EVALUATION_METRICS = ("loss", "entropy", "mean_token_accuracy", "aux_loss")
+"""What TRL logs of an evaluation, `aux_loss` of a mixture of experts."""
 NO_PARTNERS_IN_STREAMS = (
     "`shuffle_pairs` draws each row's partner from all rows, which a stream does not know. Set `dataset_streaming: "
     "false`, or leave it out."
@@ -59,6 +61,7 @@ def check_settings(path: Path | str, settings: Mapping[str, Any], required: Sequ
         defaults = {key: setting.default for key, setting in known_settings().items()}
         options = SimpleNamespace(**{**defaults, **settings})
         check_options(options)
+        _check_best_metric(options)
         if options.shuffle_pairs and options.dataset_streaming and options.jepa_weight > 0:
             raise ValueError(NO_PARTNERS_IN_STREAMS)
     except ValueError as error:
@@ -79,6 +82,22 @@ def check_options(options: Any) -> None:
     _check_trl_options(options)
     if options.jepa_weight > 0:
         check_effect_of_objective_options(options)
+
+
+def _check_best_metric(options: Any) -> None:
+    """Check a metric before the run; transformers looks for it after the first evaluation."""
+    metric = options.metric_for_best_model
+    if metric is None or options.eval_strategy == "no":
+        return
+    terms: tuple[str, ...] | None = ()
+    what = "`jepa_weight: 0`"
+    if options.jepa_weight > 0:
+        terms, what = logged_terms(options.jepa_objective), f"`jepa_objective: {as_written(options.jepa_objective)}`"
+    if terms is not None and metric.removeprefix("eval_") not in (*EVALUATION_METRICS, *terms):
+        raise ValueError(
+            f"`metric_for_best_model: {metric}` is not logged with {what}. Name one of "
+            f"{', '.join((*EVALUATION_METRICS, *terms))}, or null."
+        )
 
 
 def _check_text_field(settings: Mapping[str, Any]) -> None:

@@ -72,6 +72,14 @@ VIEW_OPTIONS = (
 """Options by which the embedding of a view is computed."""
 DYNAMICS_OPTIONS = ("latent_predictor", "latent_depth", "latent_width", "rollout_steps")
 """Options of the network that `next_latent` trains."""
+PAIR_LOGS = (
+    "jepa_cosine",
+    "jepa_cosine_unpaired",
+    "jepa_retrieval_at_1",
+    "jepa_effective_rank",
+    "jepa_without_negatives",
+    "jepa_regulariser",
+)
 CONTRASTIVE_LOSSES = ("info_nce", "info_nce_symmetric")
 
 
@@ -87,6 +95,7 @@ class ObjectiveTraits:
         has_network: Whether a network of its own must run in every step, so that none can drop the term.
         kept_options: Those that are needed to use what it has trained; none where nothing is kept beside the model.
         drafts: Whether what it has trained can draft tokens.
+        logs: What it may log beside `jepa_loss`; None if nobody knows.
     """
 
     row_needs: RowNeeds
@@ -96,6 +105,7 @@ class ObjectiveTraits:
     has_network: bool = False
     kept_options: tuple[str, ...] = ()
     drafts: bool = False
+    logs: tuple[str, ...] | None = ()
 
 
 OBJECTIVES: dict[str, ObjectiveTraits] = {
@@ -104,10 +114,11 @@ OBJECTIVES: dict[str, ObjectiveTraits] = {
         has_parameters=lambda options: options.num_predictor_tokens > 0,
         options=PAIR_OPTIONS,
         kept_options=VIEW_OPTIONS,
+        logs=PAIR_LOGS,
     ),
     "tube": ObjectiveTraits("spans", ("ends", "uniform")),
     "patch": ObjectiveTraits("spans", ("start_first", "uniform")),
-    "step": ObjectiveTraits("steps", options=("step_separator",)),
+    "step": ObjectiveTraits("steps", options=("step_separator",), logs=("jepa_without_steps",)),
     "next_latent": ObjectiveTraits(
         "conversation",
         has_parameters=lambda options: True,
@@ -115,12 +126,14 @@ OBJECTIVES: dict[str, ObjectiveTraits] = {
         has_network=True,
         kept_options=DYNAMICS_OPTIONS,
         drafts=True,
+        logs=("jepa_smooth_l1", "jepa_kl"),
     ),
     "answer_code": ObjectiveTraits(
         "views",
         has_parameters=lambda options: True,
         options=(*PREDICTING_VIEW_OPTIONS, "reconstruction_weight"),
         has_network=True,
+        logs=("jepa_code", "jepa_reconstruction"),
     ),
     "multi_token": ObjectiveTraits(
         "conversation", has_parameters=lambda options: True, options=("num_future_tokens",), has_network=True
@@ -162,7 +175,18 @@ def objective_traits(objective: str) -> ObjectiveTraits:
         options=(*others, *PAIR_OPTIONS) if row_needs == "views" else others,
         kept_options=VIEW_OPTIONS if row_needs == "views" else (),
         has_network=bool(getattr(own, "computes_within_forward", False)),
+        logs=None,
     )
+
+
+def logged_terms(objectives: str | Sequence[str]) -> tuple[str, ...] | None:
+    """What the objectives may log; None if one is of the user's own. Raises as `objective_traits` does."""
+    names = objective_names(objectives)
+    logs = [objective_traits(name).logs for name in names]
+    if None in logs:
+        return None
+    each = [f"jepa_loss_{short_name(name)}" for name in names] if len(names) > 1 else []
+    return ("jepa_loss", *each, *(term for terms in logs for term in terms or ()))
 
 
 def needs_views(objectives: str | Sequence[str]) -> bool:

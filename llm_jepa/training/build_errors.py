@@ -20,6 +20,7 @@ STEPS = {
     "get_peft_model": "The adapter cannot be put into {model}",
     "create_optimizer": "`optim` with `optim_args` cannot be used",
     "create_scheduler": "`lr_scheduler_type` with `lr_scheduler_kwargs` cannot be used",
+    "_determine_best_metric": "`metric_for_best_model` cannot be used",
     "create_model_from_path": "{model} cannot be loaded",
     "from_config": "{model} cannot be built",
     "changed_config": "The configuration of {model} cannot be loaded with `model_init_kwargs`",

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.objectives.own_parameters import PREDICTOR_FILE, gathered_state
-from llm_jepa.settings.objectives import OBJECTIVES
+from llm_jepa.settings.objectives import OBJECTIVES, logged_terms
 from tests.architectures import tiny_model
 from tests.forks import fork_ranks, said_by_ranks
 from tests.tiny import PAIRS, tiny_tokenizer
@@ -51,6 +51,17 @@ def trainer_of(output_dir, architecture: str = "llama", rows=PAIRS, **options) -
         train_dataset=Dataset.from_list(rows),
         processing_class=tiny_tokenizer(),
     )
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, "pair, every term", "several"])
+def test_what_an_evaluation_logs_is_known_before(name, tmp_path):
+    every_term = {"jepa_loss": "info_nce", "jepa_regulariser": "sigreg"}
+    options = every_term if name == "pair, every term" else EVERY[name]
+    trainer = trainer_of(tmp_path, **options)
+    logged = {key.removeprefix("eval_") for key in trainer.evaluate(Dataset.from_list(PAIRS))}
+    known = set(logged_terms(trainer.args.jepa_objective))
+    of_options = set() if "info_nce" in options.values() else {"jepa_without_negatives", "jepa_regulariser"}
+    assert {key for key in logged if key.startswith("jepa_")} == known - of_options
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])

@@ -11,6 +11,7 @@ from peft import LoraConfig
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.training.build_errors import build_errors_explained
 from tests.tiny import PAIRS, save_tiny_model
+from tests.trainers import jepa_trainer
 
 
 class Code:
@@ -88,3 +89,14 @@ def test_other_errors_pass():
 
 def create_model_from_path() -> None:
     raise torch.OutOfMemoryError
+
+
+def test_a_metric_that_no_evaluation_logs_is_named(tmp_path):
+    rows = Dataset.from_list(PAIRS[:4])
+    options = {"metric_for_best_model": "nothing", "eval_strategy": "steps", "eval_steps": 1, "max_steps": 1}
+    trainer = jepa_trainer(tmp_path, eval_dataset=rows, **options)
+    with (
+        pytest.raises(ValueError, match=r"`metric_for_best_model` cannot be used: KeyError: .*'eval_nothing'"),
+        build_errors_explained("model"),
+    ):
+        trainer.train()
