@@ -88,8 +88,17 @@ class LatentDecoderLayer(nn.Module):
 
 
 def llama_layer_config(config: PreTrainedConfig, depth: int) -> LlamaConfig:
-    """The config of Llama layers with the width and the heads of a model."""
-    heads = config.num_attention_heads
+    """The config of Llama layers with the width and the heads of a model.
+
+    Raises:
+        ValueError: The model has no attention heads.
+    """
+    heads = getattr(config, "num_attention_heads", None)
+    if heads is None:
+        raise ValueError(
+            f"`latent_predictor: decoder_layer` has the attention heads of the model, and {type(config).__name__} "
+            "names none. Set `latent_predictor: mlp`."
+        )
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     return LlamaConfig(
         vocab_size=config.vocab_size,
@@ -99,7 +108,7 @@ def llama_layer_config(config: PreTrainedConfig, depth: int) -> LlamaConfig:
         num_attention_heads=heads,
         num_key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_dim=head_dim,
-        max_position_embeddings=config.max_position_embeddings,
+        max_position_embeddings=getattr(config, "max_position_embeddings", LlamaConfig.max_position_embeddings),
         attn_implementation="sdpa",  # type: ignore[call-arg]  # of every config, by keyword
     )
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
+from transformers import BloomConfig, MambaConfig, MptConfig
 
 from llm_jepa import JEPAConfig, JEPATrainer
 from llm_jepa.objectives.latent_dynamics import LatentDecoderLayer, LatentMLP
@@ -167,6 +168,18 @@ def test_a_decoder_layer_sees_no_later_position(architecture):
     first, second = layer(hidden_NSD, embedding_NSD), layer(hidden_NSD, changed_NSD)
     torch.testing.assert_close(first[:, :-1], second[:, :-1])
     assert not torch.allclose(first[:, -1], second[:, -1])
+
+
+@pytest.mark.parametrize("config", [BloomConfig, MptConfig])
+def test_a_decoder_layer_beside_a_model_that_says_no_positions(config):
+    layer = LatentDecoderLayer(config(hidden_size=32, n_head=4, d_model=32, n_heads=4), depth=1)
+    assert layer(torch.randn(2, 5, 32), torch.randn(2, 5, 32)).shape == (2, 5, 32)
+    assert layer.config.num_attention_heads == 4
+
+
+def test_a_decoder_layer_beside_a_model_without_heads_is_refused():
+    with pytest.raises(ValueError, match=r"MambaConfig names none\. Set `latent_predictor: mlp`"):
+        LatentDecoderLayer(MambaConfig(hidden_size=32), depth=1)
 
 
 def test_noise_on_the_embeddings_leaves_the_model_beside_a_detached_network_as_it_is(tmp_path):
