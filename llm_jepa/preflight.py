@@ -24,7 +24,7 @@ from llm_jepa.settings.checks import check_recipe
 from llm_jepa.settings.reading import recipe_and_overrides
 from llm_jepa.settings.schema import PATH_OR_MAPPING, recipe_kind
 from llm_jepa.settings.vision_checks import named_parts
-from llm_jepa.training.checkpoints import check_resume
+from llm_jepa.training.checkpoints import check_resume, named_checkpoint
 from llm_jepa.training.packages import check_packages
 from llm_jepa.training.trackers import check_trackers
 
@@ -90,10 +90,10 @@ def check_files(settings: Mapping[str, Any]) -> None:
     _check_test_split(settings)
     if settings.get("dataset_streaming") and settings.get("max_steps", -1) == -1:
         raise ValueError("`dataset_streaming: true` needs `max_steps`: nobody knows how many rows a stream has.")
-    checkpoint = settings.get("resume_from_checkpoint")
+    checkpoint = named_checkpoint(settings)
     if checkpoint is not None:
-        check_checkpoint_settings(Path(checkpoint), settings)
-        check_same_files(Path(checkpoint).parent, settings, False, "Leave `resume_from_checkpoint` out to start anew")
+        check_checkpoint_settings(checkpoint, settings)
+        check_same_files(checkpoint.parent, settings, False, "Leave `resume_from_checkpoint` out to start anew")
     check_resume(settings)
     check_trackers(settings.get("report_to"))
     check_packages(settings)

@@ -175,14 +175,15 @@ def test_a_second_run_in_the_same_directory_is_refused(inputs):
     train(read(inputs, output_dir="out"))
 
 
-def test_a_checkpoint_of_another_recipe_is_refused_and_nothing_is_written(inputs):
+def test_a_checkpoint_of_another_recipe_is_refused_and_nothing_is_written(inputs, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path.cwd()))
     train(read(inputs, save_strategy="steps", save_steps=1))
     (checkpoint,) = list(Path("out").glob("checkpoint-*"))[:1]
     given = {
         "save_strategy": "steps",
         "save_steps": 1,
         "output_dir": "other",
-        "resume_from_checkpoint": str(checkpoint),
+        "resume_from_checkpoint": f"~/{checkpoint}",
     }
     with pytest.raises(ValueError, match=r"run with other settings: `learning_rate` is 0\.001 there and 0.5 here"):
         train(read(inputs, **given, learning_rate=0.5))

@@ -66,11 +66,17 @@ def remove_partial_checkpoints(output_dir: Path) -> None:
 
 def checkpoint_to_resume(settings: Mapping[str, Any]) -> str | None:
     """The checkpoint that a recipe's settings name, else the last whole one of the output directory, else None."""
-    given: str | None = settings.get("resume_from_checkpoint")
+    given = named_checkpoint(settings)
     if given is not None:
-        return given
+        return str(given)
     checkpoint = None if settings.get("save_only_model") else last_whole_checkpoint(_output_dir(settings))
     return None if checkpoint is None else str(checkpoint)
+
+
+def named_checkpoint(settings: Mapping[str, Any]) -> Path | None:
+    """The checkpoint that a recipe's settings name, its `~` expanded."""
+    given = settings.get("resume_from_checkpoint")
+    return None if given is None else Path(given).expanduser()
 
 
 def check_resume(settings: Mapping[str, Any]) -> None:
@@ -80,8 +86,8 @@ def check_resume(settings: Mapping[str, Any]) -> None:
         ValueError: The checkpoint that the recipe names is not whole, those of the output directory hold weights
             alone, or other processes have saved it.
     """
-    given, checkpoint = settings.get("resume_from_checkpoint"), checkpoint_to_resume(settings)
-    if given is not None and not is_whole(Path(given)):
+    given, checkpoint = named_checkpoint(settings), checkpoint_to_resume(settings)
+    if given is not None and not is_whole(given):
         raise ValueError(
             f"`resume_from_checkpoint: {given}` is no checkpoint, or not whole. Leave the key out to resume from the "
             "last whole one of `output_dir`."
