@@ -14,6 +14,8 @@ POSITIVE_COUNTS = (
     "dataset_num_proc",
 )
 FINITE_RATES = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps")
+MAX_SEED = 2**32 - 1
+"""The largest that numpy takes."""
 ATTENTION_NAMES = (
     "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention", "paged|eager",
 )  # fmt: skip
@@ -35,6 +37,8 @@ def check_training_ranges(options: Any) -> None:
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             raise ValueError(f"`{name}` is {value}; it must be a finite number >= 0.")
+    if not 0 <= options.seed <= MAX_SEED:
+        raise ValueError(f"`seed` is {options.seed}; it must be between 0 and {MAX_SEED}.")
     if options.dataloader_num_workers < 0:
         raise ValueError(f"`dataloader_num_workers` is {options.dataloader_num_workers}; it must be at least 0.")
     if options.max_steps == 0 or options.max_steps < -1:

@@ -24,6 +24,8 @@ RECIPE = "model_name_or_path: model\ndataset_name: rows.jsonl\noutput_dir: out\n
         ("weight_decay: -0.1", r"`weight_decay` is -0\.1"),
         ("num_train_epochs: 0", r"`num_train_epochs` is 0\.0; it must be a finite number above 0"),
         ("max_steps: 0", "`max_steps` is 0; it must be above 0, or -1 to train for `num_train_epochs`"),
+        ("seed: -1", "`seed` is -1; it must be between 0 and 4294967295"),
+        ("seed: 4294967296", "`seed` is 4294967296; it must be between 0 and"),
         ("max_steps: -2", "`max_steps` is -2"),
         ("use_peft: true\nlora_r: 0", "`lora_r` is 0; it must be at least 1"),
         ("use_peft: true\nlora_alpha: 0", "`lora_alpha` is 0; it must be at least 1"),
@@ -48,6 +50,7 @@ def test_values_at_the_edge_are_allowed(tmp_path):
     for given in (
         "per_device_train_batch_size: 1\nlearning_rate: 0\nmax_grad_norm: 0\nnum_train_epochs: 0.01",
         "num_train_epochs: 0\nmax_steps: 1",
+        "seed: 4294967295",
         "use_peft: true\nlora_r: 1\nlora_alpha: 1\nlora_dropout: 0\nlora_task_type: CAUSAL_LM",
         "attn_implementation: kernels-community/flash-attn2",
         "dataset_train_split: 'train[:1_000] + test[-10%:100%](closest)'\ndataset_test_split: validation.clean",
