@@ -27,7 +27,11 @@ from llm_jepa.models.loading import config_of, drop_idle_sampling, on_one_device
 from llm_jepa.models.random_weights import init_revision, random_model
 from llm_jepa.models.source import check_architecture
 from llm_jepa.models.stop_tokens import keep_answer_end, stop_token_ids
-from llm_jepa.models.trainable_weights import keep_4_bit_weights_unpacked, keep_fp32_master_weights
+from llm_jepa.models.trainable_weights import (
+    keep_4_bit_weights_unpacked,
+    keep_fp32_master_weights,
+    refuse_two_precisions,
+)
 from llm_jepa.objectives.base import LossInputs, Objective
 from llm_jepa.objectives.collator import TENSOR_COLUMNS, JEPACollator
 from llm_jepa.objectives.draws import is_dropped
@@ -121,6 +125,7 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         self._check_rows()
         self.model_accepts_loss_kwargs = True  # both losses are normalised by the step's counts
         if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # it keeps fp32 copies
+            refuse_two_precisions(self.model, self.accelerator.mixed_precision)
             keep_fp32_master_weights(self.model)
         keep_4_bit_weights_unpacked(self.model)
         drop_idle_sampling(self.base_causal_lm)

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from trl import SFTConfig
 
 from llm_jepa import JEPAConfig, JEPATrainer
@@ -96,3 +97,14 @@ def test_info_nce_refuses_an_evaluation_row_by_row_and_streams_that_may_end_in_o
     args = JEPAConfig(**settings(tmp_path, jepa_loss="info_nce", **PAIR_COLUMNS))
     with pytest.raises(ValueError, match="a stream"):
         JEPATrainer(tiny_llama(), args, train_dataset=rows.to_iterable_dataset(), processing_class=tiny_tokenizer())
+
+
+def test_weights_in_two_precisions_without_autocast_are_refused(tmp_path):
+    """A copied embedding is trained in float32 and its output goes to frozen bfloat16 layers."""
+    copied = LoraConfig(task_type="CAUSAL_LM", modules_to_save=["embed_tokens"], target_modules=["q_proj"])
+    plain = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
+    with pytest.raises(ValueError, match=r"embed_tokens.* is trained in float32, .* Set it, or `dtype: float32`"):
+        jepa_trainer(tmp_path, model=tiny_llama().to(torch.bfloat16), peft_config=copied)
+    for peft_config, bf16 in ((plain, False), (copied, True)):
+        options = {"bf16": bf16, "peft_config": peft_config, "max_steps": 1}
+        jepa_trainer(tmp_path, model=tiny_llama().to(torch.bfloat16), **options).train()
