@@ -3,22 +3,18 @@
 No modification times: copies and checkouts change them. Imports no torch.
 """
 
-import hashlib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from llm_jepa.data.local_splits import files_by_split, names_in_split, source_of
-from llm_jepa.files.pieces import NUM_PIECES, content_pieces
+from llm_jepa.files.pieces import content_digest, pieces_per_file
 from llm_jepa.runs.record import ENVIRONMENT_FILE, FILES_KEY, read_json
 from llm_jepa.settings.objectives import objective_names, own_objective_file, short_name
 from llm_jepa.settings.schema import recipe_kind
 
 PICTURES = "pictures"
 """The name of the record of picture files; no data file has one without a suffix."""
-MAX_PIECES = 4096
-"""Of all files together."""
 
 
 def record_files(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -32,7 +28,7 @@ def record_files(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     files each has fewer pieces, 4,096 together, one at least.
     """
     files = _files(settings)
-    num_pieces = min(NUM_PIECES, max(1, MAX_PIECES // max(1, len(files))))
+    num_pieces = pieces_per_file(len(files))
     recorded = {name: _state(path, num_pieces) for name, path in files.items()}
     pictures = _pictures(settings)
     return recorded if pictures is None else recorded | {PICTURES: pictures}
@@ -127,14 +123,4 @@ def _files_of_settings(settings: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _state(path: Path, num_pieces: int) -> dict[str, Any]:
-    status = path.stat()
-    return _digest(path.resolve(), num_pieces, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _digest(path: Path, num_pieces: int, size_bytes: int, mtime_ns: int) -> dict[str, Any]:
-    """A start asks several times; the time only says that the answer still holds within this process."""
-    digest = hashlib.sha256()
-    for piece in content_pieces(path, num_pieces):
-        digest.update(piece)
-    return {"bytes": size_bytes, "pieces": num_pieces, "sha256": digest.hexdigest()}
+    return {"bytes": path.stat().st_size, "pieces": num_pieces, "sha256": content_digest(path, num_pieces)}

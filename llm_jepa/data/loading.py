@@ -5,7 +5,6 @@ How each format's values become texts is in `llm_jepa.data.text_builders`.
 
 import dataclasses
 import glob
-import hashlib
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -32,6 +31,7 @@ from llm_jepa.data.source import (
 )
 from llm_jepa.data.text_builders import JsonRows, with_exact_reader
 from llm_jepa.data.validation import validate_once
+from llm_jepa.files.pieces import files_digest
 from llm_jepa.files.text_lines import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, UnreadableLineError, read_lines
 
 if TYPE_CHECKING:
@@ -153,9 +153,9 @@ def _load(
         suffix = data_suffix(path)
         options = {"sep": DELIMITERS[suffix]} if suffix in DELIMITERS else {}
         pattern = glob.escape(str(path.absolute()))
-        found = load_dataset_builder(LOADERS[suffix], data_files=pattern, **options)
+        found = load_dataset_builder(LOADERS[suffix], data_files=pattern, cache_dir=_cache_of([path]), **options)
     elif path.is_dir():  # `datasets` does not accept `.`
-        cache = str(_directory_cache(path))
+        cache = _cache_of([file for file in (path / "README.md", *local_files(path)) if file.is_file()])
         found = load_dataset_builder(str(path.resolve()), script.dataset_config, cache_dir=cache)
     else:
         found = load_dataset_builder(name, script.dataset_config)
@@ -169,15 +169,13 @@ def _load(
     return builder.as_dataset(split=split)
 
 
-def _directory_cache(directory: Path) -> Path:
-    """A cache for the files of a directory as they are now.
+def _cache_of(files: list[Path]) -> str:
+    """A cache for files as they are now.
 
-    `datasets` knows a directory with a card by its path alone, and would load what an earlier call found there.
+    `datasets` knows a file by its path and time, and a directory with a card by its path alone. It would load what an
+    earlier call found there.
     """
-    files = [file for file in (directory / "README.md", *local_files(directory)) if file.is_file()]
-    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    digest = hashlib.sha256(repr(states).encode()).hexdigest()
-    return Path(datasets.config.HF_DATASETS_CACHE) / "directories" / digest[:16]
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "local_files" / files_digest(files))
 
 
 def _limited_lines(file: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_jepa.data.source import SAVED_DATASET_DICT, DataSource, is_saved_dataset
+from llm_jepa.data.source import SAVED_DATASET, SAVED_DATASET_DICT, DataSource, is_saved_dataset
 
 if TYPE_CHECKING:
     from llm_jepa.data.source import AnySource
@@ -34,7 +34,7 @@ def files_by_split(source: "AnySource") -> dict[str, list[Path]]:
     if not source.dataset_name or not path.is_dir():
         return {}
     try:
-        return _saved_files(path) if is_saved_dataset(path) else _files_as_found(path, source.dataset_config)
+        return saved_files(path) if is_saved_dataset(path) else _files_as_found(path, source.dataset_config)
     except (ValueError, KeyError, OSError):
         return {}
 
@@ -45,11 +45,17 @@ def splits_without(source: "AnySource", split: str) -> list[str]:
     return known if any(name not in known for name in names_in_split(split)) else []
 
 
-def _saved_files(path: Path) -> dict[str, list[Path]]:
+def saved_files(path: Path) -> dict[str, list[Path]]:
+    """The files of each split of a directory that `save_to_disk` wrote, without the caches that lie beside them."""
     if not (path / SAVED_DATASET_DICT).is_file():
-        return {"train": sorted(path.glob("*.arrow"))}
+        return {"train": _listed_files(path)}
     names = json.loads((path / SAVED_DATASET_DICT).read_text(encoding="utf-8"))["splits"]
-    return {name: sorted((path / name).glob("*.arrow")) for name in names}
+    return {name: _listed_files(path / name) for name in names}
+
+
+def _listed_files(saved: Path) -> list[Path]:
+    state = json.loads((saved / SAVED_DATASET).read_text(encoding="utf-8"))
+    return [saved / file["filename"] for file in state["_data_files"]]
 
 
 def _files_as_found(path: Path, config: str | None) -> dict[str, list[Path]]:

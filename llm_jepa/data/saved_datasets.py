@@ -4,11 +4,12 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDataset, ReadInstruction, concatenate_datasets, load_from_disk
 
-from llm_jepa.data.local_splits import names_in_split
+from llm_jepa.data.local_splits import names_in_split, saved_files
+from llm_jepa.files.pieces import files_digest
 
 
 def load_saved(path: Path, split: str, config: str | None, streams: bool) -> Dataset | IterableDataset:
-    """A split of a saved data set, or a slice of it such as `train[:90%]`.
+    """A split of a saved data set, or a slice of it such as `train[:90%]`, without the format that it was saved with.
 
     Raises:
         ValueError: There is no such split, or a configuration is named.
@@ -22,9 +23,20 @@ def load_saved(path: Path, split: str, config: str | None, streams: bool) -> Dat
         raise ValueError(f'Unknown split "{unknown[0]}". Should be one of {list(splits)}.')
     lengths = {name: len(rows) for name, rows in splits.items()}
     parts = ReadInstruction.from_spec(split).to_absolute(lengths)
-    rows = [_part(splits[part.splitname], part.from_, part.to) for part in parts]
+    files = saved_files(path)
+    whole = {part.splitname: _known_by_content(splits[part.splitname], files[part.splitname]) for part in parts}
+    rows = [_part(whole[part.splitname], part.from_, part.to) for part in parts]
     dataset = rows[0] if len(rows) == 1 else concatenate_datasets(rows)
     return dataset.to_iterable_dataset() if streams else dataset
+
+
+def _known_by_content(rows: Dataset, files: list[Path]) -> Dataset:
+    """The rows with a fingerprint of what the files hold.
+
+    `datasets` keys its cache of prepared rows by the fingerprint that it saved, which stays the same when the rows
+    come from a generator, or from an imported function, that gives others now.
+    """
+    return Dataset(rows.data, rows.info, rows.split, fingerprint=files_digest(files))
 
 
 def _part(rows: Dataset, start: int, stop: int) -> Dataset:

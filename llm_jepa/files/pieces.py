@@ -1,9 +1,13 @@
-"""The content of a file for a digest: all of it, or pieces of a large one."""
+"""Digests of files by their content: all of a file, or pieces of a large one."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 NUM_PIECES, PIECE_BYTES = 64, 2**20
+MAX_PIECES = 4096
+"""Of all files of a data set together."""
 
 
 def content_pieces(path: Path, num_pieces: int = NUM_PIECES) -> Iterator[bytes]:
@@ -20,3 +24,29 @@ def content_pieces(path: Path, num_pieces: int = NUM_PIECES) -> Iterator[bytes]:
         for i in range(num_pieces):
             file.seek(last * i // max(1, num_pieces - 1))
             yield file.read(PIECE_BYTES)
+
+
+def pieces_per_file(num_files: int) -> int:
+    """64, or as many as make 4,096 of all files together, one at least."""
+    return min(NUM_PIECES, max(1, MAX_PIECES // max(1, num_files)))
+
+
+def content_digest(path: Path, num_pieces: int) -> str:
+    """SHA-256 of a file's pieces. A process reads them once, unless the file's size or time changes."""
+    status = path.stat()
+    return _digest(path.resolve(), num_pieces, status.st_size, status.st_mtime_ns)
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """A digest of files by their paths, sizes and contents: 16 hexadecimal digits."""
+    num_pieces = pieces_per_file(len(files))
+    states = [(str(file.resolve()), file.stat().st_size, content_digest(file, num_pieces)) for file in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
+
+
+@cache
+def _digest(path: Path, num_pieces: int, size_bytes: int, mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    for piece in content_pieces(path, num_pieces):
+        digest.update(piece)
+    return digest.hexdigest()

@@ -116,6 +116,14 @@ def test_a_directory_that_is_prepared_again_is_read_again(tmp_path):
         assert load_split(ScriptArguments(dataset_name=str(tmp_path)), "train")["text"][:] == texts
 
 
+def test_a_file_that_is_replaced_is_read_again_whatever_its_time(tmp_path):
+    """Archives and copies may give every file the same."""
+    for text in ("old", "newer"):
+        (tmp_path / "train.jsonl").write_text(json.dumps({"text": text}))
+        os.utime(tmp_path / "train.jsonl", ns=(0, 0))
+        assert load("train.jsonl")["text"][:] == [text]
+
+
 def test_a_slice_of_a_split(tmp_path):
     (tmp_path / "pairs.jsonl").write_text(GOOD)
     assert list(load("pairs.jsonl", "train[1:3]")) == ROWS[1:3]

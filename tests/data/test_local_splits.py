@@ -70,3 +70,11 @@ def test_nothing_is_known_of_the_hub_or_of_what_does_not_load(tmp_path):
     assert names_in_split("train[:90%] + dev") == ["train", "dev"]
     for name in ("team/rows", str(tmp_path / "absent"), str(tmp_path), None):
         assert splits_without(DataSource(name), "nowhere") == []
+
+
+def test_caches_beside_saved_files_are_no_data(tmp_path):
+    source = saved(tmp_path / "here")
+    before = files_by_split(source)
+    load_split(source, "train").map(lambda row: {"length": len(row["text"])})
+    assert len([*(tmp_path / "here").glob("*.arrow")]) == 2
+    assert files_by_split(source) == before

@@ -261,6 +261,22 @@ def test_a_saved_data_set_that_is_saved_again_is_read_again():
     assert to_rows(load("one"), ColumnMapping("q", "a"), True)["source"][:] == ["new"]
 
 
+def test_a_saved_data_set_is_known_by_its_rows():
+    """A generator that reads a file makes data of one fingerprint, whatever the file holds."""
+    for word in ("old", "new"):
+        Dataset(Dataset.from_list([{"q": word, "a": "b"}]).data, fingerprint="same").save_to_disk("one")
+        for split in ("train", "train[:1]+train[:1]"):
+            assert set(to_rows(load("one", split=split), ColumnMapping("q", "a"), True)["source"]) == {word}
+
+
+@STREAMING
+@pytest.mark.parametrize("kind", ["numpy", "pandas", "torch", None])
+def test_a_saved_data_set_is_read_without_its_format(kind, streaming):
+    rows = [{"q": "x", "n": [1, 2]}, {"q": "y", "n": [3]}]
+    Dataset.from_list(rows).with_format(kind, columns=["n"]).save_to_disk("one")
+    assert list(load("one", streaming)) == rows
+
+
 # --- hidden files
 
 
