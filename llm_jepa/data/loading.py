@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import datasets.config
 from datasets import Dataset, IterableDataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
-from pandas.errors import ParserError
 
 from llm_jepa.data.json_lines import is_document
 from llm_jepa.data.saved_datasets import load_saved
@@ -201,8 +200,7 @@ def _as_given(error: Exception, files: Iterable[Path]) -> str:
 def _reason(error: Exception) -> str:
     """A loader's message as a sentence. The reason for a `DatasetGenerationError` is in its cause."""
     cause = error.__cause__ if type(error) is DatasetGenerationError and error.__cause__ else error
-    advice = " Put a field that contains a separator between double quotes." if isinstance(cause, ParserError) else ""
-    return " ".join(str(cause).split()).removesuffix(".") + f".{advice}"
+    return " ".join(str(cause).split()).removesuffix(".") + "."
 
 
 def _advice(error: Exception, split: str, path: Path) -> str:

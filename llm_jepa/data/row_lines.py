@@ -13,7 +13,7 @@ from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.json_lines import is_document
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.rows import ORIGINAL_ROW_COLUMN, AnyDataset, RowError, column_names
-from llm_jepa.data.source import DELIMITERS, data_suffix
+from llm_jepa.data.source import DELIMITERS, QUOTING, data_suffix
 from llm_jepa.data.view_pairs import expand_rows
 from llm_jepa.files.text_lines import MAX_LINE_BYTES, read_lines
 
@@ -101,7 +101,8 @@ def _first_lines(file: Path) -> Iterator[int]:
         yield from (number for number, line in enumerate(lines, start=1) if line.strip())
     else:
         csv.field_size_limit(MAX_LINE_BYTES)
-        reader, begins, is_header = csv.reader(lines, delimiter=DELIMITERS[data_suffix(file)]), 1, True
+        sign = DELIMITERS[data_suffix(file)]
+        reader, begins, is_header = csv.reader(lines, delimiter=sign, quoting=QUOTING[sign]), 1, True
         for fields in reader:
             if fields and not is_header:
                 yield begins

@@ -1,11 +1,12 @@
 """Finds a data set in local files or on the Hub. Imports neither `datasets` nor torch."""
 
+import csv
 import functools
 import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from llm_jepa.files.paths import looks_like_a_path
 
@@ -21,6 +22,8 @@ SAVED_DATASET, SAVED_DATASET_DICT = "state.json", "dataset_dict.json"
 """The files by which a directory that `save_to_disk` wrote is known: one data set, or several splits."""
 HUB_TIMEOUT_SECONDS = 5.0
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+QUOTING: dict[str, Literal[0, 3]] = {",": csv.QUOTE_MINIMAL, "\t": csv.QUOTE_NONE}
+"""Separator of fields -> what quotes mean. Between tabs they are part of the text, as the TSV standard has it."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ dates of texts.
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO, cast
 
@@ -18,10 +19,12 @@ from datasets.iterable_dataset import ExamplesIterable
 from datasets.load import configure_builder_class
 from datasets.packaged_modules.csv.csv import CsvConfig
 from datasets.packaged_modules.json.json import JsonConfig
+from pandas.errors import ParserError
 
 from llm_jepa.data.cache_key import PACKAGE, sources_digest
 from llm_jepa.data.json_lines import Row, read_rows
 from llm_jepa.data.json_types import ColumnType, features_of, table_of, widen_types, with_all_fields
+from llm_jepa.data.source import QUOTING
 from llm_jepa.files.text_lines import UnreadableLineError, decoded_lines, is_packed, open_unpacked, unpacking_explained
 
 BATCH_CHARACTERS = 10_000_000
@@ -165,24 +168,55 @@ def _batches(rows: Iterator[tuple[int, Row]]) -> Iterator[list[Row]]:
 
 
 class CsvTexts(_FilesBuilder):
-    """Rows of a table, every field as its text. An empty field is null."""
+    """Rows of a table, every field as its text. An empty field is null. Fields between tabs have no quotes."""
 
     BUILDER_CONFIG_CLASS = CsvConfig
 
     def _generate_tables(self, files_iterables: list[Any]) -> Iterator[tuple[Key, pa.Table]]:
         options = self.config.pd_read_csv_kwargs | {"dtype": str, "keep_default_na": False, "na_values": [""]}
+        options["quoting"] = QUOTING.get(self.config.sep, self.config.quoting)
         for shard, files in enumerate(files_iterables):
             for file in files:
-                with _open(file) as opened, unpacking_explained(file):
+                with _open(file) as opened, unpacking_explained(file), _parsing_explained(file, self.config.sep):
                     for number, frame in enumerate(pd.read_csv(opened, iterator=True, **options)):
-                        yield Key(shard, number), _texts(frame, file)
+                        yield Key(shard, number), _texts(frame, file, self.config.sep)
 
 
-def _texts(frame: pd.DataFrame, file: str) -> pa.Table:
+@contextmanager
+def _parsing_explained(file: str, sep: str) -> Iterator[None]:
+    """Raise UnreadableLineError, with the file and the remedy, in place of the error of pandas."""
+    try:
+        yield
+    except ParserError as error:
+        reason = " ".join(str(error).split()).removesuffix(".")
+        raise UnreadableLineError(f"`{file}` cannot be read: {reason}. {_remedy(sep)}.") from error
+
+
+def _remedy(sep: str) -> str:
+    if sep == "\t":
+        return "Write fields that contain tabs or line ends as CSV or JSONL; a TSV has no quotes"
+    return "Put a field that contains a separator between double quotes"
+
+
+def _texts(frame: pd.DataFrame, file: str, sep: str) -> pa.Table:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first fields of such rows as an index
         raise UnreadableLineError(
-            f"The rows of `{file}` have more fields than its header has names. Put a field that contains a "
-            "separator between double quotes, or name every field."
+            f"The rows of `{file}` have more fields than its header has names. {_remedy(sep)}, or name every field."
+        )
+    quoted = next(filter(_has_quotes_of_csv, frame.to_numpy().flat), None) if sep == "\t" else None
+    if quoted is not None:
+        raise UnreadableLineError(
+            f"`{file}` has the field {quoted:.60}, which is quoted as in CSV; a TSV has no quotes. "
+            "`pandas.read_csv(FILE, sep='\\t', dtype=str, keep_default_na=False).to_csv(NEW, index=False)` writes a "
+            "`.csv`."
         )
     schema = pa.schema([(str(name), pa.string()) for name in frame.columns])
     return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+
+
+def _has_quotes_of_csv(field: Any) -> bool:
+    """Whether a field stands between quotes, and has all its own doubled."""
+    if not isinstance(field, str) or not (field.startswith('"') and field.endswith('"')):
+        return False
+    text = field[1:-1]
+    return '""' in text and '"' not in text.replace('""', "")

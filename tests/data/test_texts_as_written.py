@@ -78,6 +78,31 @@ def test_quotes_line_breaks_and_a_byte_order_mark_of_a_table(streaming):
     assert list(load("a.csv", streaming)) == [{"q": "01,\r\n02", "a": 'say "7"'}, {"q": None, "a": "8"}]
 
 
+@STREAMING
+def test_quotes_of_a_tsv_are_part_of_the_text(streaming):
+    """They begin no field that goes on in the next lines."""
+    rows = [('"Hello, he said.', "Bonjour"), ('"No" is no', '"'), ('"Yes"', 'say ""7""'), ('in "', "non")]
+    Path("a.tsv").write_text("q\ta\n" + "".join(f"{q}\t{a}\n" for q, a in rows))
+    assert list(load("a.tsv", streaming)) == [{"q": q, "a": a} for q, a in rows]
+
+
+@STREAMING
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('x\t"say ""7"""\n', r'^`a\.tsv` has the field "say ""7""", which is quoted as in CSV.*writes a `\.csv`\.$'),
+        (
+            'x\t"y\tz"\n',
+            r"^`a\.tsv` cannot be read: .*Expected 2 fields in line 3, saw 3\. Write fields that contain tabs",
+        ),
+    ],
+)
+def test_a_tsv_that_is_quoted_as_a_csv_is_refused(line, message, streaming):
+    Path("a.tsv").write_text(f"q\ta\nb\tc\n{line}")
+    with pytest.raises(ValueError, match=message):
+        list(load("a.tsv", streaming))
+
+
 def test_a_column_that_is_empty_first_and_a_number_after_many_rows_is_text():
     """Tables are read 10,000 rows at a time."""
     Path("a.csv").write_text("q,a\n" + "x,\n" * 10_500 + "x,07\n")
