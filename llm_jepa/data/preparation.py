@@ -140,6 +140,8 @@ def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
     def check(row: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(row[name], str):
             raise ValueError(f"`dataset_text_field: {name}` holds {type(row[name]).__name__}, not a string.")
+        if not row[name].strip():
+            raise ValueError(f"`dataset_text_field: {name}` is blank: there is nothing to learn. Leave the row out.")
         return {TEXT_COLUMN: row[name]}
 
     return map_rows(dataset.select_columns([name]), check, args.dataset_num_proc, remove_columns=[name])

@@ -95,9 +95,7 @@ def _row_of_file(split: str, row_index: int, dataset: AnyDataset) -> int:
 def _first_lines(file: Path) -> Iterator[int]:
     """The line on which each row begins. Loaders skip blank lines; the first row of a table is its header."""
     lines = read_lines(file)
-    if data_suffix(file) == ".txt":
-        yield from (number for number, _ in enumerate(lines, start=1))
-    elif data_suffix(file) == ".jsonl":
+    if data_suffix(file) in (".txt", ".jsonl"):
         yield from (number for number, line in enumerate(lines, start=1) if line.strip())
     else:
         csv.field_size_limit(MAX_LINE_BYTES)

@@ -14,7 +14,8 @@ LOADERS = {
     ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
     ".arrow": "arrow",
 }  # fmt: skip
-"""File name suffix -> loader of `datasets`. A local file is one split, `train`. Each line of a `.txt` is a row."""
+"""File name suffix -> loader of `datasets`. A local file is one split, `train`. The rows of a
+`.txt` are its lines that are not blank."""
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 PACKED_SUFFIXES = (".gz", ".zst")
 """What the name of a JSON, CSV or TSV file may end in further."""

@@ -1,4 +1,4 @@
-"""Builders of `datasets` that read JSON, CSV and TSV files without guessing at types from the looks of a text.
+"""Builders of `datasets` that read JSON, CSV, TSV and text files without guessing at types from the looks of a text.
 
 `datasets` finds the files and splits, keeps the cache and streams; these replace its readers, which make numbers and
 dates of texts.
@@ -19,6 +19,7 @@ from datasets.iterable_dataset import ExamplesIterable
 from datasets.load import configure_builder_class
 from datasets.packaged_modules.csv.csv import CsvConfig
 from datasets.packaged_modules.json.json import JsonConfig
+from datasets.packaged_modules.text.text import Text, TextConfig
 from pandas.errors import ParserError
 
 from llm_jepa.data.cache_key import PACKAGE, sources_digest
@@ -56,9 +57,11 @@ def with_exact_reader(found: DatasetBuilder) -> DatasetBuilder:
     )
 
 
-def _reader(config: datasets.BuilderConfig) -> "type[_FilesBuilder] | None":
+def _reader(config: datasets.BuilderConfig) -> type[ArrowBasedBuilder] | None:
     if isinstance(config, CsvConfig):
         return CsvTexts
+    if isinstance(config, TextConfig):
+        return TextLines
     return JsonRows if isinstance(config, JsonConfig) and config.field is None else None
 
 
@@ -220,3 +223,11 @@ def _has_quotes_of_csv(field: Any) -> bool:
         return False
     text = field[1:-1]
     return '""' in text and '"' not in text.replace('""', "")
+
+
+class TextLines(Text):
+    """Rows of plain text, without the blank lines."""
+
+    def _generate_tables(self, base_files: list[str], files_iterables: list[Any]) -> Iterator[tuple[Key, pa.Table]]:
+        for key, table in super()._generate_tables(base_files, files_iterables):
+            yield key, table.filter(pa.array([bool(text.strip()) for text in table.column(0).to_pylist()], pa.bool_()))

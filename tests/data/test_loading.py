@@ -74,9 +74,10 @@ def test_a_directory_that_would_be_a_pattern_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("name", ["train.txt", "."])
 def test_each_line_of_a_text_file_is_a_row(name, streaming, tmp_path, monkeypatch):
+    """But the blank ones."""
     (tmp_path / "texts").mkdir()
     monkeypatch.chdir(tmp_path / "texts")
-    (tmp_path / "texts" / "train.txt").write_text("one, two\nthree\n")
+    (tmp_path / "texts" / "train.txt").write_text("one, two\n\n \t\nthree\n\n")
     assert list(load(name, dataset_streaming=streaming)) == [{"text": "one, two"}, {"text": "three"}]
 
 

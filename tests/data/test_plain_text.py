@@ -33,6 +33,7 @@ def test_of_rows_of_text_the_text_alone_is_learned(column, streaming, form, prep
         ({"body": "a"}, "text", r"`dataset_text_field: text` is not a column.*\['body'\]"),
         ({"body": ["a"]}, "body", "Row 0: `dataset_text_field: body` holds list, not a string"),
         ({"body": None}, "body", "Row 0: `dataset_text_field: body` holds NoneType, not a string"),
+        ({"body": " \n"}, "body", r"Row 0: `dataset_text_field: body` is blank.*Leave the row out"),
     ],
 )
 @pytest.mark.parametrize("options", [{"jepa_weight": 0.0}, {"jepa_objective": "tube"}], ids=["sft", "tube"])

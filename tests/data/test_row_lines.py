@@ -18,9 +18,9 @@ FILES = {
     "rows.jsonl": '\n{"n": "0"}\n{"n": "1"}\n\n{"n": "2"}\n{"n": "3"}\n',
     "rows.csv": 'n,text\n0,a\n1,"b\nc"\n\n2,d\n3,e\n',
     "rows.tsv": 'n\ttext\n0\ta\n1\t"b\n\n2\td\n3\te"\n',
-    "rows.txt": "0\n1\n2\n3\n",
+    "rows.txt": "0\n\n1\n2\n \n3\n",
 }
-LINES = {"rows.jsonl": [2, 3, 5, 6], "rows.csv": [2, 3, 6, 7], "rows.tsv": [2, 3, 5, 6], "rows.txt": [1, 2, 3, 4]}
+LINES = {"rows.jsonl": [2, 3, 5, 6], "rows.csv": [2, 3, 6, 7], "rows.tsv": [2, 3, 5, 6], "rows.txt": [1, 3, 4, 6]}
 """The line of each row. Line 4 of the CSV is the end of a field, and line 5 is blank, as line 4 of the TSV."""
 
 
