@@ -294,7 +294,8 @@ def _with_template_kwargs(row: dict[str, Any], example: dict[str, Any], mapping:
         raise ValueError(
             f"`chat_template_kwargs` is {type(of_row).__name__}; it must be a mapping of names to values."
         )
-    return {**row, "chat_template_kwargs": {**(given or {}), **of_row}}
+    own = {name: value for name, value in of_row.items() if value is not None}  # null if another row alone has it
+    return {**row, "chat_template_kwargs": {**(given or {}), **own}}
 
 
 def _check_view(text: Any, view: str) -> None:

@@ -117,6 +117,15 @@ def test_a_rows_own_template_settings_go_before_those_of_the_run(streaming):
         assert row["chat_template_kwargs"] == {"enable_thinking": expected, "date": "today"}
 
 
+def test_a_setting_that_only_another_row_has_leaves_that_of_the_run():
+    """A column of objects, as Parquet has it, holds a null for it."""
+    mapping = ColumnMapping("question", "answer", chat_template_kwargs={"enable_thinking": False})
+    own = [{"enable_thinking": True}, {"date": "today"}]
+    rows = [{"question": "digits", "answer": "[0-9]", "chat_template_kwargs": settings} for settings in own]
+    settings = to_rows(Dataset.from_list(rows), mapping, True)["chat_template_kwargs"]
+    assert [setting["enable_thinking"] for setting in settings] == [True, False]
+
+
 def test_template_settings_have_no_effect_on_plain_strings():
     mapping = ColumnMapping("question", "answer", chat_template_kwargs={"enable_thinking": False})
     message = (
