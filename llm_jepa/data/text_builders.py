@@ -13,13 +13,14 @@ from typing import Any, BinaryIO, cast
 import datasets
 import pandas as pd
 import pyarrow as pa
-from datasets import ArrowBasedBuilder, DatasetBuilder, DatasetInfo, SplitGenerator
+from datasets import ArrowBasedBuilder, DatasetBuilder, DatasetInfo, Features, SplitGenerator, Value
 from datasets.builder import Key
 from datasets.iterable_dataset import ExamplesIterable
 from datasets.load import configure_builder_class
 from datasets.packaged_modules.csv.csv import CsvConfig
 from datasets.packaged_modules.json.json import JsonConfig
 from datasets.packaged_modules.text.text import Text, TextConfig
+from datasets.table import table_cast
 from pandas.errors import ParserError
 
 from llm_jepa.data.cache_key import PACKAGE, sources_digest
@@ -171,18 +172,35 @@ def _batches(rows: Iterator[tuple[int, Row]]) -> Iterator[list[Row]]:
 
 
 class CsvTexts(_FilesBuilder):
-    """Rows of a table, every field as its text. An empty field is null. Fields between tabs have no quotes."""
+    """Rows of a table, every field as its text. An empty field is null. Fields between tabs have no quotes.
+
+    The columns are those of all files; a row has null in one that its file lacks. A stream does not know them.
+    """
 
     BUILDER_CONFIG_CLASS = CsvConfig
 
+    def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
+        splits = super()._split_generators(dl_manager)
+        if dl_manager.is_streaming:
+            self.info.features = None  # those of an earlier copy on disk
+            return splits
+        files = [file for split in splits for files in split.gen_kwargs["files_iterables"] for file in files]
+        columns = (str(name) for file in files for name in next(self._frames(file, chunksize=1)).columns)
+        self.info.features = Features({name: Value("string") for name in columns})
+        return splits
+
     def _generate_tables(self, files_iterables: list[Any]) -> Iterator[tuple[Key, pa.Table]]:
-        options = self.config.pd_read_csv_kwargs | {"dtype": str, "keep_default_na": False, "na_values": [""]}
-        options["quoting"] = QUOTING.get(self.config.sep, self.config.quoting)
         for shard, files in enumerate(files_iterables):
             for file in files:
-                with _open(file) as opened, unpacking_explained(file), _parsing_explained(file, self.config.sep):
-                    for number, frame in enumerate(pd.read_csv(opened, iterator=True, **options)):
-                        yield Key(shard, number), _texts(frame, file, self.config.sep)
+                for number, frame in enumerate(self._frames(file)):
+                    table, features = _texts(frame, file, self.config.sep), self.info.features
+                    yield Key(shard, number), table if features is None else table_cast(table, features.arrow_schema)
+
+    def _frames(self, file: str, **options: Any) -> Iterator[pd.DataFrame]:
+        options |= {"dtype": str, "keep_default_na": False, "na_values": [""], "iterator": True}
+        options |= {"quoting": QUOTING.get(self.config.sep, self.config.quoting)}
+        with _open(file) as opened, unpacking_explained(file), _parsing_explained(file, self.config.sep):
+            yield from pd.read_csv(opened, **self.config.pd_read_csv_kwargs | options)
 
 
 @contextmanager

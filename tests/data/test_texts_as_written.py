@@ -78,6 +78,17 @@ def test_quotes_line_breaks_and_a_byte_order_mark_of_a_table(streaming):
     assert list(load("a.csv", streaming)) == [{"q": "01,\r\n02", "a": 'say "7"'}, {"q": None, "a": "8"}]
 
 
+def test_files_of_tables_may_differ_in_their_columns():
+    """In their order and number, within a split and between splits."""
+    Path("d").mkdir()
+    Path("d/train-1.csv").write_text("q,a\n01,02\n")
+    Path("d/train-2.csv").write_text("a,q,more\n04,03,x\n")
+    Path("d/test.csv").write_text("only,q\ny,05\n")
+    none = dict.fromkeys(["q", "a", "more", "only"])
+    assert list(load("d")) == [none | {"q": "01", "a": "02"}, none | {"q": "03", "a": "04", "more": "x"}]
+    assert list(load("d", split="test")) == [none | {"q": "05", "only": "y"}]
+
+
 @STREAMING
 def test_quotes_of_a_tsv_are_part_of_the_text(streaming):
     """They begin no field that goes on in the next lines."""
