@@ -224,7 +224,7 @@ def _texts(frame: pd.DataFrame, file: str, sep: str) -> pa.Table:
         raise UnreadableLineError(
             f"The rows of `{file}` have more fields than its header has names. {_remedy(sep)}, or name every field."
         )
-    quoted = next(filter(_has_quotes_of_csv, frame.to_numpy().flat), None) if sep == "\t" else None
+    quoted = next(_quoted_as_in_csv(frame), None) if sep == "\t" else None
     if quoted is not None:
         raise UnreadableLineError(
             f"`{file}` has the field {quoted:.60}, which is quoted as in CSV; a TSV has no quotes. "
@@ -235,12 +235,18 @@ def _texts(frame: pd.DataFrame, file: str, sep: str) -> pa.Table:
     return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
 
 
-def _has_quotes_of_csv(field: Any) -> bool:
-    """Whether a field stands between quotes, and has all its own doubled."""
-    if not isinstance(field, str) or not (field.startswith('"') and field.endswith('"')):
-        return False
-    text = field[1:-1]
-    return '""' in text and '"' not in text.replace('""', "")
+def _quoted_as_in_csv(frame: pd.DataFrame) -> Iterator[str]:
+    """Names of columns between quotes, and fields between quotes that have all their own doubled."""
+    yield from filter(_is_between_quotes, map(str, frame.columns))
+    for field in frame.to_numpy().flat:
+        if isinstance(field, str) and _is_between_quotes(field):
+            text = field[1:-1]
+            if '""' in text and '"' not in text.replace('""', ""):
+                yield field
+
+
+def _is_between_quotes(text: str) -> bool:
+    return len(text) > 1 and text.startswith('"') and text.endswith('"')
 
 
 class TextLines(Text):

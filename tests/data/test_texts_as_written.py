@@ -114,6 +114,13 @@ def test_a_tsv_that_is_quoted_as_a_csv_is_refused(line, message, streaming):
         list(load("a.tsv", streaming))
 
 
+@STREAMING
+def test_a_tsv_whose_header_is_quoted_as_in_csv_is_refused(streaming):
+    Path("a.tsv").write_text('"q"\t"a"\n"b"\t"c"\n')
+    with pytest.raises(ValueError, match=r'^`a\.tsv` has the field "q", which is quoted as in CSV'):
+        list(load("a.tsv", streaming))
+
+
 def test_a_column_that_is_empty_first_and_a_number_after_many_rows_is_text():
     """Tables are read 10,000 rows at a time."""
     Path("a.csv").write_text("q,a\n" + "x,\n" * 10_500 + "x,07\n")
