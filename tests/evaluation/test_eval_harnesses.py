@@ -168,7 +168,7 @@ def test_lm_eval_gives_the_scores_of_llm_jepa_eval(name, directory, lm_eval):
 def test_every_task_has_the_scores_of_its_kind_and_a_version():
     """lm-eval shows the scores in `metric_list`, and leaves out others silently."""
     paths = sorted(TASKS.glob("*.yaml"))
-    assert len(paths) == 8
+    assert len(paths) == 9
     for path in paths:
         merged = read_task(path)
         kind = merged.get("process_results", "choice")
