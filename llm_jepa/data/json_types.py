@@ -19,7 +19,7 @@ MIXED: Literal["mixed"] = "mixed"
 MAX_FIELDS = 256
 """Objects with more names are held as JSON: such names are data."""
 INTEGER_BITS = 63
-EXACT_COLUMNS = ("messages", "conversations", "prompt", "completion", "tools", "chat_template_kwargs")
+EXACT_COLUMNS = ("tools", "chat_template_kwargs")
 """Columns whose objects a chat template writes: those of one row must not get the fields of another's as nulls."""
 
 ColumnType: TypeAlias = "str | list[ColumnType] | dict[str, ColumnType] | None"
@@ -37,7 +37,7 @@ class AnyJson(datasets.Json):
     _type: ClassVar[str] = "AnyJson"
 
     def encode_example(self, example_data: Any) -> str | None:
-        return None if example_data is None else json.dumps(example_data, default=str)  # Parquet has dates in objects
+        return None if example_data is None else json.dumps(example_data)
 
     def decode_example(self, example_data: str | None, token_per_repo_id: Any = None) -> Any:
         return None if example_data is None else json.loads(example_data)

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from datasets import Dataset, Features, IterableDataset, Value
+from datasets import Dataset, IterableDataset
 
 from llm_jepa.data.cache_key import PREPARATION_VERSION
 from llm_jepa.data.column_mapping import ColumnMapping
-from llm_jepa.data.json_types import AnyJson
 from llm_jepa.data.read_names import with_read_names
 from llm_jepa.data.spans import source_turn_index
 from llm_jepa.data.tools import checked_tools
@@ -82,24 +81,9 @@ def to_rows(
     columns = column_names(dataset)
     to_row, read = row_maker(columns, mapping, has_chat_template)
     dataset = dataset.select_columns([name for name in columns if name in (*read, *CHAT_TEMPLATE_COLUMNS)])
-    features = None
     if isinstance(dataset, Dataset):
-        features = _row_features(dataset.features, mapping, has_chat_template)
-        dataset, to_row, read = with_read_names(dataset, _with_json(to_row, features), read)
-    return map_rows(dataset, to_row, num_proc, remove_columns=read, row_indices=row_indices, features=features)
-
-
-def _row_features(given: Features, mapping: ColumnMapping, has_chat_template: bool) -> Features:
-    """The types of rows. What a chat template writes is JSON, so that no row gets the fields of another's as nulls."""
-    text = Value("string")
-    is_plain = not has_chat_template if mapping.pair is not None else isinstance(given.get("prompt"), Value)
-    kinds = dict.fromkeys(("prompt", "completion"), text if is_plain else AnyJson())
-    kinds |= dict.fromkeys(("source", "target", *(OWN_VIEW_COLUMNS if mapping.own_views else ())), text)
-    if "tools" in given:
-        kinds["tools"] = text if isinstance(given["tools"], Value) else AnyJson()
-    if "chat_template_kwargs" in given or mapping.chat_template_kwargs is not None:
-        kinds["chat_template_kwargs"] = AnyJson()
-    return Features(kinds | {"row_index": Value("int64")})
+        dataset, to_row, read = with_read_names(dataset, to_row, read)
+    return map_rows(dataset, to_row, num_proc, remove_columns=read, row_indices=row_indices)
 
 
 def row_maker(
@@ -122,14 +106,6 @@ def row_maker(
     return to_row, read
 
 
-def _with_json(
-    to_row: Callable[[dict[str, Any]], dict[str, Any]], features: Features
-) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The function with JSON for what `features` holds as JSON. `map` itself would write numbers with fewer digits."""
-    names, encode = {name for name, kind in features.items() if isinstance(kind, AnyJson)}, AnyJson().encode_example
-    return lambda example: {name: encode(value) if name in names else value for name, value in to_row(example).items()}
-
-
 def map_rows(
     dataset: AnyDataset,
     convert: Callable[[dict[str, Any]], dict[str, Any]],
@@ -137,12 +113,10 @@ def map_rows(
     remove_columns: Sequence[str] = (),
     is_numbered: bool = False,
     row_indices: Sequence[int] | None = None,
-    features: Features | None = None,
 ) -> AnyDataset:
     """Add the columns that `convert` returns to every row, and `row_index` unless `is_numbered` says it is there.
 
-    `row_index` is the row's position, or its number in `row_indices`. `features` are the types of all columns, which
-    `datasets` finds if they are not given; a stream has none.
+    `row_index` is the row's position, or its number in `row_indices`.
 
     Raises:
         RowError: `convert` raised a ValueError.
@@ -160,7 +134,7 @@ def map_rows(
         with_indices=True,
         remove_columns=list(remove_columns),
         fn_kwargs={"version": PREPARATION_VERSION},  # part of the cache's key
-        **({"num_proc": num_proc, "features": features} if isinstance(dataset, Dataset) else {}),
+        **({"num_proc": num_proc} if isinstance(dataset, Dataset) else {}),  # a stream does not accept it
     )
 
 

@@ -11,8 +11,6 @@ SYSTEM_COLUMN = "system"
 """A column beside the turns that holds the text of their system turn, as in LLaMA-Factory's form of ShareGPT."""
 SPEAKER_KEYS, TEXT_KEYS = ("role", "from"), ("content", "value")
 """Keys of a turn's speaker and of its text, in chat messages and in ShareGPT's turns; both occur mixed."""
-CALL_KEYS = ("tool_calls", "function_call")
-"""Keys of an assistant turn's calls, beside which it may lack a text."""
 SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
 """Speaker in ShareGPT's turns -> role in chat messages. Other names, such as `system`, are the same in both."""
 UNLEARNED_VALUES: dict[str, tuple[Any, Any]] = {
@@ -33,17 +31,14 @@ def turn_column(columns: Collection[str]) -> str | None:
 
 
 def turn_keys(turn: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The keys of a turn's speaker and of its text; None if it has not both. A turn of calls may lack the text."""
+    """The keys of a turn's speaker and of its text; None if it has not both."""
     speaker = next((key for key in SPEAKER_KEYS if key in turn), None)
-    without_text = "content" if any(key in turn for key in CALL_KEYS) else None
-    text = next((key for key in TEXT_KEYS if key in turn), without_text)
+    text = next((key for key in TEXT_KEYS if key in turn), None)
     return None if speaker is None or text is None else (speaker, text)
 
 
 def to_messages(turns: Any, column: str) -> Messages:
     """Convert turns to chat messages. A turn has `role` or `from`, and `content` or `value`.
-
-    Nulls for calls, and in their arguments, are left out: in a column of objects they stand for what other turns have.
 
     Raises:
         ValueError: The value is not a list of turns.
@@ -61,23 +56,12 @@ def _to_message(turn: Any, column: str) -> dict[str, Any]:
             f"`{column}` holds {turn!r:.60}; a chat message has a `role` and a `content`, or a `from` and a `value`."
         )
     if keys == ("role", "content"):
-        calls = {key: _without_null_arguments(turn[key]) for key in CALL_KEYS if turn.get(key) is not None}
-        return {"content": None} | {key: value for key, value in turn.items() if key not in CALL_KEYS} | calls
-    speaker, text = turn[keys[0]], turn.get(keys[1])
+        return dict(turn)
+    speaker, text = turn[keys[0]], turn[keys[1]]
     role = SHAREGPT_ROLES.get(speaker, speaker) if keys[0] == "from" else speaker
     return {"role": role, "content": text} | {
         mark: turn[mark] for mark in (*UNLEARNED_VALUES, PARTS_MARK) if mark in turn
     }
-
-
-def _without_null_arguments(value: Any, is_argument: bool = False) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            name: _without_null_arguments(item, is_argument or name == "arguments")
-            for name, item in value.items()
-            if item is not None or not is_argument
-        }
-    return [_without_null_arguments(item, is_argument) for item in value] if isinstance(value, list) else value
 
 
 def unlearned_by(message: Mapping[str, Any]) -> str | None:
