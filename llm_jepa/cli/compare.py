@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         cells = [cell for series in design.cells.values() for cell in series.values()]
         cells.sort(key=lambda cell: experiment.seeds.index(cell.seed))  # all arms of one seed first
         failures = _run(experiment, common, cells, num_jobs, bar, "cells", lambda: _report_so_far(experiment, design))
-    _say_verdicts(experiment, _write_reports(experiment, design), says_refused=not failures)
+    _say_verdicts(experiment, _write_reports(experiment, design))
     if failures:
         raise CellError(" ".join(failures))
     return 0
@@ -149,7 +149,7 @@ def _report_so_far(experiment: Experiment, design: ExperimentDesign) -> None:
         logger.warning("The report of the cells so far was not written: %s", error)
 
 
-def _say_verdicts(experiment: Experiment, report: Mapping[str, Any], says_refused: bool) -> None:
+def _say_verdicts(experiment: Experiment, report: Mapping[str, Any]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for budget, by_score in report["comparisons"].items():
         console.print(f"[bold]{budget_title(report, budget)}[/], by {experiment.primary_score}:")
@@ -164,6 +164,6 @@ def _say_verdicts(experiment: Experiment, report: Mapping[str, Any], says_refuse
             )
     for sentence in report["changes"]:
         console.print(sentence, markup=False)
-    for reason in report["refused"] if says_refused else ():  # the error of failed cells says it otherwise
+    for reason in report["refused"]:
         console.print(f"without scores: {reason}", markup=False)
     console.print(f"report: {experiment.output_dir / REPORT}.md, .json, .html", markup=False)

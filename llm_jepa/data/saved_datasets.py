@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDataset, ReadInstruction, concatenate_datasets, load_from_disk
+from datasets.fingerprint import Hasher
 
 from llm_jepa.data.local_splits import names_in_split, saved_files
 from llm_jepa.files.pieces import files_digest
@@ -31,12 +32,13 @@ def load_saved(path: Path, split: str, config: str | None, streams: bool) -> Dat
 
 
 def _known_by_content(rows: Dataset, files: list[Path]) -> Dataset:
-    """The rows with a fingerprint of what the files hold.
+    """The rows with a fingerprint of what the files hold, too.
 
     `datasets` keys its cache of prepared rows by the fingerprint that it saved, which stays the same when the rows
     come from a generator, or from an imported function, that gives others now.
     """
-    return Dataset(rows.data, rows.info, rows.split, fingerprint=files_digest(files))
+    fingerprint = Hasher.hash((rows._fingerprint, files_digest(files)))
+    return Dataset(rows.data, rows.info, rows.split, fingerprint=fingerprint)
 
 
 def _part(rows: Dataset, start: int, stop: int) -> Dataset:

@@ -4,6 +4,7 @@
 dates of texts.
 """
 
+import csv
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ BATCH_CHARACTERS = 10_000_000
 BATCH_ROWS = 10_000
 """Largest table that is built at once."""
 READERS_VERSION = sources_digest(
-    [*(PACKAGE / "data" / f"{name}.py" for name in ("text_builders", "json_lines", "json_types"))],
+    [*(PACKAGE / "data" / f"{name}.py" for name in ("text_builders", "source", "json_lines", "json_types"))],
     {"datasets": datasets.__version__},
 )
 """A part of the cache's key."""
@@ -198,7 +199,8 @@ class CsvTexts(_FilesBuilder):
 
     def _frames(self, file: str, **options: Any) -> Iterator[pd.DataFrame]:
         options |= {"dtype": str, "keep_default_na": False, "na_values": [""], "iterator": True}
-        options |= {"quoting": QUOTING.get(self.config.sep, self.config.quoting)}
+        if self.config.sep == "\t" and self.config.quoting == csv.QUOTE_MINIMAL:
+            options |= {"quoting": QUOTING["\t"]}
         with _open(file) as opened, unpacking_explained(file), _parsing_explained(file, self.config.sep):
             yield from pd.read_csv(opened, **self.config.pd_read_csv_kwargs | options)
 

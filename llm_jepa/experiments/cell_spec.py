@@ -15,7 +15,6 @@ CURVE_FILE = "curve.jsonl"
 RUN_DIRECTORY = "run"
 DIVERGED = "diverged"
 """Key of the result of a cell whose loss was not finite: the error. It has no scores."""
-"""Tells the process of a cell that such a result is wanted in place of a failure."""
 NOT_TRAINED = KEYS_WITHOUT_EFFECT_ON_RESULT | SCORING_KEYS | {"dataset_test_split", "excluded_rows"}
 
 

@@ -38,9 +38,12 @@ def content_digest(path: Path, num_pieces: int) -> str:
 
 
 def files_digest(files: Sequence[Path]) -> str:
-    """A digest of files by their paths, sizes and contents: 16 hexadecimal digits."""
+    """A digest of files by their paths, sizes, times and contents: 16 hexadecimal digits."""
     num_pieces = pieces_per_file(len(files))
-    states = [(str(file.resolve()), file.stat().st_size, content_digest(file, num_pieces)) for file in files]
+    known = [(file.resolve(), file.stat()) for file in files]
+    states = [
+        (str(file), status.st_size, status.st_mtime_ns, content_digest(file, num_pieces)) for file, status in known
+    ]
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
 

@@ -86,7 +86,8 @@ def _check_one_rate(args: TrainingArguments, config: dict[str, Any]) -> None:
     given = [name for name, without in RATES_OF_PARTS.items() if getattr(args, name, without[0]) not in without]
     if getattr(args, "answer_form", None) == "tokens":
         given = [name for name in given if name not in EMBEDDING_OPTIONS]
-    own = [key for key in ("optimizer", "scheduler") if config.get(key, {}).get("type", SCALING) != SCALING]
+    schedule = (config.get("scheduler") or {}).get("type", SCALING)
+    own = ["optimizer"] * bool(config.get("optimizer")) + ["scheduler"] * (schedule != SCALING)
     if given and own and not is_idle:
         raise ValueError(
             f"`{given[0]}: {getattr(args, given[0])}` has no effect: `{own[0]}` of the DeepSpeed configuration has "

@@ -14,8 +14,8 @@ class StreamTrainer(MeasuredTrainer):
     """Leaves out the micro-batches at the end of a pass that fill no step, as nobody knows beforehand which is last.
 
     transformers would add their gradients to those of the next pass's first step. Data sets of known length train as
-    in transformers: their last step of an epoch has fewer micro-batches. `dataloader_drop_last` leaves out a last
-    micro-batch that is not full; transformers ignores it in streams.
+    in transformers: their last step of an epoch has fewer micro-batches. `dataloader_drop_last` leaves out the
+    micro-batches that are not full; transformers ignores it in streams.
 
     `state.epoch` is the place in a stream: the passes done, plus the micro-batches of the current one / (`max_steps` *
     `gradient_accumulation_steps`).
@@ -32,12 +32,11 @@ class StreamTrainer(MeasuredTrainer):
         Raises:
             ValueError: A pass has no whole step.
         """
+        if self.is_stream and self.args.dataloader_drop_last:  # each worker of a loader ends with one of its own
+            size = self.args.train_batch_size
+            epoch_iterator = (batch for batch in epoch_iterator if len(batch["row_index"]) == size)
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if not self.is_stream:
-            return batches, num_items_in_batch
-        if self.args.dataloader_drop_last:
-            batches = [batch for batch in batches if len(batch["row_index"]) == self.args.train_batch_size]
-        if len(batches) == num_batches:
+        if len(batches) == num_batches or not self.is_stream:
             return batches, num_items_in_batch
         if self.state.global_step == 0:
             raise ValueError(

@@ -1,7 +1,7 @@
 """A stream is trained in passes of whole steps, and a resumed run goes on with the rows that come next."""
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import TrainerCallback
 
 from llm_jepa import JEPAConfig, JEPATrainer
@@ -10,13 +10,13 @@ from tests.trainers import PAIR_COLUMNS, assert_same_weights, jepa_trainer, sett
 from tests.training.test_interruption import OF_THIS_SESSION
 
 
-def stream_trainer(tmp_path, rows, **overrides) -> JEPATrainer:
+def stream_trainer(tmp_path, *shards, **overrides) -> JEPATrainer:
     options = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1, **PAIR_COLUMNS}
     callbacks = overrides.pop("callbacks", [])
     return JEPATrainer(
         tiny_llama(attention_dropout=0.2),
         JEPAConfig(**settings(tmp_path, **options | overrides)),
-        train_dataset=Dataset.from_list(rows).to_iterable_dataset(),
+        train_dataset=concatenate_datasets([Dataset.from_list(rows).to_iterable_dataset() for rows in shards]),
         eval_dataset=Dataset.from_list(PAIRS[:2]),
         processing_class=tiny_tokenizer(),
         callbacks=callbacks,
@@ -77,6 +77,17 @@ def test_a_last_micro_batch_that_is_not_full_is_left_out_if_asked(tmp_path):
     long.train()
     assert step_losses(long) == step_losses(short)
     assert_same_weights(weights(long.model), weights(short.model))
+
+
+def test_an_incomplete_micro_batch_of_a_worker_ends_no_pass(tmp_path):
+    """Two workers read shards of 3 and 5 rows: 1 and 2 micro-batches of two rows, and a row left of each.
+
+    The first worker's row comes before the second's last micro-batch, which is the third of the first pass.
+    """
+    options = {"dataloader_drop_last": True, "dataloader_num_workers": 2, "max_steps": 3, "save_strategy": "no"}
+    trainer = stream_trainer(tmp_path, PAIRS[:3], PAIRS[3:8], **options)
+    trainer.train()
+    assert trainer.state.epoch == 1
 
 
 def test_a_data_set_of_known_length_trains_its_last_micro_batches_too(tmp_path):
