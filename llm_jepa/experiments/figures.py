@@ -28,11 +28,14 @@ COLOURS = (
 DEPTH_KEYS = ("predictor_layers", "model_name_or_path")
 """Arms that differ in these alone are one curve."""
 _NAME_OF_POINT: dict[str, Any] = {
-    "xytext": (6, 4),
     "textcoords": "offset points",
     "fontsize": 8,
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6},
 }
+_SIDES_OF_NAMES: list[dict[str, Any]] = [
+    {"xytext": (6, 4)},
+    {"xytext": (-6, -4), "horizontalalignment": "right", "verticalalignment": "top"},
+]
 _SVG: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "llm-jepa",
@@ -100,7 +103,7 @@ def parameters_figure(report: dict[str, Any]) -> str | None:
             axes.plot([millions] * len(points), points, "o", color=colour, alpha=0.4, markersize=4)
             means.append(100 * score["mean"])
             place = millions, means[-1]
-            axes.annotate(arm, place, color=colour, **_NAME_OF_POINT)
+            axes.annotate(arm, place, color=colour, **_NAME_OF_POINT, **_SIDES_OF_NAMES[number % 2])
         axes.plot([millions for millions, _ in sorted(curve)], means, "D-", color=colour, markersize=5, linewidth=1.2)
     use_log_scale(axes)
     axes.margins(x=0.15)  # room for the names

@@ -1,5 +1,7 @@
 """Figures of a report: scores by trained parameters, and what happened along the training."""
 
+import re
+
 import pytest
 
 from llm_jepa.experiments.curve_figures import loss_figure, score_figure
@@ -44,6 +46,16 @@ def test_arms_that_differ_in_depth_alone_are_one_curve():
     assert "trained parameters, millions" in joined
     assert segments(joined) == [2]
     assert segments(apart) == [1]
+
+
+def test_names_of_two_curves_stand_on_two_sides_of_their_points():
+    """Two arms of one size and score would cover each other's name."""
+    pair = report_of({"lm_only": 2 * 10**6, "tube": 2 * 10**6, "small": 10**6})
+    pair["arms"]["tube"]["settings"]["jepa_objective"] = "tube"
+    svg = parameters_figure(pair)
+    anchors = {name: re.search(rf'<text style="([^"]*)"[^>]*>{name}<', svg)[1] for name in ("lm_only", "tube")}
+    assert "text-anchor: end" in anchors["tube"]
+    assert "text-anchor: start" in anchors["lm_only"]
 
 
 def segments(svg: str) -> list[int]:
