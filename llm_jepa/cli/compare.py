@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.entry import cleaned_up_at_sigterm
 from llm_jepa.experiments.cells import Cell, Series, check_longer_searches, is_searched, longer_baselines, search_cells
 from llm_jepa.experiments.common_rows import CommonRows, check_rows, find_common_rows
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if num_jobs:
         check_rows(experiment)
     cells_before = count_finished(experiment.output_dir) if num_jobs else None
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = new_console(stderr=True, soft_wrap=True, highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         reading = bar.add_task("reading the rows of every arm", total=None)
@@ -150,7 +151,7 @@ def _report_so_far(experiment: Experiment, design: ExperimentDesign) -> None:
 
 
 def _say_verdicts(experiment: Experiment, report: Mapping[str, Any]) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = new_console(soft_wrap=True, highlight=False)
     for budget, by_score in report["comparisons"].items():
         console.print(f"[bold]{budget_title(report, budget)}[/], by {experiment.primary_score}:")
         for verdict in by_score.get(experiment.primary_score, {}).values():

@@ -6,11 +6,11 @@ from typing import Any
 
 import datasets
 import transformers
-from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
 from llm_jepa.cli import eval_decodings, eval_generation, eval_vision
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.cli.tables import INTERVAL_CAPTION, rate_text, table_of
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if directory is not None:
         warn_of_replaced_scores(checkpoints, directory, scored)
 
-    console = Console()
+    console = new_console()
     results = []
     with bars(checkpoints, len(rows)) as advance:
         limits = args.max_new_tokens, args.eval_batch_size
@@ -66,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
                 discard_log(directory, result.checkpoint)
     console.print(_table(results, score_names(recipe.training.task, recipe.training.extract)))
     for result in results:
-        console.print(f"{result.checkpoint}: {result.location}", soft_wrap=True)
+        console.print(f"{result.checkpoint}: {result.location}", soft_wrap=True, markup=False)
         for reason, count in result.left_out.items():
             names = ", ".join(TASK_SCORES[recipe.training.task])
             counted = f"{reason} ({count} of {len(result.rows)} rows)"
-            console.print(f"{result.checkpoint}: left out of {names}: {counted}", soft_wrap=True)
+            console.print(f"{result.checkpoint}: left out of {names}: {counted}", soft_wrap=True, markup=False)
     if directory is not None:
-        console.print(f"predictions and scores: {directory}", soft_wrap=True)
+        console.print(f"predictions and scores: {directory}", soft_wrap=True, markup=False)
     return 0
 
 

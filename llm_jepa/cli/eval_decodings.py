@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_jepa.cli.argument_types import SHORTLIST
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.cli.tables import percent, table_of
@@ -42,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
     ((_, location, model),) = load_checkpoints(recipe, checkpoints[-1:], len(tokenizer))
     limits = args.eval_batch_size, args.max_new_tokens, args.shortlist or SHORTLIST
     make = RunDecodings(recipe, model, tokenizer, *limits)
-    console = Console()
+    console = new_console()
     results = _measured([make(name, task) for name in request.decodings])
     console.print(_table(results))
     count = "its own" if task.own is not None else f"{len(task.candidates):,}"
     console.print(f"{len(task.rows):,} rows, each with {count} candidates; ties count as misses", soft_wrap=True)
-    console.print(f"{checkpoints[-1]}: {location}", soft_wrap=True)
+    console.print(f"{checkpoints[-1]}: {location}", soft_wrap=True, markup=False)
     report: dict[str, Any] = {
         "rows": len(task.rows),
         "candidates": len(task.candidates),

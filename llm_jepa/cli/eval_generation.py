@@ -3,9 +3,9 @@
 import argparse
 from functools import partial
 
-from rich.console import Console
 from rich.table import Table
 
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.generate import new_length
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
         for method in dict.fromkeys([BASELINE, *args.decoding])
     }
     prompts = [prompt_ids(tokenizer, row.prompt, row.template_kwargs) for row in rows]
-    console = Console()
+    console = new_console()
     with bars(["rows"], len(rows)) as advance:
         results = measure_generation(generators, prompts, progress=partial(advance, "rows"))
     console.print(_table(results))
-    console.print(f"{len(rows):,} rows, one at a time; {checkpoints[-1]}: {location}", soft_wrap=True)
+    console.print(f"{len(rows):,} rows, one at a time; {checkpoints[-1]}: {location}", soft_wrap=True, markup=False)
     directory = report_directory(args.predictions, recipe, checkpoints)
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)

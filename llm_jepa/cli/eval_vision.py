@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.tables import INTERVAL_CAPTION, percent, rate_text, table_of
 from llm_jepa.evaluation.results import scored_data, warn_of_replaced_scores, write_predictions
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
         result = evaluate_model(model, held_out, args.eval_batch_size, lambda number: advance("rows", number))
     write_predictions(result.predictions, directory / "predictions-tuned.jsonl")
     write_json(_content(result, data), directory / SCORES_FILES["tuned"])
-    _show(Console(highlight=False), result, "image" if recipe.training.sees_images else "question")
+    _show(new_console(highlight=False), result, "image" if recipe.training.sees_images else "question")
     print(f"predictions and scores: {directory}")
     return 0
 

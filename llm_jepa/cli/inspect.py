@@ -2,13 +2,12 @@
 
 import argparse
 
-from rich.console import Console
-
 from llm_jepa.cli.arguments import REQUIRED_TO_LOOK, names_a_recipe
+from llm_jepa.cli.consoles import new_console
 
 
 def run(args: argparse.Namespace) -> int:
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console(highlight=False, soft_wrap=True)
     if not names_a_recipe(args):
         _refuse_pages(args)
         from llm_jepa.cli.inspect_data import show_data

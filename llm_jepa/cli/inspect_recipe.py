@@ -1,10 +1,12 @@
 """Shows a recipe's rows as the model will see them."""
 
 import argparse
+import itertools
 import statistics
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 from torch import Tensor
 
 from llm_jepa.cli.tables import table_of
@@ -26,7 +28,7 @@ def _show_row(console: Console, row: InspectedRow) -> None:
     learnt = sum(row.learnt)
     console.rule(f"row {row.index}", align="left")
     console.print(f"[bold]conversation[/] {len(row.pieces)} tokens, {learnt} of them labels, marked «thus»")
-    console.print(_marked(row.pieces, row.learnt))
+    console.print(marked(row.pieces, row.learnt))
     for view in row.views:
         if view.role == "content":
             console.print(f"[bold]{view.name} content[/] {len(view.pieces)} tokens, on which a path is drawn")
@@ -38,7 +40,7 @@ def _show_row(console: Console, row: InspectedRow) -> None:
             owner = "" if view.partner is None else f" of row {view.partner} (`shuffle_pairs`),"
             reading = "" if view.role == "is coded" else f", read at token {last}: {escape(repr(view.pieces[-1]))}"
             console.print(f"[bold]{view.name} view[/]{owner} {last + 1} tokens, {view.role}{reading}")
-        console.print(escape("".join(view.pieces)), style="cyan")
+        console.print(Text("".join(view.pieces), style="cyan"))
     if row.stored_tokens == len(row.stored):
         console.print(f"[bold]mask[/] of the {len(row.stored)} tokens in one row: █ where a token (down) may attend")
         if row.detached_tokens == 0 and len(row.views) == 2:
@@ -53,15 +55,13 @@ def _show_row(console: Console, row: InspectedRow) -> None:
     console.print()
 
 
-def _marked(pieces: list[str], learnt: list[bool]) -> str:
-    """The text with every run of labels between guillemets."""
-    text, inside = "", False
-    for piece, is_label in zip(pieces, learnt, strict=True):
-        if is_label != inside:
-            text += "[green]«" if is_label else "»[/]"
-            inside = is_label
-        text += escape(piece)
-    return text + ("»[/]" if inside else "")
+def marked(pieces: list[str], learnt: list[bool]) -> Text:
+    """The text with every run of labels in green between guillemets."""
+    text = Text()
+    for is_label, run in itertools.groupby(zip(pieces, learnt, strict=True), key=lambda token: token[1]):
+        shown = "".join(piece for piece, _ in run)
+        text.append(f"«{shown}»" if is_label else shown, style="green" if is_label else "")
+    return text
 
 
 def draw_mask(mask_LL: Tensor, max_cells: int) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from llm_jepa.cli import latency_vision
 from llm_jepa.cli.argument_types import NEW_TOKENS, SHORTLIST
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.generate import new_length
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.tables import table_of
@@ -44,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
         report = measure_latency(ways, lambda number: advance("rows", number))
     path = args.output or recipe.output_dir / REPORT_FILE
     write_latency(report, path)
-    _show(Console(highlight=False), report, ways)
-    Console(highlight=False).print(f"{location}\nfigures: {path}", soft_wrap=True, markup=False)
+    _show(new_console(highlight=False), report, ways)
+    new_console(highlight=False).print(f"{location}\nfigures: {path}", soft_wrap=True, markup=False)
     return 0
 
 

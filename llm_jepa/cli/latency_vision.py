@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.tables import table_of
 from llm_jepa.compute.devices import GIB
@@ -37,8 +38,8 @@ def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
     output = args.output or recipe.output_dir / REPORT_FILE
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json({"format": FORMAT, **asdict(report)}, output)
-    _show(Console(highlight=False), report)
-    Console(highlight=False).print(f"{recipe.output_dir}\nfigures: {output}", soft_wrap=True, markup=False)
+    _show(new_console(highlight=False), report)
+    new_console(highlight=False).print(f"{recipe.output_dir}\nfigures: {output}", soft_wrap=True, markup=False)
     return 0
 
 

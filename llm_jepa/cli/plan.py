@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_jepa.cli import plan_vision
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.plan_latency import repayment, show_repayment
 from llm_jepa.cli.progress import stages
 from llm_jepa.cli.tables import table_of
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             begin("looking for changes after which it fits")
             changes = changes_that_fit(recipe, gpu, args.gpus, launch)
     money, repaid = _money(plan, args), None if args.latency is None else repayment(plan, args)
-    console = Console(soft_wrap=True, highlight=False)
+    console = new_console(soft_wrap=True, highlight=False)
     if args.json:
         content = dataclasses.asdict(plan) | {"changes": [dataclasses.asdict(one) for one in changes], "money": money}
         console.print_json(json.dumps(content | {"repayment": repaid}, default=dataclasses.asdict))

@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 
 from rich.console import Console
 
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.progress import stages
 from llm_jepa.cli.tables import table_of
 from llm_jepa.compute.devices import GIB, TERA, find_gpu
@@ -28,9 +29,9 @@ def run(args: argparse.Namespace, recipe: VisionRecipe) -> int:
         begin("computing a step without data")
         plan = make_vision_plan(recipe, gpu, args.gpus, launch)
     if args.json:
-        Console(soft_wrap=True, highlight=False).print_json(json.dumps(dataclasses.asdict(plan)))
+        new_console(soft_wrap=True, highlight=False).print_json(json.dumps(dataclasses.asdict(plan)))
     else:
-        _show(Console(highlight=False, soft_wrap=True), plan, args)
+        _show(new_console(highlight=False, soft_wrap=True), plan, args)
     return 0
 
 

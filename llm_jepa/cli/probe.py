@@ -4,9 +4,9 @@ import argparse
 
 import datasets
 import transformers
-from rich.console import Console
 from rich.table import Table
 
+from llm_jepa.cli.consoles import new_console
 from llm_jepa.cli.progress import bars
 from llm_jepa.cli.report_directory import report_directory
 from llm_jepa.cli.tables import table_of
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     with bars(checkpoints, 2 * len(sequences[0])) as advance:
         found = list(embed_checkpoints(recipe, checkpoints, sequences, args.eval_batch_size, tokenizer, advance))
     figures = {one.checkpoint: describe(one.source_ND, one.target_ND, one.target_key_N) for one in found}
-    console = Console(soft_wrap=True)
+    console = new_console(soft_wrap=True)
     console.print(_table(figures, len(sequences[0])))
     directory = report_directory(args.report, recipe, checkpoints)
     if directory is not None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from llm_jepa.cli.consoles import new_console
 
 
 @contextmanager
@@ -14,7 +15,7 @@ def bars(names: Sequence[str], total: int | None) -> Iterator[Callable[[str, int
     Without a total a bar counts alone.
     """
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=new_console(stderr=True), transient=True) as progress:
         tasks = {name: progress.add_task(name, total=total) for name in names}
         yield lambda name, number: progress.advance(tasks[name], number)
 
@@ -22,6 +23,6 @@ def bars(names: Sequence[str], total: int | None) -> Iterator[Callable[[str, int
 @contextmanager
 def stages() -> Iterator[Callable[[str], None]]:
     """Says which stage is under way: in one line that changes on a terminal, else in a line each."""
-    console = Console(stderr=True, highlight=False)
+    console = new_console(stderr=True, highlight=False)
     with console.status("") as status:
         yield status.update if console.is_terminal else lambda stage: console.print(stage, markup=False)

@@ -191,7 +191,7 @@ def test_signs_that_the_terminal_lacks_are_escaped(tmp_path):
 
 def test_every_module_is_a_command():
     modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    modules -= {"__init__", "argument_types", "arguments", "inference_arguments", "progress", "refusals"}
+    modules -= {"__init__", "argument_types", "arguments", "consoles", "inference_arguments", "progress", "refusals"}
     modules -= {"eval_decodings", "eval_generation", "eval_vision", "inspect_data", "inspect_recipe", "inspect_vision"}
     modules -= {"latency_vision", "plan_latency", "plan_vision", "report_directory", "tables"}
     assert modules == set(cli.COMMANDS.values())
