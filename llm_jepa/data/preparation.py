@@ -208,8 +208,13 @@ def exclude_rows(dataset: AnyDataset, excluded: frozenset[int]) -> AnyDataset:
     """
     kept = dataset.filter(lambda row: row["row_index"] not in excluded)
     if isinstance(kept, Dataset) and len(kept) == 0:
-        raise ValueError(f"`excluded_rows` names all {len(dataset)} rows of the data. Name fewer.")
+        raise all_excluded_error(len(dataset))
     return kept
+
+
+def all_excluded_error(num_rows: int) -> ValueError:
+    """The error of data whose rows are all excluded."""
+    return ValueError(f"`excluded_rows` names all {num_rows} rows of the data. Name fewer.")
 
 
 def read_excluded_rows(path: Path) -> frozenset[int]:

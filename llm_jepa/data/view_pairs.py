@@ -25,9 +25,9 @@ def expand_rows(
     """Make one row for each pair of `view_columns`, or, with `target_turn: all`, for each turn that can be a target.
 
     The new rows replace their row in place, in the order of its views or turns, so that row numbers are the same in
-    every run. `ORIGINAL_ROW_COLUMN` has the number of their row. Other data sets are returned unchanged. V views make
-    V - 1 pairs with `view_pairs: chain` and V (V - 1) / 2 with `all`. Each pair computes both its views: a view in two
-    pairs is computed twice.
+    every run. `ORIGINAL_ROW_COLUMN` has the number of their row. Other data sets, and those that were expanded, are
+    returned unchanged. V views make V - 1 pairs with `view_pairs: chain` and V (V - 1) / 2 with `all`. Each pair
+    computes both its views: a view in two pairs is computed twice.
 
     Args:
         dataset: Rows as published, of any form.
@@ -40,6 +40,8 @@ def expand_rows(
             left. The message names the row by its number in `dataset`.
     """
     columns = column_names(dataset)
+    if ORIGINAL_ROW_COLUMN in columns:
+        return dataset
     expand: Callable[[Row], list[Row]]
     added: tuple[str, ...] = ()
     if mapping.view_columns is not None:

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 from llm_jepa.data.column_mapping import ColumnMapping
@@ -17,8 +17,9 @@ from llm_jepa.data.loading import load_split
 from llm_jepa.data.partners import with_shuffled_partners
 from llm_jepa.data.preparation import long_row_error
 from llm_jepa.data.row_lines import row_errors_located
-from llm_jepa.data.rows import AnyDataset, is_tokenised
+from llm_jepa.data.rows import is_tokenised
 from llm_jepa.data.views import longest_sequence_tokens
+from llm_jepa.inspection.drawn_rows import DrawnRows, draw_rows
 from llm_jepa.layouts.masks import MaskForm
 from llm_jepa.models.known_models import resolve_model
 from llm_jepa.models.loading import load_tokenizer, meta_model, model_config
@@ -29,8 +30,6 @@ from llm_jepa.recipe import Recipe
 from llm_jepa.trainer import JEPATrainer
 from llm_jepa.training.model_limits import check_rows_of_model
 
-STREAMED_ROWS = 1000
-
 
 @dataclass(frozen=True)
 class PreparedRecipe:
@@ -40,8 +39,8 @@ class PreparedRecipe:
         model_path: The model's directory or Hub id.
         rows: The rows that are kept.
         dropped: Index and tokens of each row longer than `max_length`.
-        num_rows: Rows prepared.
-        total_rows: Rows of the data set; of a stream, the rows prepared.
+        num_rows: Rows prepared, without those of `excluded_rows`.
+        total_rows: The same of the whole data set; of a stream, the rows prepared.
         is_partial: Whether the data set has more rows than were prepared.
         is_tokenised: Whether the data were already tokenised.
         collator: The collator with the model's layout.
@@ -79,14 +78,16 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     model_path = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
     tokenizer = load_tokenizer(model_path, recipe.model.model_revision, args.trust_remote_code)
     whole = load_split(recipe.script, recipe.script.dataset_train_split)
-    dataset, is_partial = _sample(whole, max_rows, args.seed)
     config = model_config(recipe, model_path)
     mapping = ColumnMapping.from_args(args)
-    loaded = {} if is_partial else {"train": (recipe.script.dataset_train_split, whole)}
+    names = ("train", "") if isinstance(whole, Dataset) else ()  # an error of expansion has no name
+    loaded = dict.fromkeys(names, (recipe.script.dataset_train_split, whole))
     with row_errors_located(recipe.script, loaded, mapping):
-        trainer = _stand_in_trainer(recipe, dataset, tokenizer, config, model_path)
-    prepared = trainer.train_dataset
-    assert isinstance(prepared, Dataset)
+        drawn = draw_rows(whole, args, max_rows)
+        with drawn.errors_numbered():
+            trainer = _stand_in_trainer(recipe, drawn, tokenizer, config, model_path)
+    assert isinstance(trainer.train_dataset, Dataset)
+    prepared = drawn.numbered(trainer.train_dataset)
     lengths = [longest_sequence_tokens(row, args.num_predictor_tokens) for row in prepared]
     limit = args.max_length if args.max_length is not None else max(lengths)
     row_indices = prepared["row_index"][:]
@@ -95,9 +96,7 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
     config.get_text_config().vocab_size = trainer.model.config.vocab_size  # a chat template may have added tokens
     with row_errors_located(recipe.script, loaded, mapping):
         if dropped and args.long_rows == "error":
-            error = long_row_error(*dropped[0], limit)
-            error.data_name = "train"
-            raise error
+            raise long_row_error(*dropped[0], limit)
         check_rows_of_model(kept, config, args.num_predictor_tokens if args.jepa_weight > 0 else 0, "train")
     if args.shuffles_pairs:
         kept = with_shuffled_partners(kept, args.seed, args.dataset_num_proc)
@@ -107,27 +106,19 @@ def prepare_recipe(recipe: Recipe, max_rows: int | None = None) -> PreparedRecip
         tokenizer=tokenizer,
         rows=kept,
         dropped=dropped,
-        num_rows=len(dataset),
-        total_rows=len(whole) if isinstance(whole, Dataset) else len(dataset),
-        is_partial=is_partial,
-        is_tokenised=is_tokenised(dataset),
+        num_rows=len(prepared),
+        total_rows=len(prepared) if drawn.total_rows is None else drawn.total_rows,
+        is_partial=drawn.is_partial,
+        is_tokenised=is_tokenised(drawn.rows),
         collator=collator,
         layout_reason=reason,
         mask_form=mask_form,
     )
 
 
-def _sample(dataset: AnyDataset, max_rows: int | None, seed: int) -> tuple[Dataset, bool]:
-    if isinstance(dataset, IterableDataset):
-        return Dataset.from_list(list(dataset.take(max_rows or STREAMED_ROWS))), True
-    if max_rows is None or len(dataset) <= max_rows:
-        return dataset, False
-    return dataset.shuffle(seed=seed).select(range(max_rows)), True
-
-
 def _stand_in_trainer(
     recipe: Recipe,
-    dataset: AnyDataset,
+    drawn: DrawnRows,
     tokenizer: PreTrainedTokenizerBase,
     model_config: PretrainedConfig,
     model_path: str,
@@ -136,6 +127,8 @@ def _stand_in_trainer(
     args = copy.copy(recipe.training)
     args.max_length, args.long_rows = None, "drop"  # the caller reports long rows, or refuses them
     args.shuffle_pairs = False  # partners are drawn from the rows that are left
+    if drawn.numbers is not None:
+        args.excluded_rows = None  # they were left out before the sample was drawn
     args.from_scratch, args.model_init_kwargs, args.report_to = False, None, []
     args.jepa_layout = "rows"  # the recipe's layout depends on the real model
     args._n_gpu = min(args.n_gpu, 1)  # rows are prepared on any machine; training refuses several GPUs
@@ -151,7 +144,7 @@ def _stand_in_trainer(
     stand_in.generation_config = generation_config_of(model_path, recipe.model.model_revision, model_config)
     with tempfile.TemporaryDirectory() as directory:
         args.output_dir = directory  # the trainer creates it
-        return JEPATrainer(stand_in, args, train_dataset=dataset, processing_class=tokenizer)
+        return JEPATrainer(stand_in, args, train_dataset=drawn.rows, processing_class=tokenizer)
 
 
 def _collator(
