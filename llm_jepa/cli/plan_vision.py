@@ -20,9 +20,6 @@ MILLION = 10**6
 
 
 def run(args: argparse.Namespace, recipe: VisionRecipe) -> int:
-    for name in ("calibrate", "price_per_hour", "latency"):
-        if getattr(args, name):
-            raise ValueError(f"`--{name}` has no effect on a recipe of VL-JEPA. Leave it out.")
     gpu = None if args.gpu is None else find_gpu(args.gpu)
     launch: Launch = args.launch or ("single" if args.gpus == 1 else "multi-gpu")
     with stages() as begin, redirect_stdout(sys.stderr):

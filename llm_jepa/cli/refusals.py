@@ -189,6 +189,9 @@ def _check_generation(args: argparse.Namespace) -> None:
 def _check_plan(args: argparse.Namespace) -> None:
     _check_plan_options(args)
     settings = check_recipe(Path(args.recipe), args.overrides, REQUIRED)
+    for name in ("calibrate", "price_per_hour", "latency") if recipe_kind(settings) != "text" else ():
+        if getattr(args, name):
+            raise ValueError(f"`--{name}` has no effect on a recipe of VL-JEPA. Leave it out.")
     if args.latency is not None:
         _check_latency_file(args, settings)
     check_inputs(settings)

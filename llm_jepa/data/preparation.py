@@ -250,15 +250,18 @@ def drop_long_rows(dataset: AnyDataset, args: JEPAConfig, name: str) -> AnyDatas
         return dataset.filter(_LoggingFilter(fits, args, name))
     kept = dataset.filter(fits, num_proc=args.dataset_num_proc)
     if len(kept) == 0:
-        raise ValueError(
-            f"All {len(dataset)} rows of the {name} data are longer than `max_length: {limit}`. Raise it."
-        )
+        raise all_long_error(len(dataset), name, limit)
     if len(kept) < len(dataset):
         logger.warning(
             "Dropped %d of %d rows of the %s data: longer than max_length %d.",
             len(dataset) - len(kept), len(dataset), name, limit,
         )  # fmt: skip
     return kept
+
+
+def all_long_error(num_rows: int, name: str, limit: int) -> ValueError:
+    """The error of data whose rows are all too long."""
+    return ValueError(f"All {num_rows} rows of the {name} data are longer than `max_length: {limit}`. Raise it.")
 
 
 def long_row_error(row_index: int, tokens: int, limit: int) -> RowError:

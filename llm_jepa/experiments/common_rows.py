@@ -56,6 +56,12 @@ class CommonRows:
         digest = hashlib.sha256(self._excluded_text().encode()).hexdigest()[:16]
         return self.experiment.output_dir / EXCLUDED_ROWS_FILE.format(digest=digest)
 
+    @property
+    def excluded_by_recipe(self) -> frozenset[int]:
+        """The indices in the recipe's own file."""
+        own = self.experiment.base.get("excluded_rows")
+        return frozenset() if own is None else read_excluded_rows(Path(own))
+
     def write(self) -> None:
         """Write the indices of the excluded rows for the cells, if there are any."""
         if self.excluded:
@@ -64,8 +70,7 @@ class CommonRows:
 
     def _excluded_text(self) -> str:
         """With the rows that the recipe excludes."""
-        own = self.experiment.base.get("excluded_rows")
-        return json.dumps(sorted({*self.excluded, *(read_excluded_rows(Path(own)) if own is not None else ())})) + "\n"
+        return json.dumps(sorted({*self.excluded, *self.excluded_by_recipe})) + "\n"
 
     def cost(self, settings: Mapping[str, Any]) -> ArmCost:
         """What training with these settings costs on the common rows."""
@@ -157,6 +162,8 @@ def _compare_splits(common: CommonRows) -> None:
     recipe = recipe_of(experiment, experiment.resolved(experiment.baseline))
     names = splits_of(experiment, recipe)
     keys = {name: common.kind.row_keys(recipe, name) for name in names}
+    excluded = common.excluded_by_recipe
+    keys[names[0]] = [key for index, key in enumerate(keys[names[0]]) if index not in excluded]
     common.shared = shared_rows(keys)
     if common.shared and experiment.overlap == "refuse":
         raise ValueError(

@@ -103,7 +103,7 @@ def make_plan(
     begin("reading the rows")
     own = draw_workload(recipe, launch, labels_only)
     rows = round(own.prepared.total_rows * len(own.prepared.rows) / own.prepared.num_rows)
-    _check_devices(recipe, rows, gpu, num_devices)
+    check_devices(recipe.training.bf16, rows, gpu, num_devices)
     steps, step_rows = (
         planned_steps(rows, recipe.training, num_devices),
         rows_per_step(rows, recipe.training, num_devices),
@@ -164,12 +164,17 @@ def _with_hours(arm: ArmPlan, steps_per_device: float, rate: float | None, is_me
     return replace(arm, hours=hours)
 
 
-def _check_devices(recipe: Recipe, rows: int, gpu: GPU | None, num_devices: int) -> None:
+def check_devices(uses_bf16: bool, rows: int, gpu: GPU | None, num_devices: int) -> None:
+    """Check that a recipe can train on such devices.
+
+    Raises:
+        ValueError: There are more devices than rows, or the recipe uses bf16 and the GPU does not support it.
+    """
     if num_devices > rows:
         raise ValueError(
             f"{num_devices} devices are more than the {rows} rows of the training data. Use fewer devices."
         )
-    if gpu is not None and recipe.training.bf16 and not gpu.has_bf16:
+    if gpu is not None and uses_bf16 and not gpu.has_bf16:
         raise ValueError("This GPU does not support bf16. Plan and train with `--bf16 false --fp16 true`.")
 
 

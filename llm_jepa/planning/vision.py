@@ -16,7 +16,7 @@ from llm_jepa.planning.dry_training import DryTraining, materialise
 from llm_jepa.planning.estimate import Estimate, hours_at_peak
 from llm_jepa.planning.live_bytes import storage_bytes
 from llm_jepa.planning.memory import Launch, Weights
-from llm_jepa.planning.plan import FITS, usable_bytes
+from llm_jepa.planning.plan import FITS, check_devices, usable_bytes
 from llm_jepa.training.schedule import planned_steps, rows_per_step
 from llm_jepa.vision.building import load_processor, load_rows, model_options, part_locations
 from llm_jepa.vision.config import VisionConfig
@@ -79,10 +79,12 @@ def make_vision_plan(
     """Plan a recipe of VL-JEPA.
 
     Raises:
-        ValueError: A configuration or the data cannot be loaded, or the memory of the optimizer is unknown.
+        ValueError: A configuration or the data cannot be loaded, the memory of the optimizer is unknown, there are
+            more devices than rows, or the recipe uses bf16 and the GPU does not support it.
     """
     args = recipe.training
     rows = load_rows(recipe, args.dataset_train_split)
+    check_devices(args.bf16, len(rows), gpu, num_devices)
     batch = draw_batch(args, rows)
     dry = batch.model
     steps, step_rows = planned_steps(len(rows), args, num_devices), rows_per_step(len(rows), args, num_devices)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from llm_jepa.data.preparation import all_long_error
 from llm_jepa.inspection.prepared_recipe import PreparedRecipe, prepare_recipe
 from llm_jepa.layouts import RowsLayout
 from llm_jepa.layouts.base import lay_out_conversations
@@ -120,10 +121,16 @@ def with_arm(recipe: Recipe, arm: dict[str, Any]) -> Recipe:
 def draw_workload(
     recipe: Recipe, launch: Launch, scores_labels_only: bool, prepared: PreparedRecipe | None = None
 ) -> Workload:
-    """Draw micro-batches from a recipe's rows; without `prepared`, the rows or a sample of them are prepared."""
+    """Draw micro-batches from a recipe's rows; without `prepared`, the rows or a sample of them are prepared.
+
+    Raises:
+        ValueError: The trainer would refuse these data or this model, or every row is longer than `max_length`.
+    """
     recipe = _with_counted_attention(recipe)
     prepared = prepared or prepare_recipe(recipe, SAMPLED_ROWS)
-    size = recipe.training.per_device_train_batch_size
+    size, limit = recipe.training.per_device_train_batch_size, recipe.training.max_length
+    if len(prepared.rows) == 0 and limit is not None:
+        raise all_long_error(prepared.num_rows, "sampled train" if prepared.is_partial else "train", limit)
     order = np.random.default_rng(recipe.training.seed).permutation(len(prepared.rows))
     starts = range(0, max(1, len(order) - size + 1), size)[:SAMPLED_BATCHES]
     batches = [prepared.rows.select(order[start : start + size]).to_list() for start in starts]

@@ -49,6 +49,18 @@ def test_a_shared_row_is_refused_or_counted(written, tmp_path):
     assert [one.num_shared for one in find_common_rows(read_experiment(path)).shared] == [3]
 
 
+def test_a_row_that_the_recipe_excludes_is_not_shared(written, tmp_path):
+    """Rows 8 to 10 of training are those of the test; the last is not excluded."""
+    own = tmp_path / "own.json"
+    own.write_text("[8, 9]")
+    leak = {"dataset_train_split": "train+test[:3]", "excluded_rows": str(own)}
+    common = find_common_rows(read_experiment(written("leak-excluded", settings=leak, overlap="count")))
+    (shared,) = common.shared
+    assert (shared.num_shared, shared.first, common.num_rows) == (1, 2, 9)
+    own.write_text("[8, 9, 10]")
+    assert find_common_rows(read_experiment(written("no-leak", settings=leak))).shared == []
+
+
 @pytest.mark.parametrize("split", ["train[50%:]", "train[:100%]", "test[:100%]"])
 def test_a_part_of_the_training_or_test_split_chooses_no_settings(written, split):
     search = {"split": split, "grid": {"learning_rate": [1e-3]}}

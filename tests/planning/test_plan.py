@@ -154,6 +154,13 @@ def test_rows_that_training_would_refuse_are_refused_but_not_those_of_other_arms
     assert _try(draw_workload(recipe, "single", True), 1.0, candidate, find_gpu("h100-80gb"), 1) is not None
 
 
+def test_a_recipe_whose_rows_are_all_too_long_is_refused_as_in_training(settings):
+    recipe = recipe_of(settings, max_length=8)
+    for refuse in (make_plan, build_trainer):
+        with pytest.raises(ValueError, match="All 8 rows of the train data are longer than `max_length: 8`"):
+            refuse(recipe)
+
+
 def test_changes_of_a_recipe_are_options_that_its_objective_has(settings):
     """`jepa_target: stop_gradient` is no change for codes, whose target has no forward; a prefix is."""
     recipe = recipe_of(settings, jepa_objective="answer_code")

@@ -9,6 +9,7 @@ from transformers import AutoModel, Gemma3TextConfig, LlamaConfig, VJEPA2Config
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 from llm_jepa.cli import main
+from llm_jepa.compute.devices import find_gpu
 from llm_jepa.planning.vision import DryVisionModel, make_vision_plan
 from llm_jepa.vision.building import load_model
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
@@ -174,3 +175,23 @@ def test_the_command_shows_parts_memory_and_a_verdict(rows, capsys):
     assert "fits" in said
     for word in ("vision_encoder", "activations", "TFLOP a step", "hours:"):
         assert word in said
+
+
+def test_devices_that_cannot_train_are_refused_as_for_text(rows):
+    recipe = recipe_of(rows, tiny_parts(), **TINY | {"bf16": "true"})
+    with pytest.raises(ValueError, match=r"does not support bf16.* `--bf16 false --fp16 true`"):
+        make_vision_plan(recipe, find_gpu("t4-16gb"))
+    number = len(Path(rows).read_text().splitlines())
+    with pytest.raises(ValueError, match=f"{number + 1} devices are more than the {number} rows"):
+        make_vision_plan(recipe, find_gpu("l4-24gb"), number + 1, "multi-gpu")
+
+
+@pytest.mark.parametrize("option", ["--calibrate", "--price_per_hour=2", "--latency=absent.json"])
+def test_options_of_text_alone_are_refused(rows, option, capsys):
+    words = [f"--{key}={value}" for key, value in {**tiny_parts(), "dataset_name": rows, "output_dir": "out"}.items()]
+    recipe = str(ROOT / "recipes" / "vl" / "paper-1-captions.yaml")
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", recipe, "--gpu=l4-24gb", option, *words])
+    assert stopped.value.code == 2
+    name = option.partition("=")[0]
+    assert f"`{name}` has no effect on a recipe of VL-JEPA. Leave it out." in capsys.readouterr().err
