@@ -83,13 +83,13 @@ class HeldOutQuestions:
     @property
     def golds(self) -> list[str]:
         """The right answer of each row."""
-        return [answer.strip() for answer in self.rows["answer"]]
+        return [*self.rows["answer"]]
 
     @property
     def candidates(self) -> list[Sequence[str]]:
         """What each row chooses from."""
         if self.common_candidates is None:
-            return [[text.strip() for text in candidates] for candidates in self.rows["candidates"]]
+            return [*self.rows["candidates"]]
         return [self.common_candidates] * len(self.rows)
 
     def batches(self, batch_size: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
@@ -164,11 +164,12 @@ def load_held_out(
     if "image" in prepared.column_names:
         check_pictures(prepared["image"], directory)
     if labels is not None:
+        labels = [label.strip() for label in labels]
         _check_labels(labels, prepared["answer"])
         refuse_longer(labels, [len(ids) for ids in processor.answer_ids(labels)], args.max_answer_tokens)
     common = labels
     if labels is None and args.candidates_column is None:
-        common = list(dict.fromkeys(answer.strip() for answer in arranged["answer"]))
+        common = list(dict.fromkeys(arranged["answer"]))
     return HeldOutQuestions(prepared, indices, kinds, VisionCollator(processor, args, None, directory), common)
 
 
@@ -257,7 +258,7 @@ def _result(
     """The scores that models of both kinds have."""
     texts: Sequence[str | None] = generated or [None] * len(chosen)
     predictions = [
-        VisionPrediction(index, row.get("question"), row["answer"].strip(), *found, kind, text)
+        VisionPrediction(index, row.get("question"), row["answer"], *found, kind, text)
         for index, row, found, kind, text in zip(
             held_out.indices, held_out.rows, chosen, held_out.kinds, texts, strict=True
         )
@@ -294,7 +295,7 @@ def choose_among_all(
     """Of each row the nearest of all answers, its cosine, the strict rank of the right one, and how many there are."""
     hits = AnswerIndex(answers, embedding_ME, checkpoint="", predictor="").search(prediction_NE, k=1)
     place = {answer: i for i, answer in enumerate(answers)}
-    gold_N = np.array([place[answer.strip()] for answer in rows["answer"]])
+    gold_N = np.array([place[answer] for answer in rows["answer"]])
     ranks = ranks_of(prediction_NE, embedding_ME, gold_N)
     return [(hit.answer, hit.score, rank, len(answers)) for (hit,), rank in zip(hits, ranks, strict=True)]
 
@@ -319,7 +320,7 @@ def best_of(candidates: Sequence[str], score_M: NDArray, gold: str) -> Chosen:
 
 def _check_labels(labels: Sequence[str], answers: Sequence[str]) -> None:
     check_answers(labels)
-    answers = list(dict.fromkeys(answer.strip() for answer in answers))
+    answers = list(dict.fromkeys(answers))
     missing = [answer for answer in answers if answer not in labels]
     if missing:
         raise ValueError(

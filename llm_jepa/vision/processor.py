@@ -143,12 +143,12 @@ class VLJEPAProcessor(PictureQuestionProcessor):
         self.answer_tokenizer.save_pretrained(Path(directory) / ANSWER_FOLDER)
 
     def answer_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each answer, however many."""
-        return self.answer_tokenizer([*texts])["input_ids"]
+        """The tokens of each answer, without the white space around it, however many."""
+        return self.answer_tokenizer([text.strip() for text in texts])["input_ids"]
 
     def answers(self, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """ids_NS and is_token_NS. Errors are those of `refuse_longer`."""
-        return tokens_of(self.answer_tokenizer, texts, max_tokens)
+        return tokens_of(self.answer_tokenizer, [text.strip() for text in texts], max_tokens)
 
 
 def frame_indices(num_given: int, num_frames: int) -> list[int]:

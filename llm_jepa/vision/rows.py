@@ -44,13 +44,14 @@ def prepare_rows(
 def arranged_rows(rows: Dataset, options: VisionOptions, processor: PictureQuestionProcessor, name: str) -> Dataset:
     """Rows with the columns `image`, `question`, `answer`, `candidates` (those that the recipe has) and `row_index`.
 
-    Pictures stay as they are stored, and are read by the collator.
+    Pictures stay as they are stored, and are read by the collator. Answers and candidates lose the white space around
+    them.
 
     Args:
         name: `train`, `eval` or `held-out`, for errors.
 
     Raises:
-        ValueError: A column is missing, or a text is no text, empty or too long.
+        ValueError: A column is missing, a text is no text, empty or too long, or candidates are wrong.
     """
     columns = row_columns(options)
     _check_columns(rows.column_names, columns, name)
@@ -70,6 +71,11 @@ def arranged_rows(rows: Dataset, options: VisionOptions, processor: PictureQuest
         _check_lengths(candidates, processor.answer_ids, column, "max_answer_tokens", limit, name)
     rows = rows.select_columns(list(columns.values()))
     rows = rows.rename_columns({column: role for role, column in columns.items() if column != role})
+    answers = [answer.strip() for answer in rows["answer"]]
+    rows = rows.remove_columns("answer").add_column("answer", answers)
+    if "candidates" in columns:
+        candidates = [[text.strip() for text in texts] for texts in rows["candidates"]]
+        rows = rows.remove_columns("candidates").add_column("candidates", candidates)
     return rows.add_column("row_index", list(range(len(rows))))
 
 
@@ -95,8 +101,8 @@ def refuse_one_answer(rows: Dataset) -> None:
     Raises:
         ValueError: They are.
     """
-    first = rows[0]["answer"].strip()
-    if all(answer.strip() == first for answer in rows["answer"]):
+    first = rows[0]["answer"]
+    if all(answer == first for answer in rows["answer"]):
         raise ValueError(
             f"All {len(rows)} answers of the training data are {first[:60]!r}: there is nothing to tell apart. Check "
             "`answer_column`."
@@ -144,8 +150,9 @@ def _check_lengths(
 def _check_candidates(values: Sequence[Any], answers: Sequence[str], column: str, name: str) -> None:
     for row, (candidates, answer) in enumerate(zip(values, answers, strict=True)):
         is_list = isinstance(candidates, list) and all(isinstance(text, str) for text in candidates)
-        if not is_list or answer not in candidates or len(set(candidates)) < len(candidates):
+        texts = {text.strip() for text in candidates} if is_list else set()
+        if answer.strip() not in texts or "" in texts or len(texts) < len(candidates):
             raise ValueError(
                 f"Row {row} of the {name} data: `{column}` is {str(candidates)[:80]!r}; it must be a list of "
-                f"different texts, the answer {answer[:60]!r} among them."
+                f"different texts, none empty, the answer {answer[:60]!r} among them."
             )

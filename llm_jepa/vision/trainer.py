@@ -95,7 +95,7 @@ def refuse_constant_targets(model: VLJEPAModel, rows: Dataset) -> None:
     Raises:
         ValueError: Its embeddings of different answers are equal.
     """
-    answers = list(dict.fromkeys(answer.strip() for answer in rows["answer"]))[:PROBED_ANSWERS]
+    answers = list(dict.fromkeys(rows["answer"]))[:PROBED_ANSWERS]
     ids_NS, is_token_NS = model.processor.answers(answers, model.config.max_answer_tokens)
     was_training = model.training
     model.eval()

@@ -82,7 +82,8 @@ def test_questions_are_ranked_among_their_own_candidates(run):
 
 def test_labels_stand_in_the_place_of_candidates(run):
     labels = [*COLOURS, "purple", "grey"]
-    result = evaluate_vision(recipe(run, "--candidates_column", "candidates"), labels)
+    spaced = [f"{label} " for label in labels]
+    result = evaluate_vision(recipe(run, "--candidates_column", "candidates"), spaced)
     assert [one.rank for one in result.predictions] == slow_ranks(run, rows_of(run), [labels] * 12)
     with pytest.raises(ValueError, match="1 of 6 answers are not among the labels, the first: 'sun'"):
         evaluate_vision(recipe(run), labels[:5])

@@ -47,6 +47,11 @@ def test_predictions_and_targets_are_those_of_a_loop_over_rows(vision, language,
     assert not torch.allclose(predictions[0], predictions[1], atol=1e-3)
 
 
+def test_white_space_around_an_answer_does_not_count():
+    model = tiny_model()
+    assert torch.equal(model.encode_text([f" {answer}\n" for answer in ANSWERS]), model.encode_text(ANSWERS))
+
+
 def test_cls_pooling_takes_the_first_token():
     model = tiny_model(text_pooling="cls")
     with torch.no_grad():

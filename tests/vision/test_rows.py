@@ -34,6 +34,12 @@ def test_a_row_has_what_the_recipe_names(directory):
     assert prepare(ROWS, directory, question_column=None).column_names == ["image", "answer", "row_index"]
 
 
+def test_answers_and_candidates_lose_the_white_space_around_them(directory):
+    spaced = {"say": " blue\n", "of": ["red ", "blue"]}
+    row = prepare([ROWS[0], ROWS[1] | spaced], directory, candidates_column="of")[1]
+    assert (row["answer"], row["candidates"]) == ("blue", ["red", "blue"])
+
+
 def test_the_blind_arm_reads_no_pictures():
     assert prepare(ROWS, inputs="question").column_names == ["question", "answer", "row_index"]
 
@@ -60,6 +66,8 @@ def test_pictures_stay_as_they_are_stored(directory):
         ({"of": ["red"]}, {"candidates_column": "of"}, "Row 1 .* the answer 'blue' among them"),
         ({"of": ["blue", None]}, {"candidates_column": "of"}, "Row 1 .* a list of different texts"),
         ({"of": ["red", "blue", "red"]}, {"candidates_column": "of"}, "Row 1 .* a list of different texts"),
+        ({"of": ["blue", "blue ", "red"]}, {"candidates_column": "of"}, "Row 1 .* a list of different texts"),
+        ({"of": ["blue", " "]}, {"candidates_column": "of"}, "Row 1 .* none empty"),
         ({"picture": "c.png"}, {}, "Of 2 pictures 1 are missing, the first: row 1: picture `c.png`"),
     ],
 )  # fmt: skip
