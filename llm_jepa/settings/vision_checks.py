@@ -25,6 +25,29 @@ EMBEDDING_OPTIONS = (
 """Options that `answer_form: tokens` does not read. They may stand in its recipe, which is then an arm of another."""
 TOKEN_METRICS = ("loss", "answer_token_accuracy")
 """What an evaluation logs of `answer_form: tokens`."""
+EMBEDDING_METRICS = (
+    "loss",
+    "recall_at_1",
+    "recall_at_5",
+    "recall_at_10",
+    "mean_reciprocal_rank",
+    "jepa_cosine",
+    "jepa_without_negatives",
+    "jepa_regulariser",
+    "jepa_cosine_unpaired",
+    "jepa_effective_rank",
+    "jepa_retrieval_at_1",
+)
+"""What an evaluation logs of `answer_form: embedding`."""
+UNFIT_ARGUMENTS: dict[str, tuple[Any, str]] = {
+    "remove_unused_columns": (True, "would remove image, question and answer"),
+    "label_smoothing_factor": (None, "has no effect on the losses of VL-JEPA"),
+    "prediction_loss_only": (True, "would leave out the metrics of an evaluation"),
+    "eval_do_concat_batches": (False, "would split what the metrics of an evaluation read at once"),
+    "batch_eval_metrics": (True, "would split what the metrics of an evaluation read at once"),
+    "train_sampling_strategy": ("group_by_length", "needs rows of tokens, and these are of pictures and texts"),
+}
+"""Arguments of transformers -> the value that VL-JEPA cannot honour, None for any but 0, and why."""
 MIN_TEMPERATURE = 0.01
 """The lowest that a learned temperature of InfoNCE becomes."""
 COUNTS = ("embedding_size", "num_frames", "max_question_tokens", "max_answer_tokens")
@@ -43,6 +66,7 @@ def check_vision_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             "`predictor_weights` has no effect with `model_name_or_path`, whose weights are kept. Leave it out."
         )
+    _check_best_metric(settings)
     if predicts_tokens(settings):
         _check_token_settings(settings)
     else:
@@ -74,11 +98,16 @@ def unread_options(settings: Mapping[str, Any]) -> list[str]:
 def _check_token_settings(settings: Mapping[str, Any]) -> None:
     if settings.get("push_to_hub"):
         raise ValueError("`push_to_hub` publishes no control, which `answer_form: tokens` makes. Leave it out.")
+
+
+def _check_best_metric(settings: Mapping[str, Any]) -> None:
+    """Check a metric before the run; transformers looks for it after the first evaluation."""
     metric = settings.get("metric_for_best_model")
-    if metric is not None and metric.removeprefix("eval_") not in TOKEN_METRICS:
+    form, logged = ("tokens", TOKEN_METRICS) if predicts_tokens(settings) else ("embedding", EMBEDDING_METRICS)
+    if metric is not None and metric.removeprefix("eval_") not in logged:
         raise ValueError(
-            f"`metric_for_best_model: {metric}` is not logged with `answer_form: tokens`. Name one of "
-            f"{', '.join(TOKEN_METRICS)}, or null."
+            f"`metric_for_best_model: {metric}` is not logged with `answer_form: {form}`. Name one of "
+            f"{', '.join(logged)}, or null."
         )
 
 
@@ -115,8 +144,7 @@ def check_vision_options(options: Any) -> None:
             f"`info_nce_temperature` is {options.info_nce_temperature}; a learned one (`trains_temperature`) is at "
             f"least {MIN_TEMPERATURE}."
         )
-    if options.remove_unused_columns:
-        raise ValueError("`remove_unused_columns: true` would remove image, question and answer. Leave it out.")
+    _check_unfit_arguments(options)
     _check_inputs(options)
     is_embedding = options.answer_form == "embedding"
     if is_embedding and options.jepa_target == "stop_gradient" and options.text_encoder_learning_rate_factor > 0:
@@ -124,6 +152,13 @@ def check_vision_options(options: Any) -> None:
             "`jepa_target: stop_gradient` sends no gradient to the text encoder. Set "
             "`text_encoder_learning_rate_factor: 0`."
         )
+
+
+def _check_unfit_arguments(options: Any) -> None:
+    for name, (unfit, reason) in UNFIT_ARGUMENTS.items():
+        value = getattr(options, name)
+        if (value != 0) if unfit is None else value == unfit:
+            raise ValueError(f"`{name}: {str(value).lower()}` {reason}. Leave it out.")
 
 
 def _check_layers(options: Any) -> None:

@@ -91,6 +91,15 @@ def test_the_command_line_may_name_the_vision_encoder(recipe):
         ({"push_to_hub": True, "answer_form": "tokens"}, "`push_to_hub` publishes no control"),
         ({"push_to_hub": True, "hub_strategy": "every_save"}, "`hub_strategy` is 'every_save'"),
         ({"remove_unused_columns": True}, "would remove image, question and answer"),
+        (
+            {"metric_for_best_model": "eval_recall_at_2"},
+            "not logged with `answer_form: embedding`. Name one of loss, recall",
+        ),
+        ({"label_smoothing_factor": 0.1}, "`label_smoothing_factor: 0.1` has no effect"),
+        ({"prediction_loss_only": True}, "`prediction_loss_only: true` would leave out the metrics"),
+        ({"eval_do_concat_batches": False}, "`eval_do_concat_batches: false` would split"),
+        ({"batch_eval_metrics": True}, "`batch_eval_metrics: true` would split"),
+        ({"train_sampling_strategy": "group_by_length"}, "`train_sampling_strategy: group_by_length` needs rows"),
         ({"dataset_test_split": "test[:200%]"}, "is no split"),
     ],
 )
