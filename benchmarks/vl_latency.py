@@ -21,7 +21,7 @@ from llm_jepa.evaluation.vision_latency import (
 )
 from llm_jepa.files.atomic import write_json
 from llm_jepa.models.subject_checks import recipe_of
-from llm_jepa.vision.building import load_saved_model
+from llm_jepa.vision.building import load_run_model
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 
 
@@ -43,7 +43,7 @@ def _stages_of(run: Path, max_rows: int) -> tuple[VisionRecipe, EmbeddingStages 
     assert found is not None, f"{run} is no run"
     recipe = parse_any_recipe([str(found[0]), *found[1]])
     assert isinstance(recipe, VisionRecipe), f"{run} is no run on pictures"
-    model: Any = load_saved_model(recipe.output_dir, recipe.training, f"The run {run}")
+    model: Any = load_run_model(recipe.output_dir, recipe.training)
     model = model.to(recipe.training.device).eval()
     return recipe, stages_of(model, load_held_out(recipe, model.processor, None, max_rows))
 

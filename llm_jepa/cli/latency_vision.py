@@ -18,7 +18,7 @@ from llm_jepa.evaluation.vision import load_held_out
 from llm_jepa.evaluation.vision_latency import VisionLatencyReport, measure_vision_latency, stages_of
 from llm_jepa.files.atomic import write_json
 from llm_jepa.inference.candidates import read_answers
-from llm_jepa.vision.building import load_saved_model
+from llm_jepa.vision.building import load_run_model
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 
 
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace, path: Path, overrides: list[str]) -> int:
     if args.max_new_tokens is not None and recipe.training.answer_form == "embedding":
         raise ValueError("`--max_new_tokens` has no effect on a run of VL-JEPA, which writes no text. Leave it out.")
     labels = None if args.labels is None else read_answers(args.labels)
-    model: Any = load_saved_model(recipe.output_dir, recipe.training, f"The run {recipe.output_dir}")
+    model: Any = load_run_model(recipe.output_dir, recipe.training)
     dtype = None if args.dtype is None else getattr(torch, args.dtype)
     model = model.to(device=recipe.training.device, dtype=dtype).eval()
     held_out = load_held_out(recipe, model.processor, labels, args.max_rows)

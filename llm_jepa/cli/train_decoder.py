@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import datasets
 import transformers
@@ -15,9 +16,8 @@ from llm_jepa.files.staged import staged_directory
 from llm_jepa.models.decoder_files import FACTS_FILE, FOLDER
 from llm_jepa.models.weights_digest import weights_digest
 from llm_jepa.options.text_decoder import TextDecoderOptions
-from llm_jepa.vision.building import load_rows
+from llm_jepa.vision.building import load_rows, load_run_model
 from llm_jepa.vision.decoder_training import DecoderTraining, train_text_decoder
-from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 
 MILLION = 10**6
@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     directory = recipe.output_dir / FOLDER
     language_model = options.language_model or recipe.settings["language_model"]
     with staged_directory(directory) as staging:
-        model = VLJEPAModel.from_pretrained(recipe.output_dir).to(recipe.training.device).eval()
+        model: Any = load_run_model(recipe.output_dir, recipe.training)
+        model = model.to(recipe.training.device).eval()
         answers = load_rows(recipe, recipe.training.dataset_train_split)[recipe.training.answer_column][:]
         held_out = with_features(load_held_out(recipe, model.processor, max_rows=args.max_rows), recipe, model)
         checkpoint = weights_digest(recipe.output_dir)

@@ -24,7 +24,7 @@ from llm_jepa.inference.ranking import pessimistic_ranks, unit_rows
 from llm_jepa.scoring.exact import is_strict_match
 from llm_jepa.scoring.tasks import Rate
 from llm_jepa.vision.base_model import PictureQuestionModel
-from llm_jepa.vision.building import load_rows, load_saved_model
+from llm_jepa.vision.building import load_rows, load_run_model
 from llm_jepa.vision.collator import VisionCollator
 from llm_jepa.vision.feature_cache import FeatureCache, with_cached_features
 from llm_jepa.vision.model import VLJEPAModel
@@ -143,7 +143,7 @@ def load_subject(
 ) -> tuple[PictureQuestionModel, HeldOutQuestions]:
     """The model of a run, in evaluation mode, and its rows. Arguments and errors are those of `evaluate_vision`."""
     args = recipe.training
-    model: Any = load_saved_model(recipe.output_dir, args, f"The run {recipe.output_dir}")
+    model: Any = load_run_model(recipe.output_dir, args)
     model = model.to(args.device).eval()
     return model, with_features(load_held_out(recipe, model.processor, labels, max_rows), recipe, model)
 

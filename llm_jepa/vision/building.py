@@ -117,6 +117,24 @@ def load_saved_model(name_or_path: str | Path, args: VisionConfig, named: str) -
     return model
 
 
+def load_run_model(directory: Path, args: VisionConfig) -> PictureQuestionModel:
+    """The model of a run, whose recipe may be overridden in what does not make the model.
+
+    Raises:
+        ValueError: As by `load_saved_model`, or it reads other inputs, frames or pixels than the recipe says.
+    """
+    named = f"The run {directory}"
+    model = load_saved_model(directory, args, named)
+    there: dict[str, Any] = {"num_frames": model.config.num_frames}
+    if model.config.sees_images != args.sees_images:
+        there["inputs"] = "image_and_question" if model.config.sees_images else "question"
+    if args.image_size is not None:
+        height, width = model.processor.pixel_shape(model.vision_encoder.config)
+        there["image_size"] = height if height == width else f"{height} x {width}"
+    _check_same(there, args, named)
+    return model
+
+
 def load_processor(args: VisionConfig) -> PictureQuestionProcessor:
     """The processor that the model of a recipe begins with, without the model."""
     kind: Any = TokenProcessor if args.answer_form == "tokens" else VLJEPAProcessor
@@ -164,6 +182,10 @@ def _check_same_parts(config: Any, args: VisionConfig, named: str) -> None:
             "embedding_size": config.embedding_size,
             "text_pooling": config.text_pooling,
         }
+    _check_same(there, args, named)
+
+
+def _check_same(there: dict[str, Any], args: VisionConfig, named: str) -> None:
     for key, value in there.items():
         if value != getattr(args, key):
             raise ValueError(

@@ -89,6 +89,17 @@ def test_labels_stand_in_the_place_of_candidates(run):
         evaluate_vision(recipe(run), labels[:5])
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "was"),
+    [("inputs", "question", "image_and_question"), ("num_frames", 2, 1), ("image_size", 32, 16)],
+)
+def test_what_the_model_reads_cannot_be_overridden(run, key, value, was):
+    with pytest.raises(ValueError, match=f"The run .* was made with `{key}: {was}`; the recipe says {value}."):
+        evaluate_vision(recipe(run, f"--{key}", str(value)))
+    same = evaluate_vision(recipe(run, f"--{key}", str(was)), max_rows=1)
+    assert len(same.predictions) == 1
+
+
 def test_a_sample_is_always_the_same_rows(run):
     """They choose from the answers of the whole split."""
     result = evaluate_vision(recipe(run), max_rows=3)
