@@ -164,7 +164,7 @@ def _with_hours(arm: ArmPlan, steps_per_device: float, rate: float | None, is_me
     return replace(arm, hours=hours)
 
 
-def check_devices(uses_bf16: bool, rows: int, gpu: GPU | None, num_devices: int) -> None:
+def check_devices(uses_bf16: bool | None, rows: int, gpu: GPU | None, num_devices: int) -> None:
     """Check that a recipe can train on such devices.
 
     Raises:
