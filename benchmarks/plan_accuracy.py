@@ -18,7 +18,7 @@ from step_cost_report import commit, hardware, versions
 from llm_jepa.planning.calibration import calibrate
 from llm_jepa.planning.estimate import SECONDS_PER_HOUR
 from llm_jepa.planning.plan import THIS_RECIPE, make_plan
-from llm_jepa.planning.workload import SFT, arm_recipes
+from llm_jepa.planning.workload import SFT, with_arm
 from llm_jepa.recipe import parse_recipe
 
 
@@ -31,14 +31,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE")
     options, overrides = parser.parse_known_args()
     recipe = parse_recipe([options.recipe, *overrides])
-    recipes = arm_recipes(recipe, False) | {THIS_RECIPE: recipe}
-    plan = make_plan(recipe, calibration=calibrate(recipe), sft_calibration=calibrate(recipes[SFT]))
+    plan = make_plan(recipe, calibration=calibrate(recipe), sft_calibration=calibrate(with_arm(recipe, SFT)))
     arms: dict[str, dict[str, float]] = {}
     for name in (THIS_RECIPE, *options.arms):
         hours = plan.arms[name].hours
         assert hours is not None, "it is calibrated"
         planned = hours.expected * SECONDS_PER_HOUR / plan.steps
-        measured = calibrate(recipes[name], options.steps).seconds_per_step
+        measured = calibrate(recipe if name == THIS_RECIPE else with_arm(recipe, name), options.steps).seconds_per_step
         arms[name] = {"planned_seconds": planned, "measured_seconds": measured, "ratio": planned / measured}
         Console().print(f"{name}: {planned:.2f} s planned, {measured:.2f} s measured, {planned / measured:.2f}")
     if options.output is not None:

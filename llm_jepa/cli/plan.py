@@ -27,7 +27,7 @@ from llm_jepa.planning.estimate import Estimate, break_even_requests
 from llm_jepa.planning.figures import draw_break_even
 from llm_jepa.planning.memory import Launch
 from llm_jepa.planning.plan import FITS, THIS_RECIPE, Plan, make_plan
-from llm_jepa.planning.workload import ARMS, SFT, with_arm
+from llm_jepa.planning.workload import SFT, with_arm
 from llm_jepa.vision.recipe import VisionRecipe, parse_any_recipe
 
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         if args.latency is not None and gpu is None and args.serving_price_per_hour is None:
             check_same_hardware(hardware_of(recipe.training.device), args.latency_report.hardware)
         timed = []
-        for name, one in ((THIS_RECIPE, recipe), (SFT, with_arm(recipe, ARMS[SFT]))) if args.calibrate else ():
+        for name, one in ((THIS_RECIPE, recipe), (SFT, with_arm(recipe, SFT))) if args.calibrate else ():
             begin(f"training the first steps of {name}")
             timed.append(calibrate(one))
         plan = make_plan(recipe, gpu, args.gpus, launch, *timed, begin=begin)
@@ -102,6 +102,8 @@ def _show(
     scored = "the labelled positions alone, as on GPUs" if plan.scores_labels_only else "all positions, as on CPUs"
     console.print(f"SFT's head scores {scored}")
     console.print(_arm_table(plan))
+    for name, reason in plan.left_out.items():
+        console.print(f"arm {name} is left out, training would refuse it: {reason}", markup=False)
     console.print(_memory_table(plan))
     peak = _range(plan.memory.peak.times(1 / GIB), ".2f")
     console.print(f"together: {peak} GiB (a usual micro-batch / the largest drawn / the longest rows in one)")

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from llm_jepa.experiments.interface import HeldOut
 from llm_jepa.files.atomic import write_atomically
+from llm_jepa.models.evaluation_mode import in_evaluation
 
 
 class LearningCurve(TrainerCallback):
@@ -30,10 +31,9 @@ class LearningCurve(TrainerCallback):
     def on_step_end(self, args, state, control, model=None, processing_class=None, **kwargs):
         """Score the model if the step is due."""
         if state.global_step % self.every_steps == 0:
-            started, was_training = time.perf_counter(), model.training
-            model.eval()
-            scores = self.held_out.scores(model, processing_class)
-            model.train(was_training)
+            started = time.perf_counter()
+            with in_evaluation(model):
+                scores = self.held_out.scores(model, processing_class)
             point = {"step": state.global_step, "scores": scores, "seconds": time.perf_counter() - started}
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(point) + "\n")

@@ -107,11 +107,14 @@ def _candidates(recipe: Recipe, is_tokenised: bool, num_devices: int, launch: La
 
 
 def _try(before: Workload, flops_before: float, candidate: _Candidate, gpu: GPU, num_devices: int) -> Change | None:
-    """The change of a candidate; None if the recipe still does not fit."""
+    """The change of a candidate; None if the recipe still does not fit, or training would refuse it."""
     settings = before.recipe.settings | candidate.settings | {"long_rows": "drop"}  # other views may be longer
-    recipe = build_recipe(before.recipe.path, settings)
     has_other_views = any(key.startswith("jepa_") for key in candidate.settings)
-    drawn = draw_workload(recipe, candidate.launch, True, None if has_other_views else before.prepared)
+    try:
+        recipe = build_recipe(before.recipe.path, settings)
+        drawn = draw_workload(recipe, candidate.launch, True, None if has_other_views else before.prepared)
+    except ValueError:
+        return None
     peak = sum(drawn.model.memory(drawn.inputs(drawn.longest_rows()), candidate.launch, num_devices).values())
     if peak > usable_bytes(gpu):
         return None

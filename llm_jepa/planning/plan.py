@@ -9,7 +9,7 @@ from llm_jepa.data.views import IGNORED_LABEL
 from llm_jepa.planning.calibration import Calibration
 from llm_jepa.planning.estimate import Estimate, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import Launch
-from llm_jepa.planning.workload import SFT, Workload, arm_recipes, draw_workload
+from llm_jepa.planning.workload import SFT, Workload, arm_names, draw_workload, with_arm
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.settings.objectives import needs_views
 from llm_jepa.training.schedule import planned_steps, rows_per_step
@@ -62,6 +62,7 @@ class Plan:
         is_sample: Whether rows and tokens were counted on a sample.
         scores_labels_only: Whether TRL's head scores only labelled positions, as on GPUs; on CPUs it scores all.
         view_tokens: Sequence -> mean tokens per row.
+        left_out: Arm that training would refuse -> why. The recipe itself and SFT are never left out.
         memory: Memory of one device.
         activation_bytes: Layout -> activations of the recipe in it.
         verdict: Whether the recipe fits on the GPU; None without a GPU.
@@ -74,6 +75,7 @@ class Plan:
     steps: int
     view_tokens: dict[str, float]
     arms: dict[str, ArmPlan]
+    left_out: dict[str, str]
     memory: MemoryPlan
     activation_bytes: dict[str, float]
     verdict: str | None
@@ -97,7 +99,8 @@ def make_plan(
         begin: Called with the name of each stage as it begins.
 
     Raises:
-        ValueError: There are more devices than rows, or the recipe uses bf16 and the GPU does not support it.
+        ValueError: Training would refuse the recipe, or SFT on its rows; there are more devices than rows, or the
+            recipe uses bf16 and the GPU does not support it.
     """
     labels_only = calibration is None or calibration.is_on_gpu
     begin("reading the rows")
@@ -109,7 +112,8 @@ def make_plan(
         rows_per_step(rows, recipe.training, num_devices),
     )
     dropout = recipe.training.jepa_dropout if recipe.training.jepa_weight > 0 else 0.0
-    arms, sft_flops, own_flops = _count_arms(recipe, own, step_rows, dropout, begin)
+    drawn, left_out = _draw_arms(recipe, own, begin)
+    arms, sft_flops, own_flops = _count_arms(drawn, step_rows, dropout, begin)
     assumed = None if gpu is None else _peak_rate(own, gpu)
     measured = None if calibration is None else _measured_rate(calibration, own_flops, sft_flops)
     rates = dict.fromkeys(arms, assumed if measured is None else measured)
@@ -128,27 +132,44 @@ def make_plan(
         steps=steps,
         view_tokens=_view_tokens(own),
         arms=with_hours,
+        left_out=left_out,
         memory=memory,
         activation_bytes=_activations_by_layout(own, launch),
         verdict=None if gpu is None else verdict(memory, gpu),
     )
 
 
+def _draw_arms(
+    recipe: Recipe, own: Workload, begin: Callable[[str], None]
+) -> tuple[dict[str, Workload], dict[str, str]]:
+    """The workload of each arm, and why each of the others cannot be trained."""
+    drawn: dict[str, Workload] = {}
+    left_out: dict[str, str] = {}
+    for name in arm_names(recipe, own.prepared.is_tokenised):
+        begin(f"reading the rows of {name}")
+        try:
+            drawn[name] = draw_workload(with_arm(recipe, name), own.launch, own.scores_labels_only)
+        except ValueError as error:
+            if name == SFT:
+                raise
+            left_out[name] = str(error)
+    return drawn | {THIS_RECIPE: own}, left_out
+
+
 def _count_arms(
-    recipe: Recipe, own: Workload, step_rows: float, dropout: float, begin: Callable[[str], None]
+    drawn: dict[str, Workload], step_rows: float, dropout: float, begin: Callable[[str], None]
 ) -> tuple[dict[str, ArmPlan], float, float]:
     """The plans of the arms without hours, and the FLOPs of a row that keeps its JEPA term: SFT's and the recipe's."""
-    arms: dict[str, ArmPlan] = {}
-    sft_flops = own_flops = 0.0
-    for name, arm in {**arm_recipes(recipe, own.prepared.is_tokenised), THIS_RECIPE: recipe}.items():
+    row_flops: dict[str, float] = {}
+    for name, arm in drawn.items():
         begin(f"counting the FLOPs of {name}")
-        drawn = own if arm is recipe else draw_workload(arm, own.launch, own.scores_labels_only)
-        flops = own_flops = drawn.flops_per_row()
-        if name == SFT:
-            sft_flops = flops
-        flops = (1 - dropout) * flops + dropout * sft_flops if arm is recipe else flops
-        arms[name] = ArmPlan(*drawn.tokens_per_row(), flops * step_rows, flops / sft_flops, None)
-    return arms, sft_flops, own_flops
+        row_flops[name] = arm.flops_per_row()
+    arms: dict[str, ArmPlan] = {}
+    for name, arm in drawn.items():
+        share = dropout if name == THIS_RECIPE else 0.0
+        flops = (1 - share) * row_flops[name] + share * row_flops[SFT]
+        arms[name] = ArmPlan(*arm.tokens_per_row(), flops * step_rows, flops / row_flops[SFT], None)
+    return arms, row_flops[SFT], row_flops[THIS_RECIPE]
 
 
 def _measured_rate(calibration: Calibration, own_flops: float, sft_flops: float) -> float:

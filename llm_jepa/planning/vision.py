@@ -24,7 +24,6 @@ from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.model_config import TokenVLMConfig, VLJEPAConfig
 from llm_jepa.vision.picture_encoder import (
     check_num_frames,
-    check_picture_size,
     encode_pictures,
     picture_encoder_config,
 )
@@ -165,8 +164,7 @@ class DryVisionModel(DryTraining):
         """Check the pictures and freeze unused weights, as training does."""
         check_num_frames(self.model.vision_encoder, self.args.num_frames)
         with self.mode:
-            if self.args.image_size is not None:
-                check_picture_size(self.model.vision_encoder, height, width)
+            self.model.check_encoders(height, width)
             self.model.freeze_unused_weights(height, width)
 
     def parts(self) -> dict[str, PartPlan]:

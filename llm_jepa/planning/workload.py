@@ -101,17 +101,22 @@ class Workload:
         return self.prepared.rows.select(sorted(range(len(lengths)), key=lambda i: -lengths[i])[:size]).to_list()
 
 
-def arm_recipes(recipe: Recipe, is_tokenised: bool) -> dict[str, Recipe]:
-    """The recipe of each arm: SFT always, the others if the data allow their views."""
+def arm_names(recipe: Recipe, is_tokenised: bool) -> list[str]:
+    """The arms that a recipe is compared with: SFT always, the others if its views allow them."""
     is_pair = recipe.training.jepa_weight > 0 and needs_views(recipe.training.jepa_objective)
     names = [SFT] if is_tokenised else list(ARMS) if is_pair else [SFT, "tube"]
     if recipe.training.source_view_column is not None:  # such a source is no prefix of the conversation
         names = [name for name in names if "jepa_source_view" not in ARMS[name]]
-    return {name: with_arm(recipe, ARMS[name]) for name in names}
+    return names
 
 
-def with_arm(recipe: Recipe, arm: dict[str, Any]) -> Recipe:
-    """The recipe with the settings of an arm."""
+def with_arm(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with the settings of an arm.
+
+    Raises:
+        ValueError: The recipe's other settings do not go with them.
+    """
+    arm = ARMS[name]
     idle = {*OBJECTIVE_OPTIONS} - options_with_effect(arm.get("jepa_objective", "pair"))
     replaced = {*REPLACED_OPTIONS, *idle}
     settings = {key: value for key, value in recipe.settings.items() if key not in replaced}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, initialization
 
-from llm_jepa.vision.picture_encoder import encode_pictures, freeze_unused_weights
+from llm_jepa.vision.picture_encoder import check_encodes_pictures, encode_pictures, freeze_unused_weights
 from llm_jepa.vision.pictures import read_frames
 from llm_jepa.vision.processor import PictureQuestionProcessor
 
@@ -56,6 +56,14 @@ class PictureQuestionModel(PreTrainedModel):
         for part in self.frozen_encoders():
             part.requires_grad_(False)
         self.train(self.training)
+
+    def check_encoders(self, height: int, width: int) -> None:
+        """Check that the encoders take what a row has.
+
+        Raises:
+            ValueError: The vision encoder does not take pictures of this size, or needs more than pictures.
+        """
+        check_encodes_pictures(self.vision_encoder, height, width)
 
     def freeze_unused_weights(self, height: int, width: int) -> None:
         """Freeze the weights of a trained vision encoder that no patch depends on."""

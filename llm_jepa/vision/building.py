@@ -18,7 +18,7 @@ from llm_jepa.vision.base_model import PictureQuestionModel
 from llm_jepa.vision.base_trainer import PictureQuestionTrainer
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel
-from llm_jepa.vision.picture_encoder import check_num_frames, check_picture_size
+from llm_jepa.vision.picture_encoder import check_num_frames, refuse_random_patches
 from llm_jepa.vision.processor import PictureQuestionProcessor, VLJEPAProcessor
 from llm_jepa.vision.recipe import VisionRecipe
 from llm_jepa.vision.token_model import TokenVLM
@@ -67,8 +67,8 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
     """The model of a recipe: that of an earlier stage, or pretrained parts joined by new layers.
 
     Raises:
-        ValueError: A part cannot be loaded, the vision encoder takes no pictures of `image_size` or would leave out
-            frames, or the model of the earlier stage has other parts.
+        ValueError: A part cannot be loaded, does not take what a row has or gives other tokens each time, the vision
+            encoder would leave out frames, or the model of the earlier stage has other parts.
     """
     options = model_options(args)
     if args.model_name_or_path is not None:
@@ -87,8 +87,8 @@ def load_model(args: VisionConfig) -> PictureQuestionModel:
         model.processor.resize(args.image_size)
     check_num_frames(model.vision_encoder, args.num_frames)
     height, width = model.processor.pixel_shape(model.vision_encoder.config)
-    if args.image_size is not None:
-        check_picture_size(model.vision_encoder, height, width)
+    model.check_encoders(height, width)
+    refuse_random_patches(model.vision_encoder, height, width)
     model.freeze_unused_weights(height, width)
     keep_fp32_master_weights(model)
     return model

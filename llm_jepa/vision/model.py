@@ -22,7 +22,13 @@ from llm_jepa.vision.predictor import PredictorWeights, load_predictor
 from llm_jepa.vision.processor import VLJEPAProcessor
 from llm_jepa.vision.temperature import bounded_temperature
 from llm_jepa.vision.text_decoder import MAX_NEW_TOKENS, TextDecoder
-from llm_jepa.vision.text_encoder import encode_texts, load_text_encoder, masked_mean, without_pooler
+from llm_jepa.vision.text_encoder import (
+    check_encodes_texts,
+    encode_texts,
+    load_text_encoder,
+    masked_mean,
+    without_pooler,
+)
 
 BATCH_SIZE = 16
 
@@ -119,6 +125,16 @@ class VLJEPAModel(PictureQuestionModel):
         if self.is_linear_probe:
             self.predictor.requires_grad_(False)
         super().freeze_parts()
+
+    def check_encoders(self, height: int, width: int) -> None:
+        """Check that the encoders take what a row has.
+
+        Raises:
+            ValueError: As by the base class, or the text encoder needs more than tokens or has fewer positions than
+                `max_answer_tokens`.
+        """
+        super().check_encoders(height, width)
+        check_encodes_texts(self.text_encoder, self.config.max_answer_tokens)
 
     def restart_temperature(self) -> None:
         """Let the loss begin with the temperature that the config says."""

@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from llm_jepa.models.evaluation_mode import in_evaluation
 from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
 from llm_jepa.vision.timm_models import MODEL_TYPE as TIMM_MODEL_TYPE
 from llm_jepa.vision.timm_models import check_timm_is_installed
 
 PERIOD = 10000
+NAME_ANOTHER = "Name another `vision_encoder`, such as DINOv3, SigLIP 2 or V-JEPA 2."
 VIDEO_ENCODERS = ("vjepa2",)
 """The model types that see all frames at once; the others see one frame at a time."""
 
@@ -60,11 +62,8 @@ def freeze_unused_weights(encoder: PreTrainedModel, height: int, width: int) -> 
 
     A forward of a black row finds them. A mixture of experts may leave out some that other pictures need.
     """
-    was_training = encoder.training
-    encoder.eval()
-    with torch.enable_grad():
+    with in_evaluation(encoder), torch.enable_grad():
         patches_NPD = encode_pictures(encoder, black_row(encoder, num_frames_at_once(encoder), height, width))
-    encoder.train(was_training)
     used = {id(weight) for weight in leaves_of_graph(patches_NPD)}
     for weight in encoder.parameters():
         weight.requires_grad_(weight.requires_grad and id(weight) in used)
@@ -84,11 +83,21 @@ def leaves_of_graph(output: Tensor) -> Iterator[Tensor]:
 
 
 def width_of_pictures(encoder: Any) -> int:
-    """The width of an encoder's tokens."""
+    """The width of an encoder's tokens.
+
+    Raises:
+        ValueError: Its configuration does not say it.
+    """
     config = encoder.config
     if config.model_type == TIMM_MODEL_TYPE:
         return encoder.timm_model.num_features
-    return getattr(config, "hidden_size", None) or config.hidden_sizes[-1]
+    width = getattr(config, "hidden_size", None) or (getattr(config, "hidden_sizes", None) or [None])[-1]
+    if width is None:
+        raise ValueError(
+            f"The configuration of the vision encoder ({config.model_type}) has no `hidden_size` and no "
+            f"`hidden_sizes`, so the width of its tokens is unknown. {NAME_ANOTHER}"
+        )
+    return width
 
 
 def encode_pictures(encoder: PreTrainedModel, pixels_NTCHW: Tensor) -> Tensor:
@@ -130,25 +139,42 @@ def grid_positions(num_rows: int, num_columns: int, width: int) -> Tensor:
 
 def picture_shape(encoder: PreTrainedModel, num_frames: int, height: int, width: int) -> tuple[int, int]:
     """P and D of a row, by a forward of one black row."""
-    with torch.no_grad():
+    with in_evaluation(encoder), torch.no_grad():
         patches_NPD = encode_pictures(encoder, black_row(encoder, num_frames, height, width))
     return patches_NPD.shape[1], patches_NPD.shape[2]
 
 
-def check_picture_size(encoder: PreTrainedModel, height: int, width: int) -> None:
-    """Check that an encoder takes pictures of a size, by a forward of one black row.
+def check_encodes_pictures(encoder: PreTrainedModel, height: int, width: int) -> None:
+    """Check that an encoder takes pictures of a size and nothing else, by a forward of one black row.
 
     Raises:
         ValueError: It does not.
     """
     try:
         picture_shape(encoder, num_frames_at_once(encoder), height, width)
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"The vision encoder takes no pictures of {height} x {width} pixels: {reason}. Give another `image_size`, "
-            "or leave it out."
+            f"The vision encoder ({encoder.config.model_type}) takes no pictures of {height} x {width} pixels alone: "
+            f"{reason}. Give another `image_size`, or leave it out. {NAME_ANOTHER}"
         ) from error
+
+
+def refuse_random_patches(encoder: PreTrainedModel, height: int, width: int) -> None:
+    """Check that an encoder gives the same tokens for the same picture in evaluation.
+
+    Raises:
+        ValueError: It does not, as ViT-MAE, which reads a random quarter of the patches.
+    """
+    black_NTCHW = black_row(encoder, num_frames_at_once(encoder), height, width)
+    noise_NTCHW = torch.rand(black_NTCHW.shape, generator=torch.Generator().manual_seed(0)).to(black_NTCHW)
+    with in_evaluation(encoder), torch.no_grad():
+        first_NPD, second_NPD = (encode_pictures(encoder, noise_NTCHW) for _ in range(2))
+    if not torch.allclose(first_NPD, second_NPD, rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"The vision encoder ({encoder.config.model_type}) gives other tokens for the same picture each time, as "
+            f"ViT-MAE, which reads a random part of it. {NAME_ANOTHER}"
+        )
 
 
 def check_num_frames(encoder: PreTrainedModel, num_frames: int) -> None:

@@ -77,7 +77,18 @@ def load_language_model(name_or_path: str, num_layers: int, weights: PredictorWe
 
 
 def _load_whole(name_or_path: str) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(name_or_path, dtype=torch.float32)
+    """The causal LM.
+
+    Raises:
+        ValueError: It reads pictures too, so its layers are those of a part.
+    """
+    whole = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=torch.float32)
+    if whole.config.get_text_config() is not whole.config:
+        raise ValueError(
+            f"`language_model: {name_or_path}` ({whole.config.model_type}) is of texts and pictures. Name a causal LM "
+            "such as Llama, Qwen3 or SmolLM2."
+        )
+    return whole
 
 
 def _check_has_layers(model: PreTrainedModel, name: str) -> None:

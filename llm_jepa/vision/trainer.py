@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 
 from llm_jepa.inference.ranking import is_constant, unit_rows
+from llm_jepa.models.evaluation_mode import in_evaluation
 from llm_jepa.objectives.base import ObjectiveLoss, refuse_draws_on_mps
 from llm_jepa.objectives.pair import refuse_batches_of_one_row
 from llm_jepa.objectives.pair_term import pair_term
@@ -97,13 +98,10 @@ def refuse_constant_targets(model: VLJEPAModel, rows: Dataset) -> None:
     """
     answers = list(dict.fromkeys(rows["answer"]))[:PROBED_ANSWERS]
     ids_NS, is_token_NS = model.processor.answers(answers, model.config.max_answer_tokens)
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with in_evaluation(model), torch.no_grad():
         text_ND = encode_texts(
             model.text_encoder, ids_NS.to(model.device), is_token_NS.to(model.device), model.config.text_pooling
         )
-    model.train(was_training)
     if is_constant(unit_rows(text_ND.float().cpu().numpy())):
         raise ValueError(
             f"The text encoder gives {len(answers)} different answers the same embedding: it tells nothing apart. "

@@ -15,7 +15,7 @@ from llm_jepa.planning.changes import _Candidate, _candidates, _try, changes_tha
 from llm_jepa.planning.estimate import Estimate, break_even_requests, hours_at_peak, hours_at_rate
 from llm_jepa.planning.memory import LAUNCHES
 from llm_jepa.planning.plan import RESERVED_BYTES, make_plan, plan_memory, verdict
-from llm_jepa.planning.workload import ARMS, arm_recipes, draw_workload
+from llm_jepa.planning.workload import ARMS, arm_names, draw_workload, with_arm
 from llm_jepa.recipe import Recipe, build_recipe
 from llm_jepa.train import build_trainer
 from tests.architectures import tiny_model
@@ -112,9 +112,9 @@ def test_a_text_recipe_has_no_arms_of_pairs(settings, tmp_path):
 def test_a_recipe_of_several_objectives_has_arms_of_one(settings):
     """Their weights and the learning rate of their parameters would be refused there."""
     several = {"jepa_objective": ["pair", "tube"], "objective_weights": [1.0, 0.5], "predictor_learning_rate": 1e-3}
-    arms = arm_recipes(recipe_of(settings, **several), is_tokenised=False)
-    assert list(arms) == list(ARMS)
-    assert {arm.training.jepa_objective for arm in arms.values()} == {"pair", "tube"}
+    recipe = recipe_of(settings, **several)
+    assert arm_names(recipe, is_tokenised=False) == list(ARMS)
+    assert {with_arm(recipe, name).training.jepa_objective for name in ARMS} == {"pair", "tube"}
 
 
 def test_the_arms_of_a_recipe_have_no_option_without_an_effect(settings):
@@ -123,7 +123,9 @@ def test_the_arms_of_a_recipe_have_no_option_without_an_effect(settings):
         {"jepa_objective": "step", "step_separator": " "},
         {"jepa_objective": "next_latent", "rollout_steps": 2},
     ):
-        assert list(arm_recipes(recipe_of(settings, **own), is_tokenised=False)) == ["SFT", "tube"]
+        recipe = recipe_of(settings, **own)
+        assert arm_names(recipe, is_tokenised=False) == ["SFT", "tube"]
+        assert with_arm(recipe, "tube").training.jepa_objective == "tube"
 
 
 def test_a_drafter_trained_alone_is_compared_with_sft(settings):
@@ -131,7 +133,7 @@ def test_a_drafter_trained_alone_is_compared_with_sft(settings):
     alone = {"jepa_objective": "next_latent", "lm_weight": 0.0, "detach_backbone": True}
     recipe = recipe_of(settings, **alone)
     assert recipe.training.lm_weight == 0
-    assert {arm.training.lm_weight for arm in arm_recipes(recipe, is_tokenised=False).values()} == {1}
+    assert {with_arm(recipe, name).training.lm_weight for name in arm_names(recipe, is_tokenised=False)} == {1}
 
 
 def test_rows_that_training_would_refuse_are_refused_but_not_those_of_other_arms(settings, tmp_path):
@@ -149,9 +151,34 @@ def test_rows_that_training_would_refuse_are_refused_but_not_those_of_other_arms
     prefix = recipe_of(settings, **given, max_length=longest, jepa_source_view="prefix")
     with pytest.raises(ValueError, match="line 3: the row has"):
         draw_workload(prefix, "single", True)
-    assert {arm.training.long_rows for arm in arm_recipes(recipe, is_tokenised=False).values()} == {"drop"}
+    assert {with_arm(recipe, name).training.long_rows for name in ARMS} == {"drop"}
     candidate = _Candidate({"jepa_source_view": "prefix"}, "single", keeps_result=False)
     assert _try(draw_workload(recipe, "single", True), 1.0, candidate, find_gpu("h100-80gb"), 1) is not None
+
+
+def test_arms_that_training_would_refuse_are_left_out(settings, tmp_path):
+    """A template that rewrites targets leaves `tube` no answer to find; their views can be encoded."""
+    template = tmp_path / "rewriting.jinja"
+    template.write_text(
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] | replace('[', '(') }}"
+        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    for given, reason in (
+        ({"chat_template_path": str(template)}, "rewrites the target"),
+        ({"jepa_weight": 0.0, "label_smoothing_factor": 0.1}, "`label_smoothing_factor`"),
+    ):
+        recipe = recipe_of(settings, **given)
+        plan = make_plan(recipe)
+        assert list(plan.left_out) == ["tube"]
+        assert reason in plan.left_out["tube"]
+        names = arm_names(recipe, is_tokenised=False)
+        assert list(plan.arms) == [name for name in names if name != "tube"] + ["this recipe"]
+
+
+def test_a_change_that_training_would_refuse_is_none(settings):
+    before = draw_workload(recipe_of(settings), "single", True)
+    refused = _Candidate({"jepa_source_view": "prefix", "source_view_column": "source"}, "single", keeps_result=False)
+    assert _try(before, 1.0, refused, find_gpu("h100-80gb"), 1) is None
 
 
 def test_a_recipe_whose_rows_are_all_too_long_is_refused_as_in_training(settings):

@@ -36,7 +36,11 @@ def test_a_recipe_trains_on_pictures_of_its_size(tmp_path):
 @pytest.mark.parametrize(
     ("vision", "option", "message"),
     [
-        ("siglip", "--image_size=24", "The vision encoder takes no pictures of 24 x 24 pixels: "),
+        (
+            "siglip",
+            "--image_size=24",
+            "The vision encoder (siglip_vision_model) takes no pictures of 24 x 24 pixels alone: ",
+        ),
         ("vjepa2", "--num_frames=3", "`num_frames` is 3; this vision encoder reads 2 at once. Give 1, or a multiple"),
     ],
 )

@@ -13,7 +13,7 @@ from transformers.utils import is_timm_available
 from llm_jepa.train import main as train
 from llm_jepa.vision.model import VLJEPAModel
 from llm_jepa.vision.picture_encoder import (
-    check_picture_size,
+    check_encodes_pictures,
     encode_pictures,
     freeze_unused_weights,
     load_picture_encoder,
@@ -163,11 +163,11 @@ def test_a_recipe_trains_on_a_model_of_timm_and_answers(encoder, trained, tmp_pa
 def test_another_size_than_the_fixed_one_is_refused(encoder):
     name, directory = encoder
     loaded = load_picture_encoder(str(directory))
-    check_picture_size(loaded, 32, 32)
+    check_encodes_pictures(loaded, 32, 32)
     if name not in ("vit", "eva", "swin"):
-        check_picture_size(loaded, 64, 64)
+        check_encodes_pictures(loaded, 64, 64)
         return
     with pytest.raises(
-        ValueError, match=r"takes no pictures of 64 x 64 pixels: .*Give another `image_size`, or leave"
+        ValueError, match=r"takes no pictures of 64 x 64 pixels alone: .*Give another `image_size`, or leave"
     ):
-        check_picture_size(loaded, 64, 64)
+        check_encodes_pictures(loaded, 64, 64)
