@@ -62,7 +62,7 @@ class TransformersEngine(Engine):
         inner = without_adapter(model)
         self.model, self.inner = model, inner
         self.generation_config = inner.generation_config
-        self.max_positions = position_limit(model)
+        self.max_positions = position_limit(model.config)
 
     @contextmanager
     def generating(
@@ -113,10 +113,7 @@ def generate_completions(
     if template_kwargs is None:
         template_kwargs = [{}] * len(prompts)
     engine = model if isinstance(model, Engine) else TransformersEngine(model)
-    ids_of_prompts = [
-        prompt_ids(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)
-    ]
-    _check_lengths([len(ids) for ids in ids_of_prompts], max_new_tokens, engine.max_positions)
+    ids_of_prompts = ids_with_room(tokenizer, prompts, template_kwargs, max_new_tokens, engine.max_positions)
     stop_ids = stop_token_ids(engine.generation_config, tokenizer)
     completions = dict(finished or {})
     longest_first = sorted(range(len(prompts)), key=lambda i: -len(ids_of_prompts[i]))
@@ -133,15 +130,28 @@ def generate_completions(
     return [completions[i] for i in range(len(prompts))]
 
 
-def _check_lengths(lengths: list[int], max_new_tokens: int, limit: int | None) -> None:
-    for i, length in enumerate(lengths):
-        if length == 0:
+def ids_with_room(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    template_kwargs: Sequence[Mapping[str, Any]],
+    max_new_tokens: int,
+    max_positions: int | None,
+) -> list[list[int]]:
+    """The tokens of each prompt.
+
+    Raises:
+        ValueError: A prompt is empty, or leaves no room for `max_new_tokens` among the model's positions.
+    """
+    found = [prompt_ids(tokenizer, prompt, kwargs) for prompt, kwargs in zip(prompts, template_kwargs, strict=True)]
+    for i, ids in enumerate(found):
+        if not ids:
             raise ValueError(f"Prompt {i} has no tokens; a completion needs at least one to start from.")
-        if limit is not None and length + max_new_tokens > limit:
+        if max_positions is not None and len(ids) + max_new_tokens > max_positions:
             raise ValueError(
-                f"Prompt {i} has {length} tokens; with max_new_tokens={max_new_tokens} it exceeds the "
-                f"{limit} positions of the model. Lower `max_new_tokens`, or leave the row out."
+                f"Prompt {i} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} it exceeds the "
+                f"{max_positions} positions of the model. Lower `max_new_tokens`, or leave the row out."
             )
+    return found
 
 
 def _generate(model: PreTrainedModel | PeftModel, prompt_ids: list[list[int]]) -> list[list[int]]:

@@ -45,7 +45,7 @@ def choice_likelihoods(
     sequences: list[tuple[list[int], int]] = []
     for prompt, texts, kwargs in zip(prompts, choices, template_kwargs, strict=True):
         sequences += [tokenise(tokenizer, prompt, text, kwargs) for text in texts]
-    check_lengths(sequences, position_limit(model))
+    check_lengths(sequences, position_limit(model.config))
     log_probs = dict(finished or {})
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
     training = model.training

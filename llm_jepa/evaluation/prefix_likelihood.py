@@ -61,7 +61,7 @@ def candidate_log_probs(
     ends = [] if end is None else [end]
     tokenised = [tokenise(tokenizer, prompt, candidate, template_kwargs) for candidate in candidates]
     sequences = [(ids + ends, num_scored + len(ends)) for ids, num_scored in tokenised]
-    check_lengths(sequences, position_limit(model))
+    check_lengths(sequences, position_limit(model.config))
     shared = prefix_length(sequences)
     if shared == 0:
         raise ValueError(f"The candidates of a prompt share no first token. The first is {candidates[0][:60]!r}.")

@@ -24,6 +24,7 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
     known = [name for name in design["score_names"] if name in found or name == experiment["primary_score"]]
     names = [*known, *(name for name in found if name not in known)]
     contrasts, declared = contrasts_of(design["baselines"]), design.get("declared")
+    items = items_of(experiment, list(design["arms"]), contrasts)
     comparisons, by_threshold = compare_results(
         contrasts,
         results,
@@ -33,11 +34,11 @@ def assemble_report(design: Mapping[str, Any], results: Results) -> dict[str, An
         seeds=experiment["seeds"],
         clusters=_clusters(results),
         reaches=_reaches(design, contrasts, results),
-        declared=declared_comparisons(declared["entries"], contrasts) if declared else (),
+        declared=declared_comparisons(declared["entries"], items) if declared else (),
     )
     return {
         **design,
-        "changes": changes(declared, items_of(experiment, list(design["arms"]), contrasts)) if declared else [],
+        "changes": changes(declared, items) if declared else [],
         "series": {name: _series(found, names) for name, found in results.items()},
         "comparisons": comparisons,
         "by_threshold": by_threshold,

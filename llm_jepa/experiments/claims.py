@@ -20,7 +20,7 @@ from llm_jepa.experiments.significance import (
     summarise,
     verdicts,
 )
-from llm_jepa.experiments.significance.verdicts import Measure, Reaches
+from llm_jepa.experiments.significance.verdicts import Reaches
 from llm_jepa.scoring.tasks import LOWER_IS_BETTER
 from llm_jepa.scoring.wilson import wilson_interval
 
@@ -60,7 +60,7 @@ def compare_results(
     seeds: Sequence[int],
     clusters: Sequence[Hashable] | None = None,
     reaches: Reaches | None = None,
-    declared: Sequence[tuple[Contrast, Measure]] = (),
+    declared: Sequence[tuple[Contrast, str]] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """`budget -> score -> contrast -> verdict` as JSON, and those by the threshold.
 
@@ -155,9 +155,13 @@ def reaches_of(
 
 
 def curve_of(result: Mapping[str, Any], score: str) -> list[tuple[int, float]]:
-    """Step and score of each evaluation along a cell's training, and at its end."""
-    points = [(point["step"], point["scores"][score]) for point in result["curve"] if score in point["scores"]]
-    return [*points, (result["training"]["steps"], result["scores"][score])]
+    """Step and score of each evaluation along a cell's training, and at its end.
+
+    The last step counts once, by the final evaluation: a second one would be a second chance at a threshold.
+    """
+    points = {point["step"]: point["scores"][score] for point in result["curve"] if score in point["scores"]}
+    points[result["training"]["steps"]] = result["scores"][score]
+    return [*points.items()]
 
 
 def verdict_json(verdict: Verdict, how_robust: Robustness | None = None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class ExperimentDesign:
         common: The rows that all arms train on.
         costs: Arm -> cost of its training with its chosen settings.
         chosen: Series -> settings chosen by the search.
-        diverged: Series -> points of its search whose loss was not finite.
+        searched: Series -> each point of its grid, `settings`, with its `score`, None where the loss was not finite.
         cells: Series -> seed -> cell.
         baselines: Budget -> arm -> the series that it is compared with.
         specs: Directory of a cell -> its specification.
@@ -49,7 +49,7 @@ class ExperimentDesign:
     common: CommonRows
     costs: dict[str, ArmCost]
     chosen: dict[str, Settings]
-    diverged: dict[str, list[Settings]]
+    searched: dict[str, list[dict[str, Any]]]
     cells: dict[str, dict[int, Cell]]
     baselines: dict[Budget, dict[str, list[str]]]
     specs: dict[Any, CellSpec]
@@ -67,13 +67,16 @@ def design_experiment(
     longer = longer_baselines(experiment, costs)
     series = [*(Series(arm) for arm in experiment.arms), *itertools.chain.from_iterable(longer.values())]
     cells = {one.name: series_cells(experiment, one, chosen[one.name]) for one in dict.fromkeys(series)}
-    searched = [one for one in dict.fromkeys(series) if is_searched(experiment, one)]
-    diverged = {one.name: diverged_points(experiment, common, one) for one in searched}
+    searched = {
+        one.name: searched_points(experiment, common, one)
+        for one in dict.fromkeys(series)
+        if is_searched(experiment, one)
+    }
     baselines: dict[Budget, dict[str, list[str]]] = {"equal_steps": experiment.baselines()}
     if longer:
         baselines["equal_flops"] = {arm: [one.name for one in of_arm] for arm, of_arm in longer.items()}
     specs = specs_of(experiment, common, [cell for by_seed in cells.values() for cell in by_seed.values()])
-    return ExperimentDesign(common, dict(costs), dict(chosen), diverged, cells, baselines, specs, cells_before)
+    return ExperimentDesign(common, dict(costs), dict(chosen), searched, cells, baselines, specs, cells_before)
 
 
 def specs_of(experiment: Experiment, common: CommonRows, cells: Sequence[Cell]) -> dict[Any, CellSpec]:
@@ -99,32 +102,30 @@ def chosen_point(experiment: Experiment, common: CommonRows, series: Series) -> 
     if not is_searched(experiment, series):
         return chosen_point(experiment, common, Series(series.arm))
     sign = -1 if experiment.primary_score in LOWER_IS_BETTER else 1
-    points, results = zip(*_search_results(experiment, common, series), strict=True)
-    scores = [-math.inf if DIVERGED in one else sign * one["scores"][experiment.primary_score] for one in results]
+    points = searched_points(experiment, common, series)
+    scores = [-math.inf if one["score"] is None else sign * one["score"] for one in points]
     if max(scores) == -math.inf:
-        tried = "; ".join(map(settings_in_words, points))
+        tried = "; ".join(settings_in_words(one["settings"]) for one in points)
         raise CellError(f"Every point of {series.name} diverged: {tried}. Nothing was compared. Search lower rates.")
-    chosen: Settings = points[scores.index(max(scores))]
+    chosen: Settings = points[scores.index(max(scores))]["settings"]
     return chosen
 
 
-def diverged_points(experiment: Experiment, common: CommonRows, series: Series) -> list[Settings]:
-    """The points of a series' grid whose loss was not finite."""
-    return [point for point, result in _search_results(experiment, common, series) if DIVERGED in result]
+def searched_points(experiment: Experiment, common: CommonRows, series: Series) -> list[dict[str, Any]]:
+    """Each point of a series' grid, `settings`, with its primary `score`; None where the loss was not finite.
 
-
-def _search_results(
-    experiment: Experiment, common: CommonRows, series: Series
-) -> list[tuple[Settings, dict[str, Any]]]:
-    """Each point of a series' grid with its result."""
+    Raises:
+        CellError: A cell of the search has no result.
+    """
     assert experiment.search is not None
-    results = []
+    found = []
     for point, cell in zip(experiment.search.points(series.arm), search_cells(experiment, series), strict=True):
         result = read_result(cell, spec_of(experiment, common, cell))
         if result is None:
             raise CellError(f"The search is not finished: {cell.directory} has no result. Nothing was compared.")
-        results.append((point, result))
-    return results
+        score = None if DIVERGED in result else result["scores"][experiment.primary_score]
+        found.append({"settings": point, "score": score})
+    return found
 
 
 def compare(experiment: Experiment, design: ExperimentDesign) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def design_json(experiment: Experiment, design: ExperimentDesign) -> dict[str, A
     """What a report knows beside the results of the cells."""
     settings = experiment.resolved(experiment.baseline)
     return {
-        "experiment": _described(experiment, design.common, design.diverged),
+        "experiment": _described(experiment, design.common, design.searched),
         "arms": {
             arm: {
                 "settings": experiment.arms[arm] | design.chosen[arm],
@@ -194,9 +195,7 @@ def _diverged(series: str, seed: int, cell: Cell, result: Mapping[str, Any]) -> 
     )
 
 
-def _described(
-    experiment: Experiment, common: CommonRows, diverged: Mapping[str, Sequence[Settings]]
-) -> dict[str, Any]:
+def _described(experiment: Experiment, common: CommonRows, searched: Mapping[str, Any]) -> dict[str, Any]:
     search = experiment.search
     return {
         "name": experiment.path.stem,
@@ -209,7 +208,7 @@ def _described(
         "threshold": experiment.threshold,
         "equal_flops": experiment.equal_flops,
         "evaluation": asdict(experiment.evaluation),
-        "search": None if search is None else asdict(search) | {"seed": SEARCH_SEED, "diverged": diverged},
+        "search": None if search is None else asdict(search) | {"seed": SEARCH_SEED, "points": searched},
         "rows": common.num_rows,
         "excluded_rows": len(common.excluded),
         "overlap": [one.sentence for one in common.shared],

@@ -80,13 +80,22 @@ def items_of(
     ]
 
 
-def declared_comparisons(entries: Sequence[Entry], contrasts: Sequence[Contrast]) -> list[tuple[Contrast, Measure]]:
-    """Every comparison that was declared at any time: the contrasts, and those left out, by each declared measure."""
-    now = {_identity({"what": "contrast", "name": [one.budget, one.arm, one.baseline]}) for one in contrasts}
-    left_out = [one["name"] for one in entries if one["what"] == "contrast" and _identity(one) not in now]
-    every = [*contrasts, *(Contrast(arm, baseline, budget) for budget, arm, baseline in left_out)]
-    has_threshold = any(one["what"] == "threshold" and one["name"] is not None for one in entries)
-    return _by_measure(every, has_threshold)
+def declared_comparisons(entries: Sequence[Entry], items: Sequence[tuple[str, Any]]) -> list[tuple[Contrast, str]]:
+    """Every comparison that was declared at any time: each contrast, now or left out, by each measure.
+
+    A measure is named as in a verdict, and one by another primary score or threshold with it: `score strict`,
+    `time 0.9`. Who tries scores until one is "better" makes the family larger with each.
+    """
+    now = {_identity({"what": what, "name": name}) for what, name in items}
+    left_out = [{"what": one["what"], "name": one["name"]} for one in entries if _identity(one) not in now]
+    every = [{"what": what, "name": name} for what, name in items] + left_out
+    named = [one["name"] for one in every if one["what"] == "contrast"]
+    contrasts = [Contrast(arm, baseline, budget) for budget, arm, baseline in named]
+    measures = [*_measures(items), *(f"score {one['name']}" for one in left_out if one["what"] == "primary score")]
+    for one in left_out:
+        if one["what"] == "threshold" and one["name"] is not None:
+            measures += [f"{measure} {one['name']}" for measure in get_args(Measure)[1:]]
+    return [(contrast, measure) for contrast in contrasts for measure in measures]
 
 
 def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> list[str]:
@@ -116,18 +125,16 @@ def changes(declared: Mapping[str, Any], items: Sequence[tuple[str, Any]]) -> li
                 sentences.append(f"CHANGED after {number} finished cell{'s' * (number != 1)}: in arm {arm} {changed}.")
     left_out = [one for one in declared["entries"] if _identity(one) not in now and one["name"] is not None]
     if left_out:
-        contrasts = [Contrast(name[1], name[2], name[0]) for what, name in items if what == "contrast"]
-        compared = _by_measure(contrasts, ("threshold", None) not in now)
-        is_larger = len(declared_comparisons(declared["entries"], contrasts)) > len(compared)
+        num_contrasts = sum(what == "contrast" for what, _ in items)
+        is_larger = len(declared_comparisons(declared["entries"], items)) > num_contrasts * len(_measures(items))
         kept = " Comparisons left out stay in the family with p = 1." if is_larger else ""
         sentences.append(f"DECLARED TOO, and left out here: {_listed(left_out)}.{kept}")
     return sentences
 
 
-def _by_measure(contrasts: Sequence[Contrast], has_threshold: bool) -> list[tuple[Contrast, Measure]]:
-    """Each contrast by the score; where a threshold is declared, also by the share of seeds and the time to it."""
-    measures = get_args(Measure) if has_threshold else get_args(Measure)[:1]
-    return [(contrast, measure) for contrast in contrasts for measure in measures]
+def _measures(items: Sequence[tuple[str, Any]]) -> Sequence[Measure]:
+    """The score; with a threshold also the share of seeds that reach it and the time to it."""
+    return get_args(Measure)[: 1 if ("threshold", None) in items else None]
 
 
 def _identity(entry: Entry) -> tuple[Any, ...]:

@@ -7,7 +7,14 @@ from typing import Any
 from llm_jepa.experiments.curve_figures import loss_figure, score_figure
 from llm_jepa.experiments.figures import differences_figure, parameters_figure, scores_figure
 from llm_jepa.experiments.spec import settings_in_words
-from llm_jepa.experiments.tables import Table, cost_table, differences_table, other_scores_table, scores_table
+from llm_jepa.experiments.tables import (
+    Table,
+    cost_table,
+    differences_table,
+    other_scores_table,
+    scores_table,
+    search_table,
+)
 
 TITLES = {
     "equal_steps": "At equal steps",
@@ -62,7 +69,7 @@ def report_sections(report: dict[str, Any]) -> list[Section]:
     return [
         *(_verdict_section(report, budget) for budget in report["comparisons"]),
         *_threshold_sections(report),
-        Section("Protocol", protocol(report)),
+        Section("Protocol", protocol(report), tables=[search_table(report)] if report["experiment"]["search"] else []),
         _scores_section(report),
         *_curve_sections(report),
         _cost_section(report),
@@ -95,21 +102,10 @@ def _search(report: Mapping[str, Any]) -> list[str]:
             if facts["settings"]
         )
         return [f"No search on a dev split. The arms set, over the recipe: {set_by_arms}."]
-    grids = "; ".join(
-        f"{arm}: {', '.join(f'{key} in {values}' for key, values in grid.items())}"
-        for arm, grid in search["grids"].items()
-    )
     longer = "searches its grid too" if search["longer_baseline"] == "search" else "inherits the baseline's settings"
-    chosen = "; ".join(f"{series}: {settings_in_words(settings)}" for series, settings in report["chosen"].items())
-    lost = "; ".join(
-        f"{series}: {' and '.join(map(settings_in_words, points))}"
-        for series, points in search["diverged"].items()
-        if points
-    )
     return [
-        f"Searched on {search['split']} with seed {search['seed']}, which no arm is compared with: {grids}. Chosen: "
-        f"{chosen}.",
-        *([f"Diverged, so that they lost: {lost}."] if lost else []),
+        f"Searched on {search['split']} with seed {search['seed']}, which no arm is compared with. The best "
+        f"`{report['experiment']['primary_score']}` is chosen, of equal ones the first; a point that diverged loses.",
         f"The longer baseline of equal FLOPs {longer}.",
     ]
 

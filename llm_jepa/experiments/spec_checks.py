@@ -17,7 +17,9 @@ from llm_jepa.runs.record import KEYS_WITHOUT_EFFECT_ON_RESULT, RECIPE_FILE, SCO
 from llm_jepa.settings.checks import check_settings
 from llm_jepa.settings.schema import Kind, known_settings
 
-SET_BY_EXPERIMENT = frozenset({"seed", "output_dir", "max_steps", "excluded_rows", "resume_from_checkpoint"})
+SET_BY_EXPERIMENT = frozenset(
+    {"seed", "data_seed", "output_dir", "max_steps", "excluded_rows", "resume_from_checkpoint"}
+)
 """Keys that an experiment sets for each cell."""
 DATA_KEYS = ("dataset_name", "dataset_config", "dataset_train_split", "dataset_test_split", "dataset_streaming")
 SAME_FOR_ALL: dict[Kind, frozenset[str]] = {
@@ -133,6 +135,11 @@ def _check_shared_settings(experiment: Experiment) -> None:
         raise ValueError(
             f"{path}: `resume_from_checkpoint` is set. Cells train from the start, and resume by themselves after a "
             "kill. Remove it."
+        )
+    if experiment.base.get("data_seed") is not None:
+        raise ValueError(
+            f"{path}: `data_seed` gives every seed the same order of rows, so that runs with different seeds would be "
+            "less different than they claim to be. Remove it: the seed of a cell decides its order."
         )
     if experiment.base.get("auto_find_batch_size"):
         raise ValueError(

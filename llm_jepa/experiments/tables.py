@@ -6,6 +6,7 @@ from typing import Any
 
 from llm_jepa.experiments.figures import series_cost
 from llm_jepa.experiments.significance import p_in_words, p_range
+from llm_jepa.experiments.spec import settings_in_words
 
 COLLAPSE_FIGURES = {
     "jepa_cosine": "cosine",
@@ -48,6 +49,17 @@ def differences_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
             ]
         rows.append([verdict["arm"], verdict["outcome"], verdict["baseline"], *figures])
     return Table(heading, rows)
+
+
+def search_table(report: Mapping[str, Any]) -> Table:
+    """The points of the search with the score that chose among them."""
+    experiment, rows = report["experiment"], []
+    for series, points in experiment["search"]["points"].items():
+        for point in points:
+            score, is_chosen = point["score"], point["settings"] == report["chosen"][series]
+            shown = "diverged" if score is None else f"{100 * score:.1f}"
+            rows.append([series, settings_in_words(point["settings"]), shown, "chosen" if is_chosen else ""])
+    return Table(["searched", "settings", f"{experiment['primary_score']} %", ""], rows)
 
 
 def other_scores_table(report: Mapping[str, Any], budget: str) -> Table:

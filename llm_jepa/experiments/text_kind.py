@@ -10,12 +10,15 @@ import torch
 
 from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.row_keys import Key, digest, fingerprint, row_keys
+from llm_jepa.evaluation.generation import ids_with_room
 from llm_jepa.evaluation.golds import check_golds
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.run import evaluate, predict, score
 from llm_jepa.experiments.arm_cost import count_arm
 from llm_jepa.experiments.interface import ArmCost, Outcome
 from llm_jepa.inspection.prepared_recipe import prepare_recipe
+from llm_jepa.models.known_models import resolve_model
+from llm_jepa.models.loading import model_config, position_limit
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.recipe import Recipe
 from llm_jepa.scoring.tasks import rates
@@ -70,12 +73,21 @@ class TextTrainRows:
 
 
 class TextHeldOut:
-    """A `HeldOut` that generates."""
+    """A `HeldOut` that generates.
+
+    Raises:
+        ValueError: The rows cannot be loaded or scored by, or a prompt leaves no room for an answer: known before the
+            model is trained.
+    """
 
     def __init__(self, recipe: Recipe, max_rows: int | None, max_new_tokens: int, batch_size: int):
         self.recipe, self.limits = recipe, (max_new_tokens, batch_size)
         self.tokenizer = load_run_tokenizer(recipe)
         self.rows = load_rows(recipe, self.tokenizer, max_rows)
+        model_path = resolve_model(recipe.settings["model_name_or_path"], recipe.model.model_revision)
+        positions = position_limit(model_config(recipe, model_path))
+        prompts, template_kwargs = zip(*((row.prompt, row.template_kwargs) for row in self.rows), strict=True)
+        ids_with_room(self.tokenizer, prompts, template_kwargs, max_new_tokens, positions)
         self.gold_problems = check_golds(recipe.training.task, self.rows, recipe.training.extract)
 
     def scores(self, model: Any, tokenizer: Any) -> dict[str, float]:

@@ -78,7 +78,7 @@ class LatentEncoder:
         self.model, self.tokenizer, self.facts = inner.eval(), tokenizer, facts
         self.checkpoint, self.predictor = checkpoint, predictor
         self.options = SimpleNamespace(**facts.options)
-        self.max_positions = position_limit(inner)
+        self.max_positions = position_limit(inner.config)
         vectors_KD = vectors_in(weights)
         self._vectors = None if vectors_KD is None else PredictorTokens(vectors_KD).to(inner.device)
         self._make_views = ViewMaker(tokenizer, self.options.jepa_source_view, self.options.source_turn)

@@ -47,7 +47,15 @@ def pessimistic_ranks(score_QN: NDArray, gold_Q: NDArray) -> NDArray:
     """The rank of each query's gold answer, from 1; answers that score as much count as nearer: rank_Q.
 
     Example: scores .2 .7 .7 with the gold at 1 give rank 2; if all scores are equal, the gold is last.
+
+    Raises:
+        ValueError: A score is not a number.
     """
+    if np.isnan(score_QN).any():
+        raise ValueError(
+            f"{np.isnan(score_QN).any(axis=1).sum()} of {len(score_QN)} rows have scores that are not numbers, so "
+            "they rank nothing. Half precision overflows so: compute in float32 or bfloat16."
+        )
     gold_Q1 = np.take_along_axis(score_QN, gold_Q[:, None], axis=1)
     return (score_QN >= gold_Q1 - TIE).sum(axis=1)
 

@@ -131,7 +131,7 @@ class TextGenerator:
         Raises:
             ValueError: The prompt is empty, or leaves no room for `max_new_tokens`.
         """
-        limit = position_limit(self.inner)
+        limit = position_limit(self.inner.config)
         if not ids:
             raise ValueError("The prompt has no tokens. Give a text.")
         if limit is not None and len(ids) + self.max_new_tokens > limit:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HTTPError
-from peft import PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -108,9 +107,9 @@ def model_config(recipe: Recipe, model_path: str) -> PretrainedConfig:
     return AutoConfig.from_pretrained(model_path, trust_remote_code=recipe.training.trust_remote_code, **settings)
 
 
-def position_limit(model: PreTrainedModel | PeftModel) -> int | None:
+def position_limit(config: PretrainedConfig) -> int | None:
     """Longest sequence of a model in tokens; None if its config sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 @contextmanager

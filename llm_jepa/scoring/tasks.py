@@ -123,10 +123,11 @@ def score_row(
         extract: What of prediction and gold the task's own scores compare.
         source: The row's source, for `path`, `countdown` and `maze`.
     """
+    golds = gold.split(GOLD_SEPARATOR) if task == "qa" else [gold]
     values: dict[str, bool | None] = {
-        "strict": is_strict_match(prediction, gold),
-        "prefix": is_prefix_match(prediction, gold),
-        "contains": is_contained(prediction, gold),
+        "strict": any(is_strict_match(prediction, one) for one in golds),
+        "prefix": any(is_prefix_match(prediction, one) for one in golds),
+        "contains": any(is_contained(prediction, one) for one in golds),
         "stopped": stopped,
         "capped": not stopped,
     }

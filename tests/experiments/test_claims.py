@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from llm_jepa.experiments.claims import compare_results, contrast_key, contrasts_of, summary_json
+from llm_jepa.experiments.claims import compare_results, contrast_key, contrasts_of, curve_of, summary_json
 from llm_jepa.experiments.significance import Contrast, Reach
 from llm_jepa.scoring.wilson import wilson_interval
 
@@ -54,6 +54,15 @@ def test_the_primary_score_alone_claims_and_both_budgets_are_one_family(results)
     assert by_threshold == {}
     assert json.loads(json.dumps(tables))["equal_flops"]["stopped"]["jepa"]["sentence"] == description["sentence"]
     assert compared(results, "stopped")[0]["equal_steps"]["strict"]["jepa"]["outcome"] == "descriptive"
+
+
+def test_the_last_step_counts_once_by_the_final_evaluation():
+    result = {
+        "curve": [{"step": step, "scores": {"strict": step / 10}} for step in (2, 4)],
+        "training": {"steps": 4},
+        "scores": {"strict": 0.3},
+    }
+    assert curve_of(result, "strict") == [(2, 0.2), (4, 0.3)]
 
 
 def test_claims_by_a_threshold_are_apart(results):

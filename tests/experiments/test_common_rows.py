@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llm_jepa.data.row_keys import SharedRows, shared_rows
 from llm_jepa.experiments.cells import Series, series_cells, spec_of
-from llm_jepa.experiments.common_rows import find_common_rows
+from llm_jepa.experiments.common_rows import check_rows, find_common_rows
 from llm_jepa.experiments.spec_reading import read_experiment
 from tests.experiments.conftest import SPLITS
 from tests.tiny import PAIRS
@@ -66,6 +66,12 @@ def test_a_part_of_the_training_or_test_split_chooses_no_settings(written, split
     search = {"split": split, "grid": {"learning_rate": [1e-3]}}
     with pytest.raises(ValueError, match=r"rows of `.*` are in `.*` too"):
         find_common_rows(read_experiment(written("dev-leak", search=search)))
+
+
+def test_prompts_that_leave_no_room_are_refused_before_anything_trains(written):
+    experiment = read_experiment(written("no_room", evaluation={"max_new_tokens": 500}))
+    with pytest.raises(ValueError, match="with max_new_tokens=500 it exceeds the 512 positions of the model"):
+        check_rows(experiment)
 
 
 def test_shared_rows_by_hand():

@@ -92,7 +92,7 @@ def test_comparisons_left_out_stay_in_the_family(tmp_path, threshold):
         rows,
         range(5),
         reaches=None if threshold is None else {},
-        declared=declared_comparisons(declared["entries"], left),
+        declared=declared_comparisons(declared["entries"], now),
     )
     assert {verdict.n_comparisons for verdict in found} == {12}
     assert len(found) == (2 if threshold is None else 6)
@@ -113,18 +113,33 @@ def test_comparisons_left_out_stay_in_the_family(tmp_path, threshold):
     ids=["seed", "primary score", "arm"],
 )
 def test_the_family_is_said_to_be_larger_where_it_is(tmp_path, now, left_out):
-    """No threshold is declared. An arm's comparisons stay; a seed and a score have none of their own."""
+    """No threshold is declared. Comparisons of an arm and by a score stay; a seed has none of its own."""
     keep_declared(tmp_path, items(threshold=None), TRAINED, 0)
     finish(tmp_path, "lm_only/1")
-    declared = keep_declared(tmp_path, items(threshold=None, **now), TRAINED, 1)
-    left = contrasts(now.get("arms", ARMS))
-    is_larger = len(declared_comparisons(declared["entries"], left)) > len(left)
-    said = changes(declared, items(threshold=None, **now))[-1]
+    left = items(threshold=None, **now)
+    declared = keep_declared(tmp_path, left, TRAINED, 1)
+    is_larger = len(declared_comparisons(declared["entries"], left)) > len(contrasts(now.get("arms", ARMS)))
+    said = changes(declared, left)[-1]
     assert said.startswith(f"DECLARED TOO, and left out here: {left_out}.")
-    assert said.endswith("stay in the family with p = 1.") == is_larger == ("arms" in now)
+    assert said.endswith("stay in the family with p = 1.") == is_larger == ("seeds" not in now)
 
 
-def test_another_threshold_is_said_and_adds_no_comparison(tmp_path):
+def test_each_score_and_threshold_that_was_tried_makes_the_family_larger(tmp_path):
+    """Two arms at two budgets by 3 scores and 2 thresholds, each by share and time: 4 x (3 + 4)."""
+    keep_declared(tmp_path, items(threshold=None), TRAINED, 0)
+    finish(tmp_path, "lm_only/1")
+    tried = [("stopped", None), ("contains", 0.9), ("strict", 0.95)]
+    for score, threshold in tried:
+        now = items(primary_score=score, threshold=threshold)
+        declared = keep_declared(tmp_path, now, TRAINED, 1)
+    comparisons = declared_comparisons(declared["entries"], now)
+    assert len({*comparisons}) == len(comparisons) == 4 * (3 + 4)
+    assert {measure for _, measure in comparisons} == {
+        "score", "share of seeds", "time", "score stopped", "score contains", "share of seeds 0.9", "time 0.9",
+    }  # fmt: skip
+
+
+def test_another_threshold_is_said_and_adds_comparisons(tmp_path):
     keep_declared(tmp_path, items(threshold=None), TRAINED, 0)
     finish(tmp_path, "lm_only/1")
     now = items(threshold=0.95)
@@ -133,7 +148,7 @@ def test_another_threshold_is_said_and_adds_no_comparison(tmp_path):
     later = items(threshold=0.9)
     assert changes(keep_declared(tmp_path, later, TRAINED, 1), later) == [
         "CHANGED after 1 finished cell: threshold 0.9 added.",
-        "DECLARED TOO, and left out here: threshold 0.95.",
+        "DECLARED TOO, and left out here: threshold 0.95. Comparisons left out stay in the family with p = 1.",
     ]
 
 

@@ -54,6 +54,8 @@ RATES = {"learning_rate": [1e-3, 1e-2]}
         ({"compared_with": {"jepa": []}}, r"`jepa` is \[\]; it must be text or a list of one or more texts"),
         ({"settings": {"seed": 7}}, "`settings` has `seed`, which the experiment sets for each cell"),
         ({"settings": {"resume_from_checkpoint": "x"}}, "Cells train from the start, and resume by themselves"),
+        ({"settings": {"data_seed": 7}}, "`data_seed` gives every seed the same order of rows"),
+        ({"arms": {"lm_only": {}, "a": {"data_seed": 7}}}, "arm `a` sets `data_seed`, which the experiment sets"),
         ({"settings": {"auto_find_batch_size": True}}, "`auto_find_batch_size: true` gives an arm .* more steps than"),
         ({"recipe_settings": {"auto_find_batch_size": True}}, "`auto_find_batch_size: true` gives an arm"),
         ({"settings": {"dataset_streaming": True}}, "must know all rows"),

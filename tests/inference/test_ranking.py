@@ -27,6 +27,9 @@ def test_equal_scores_are_counted_to_within_rounding():
 def test_a_rank_counts_equal_answers_as_nearer():
     score_QN = np.array([[0.2, 0.7, 0.7], [0.9, 0.1, 0.2], [0.4, 0.4, 0.4]])
     assert pessimistic_ranks(score_QN, np.array([1, 0, 2])).tolist() == [2, 1, 3]
+    score_QN[1, 0] = np.nan
+    with pytest.raises(ValueError, match="1 of 3 rows have scores that are not numbers"):
+        pessimistic_ranks(score_QN, np.array([1, 0, 2]))
 
 
 def test_rows_of_equal_direction_are_constant_and_a_row_of_zeros_stays():

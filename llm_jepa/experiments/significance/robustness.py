@@ -10,7 +10,6 @@ from llm_jepa.experiments.significance.paired import PairedDifference
 from llm_jepa.experiments.significance.verdicts import (
     SIGNIFICANCE,
     Contrast,
-    Measure,
     Reaches,
     Rows,
     Verdict,
@@ -89,7 +88,7 @@ def robustness(
     *,
     clusters: Sequence[Hashable] | None = None,
     reaches: Reaches | None = None,
-    declared: Sequence[tuple[Contrast, Measure]] = (),
+    declared: Sequence[tuple[Contrast, str]] = (),
 ) -> list[Robustness | None]:
     """For each contrast's verdict by the mean score; None where that is neither "better" nor "worse".
 

@@ -52,7 +52,8 @@ class Verdict:
         adjusted_p_value: After Holm's correction; None without a p value, and where nothing is claimed.
         n_comparisons: Number of comparisons in the family.
         detectable_difference: The true difference in score that these seeds and rows find with 80 % probability if it
-            has to pass the first step of Holm's correction. None without a standard error.
+            has to pass the first step of Holm's correction. None without a standard error, and with fewer than five
+            seeds, which find nothing.
         missing: The series and seeds without a result.
     """
 
@@ -124,11 +125,15 @@ class _Claim:
 
     @property
     def key(self) -> tuple[str, ...]:
-        return self.measure, self.contrast.arm, self.contrast.baseline
+        return _key(self.contrast, self.measure)
 
     @property
     def p_value(self) -> float | None:
         return None if self.difference is None else self.difference.p_value
+
+
+def _key(contrast: Contrast, measure: str) -> tuple[str, ...]:
+    return measure, contrast.arm, contrast.baseline
 
 
 def verdicts(
@@ -139,7 +144,7 @@ def verdicts(
     clusters: Sequence[Hashable] | None = None,
     higher_is_better: bool = True,
     reaches: Reaches | None = None,
-    declared: Sequence[tuple[Contrast, Measure]] = (),
+    declared: Sequence[tuple[Contrast, str]] = (),
 ) -> list[Verdict]:
     """The verdict of each contrast by one score; all of them, and those by the threshold, are one Holm family.
 
@@ -159,7 +164,8 @@ def verdicts(
         higher_is_better: False for a score such as the cap rate.
         reaches: Budget -> series -> seed -> when the run reached the threshold; None without a threshold. A contrast
             that several budgets have is judged by the first of them.
-        declared: Comparisons that were declared at any time. Those withdrawn stay in the family with p = 1.
+        declared: Comparisons that were declared at any time, each by a measure or one that was withdrawn. Those that
+            are not among the contrasts' own stay in the family with p = 1.
 
     Returns:
         Verdicts by the mean score, in the order of the contrasts; with a threshold, then those by the share of seeds
@@ -173,7 +179,7 @@ def verdicts(
     if reaches is not None:
         claims += _threshold_claims(contrasts, reaches, seeds, "share of seeds")
         claims += _threshold_claims(contrasts, reaches, seeds, "time")
-    withdrawn = {_Claim(contrast, measure, None, ()).key: 1.0 for contrast, measure in declared}
+    withdrawn = {_key(contrast, measure): 1.0 for contrast, measure in declared}
     p_values = withdrawn | {claim.key: 1.0 if claim.p_value is None else claim.p_value for claim in claims}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [_verdict(claim, adjusted[claim.key], len(p_values), higher_is_better) for claim in claims]
@@ -200,7 +206,7 @@ def descriptions(
 
 def _verdict(claim: _Claim, adjusted_p: float, n_comparisons: int, higher_is_better: bool) -> Verdict:
     difference, detectable = claim.difference, None
-    if isinstance(difference, PairedDifference):
+    if isinstance(difference, PairedDifference) and difference.n_seeds >= MIN_SEEDS:
         detectable = difference.detectable_difference(SIGNIFICANCE / n_comparisons)
     return Verdict(
         **vars(claim.contrast),
@@ -226,11 +232,12 @@ def _outcome(
     if difference.n_seeds < MIN_SEEDS or difference.p_value is None:
         return "too few to tell"
     is_score = isinstance(difference, PairedDifference)
+    if isinstance(difference, PairedDifference) and not difference.seeds_differ and difference.direction != 0:
+        return "too few to tell"  # one run counted several times would look like this
     if adjusted_p < SIGNIFICANCE:
         return "better" if (difference.direction > 0) == (higher_is_better or not is_score) else "worse"
     if isinstance(difference, PairedDifference):
-        is_constant = not difference.seeds_differ and difference.direction != 0
-        is_decidable = not is_constant and (detectable or 0.0) <= difference.largest_possible
+        is_decidable = (detectable or 0.0) <= difference.largest_possible
     else:
         is_decidable = deciding_hits(difference.p_by_hits, SIGNIFICANCE / n_comparisons) != (None, None)
     return "no difference found" if is_decidable else "too few to tell"

@@ -48,13 +48,14 @@ def test_the_sentence_has_all_figures():
 
 
 def test_a_difference_of_more_than_all_rows_is_not_stated():
-    """Two seeds, of which one gains all rows and one none."""
-    rows = {"arm": {1: [1] * 4, 2: [0] * 4}, "base": {1: [0] * 4, 2: [0] * 4}}
-    (found,) = verdicts([Contrast("arm", "base", "equal_steps")], rows, [1, 2])
+    """Three seeds gain all rows, two lose all."""
+    seeds = range(5)
+    rows = {"arm": {one: [one % 2] * 4 for one in seeds}, "base": {one: [1 - one % 2] * 4 for one in seeds}}
+    (found,) = verdicts([Contrast("arm", "base", "equal_steps")], rows, seeds)
     assert (found.detectable_difference or 0.0) > 1
     assert found.sentence.endswith(
-        "No true difference would be found with 80 % probability: the largest possible gain is 100.0 points, the "
-        "largest loss 0.0."
+        "No true difference would be found with 80 % probability: the largest possible gain is 40.0 points, the "
+        "largest loss 60.0."
     )
 
 
@@ -111,12 +112,18 @@ def test_fewer_than_five_seeds_are_too_few(n_seeds: int):
     assert figures(found).mean == pytest.approx(np.mean([0.20, 0.15, 0.25, 0.12][:n_seeds]))
     assert (found.adjusted_p_value is None) == (n_seeds == 1)
     assert f"over {n_seeds} seed" in found.sentence
+    assert found.detectable_difference is None, "they find nothing, however large"
+    assert found.sentence.endswith("too few to tell.")
 
 
 def test_a_constant_difference_is_too_few_to_tell():
-    """Five equal differences have p = 1/16; a zero difference is no difference."""
-    constant = one_verdict([score + 0.2 for score in BASELINE])
-    assert (constant.outcome, constant.adjusted_p_value) == ("too few to tell", 1 / 16)
+    """Five equal differences have p = 1/16, six 1/32; a zero difference is no difference."""
+    for seeds, p in (SEEDS, 1 / 16), ([*SEEDS, 7], 1 / 32):
+        rows = {
+            name: {seed: [share] * 100 for seed in seeds} for name, share in (("prefix_sg", 0.7), ("lm_only", 0.5))
+        }
+        (constant,) = verdicts([contrast()], rows, seeds)
+        assert (constant.outcome, constant.adjusted_p_value) == ("too few to tell", p)
     none = one_verdict(BASELINE)
     assert (none.outcome, none.detectable_difference) == ("no difference found", None)
     assert "+0.0 points (95 % CI none over seeds and rows; none over 5 seeds alone" in none.sentence
