@@ -15,7 +15,7 @@ from llm_jepa.options.next_latent import NextLatentOptions
 from llm_jepa.options.objective import ObjectiveOptions
 from llm_jepa.options.pair import PairOptions
 from llm_jepa.options.publication import PublicationOptions
-from llm_jepa.settings.checks import check_options
+from llm_jepa.settings.checks import check_options, less_is_better
 from llm_jepa.settings.objectives import CONTRASTIVE_LOSSES
 
 DEFAULT_INFO_NCE_TEMPERATURE = 0.07
@@ -34,7 +34,7 @@ class JEPAConfig(  # type: ignore[misc]  # `hub_strategy` has fewer choices
 
     The defaults are the paper's. With `jepa_weight=0` the trainer is exactly TRL's `SFTTrainer` on the same rows, with
     its trained weights in float32, and every other JEPA option stands idle, so that two arms of a comparison differ in
-    one line.
+    one line. `lm_weight` alone still scales its loss.
 
     The `help` of each field says what it means. `llm-jepa train --help`, the table of options in the documentation and
     the JSON schema of recipes are made from it; after a change run `make schema`.
@@ -56,6 +56,8 @@ class JEPAConfig(  # type: ignore[misc]  # `hub_strategy` has fewer choices
     def __post_init__(self):
         if is_plain_cpu_run() and not self.use_cpu:
             self.use_cpu = True  # transformers refuses bf16 autocast on a CPU that was not asked for
+        if self.greater_is_better is None and less_is_better(self.metric_for_best_model):
+            self.greater_is_better = False
         super().__post_init__()
         if self.completion_only_loss is None:
             self.completion_only_loss = True  # TRL would decide by the columns before they are mapped to rows

@@ -12,7 +12,7 @@ from llm_jepa.config import own_fields
 from llm_jepa.files.atomic import write_atomically
 from llm_jepa.recipe import CONFIGURATIONS
 from llm_jepa.settings.objectives import OWN_OBJECTIVE, ObjectiveName, ObjectiveNames
-from llm_jepa.settings.reading import IDLE
+from llm_jepa.settings.reading import idle_keys
 from llm_jepa.settings.schema import DEFINED_BY, PATH_OR_MAPPING, SCHEMA_FILES, Kind
 from llm_jepa.vision.config import VisionConfig, vision_fields
 
@@ -37,7 +37,7 @@ def recipe_schema(kind: Kind = "text") -> dict[str, Any]:
     for configuration in CONFIGURATIONS if kind == "text" else (VisionConfig,):
         hints = typing.get_type_hints(configuration)
         for field in dataclasses.fields(configuration):
-            if field.init and field.name not in IDLE:
+            if field.init and field.name not in idle_keys(kind):
                 owner = "llm_jepa" if field.name in own else "trl"
                 properties[field.name] = {**_property(field, hints[field.name]), DEFINED_BY: owner}
     return {

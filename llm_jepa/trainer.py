@@ -161,6 +161,11 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         self.predictor = objective.new_predictor(model)
         if self.predictor is not None:
             self.detached_parameters = objective.detached_parameters(self.predictor)
+        if self.detached_parameters and args.fp16:
+            raise ValueError(
+                "This objective has parameters whose gradients are clipped apart from the model's, which `fp16` "
+                "cannot. Set `bf16: true`."
+            )
         if not objective.trains_model:
             self.model.requires_grad_(False)  # the predictor alone is trained
         objective.attach(model, self.predictor, mask_form)

@@ -315,6 +315,21 @@ def test_a_config_made_of_its_own_dict_is_the_same(weight, count, loss, position
     assert again.completion_only_loss == args.completion_only_loss
 
 
+@pytest.mark.parametrize(
+    ("metric", "is_better"),
+    [("eval_jepa_kl", False), ("jepa_loss_pair", False), ("loss", False), ("jepa_cosine", True)],
+)
+def test_of_a_loss_the_best_model_has_the_lowest_whatever_its_name(metric, is_better):
+    """transformers goes by the name's end."""
+    assert config(metric_for_best_model=metric).greater_is_better is is_better
+    assert config(metric_for_best_model=metric, greater_is_better=True).greater_is_better
+
+
+def test_steps_without_any_loss_are_refused():
+    with pytest.raises(ValueError, match="leaves out the JEPA term of some steps, and `lm_weight"):
+        config(lm_weight=0.0, jepa_dropout=0.5)
+
+
 def test_a_parser_before_leaves_what_is_allowed():
     """`HfArgumentParser` overwrites the types of dataclass fields."""
     HfArgumentParser(JEPAConfig)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import datasets
+import torch
 import transformers
 
 from llm_jepa.cli.inference_arguments import ANSWERS_PER_QUERY
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _answer_picture(args: argparse.Namespace, queries: Sequence[str]) -> int:
     """Answer each query, or the picture alone if there are none: the nearest candidates, or decoded text."""
-    model = VLJEPAModel.from_pretrained(args.run).eval()
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    model = VLJEPAModel.from_pretrained(args.run).eval().to(device)
     num_rows = len(queries) or 1
     images = None
     if args.image is not None:

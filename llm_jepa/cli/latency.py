@@ -17,8 +17,7 @@ from llm_jepa.compute.devices import GIB
 from llm_jepa.evaluation.held_out_rows import load_rows
 from llm_jepa.evaluation.latency import LatencyOptions, RunWays, measure_latency
 from llm_jepa.evaluation.latency_report import FIRST_TOKEN, REPORT_FILE, LatencyReport, write_latency
-from llm_jepa.inference.tuned_model import set_precision
-from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.base_and_tuned import load_checkpoints, set_precision
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_subject
 

@@ -18,6 +18,7 @@ from datasets import Dataset, IterableDataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
 
 from llm_jepa.data.json_lines import is_document
+from llm_jepa.data.local_splits import check_every_file_is_read
 from llm_jepa.data.saved_datasets import load_saved
 from llm_jepa.data.source import (
     DELIMITERS,
@@ -156,6 +157,7 @@ def _load(
     elif path.is_dir():  # `datasets` does not accept `.`
         cache = _cache_of([file for file in (path / "README.md", *local_files(path)) if file.is_file()])
         found = load_dataset_builder(str(path.resolve()), script.dataset_config, cache_dir=cache)
+        check_every_file_is_read(path, found)
     else:
         found = load_dataset_builder(name, script.dataset_config)
     builder = with_exact_reader(found)

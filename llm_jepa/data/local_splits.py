@@ -1,16 +1,31 @@
 """The splits of local data and the files of each, known without reading a row. Imports no torch."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_jepa.data.source import SAVED_DATASET, SAVED_DATASET_DICT, DataSource, is_saved_dataset
+from llm_jepa.data.source import (
+    DELIMITERS,
+    LOADERS,
+    SAVED_DATASET,
+    SAVED_DATASET_DICT,
+    DataSource,
+    data_suffix,
+    is_saved_dataset,
+    local_files,
+)
 
 if TYPE_CHECKING:
+    from datasets import DatasetBuilder
+
     from llm_jepa.data.source import AnySource
+
+SHOWN_FILES = 5
+logger = logging.getLogger(__name__)
 
 
 def source_of(settings: Mapping[str, Any]) -> DataSource:
@@ -56,6 +71,38 @@ def saved_files(path: Path) -> dict[str, list[Path]]:
 def _listed_files(saved: Path) -> list[Path]:
     state = json.loads((saved / SAVED_DATASET).read_text(encoding="utf-8"))
     return [saved / file["filename"] for file in state["_data_files"]]
+
+
+def check_every_file_is_read(path: Path, found: "DatasetBuilder") -> None:
+    """Check that a directory without a card has files of one format; log those of it that no split takes.
+
+    `datasets` reads the commonest format, and where a file is named as a split, such files alone.
+
+    Raises:
+        ValueError: Files of another format would be left out, or be read as the first.
+    """
+    card = path / "README.md"
+    if card.is_file() and "data_files" in card.read_text(encoding="utf-8", errors="replace"):
+        return
+    taken = {Path(str(file)).resolve() for files in found.config.data_files.values() for file in files}
+    files = local_files(path)
+    formats = {_format_of(file): file for file in (*files, *sorted(taken))}
+    if len(formats) > 1:
+        shown = ", ".join(f"`{file.name}`" for file in formats.values())
+        raise ValueError(
+            f"The files of one directory must have one format; {shown} have several. Move the others away, or name "
+            "one file."
+        )
+    unread = [file.relative_to(path).as_posix() for file in files if file.resolve() not in taken]
+    if unread:
+        logger.warning(
+            "%s: `%s` is not read, since others are named as splits.", path, "`, `".join(unread[:SHOWN_FILES])
+        )
+
+
+def _format_of(file: Path) -> tuple[str, str | None]:
+    suffix = data_suffix(file)
+    return LOADERS[suffix], DELIMITERS.get(suffix)
 
 
 def _files_as_found(path: Path, config: str | None) -> dict[str, list[Path]]:

@@ -3,18 +3,21 @@
 import json
 import logging
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 from trl.trainer.utils import global_then_local_main_first
 
 from llm_jepa.config import JEPAConfig
+from llm_jepa.data.cache_key import PREPARATION_VERSION
 from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.findings import find_in_row, replaces_trl_warning, report_findings
+from llm_jepa.data.json_types import AnyJson
 from llm_jepa.data.partners import PARTNER_COLUMN, with_shuffled_partners
 from llm_jepa.data.rows import (
     OWN_VIEW_COLUMNS,
@@ -27,8 +30,9 @@ from llm_jepa.data.rows import (
     is_tokenised,
     map_rows,
     to_rows,
+    version_on,
 )
-from llm_jepa.data.spans import SpanMaker, spans_of_text
+from llm_jepa.data.spans import SpanMaker, spans_of_text, written_turns
 from llm_jepa.data.steps import StepMaker
 from llm_jepa.data.tokenised_rows import check_tokenised
 from llm_jepa.data.turns import refuse_unlearned
@@ -40,6 +44,8 @@ from llm_jepa.settings.objectives import needs_spans, needs_steps, needs_views
 TEXT_COLUMN = SFTConfig.dataset_text_field
 """The column of a prepared plain text, however the data call it."""
 
+TURN_KEYS = frozenset({"role", "content"})
+"""What every turn has."""
 logger = logging.getLogger(__name__)
 
 
@@ -88,7 +94,8 @@ def prepare_dataset(
         _check_text_field(args)
         with global_then_local_main_first():
             dataset = expand_rows(dataset, mapping, args.dataset_num_proc)
-            dataset = to_rows(dataset, mapping, tokenizer.chat_template is not None, args.dataset_num_proc)
+            has_template, processes = tokenizer.chat_template is not None, args.dataset_num_proc
+            dataset = to_rows(dataset, mapping, has_template, processes, written_on=day_written_by(tokenizer))
         dataset = _tokenise_turns(dataset, tokenise, name)
         with global_then_local_main_first():
             dataset = add_views(dataset, tokenizer, args)
@@ -148,14 +155,41 @@ def _check_text(dataset: AnyDataset, args: JEPAConfig) -> AnyDataset:
 
 
 def _tokenise_turns(dataset: AnyDataset, tokenise: Callable[[AnyDataset], AnyDataset], name: str) -> AnyDataset:
+    """The rows tokenised by TRL, to which turns go without the nulls that Arrow gives them."""
     try:
         with replaces_trl_warning():
-            return tokenise(dataset)
-    except TemplateError as error:
+            return tokenise(_with_written_turns(dataset))
+    except (TemplateError, TypeError) as error:
         raise ValueError(
             f"The chat template cannot render the {name} data: {error}. Change the turns (`system_prompt` adds "
             "one), or set another template with `chat_template_path`."
         ) from error
+
+
+def _with_written_turns(dataset: AnyDataset) -> AnyDataset:
+    """The rows with their turns as JSON, where some have keys that others lack: Arrow would hold those as nulls."""
+    if not isinstance(dataset, Dataset) or dataset.features is None:
+        return dataset
+    further = [name for name in ("prompt", "completion") if _keys_of_turns(dataset.features[name]) - TURN_KEYS]
+    if not further:
+        return dataset
+    features = Features({**dataset.features, **{name: AnyJson() for name in further}})
+
+    def write(row: dict[str, Any], version: str) -> dict[str, Any]:
+        return {name: written_turns(row[name]) for name in further}
+
+    return dataset.map(write, features=features, fn_kwargs={"version": PREPARATION_VERSION})
+
+
+def _keys_of_turns(feature: Any) -> frozenset[str]:
+    """The keys of turns of this type; none of a text, and of what is JSON already."""
+    turn = getattr(feature, "feature", None)
+    return frozenset(turn) if isinstance(turn, dict) else frozenset()
+
+
+def day_written_by(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Today, if the chat template writes it, as those of Llama 3.2 and gpt-oss; else None."""
+    return date.today().isoformat() if "strftime_now" in str(tokenizer.chat_template) else None
 
 
 def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:
@@ -178,7 +212,8 @@ def add_views(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEP
         found = find_in_row(tokenizer, row, row["input_ids"], learned_ids)
         return {name: value for make in makers for name, value in make(row).items()} | found
 
-    return map_rows(dataset, add, args.dataset_num_proc, remove_columns=(*ROW_COLUMNS, *own_views), is_numbered=True)
+    removed, version = (*ROW_COLUMNS, *own_views), version_on(day_written_by(tokenizer))
+    return map_rows(dataset, add, args.dataset_num_proc, removed, is_numbered=True, version=version)
 
 
 def _add_spans_of_text(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, args: JEPAConfig) -> AnyDataset:

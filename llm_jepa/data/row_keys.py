@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
+from llm_jepa.data.prompts import Prompt
 from llm_jepa.data.rows import AnyDataset, has_pairs, is_tokenised, to_rows
 from llm_jepa.data.view_pairs import expand_rows
 
@@ -53,16 +54,22 @@ def row_keys(source: "AnySource", split: str, mapping: ColumnMapping, text_field
     return pair_keys(dataset, mapping)
 
 
-def pair_keys(dataset: AnyDataset, mapping: ColumnMapping) -> list[Key]:
-    """The digest of each row's source and target, where rows have them."""
+def pair_keys(dataset: AnyDataset, mapping: ColumnMapping, has_chat_template: bool = True) -> list[Key]:
+    """The digest of each row's conversation, where rows have a source and a target."""
     mapping = mapping.of_conversation()
-    rows = to_rows(expand_rows(dataset, mapping), mapping, has_chat_template=True)
-    return [pair_key(row["source"], row["target"]) for row in rows]
+    rows = to_rows(expand_rows(dataset, mapping), mapping, has_chat_template)
+    return [pair_key(row["prompt"], row["source"], row["target"]) for row in rows]
 
 
-def pair_key(source: str, target: str) -> Key:
-    """The digest of a source and a target; how words are spaced makes no other pair."""
-    return digest([_words(source), _words(target)])
+def pair_key(prompt: Prompt, source: str, target: str) -> Key:
+    """The digest of a source and a target, and of the turns before where there are some: "Thanks!" -> "Welcome!" ends
+    many conversations.
+
+    How words are spaced makes no other pair, nor does a system prompt.
+    """
+    turns = [] if isinstance(prompt, str) else [turn for turn in prompt if turn["role"] != "system"]
+    told = [[turn["role"], _words(str(turn["content"]))] for turn in turns] if len(turns) > 1 else []
+    return digest([told, _words(source), _words(target)])
 
 
 def _words(text: str) -> str:

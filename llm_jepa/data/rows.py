@@ -61,6 +61,7 @@ def to_rows(
     has_chat_template: bool,
     num_proc: int | None = None,
     row_indices: Sequence[int] | None = None,
+    written_on: str | None = None,
 ) -> AnyDataset:
     """Map any supported data set to the columns `prompt`, `completion`, `source`, `target`, `row_index`.
 
@@ -73,6 +74,7 @@ def to_rows(
         has_chat_template: Whether conversations are chat messages (True) or plain strings (False).
         num_proc: Number of processes; a stream ignores it.
         row_indices: The rows' numbers, where the data set is a selection; None for their positions.
+        written_on: The day, where the chat template writes it: rows of another day are other rows in the cache.
 
     Raises:
         ValueError: A column is missing, a view is empty, a conversation has no last assistant turn, or an option of
@@ -83,7 +85,14 @@ def to_rows(
     dataset = dataset.select_columns([name for name in columns if name in (*read, *CHAT_TEMPLATE_COLUMNS)])
     if isinstance(dataset, Dataset):
         dataset, to_row, read = with_read_names(dataset, to_row, read)
-    return map_rows(dataset, to_row, num_proc, remove_columns=read, row_indices=row_indices)
+    return map_rows(
+        dataset, to_row, num_proc, remove_columns=read, row_indices=row_indices, version=version_on(written_on)
+    )
+
+
+def version_on(day: str | None) -> str:
+    """The version of prepared rows, on a day if the chat template writes it."""
+    return PREPARATION_VERSION if day is None else f"{PREPARATION_VERSION} {day}"
 
 
 def row_maker(
@@ -113,6 +122,7 @@ def map_rows(
     remove_columns: Sequence[str] = (),
     is_numbered: bool = False,
     row_indices: Sequence[int] | None = None,
+    version: str = PREPARATION_VERSION,
 ) -> AnyDataset:
     """Add the columns that `convert` returns to every row, and `row_index` unless `is_numbered` says it is there.
 
@@ -122,7 +132,7 @@ def map_rows(
         RowError: `convert` raised a ValueError.
     """
 
-    def convert_numbered(row: dict[str, Any], index: int, version: int) -> dict[str, Any]:
+    def convert_numbered(row: dict[str, Any], index: int, version: str) -> dict[str, Any]:
         row_index = row["row_index"] if is_numbered else index if row_indices is None else row_indices[index]
         try:
             return {**convert(row), "row_index": row_index}
@@ -133,7 +143,7 @@ def map_rows(
         convert_numbered,
         with_indices=True,
         remove_columns=list(remove_columns),
-        fn_kwargs={"version": PREPARATION_VERSION},  # part of the cache's key
+        fn_kwargs={"version": version},  # part of the cache's key
         **({"num_proc": num_proc} if isinstance(dataset, Dataset) else {}),  # a stream does not accept it
     )
 

@@ -4,7 +4,7 @@ A span is [start, end): the positions of the tokens of a view's text, without th
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from jinja2.exceptions import TemplateError
@@ -145,6 +145,13 @@ def unused_marker(text: str) -> str:
     return MARKER * (1 + text.count(MARKER))
 
 
+def written_turns(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Turns without the keys that other turns alone have, which Arrow holds as nulls: a template would read them."""
+    return [
+        {key: value for key, value in message.items() if value is not None or key == "content"} for message in messages
+    ]
+
+
 def render_chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, Any]], **kwargs: Any) -> str:
     """Render messages with the tokenizer's chat template.
 
@@ -153,7 +160,7 @@ def render_chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, A
     """
     apply: Callable[..., Any] = tokenizer.apply_chat_template
     try:
-        return apply(messages, tokenize=False, **kwargs)
-    except TemplateError as error:
+        return apply(written_turns(messages), tokenize=False, **kwargs)
+    except (TemplateError, TypeError) as error:
         roles = [message["role"] for message in messages]
         raise ValueError(f"the chat template cannot render the turns {roles}: {error}") from error

@@ -251,9 +251,14 @@ def _is_between_quotes(text: str) -> bool:
     return len(text) > 1 and text.startswith('"') and text.endswith('"')
 
 
+BYTE_ORDER_MARK = "\ufeff"
+
+
 class TextLines(Text):
-    """Rows of plain text, without the blank lines."""
+    """Rows of plain text, without the blank lines and a file's byte order mark."""
 
     def _generate_tables(self, base_files: list[str], files_iterables: list[Any]) -> Iterator[tuple[Key, pa.Table]]:
         for key, table in super()._generate_tables(base_files, files_iterables):
-            yield key, table.filter(pa.array([bool(text.strip()) for text in table.column(0).to_pylist()], pa.bool_()))
+            texts = [text.removeprefix(BYTE_ORDER_MARK) for text in table.column(0).to_pylist()]
+            kept = pa.array([text for text in texts if text.strip()], table.schema.field(0).type)
+            yield key, pa.Table.from_arrays([kept], schema=table.schema)

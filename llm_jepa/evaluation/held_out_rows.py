@@ -119,8 +119,8 @@ def check_not_tested(rows: Sequence[HeldOutRow], tested: Sequence[HeldOutRow], s
     Raises:
         ValueError: One has.
     """
-    keys = {pair_key(row.source, row.gold) for row in tested}
-    shared = [row.row_index for row in rows if pair_key(row.source, row.gold) in keys]
+    keys = {pair_key(row.prompt, row.source, row.gold) for row in tested}
+    shared = [row.row_index for row in rows if pair_key(row.prompt, row.source, row.gold) in keys]
     if shared:
         raise ValueError(
             f"{len(shared)} of the {len(rows)} rows of `--dev_split {split}` are tested too (the first is row "

@@ -26,10 +26,11 @@ def count_rows_trained_on(recipe: Recipe, rows: Sequence[HeldOutRow]) -> int | N
     here, or they are on the Hub and not those that are evaluated.
     """
     path = recipe.output_dir / RECIPE_FILE
-    keys = _keys_of_run(read_settings(path), recipe) if path.is_file() else None
+    has_template = not any(isinstance(row.prompt, str) for row in rows)
+    keys = _keys_of_run(read_settings(path), recipe, has_template) if path.is_file() else None
     if keys is None:
         return None
-    shared = [row.row_index for row in rows if pair_key(row.source, row.gold) in keys]
+    shared = [row.row_index for row in rows if pair_key(row.prompt, row.source, row.gold) in keys]
     if shared:
         logger.warning(
             f"{len(shared)} of the {len(rows)} evaluated rows are in the train split of the run in `{path.parent}` "
@@ -38,7 +39,7 @@ def count_rows_trained_on(recipe: Recipe, rows: Sequence[HeldOutRow]) -> int | N
     return len(shared)
 
 
-def _keys_of_run(settings: Mapping[str, Any], evaluated: Recipe) -> set[Key] | None:
+def _keys_of_run(settings: Mapping[str, Any], evaluated: Recipe, has_chat_template: bool) -> set[Key] | None:
     """The rows that a run with these settings trained on, as `pair_key`s."""
     source, other = source_of(settings), evaluated.script
     is_here = Path(source.dataset_name or "").expanduser().exists()
@@ -50,7 +51,7 @@ def _keys_of_run(settings: Mapping[str, Any], evaluated: Recipe) -> set[Key] | N
         dataset = load_split(source, source.dataset_train_split)
         if is_tokenised(dataset) or not has_pairs(dataset, mapping):
             return None
-        keys = pair_keys(dataset, mapping)
+        keys = pair_keys(dataset, mapping, has_chat_template)
         excluded = () if excluded_rows is None else read_excluded_rows(Path(excluded_rows))
     except ValueError as error:
         logger.warning(f"Whether the run trained on rows that are evaluated is not known: {error}")

@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 
 from llm_jepa.experiments.interface import HeldOut
 from llm_jepa.files.atomic import write_atomically
-from llm_jepa.models.evaluation_mode import in_evaluation
+from llm_jepa.training.evaluation_mode import in_evaluation
 
 
 class LearningCurve(TrainerCallback):

@@ -46,9 +46,11 @@ SEVERAL_TEXT = " `jepa_loss` is their sum, each times its weight of `objective_w
 CONTROL_TEXT = " This is a control on wrong pairs: each row had the target view of another row (`shuffle_pairs`)."
 COMPARED_KEYS = (
     "task", "dataset", "dataset_config", "split", "rows", "rows_digest", "prompts_digest", "precision",
-    "max_new_tokens", "backend",
+    "max_new_tokens", "backend", "extract",
 )  # fmt: skip
 """Keys of a scores file that two checkpoints must share to stand in one table. Some are not in older files."""
+DEFAULT_OF_COMPARED = {"extract": "none"}
+"""What a scores file leaves out."""
 
 
 def card_section(facts: CardFacts) -> str:
@@ -180,6 +182,7 @@ def _left_out(scores: dict[str, Any]) -> str:
 
 
 def _are_comparable(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    first, second = DEFAULT_OF_COMPARED | first, DEFAULT_OF_COMPARED | second
     return all(first.get(key) == second.get(key) for key in COMPARED_KEYS)
 
 

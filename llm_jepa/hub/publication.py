@@ -135,6 +135,9 @@ def gather_files(
             if name == ADAPTER_CONFIG:
                 public["base_model_name_or_path"] = public_values["model_name_or_path"]
                 public["revision"] = public_values["model_revision"]
+            if name == PREDICTOR_FILES[0] and settings:
+                public["base_name_or_path"] = public_values["model_name_or_path"]
+                public["base_revision"] = public_values["model_revision"]
             if public != content:
                 files[name] = (json.dumps(public, indent=2, ensure_ascii=False) + "\n").encode()
     if settings:

@@ -188,14 +188,15 @@ class Drafter:
         """
         if input_ids_1S.shape[0] != 1:
             raise ValueError(f"There are {input_ids_1S.shape[0]} prompts. Draft for one at a time.")
+        config = options.pop("generation_config", None) or self.inner.generation_config
         for name in UNSUPPORTED:
-            if options.get(name) is not None:
-                raise ValueError(f"`{name}` has no drafted form, since a forward gives several tokens. Leave it out.")
-        if "generation_config" in options:
-            options["generation_config"] = copy.deepcopy(options["generation_config"])
-            options["generation_config"].update(**_SELECTS_ASSISTED_GENERATION)
-        else:
-            options |= _SELECTS_ASSISTED_GENERATION
+            if options.get(name, getattr(config, name, None)) is not None:
+                raise ValueError(
+                    f"`{name}` has no drafted form, since a forward gives several tokens. Leave it out, also of the "
+                    "generation config."
+                )
+        options["generation_config"] = copy.deepcopy(config)
+        options["generation_config"].update(**_SELECTS_ASSISTED_GENERATION)
         with self._candidates_handed_over():
             return cast(Any, self.model).generate(input_ids=input_ids_1S, **options)
 

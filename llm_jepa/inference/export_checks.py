@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from llm_jepa.models.latent_predictor import PredictorFacts, check_has_views, read_facts
-from llm_jepa.models.local_files import ADAPTER_CONFIG, MODEL_CONFIG, check_new_directory, check_text_run
+from llm_jepa.models.local_files import (
+    ADAPTER_CONFIG,
+    MODEL_CONFIG,
+    artifact_kind,
+    check_new_directory,
+    check_text_run,
+)
 from llm_jepa.runs.record import RECIPE_FILE, read_json
 from llm_jepa.settings.reading import read_settings
 
@@ -69,7 +75,9 @@ def check_expressible(facts: PredictorFacts) -> None:
 
 
 def is_quantised(run: Path) -> bool:
-    """Whether a run's model is loaded with quantised weights, by its recipe and the configurations on this machine."""
+    """Whether a run's adapter has a quantised base, or its weights are quantised themselves."""
+    if artifact_kind(run) != "adapter":
+        return read_json(run / MODEL_CONFIG).get("quantization_config") is not None
     settings = read_settings(run / RECIPE_FILE) if (run / RECIPE_FILE).is_file() else {}
     base = settings.get("model_name_or_path") or read_json(run / ADAPTER_CONFIG).get("base_model_name_or_path") or run
     configs = [read_json(directory / MODEL_CONFIG) for directory in (run, Path(base))]

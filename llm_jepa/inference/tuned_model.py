@@ -5,7 +5,7 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_jepa.models.base_and_tuned import load_checkpoints
+from llm_jepa.models.base_and_tuned import load_checkpoints, set_precision
 from llm_jepa.models.run_tokenizer import load_run_tokenizer
 from llm_jepa.models.subject import read_tuned
 from llm_jepa.recipe import Recipe
@@ -27,10 +27,3 @@ def load_tuned(
     tokenizer = load_run_tokenizer(recipe)
     ((_, _, model),) = load_checkpoints(recipe, [checkpoint], len(tokenizer))
     return recipe, tokenizer, model
-
-
-def set_precision(recipe: Recipe, dtype: str | None) -> None:
-    """Have a recipe's weights loaded in a precision; None leaves that of training."""
-    if dtype is not None:
-        recipe.training.bf16 = recipe.training.fp16 = False
-        recipe.model.dtype = dtype

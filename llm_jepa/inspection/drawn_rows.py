@@ -9,6 +9,7 @@ from datasets import Dataset, IterableDataset
 
 from llm_jepa.config import JEPAConfig
 from llm_jepa.data.column_mapping import ColumnMapping
+from llm_jepa.data.json_types import ColumnType, features_of, table_of, widen_types
 from llm_jepa.data.preparation import all_excluded_error, read_excluded_rows
 from llm_jepa.data.rows import AnyDataset, RowError, is_tokenised
 from llm_jepa.data.unread_columns import without_unread_columns
@@ -55,6 +56,17 @@ class DrawnRows:
         return prepared.remove_columns("row_index").add_column("row_index", numbers)
 
 
+def _as_dataset(stream: IterableDataset) -> Dataset:
+    """The rows of a stream, each value as it is written: JSON may mix the types of a column."""
+    rows = list(stream)
+    if stream.features is not None:
+        return Dataset.from_list(rows, stream.features)
+    types: dict[str, ColumnType] = {}
+    for row in rows:
+        widen_types(types, row)
+    return Dataset(table_of(rows, features_of(types)))
+
+
 def draw_rows(dataset: AnyDataset, args: JEPAConfig, max_rows: int | None) -> DrawnRows:
     """Draw `max_rows` of the rows that `excluded_rows` leaves, rows of several pairs expanded as in training.
 
@@ -62,7 +74,7 @@ def draw_rows(dataset: AnyDataset, args: JEPAConfig, max_rows: int | None) -> Dr
         ValueError: Rows cannot be expanded, or `excluded_rows` leaves none.
     """
     if isinstance(dataset, IterableDataset):
-        return DrawnRows(Dataset.from_list(list(dataset.take(max_rows or STREAMED_ROWS))), is_partial=True)
+        return DrawnRows(_as_dataset(dataset.take(max_rows or STREAMED_ROWS)), is_partial=True)
     if max_rows is None or len(dataset) <= max_rows:
         return DrawnRows(dataset)
     mapping = ColumnMapping.from_args(args)

@@ -25,6 +25,7 @@ from llm_jepa.runs.record import (
     STATE_FILE,
     read_json,
     read_run,
+    settings_of_run,
 )
 
 ADAPTER_WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)
@@ -74,7 +75,7 @@ def find_adapter(name: str) -> Adapter | None:
         if ADAPTER_CONFIG not in files:
             return None
         directory = Path(snapshot_download(name, allow_patterns=_needed_files(files)))
-    settings = read_run(directory).settings
+    settings = settings_of_run(directory)
     safe = {key: value for key, value in settings.items() if key in TRUSTED_RECIPE_KEYS or key.startswith("bnb_4bit_")}
     return Adapter(directory, safe | base_settings_of(directory))
 

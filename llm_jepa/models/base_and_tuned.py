@@ -51,6 +51,13 @@ def weights_dtype(recipe: Recipe) -> Any:
     return torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else recipe.model.dtype
 
 
+def set_precision(recipe: Recipe, dtype: str | None) -> None:
+    """Have a recipe's weights loaded in a precision; None leaves that of training."""
+    if dtype is not None:
+        recipe.training.bf16 = recipe.training.fp16 = False
+        recipe.model.dtype = dtype
+
+
 def precision_name(recipe: Recipe) -> str:
     """The precision of the loaded weights in words, such as `bfloat16` or `bfloat16, load_in_4bit`."""
     dtype = str(weights_dtype(recipe) or "auto").removeprefix("torch.")
@@ -70,7 +77,7 @@ def _load_weights(recipe: Recipe, location: str) -> PreTrainedModel:
     is_own = location == str(recipe.output_dir)  # what says which of the base's files to read is not of the run's
     kwargs |= {key: value for key, value in given.items() if not (is_own and key in OTHER_WEIGHT_SETTINGS)}
     kwargs["dtype"] = weights_dtype(recipe)
-    quantization = get_quantization_config(model)
+    quantization = None if is_own else get_quantization_config(model)  # TRL trains adapters alone on 4 bits
     if quantization is not None:  # None would override a checkpoint's own quantisation
         kwargs["quantization_config"] = quantization
     with load_errors_explained(f"The model {location!r}"):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_jepa.models.adapters import base_settings_of, find_adapter
+from llm_jepa.models.base_and_tuned import set_precision
 from llm_jepa.models.checkpoint_choice import Checkpoint, choose_checkpoints
 from llm_jepa.models.local_files import artifact_kind
 from llm_jepa.models.run_mapping import KEYS_OF_ANY_DATA, warn_of_other_prompts
@@ -20,7 +21,8 @@ AS_STORED: dict[str, Any] = {"bf16": False, "dtype": "auto"}
 def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> tuple[Recipe, list[Checkpoint]]:
     """The recipe of a subject, and its checkpoints to evaluate.
 
-    Logs a warning if the tuned one was trained on other prompts than the recipe makes.
+    An override `dtype` is the precision of the evaluation, as in `llm-jepa generate`, unless `bf16` or `fp16` is given
+    too. Logs a warning if the tuned one was trained on other prompts than the recipe makes.
 
     Args:
         name: A recipe's file; a run's output directory, which holds its recipe; or an adapter or a model, as a
@@ -32,6 +34,9 @@ def read_subject(name: str, overrides: list[str], wanted: list[str] | None) -> t
         ValueError: The recipe is wrong, the data are not named, or a checkpoint cannot be found here or on the Hub.
     """
     recipe, wanted = _recipe_and_wanted(name, overrides, wanted)
+    given = read_overrides(overrides)
+    if not given.keys() & {"bf16", "fp16"}:  # the precision of training would hide that of the weights
+        set_precision(recipe, given.get("dtype"))
     checkpoints = choose_checkpoints(recipe.path, recipe.settings, wanted)
     is_merged = recipe.output_dir == Path(recipe.base[0]).expanduser()
     if "tuned" in checkpoints or is_merged:

@@ -68,7 +68,7 @@ class AnswerAutoencoder(nn.Module):
 
         Example, K = 2: of the sequence [code, code, x_0, x_1], the last code predicts x_0, and x_0 predicts x_1.
         """
-        sequence_NLE = self._sequence(self.from_code(code_NKC), token_NT)
+        sequence_NLE = self._sequence(self.from_code(code_NKC.to(self.from_code.weight.dtype)), token_NT)
         mask_LL = nn.Transformer.generate_square_subsequent_mask(sequence_NLE.shape[1], device=sequence_NLE.device)
         state_NLE = self.decoder(sequence_NLE, src_mask=mask_LL, is_causal=True)
         return self.norm(state_NLE[:, code_NKC.shape[1] - 1 : -1])

@@ -13,7 +13,10 @@ class ObjectiveOptions:
     jepa_weight: float = field(
         default=1.0, metadata={"help": "Weight of the JEPA term (lambda), at least 0; 0 is plain SFT."}
     )
-    lm_weight: float = field(default=1.0, metadata={"help": "Weight of the next-token loss (gamma), at least 0."})
+    lm_weight: float = field(
+        default=1.0,
+        metadata={"help": "Weight of the next-token loss (gamma), at least 0; also with `jepa_weight: 0`."},
+    )
     jepa_objective: ObjectiveNames = field(
         default="pair",
         metadata={

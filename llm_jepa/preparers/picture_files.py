@@ -25,9 +25,20 @@ def annotation_records(document: bytes, key: str, name: str) -> Iterator[Record]
         yield Record(item, f"{name}, `{key}` {number}", column_hint="" if number == 1 else None)
 
 
-def by_id(records: Iterator[Record], key: str) -> dict[object, Record]:
+class RecordsById(dict[object, Record]):
+    """Records by a column that is different in each.
+
+    Raises:
+        IncompleteRecordError: Another record names one that is not there.
+    """
+
+    def __missing__(self, key: object) -> Record:
+        raise IncompleteRecordError(f"there is no record with the id {key!r}.")
+
+
+def by_id(records: Iterator[Record], key: str) -> RecordsById:
     """The records by a column that is different in each."""
-    return {record.column(key): record for record in records}
+    return RecordsById({record.column(key): record for record in records})
 
 
 def picture_path(path: Path, output_dir: Path) -> str:

@@ -3,6 +3,7 @@
 A merged model has a copy in its folder `run`.
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import logging
@@ -216,7 +217,9 @@ def _scores_files(directory: Path) -> dict[str, Path]:
 def _read_state(path: Path) -> "TrainerState | None":
     from transformers import TrainerState  # imports torch, which takes seconds
 
-    return TrainerState(**read_json(path)) if path.is_file() else None
+    known = {field.name for field in dataclasses.fields(TrainerState)}  # another version's file may have more
+    content = {name: value for name, value in read_json(path).items() if name in known}
+    return TrainerState(**content) if path.is_file() else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

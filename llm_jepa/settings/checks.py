@@ -21,6 +21,11 @@ REQUIRED = ("model_name_or_path", "dataset_name", "output_dir")
 MAX_PREDICTOR_TOKENS = 16
 EVALUATION_METRICS = ("loss", "entropy", "mean_token_accuracy", "aux_loss")
 """What TRL logs of an evaluation, `aux_loss` of a mixture of experts."""
+LOSSES_BY_ANOTHER_NAME = (
+    *("jepa_smooth_l1", "jepa_kl", "jepa_code", "jepa_reconstruction", "jepa_regulariser"),
+    *("jepa_without_negatives", "jepa_without_steps"),
+)
+"""Metrics of which less is better, and which transformers takes for scores: their names do not end in `loss`."""
 NO_PARTNERS_IN_STREAMS = (
     "`shuffle_pairs` draws each row's partner from all rows, which a stream does not know. Set `dataset_streaming: "
     "false`, or leave it out."
@@ -92,12 +97,18 @@ def _check_best_metric(options: Any) -> None:
     terms: tuple[str, ...] | None = ()
     what = "`jepa_weight: 0`"
     if options.jepa_weight > 0:
-        terms, what = logged_terms(options.jepa_objective), f"`jepa_objective: {as_written(options.jepa_objective)}`"
+        terms, what = logged_terms(options), f"`jepa_objective: {as_written(options.jepa_objective)}`"
     if terms is not None and metric.removeprefix("eval_") not in (*EVALUATION_METRICS, *terms):
         raise ValueError(
             f"`metric_for_best_model: {metric}` is not logged with {what}. Name one of "
             f"{', '.join((*EVALUATION_METRICS, *terms))}, or null."
         )
+
+
+def less_is_better(metric: str | None) -> bool:
+    """Whether the best model by a metric has the lowest, where transformers would take the highest."""
+    name = "" if metric is None else metric.removeprefix("eval_")
+    return name in LOSSES_BY_ANOTHER_NAME or name.startswith("jepa_loss_")
 
 
 def _check_text_field(settings: Mapping[str, Any]) -> None:
@@ -139,6 +150,11 @@ def _check_ranges(options: Any) -> None:
             raise ValueError(f"`{name}` is {value}; it must be a finite number >= 0.")
     if options.jepa_weight == 0 and options.lm_weight == 0:
         raise ValueError("`jepa_weight` and `lm_weight` are both 0, so nothing would be trained. Raise one.")
+    if options.jepa_weight > 0 and options.lm_weight == 0 and options.jepa_dropout > 0:
+        raise ValueError(
+            f"`jepa_dropout: {options.jepa_dropout}` leaves out the JEPA term of some steps, and `lm_weight: 0` the "
+            "rest of their loss. Leave one out."
+        )
     if not 0 <= options.jepa_dropout < 1:
         raise ValueError(
             f"`jepa_dropout` is {options.jepa_dropout}; it must be at least 0 and below 1. To leave the JEPA term "

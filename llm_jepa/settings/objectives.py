@@ -81,6 +81,12 @@ PAIR_LOGS = (
     "jepa_regulariser",
 )
 CONTRASTIVE_LOSSES = ("info_nce", "info_nce_symmetric")
+LOGGED_ONLY_WITH: dict[str, Callable[[Any], bool]] = {
+    "jepa_without_negatives": lambda options: options.jepa_loss in CONTRASTIVE_LOSSES,
+    "jepa_regulariser": lambda options: options.jepa_regulariser != "none",
+    "jepa_kl": lambda options: options.kl_weight > 0,
+}
+"""A part of a loss that some options leave out -> whether it is logged with these."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +185,19 @@ def objective_traits(objective: str) -> ObjectiveTraits:
     )
 
 
-def logged_terms(objectives: str | Sequence[str]) -> tuple[str, ...] | None:
-    """What the objectives may log; None if one is of the user's own. Raises as `objective_traits` does."""
-    names = objective_names(objectives)
+def logged_terms(options: Any) -> tuple[str, ...] | None:
+    """What the objectives may log with options; None if one is of the user's own.
+
+    Raises as `objective_traits` does.
+    """
+    names = objective_names(options.jepa_objective)
     logs = [objective_traits(name).logs for name in names]
     if None in logs:
         return None
     each = [f"jepa_loss_{short_name(name)}" for name in names] if len(names) > 1 else []
-    return ("jepa_loss", *each, *(term for terms in logs for term in terms or ()))
+    terms = [term for of_one in logs for term in of_one or ()]
+    idle = {term for term, is_logged in LOGGED_ONLY_WITH.items() if not is_logged(options)}
+    return ("jepa_loss", *each, *(term for term in terms if term not in idle))
 
 
 def needs_views(objectives: str | Sequence[str]) -> bool:

@@ -25,6 +25,19 @@ IDLE = {
     "enable_jit_checkpoint": "SIGTERM always saves a checkpoint",
 }
 """Keys of TRL and transformers that nothing reads, and that the schema leaves out -> what to know instead."""
+NO_METRICS = "it serves functions of metrics, which a recipe cannot name"
+WHILE_TRAINING = "a recipe evaluates while it trains, in the precision of the training"
+IDLE_OF_TEXT = {
+    "packing_strategy": "`packing` is refused",
+    "length_column_name": "rows have no column of lengths",
+    "bf16_full_eval": WHILE_TRAINING,
+    "fp16_full_eval": WHILE_TRAINING,
+    "prediction_loss_only": NO_METRICS,
+    "batch_eval_metrics": NO_METRICS,
+    "include_for_metrics": NO_METRICS,
+    "eval_do_concat_batches": NO_METRICS,
+}
+"""The same of a recipe of text."""
 
 TRUE_WORDS, FALSE_WORDS, NULL_WORDS = ("true", "yes", "on"), ("false", "no", "off"), ("null", "none")
 LISTED_KEYS = 20
@@ -33,6 +46,11 @@ COMMAND_LINE = "command line"
 TOKEN_KEY = "hub_token"
 """The one secret that is taken, on the command line alone. It is never stored."""
 YAML_SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
+
+
+def idle_keys(kind: Kind) -> Mapping[str, str]:
+    """The keys that nothing reads in a recipe of a kind -> what to know instead."""
+    return IDLE | IDLE_OF_TEXT if kind == "text" else IDLE
 
 
 def recipe_and_overrides(argv: Sequence[str]) -> tuple[Path, list[str]]:
@@ -105,8 +123,9 @@ def typed(entry: Entry, known: Mapping[str, Setting]) -> Any:
 
 
 def _typed_setting(entry: Entry, kind: Kind) -> Any:
-    if entry.key in IDLE:
-        raise ValueError(f"{entry.where}: `{entry.key}` has no effect: {IDLE[entry.key]}. Leave it out.")
+    idle = idle_keys(kind)
+    if entry.key in idle:
+        raise ValueError(f"{entry.where}: `{entry.key}` has no effect: {idle[entry.key]}. Leave it out.")
     return typed(entry, known_settings(kind))
 
 

@@ -3,6 +3,7 @@
 They lie beside checkpoints, and never in a model that is saved.
 """
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class PredictorTrainer(SFTTrainer):
         grad_norm = super()._clip_grad_norm(model)
         for parameter, gradient in zip(detached, gradients, strict=True):
             parameter.grad = gradient
-        return grad_norm if has_others else own_norm
+        return grad_norm if has_others and math.isfinite(own_norm) else own_norm  # of what is not finite, that one
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model without its predictor. An internal call saves a checkpoint: the predictor goes beside it."""

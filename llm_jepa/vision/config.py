@@ -9,6 +9,7 @@ from llm_jepa.config import check_choices, is_plain_cpu_run, own_fields
 from llm_jepa.data.source import DataSource
 from llm_jepa.options.publication import PublicationOptions
 from llm_jepa.options.vision import VisionOptions
+from llm_jepa.settings.checks import less_is_better
 from llm_jepa.settings.value_types import check_value_types
 from llm_jepa.settings.vision_checks import check_vision_options, named_parts
 
@@ -32,6 +33,8 @@ class VisionConfig(PublicationOptions, VisionOptions, TrainingArguments):  # typ
     def __post_init__(self):
         if is_plain_cpu_run() and not self.use_cpu:
             self.use_cpu = True  # transformers refuses bf16 autocast on a CPU that was not asked for
+        if self.greater_is_better is None and less_is_better(self.metric_for_best_model):
+            self.greater_is_better = False
         super().__post_init__()
         check_value_types(self, "vision")
         check_choices(self, vision_fields())

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from llm_jepa.models.evaluation_mode import in_evaluation
+from llm_jepa.training.evaluation_mode import in_evaluation
 from llm_jepa.vision import efficientnet_lite  # noqa: F401 - registers the class
 from llm_jepa.vision.timm_models import MODEL_TYPE as TIMM_MODEL_TYPE
 from llm_jepa.vision.timm_models import check_timm_is_installed

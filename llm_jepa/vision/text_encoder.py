@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
-from llm_jepa.models.evaluation_mode import in_evaluation
+from llm_jepa.training.evaluation_mode import in_evaluation
 
 Pooling = Literal["mean", "cls"]
 POSITION_EMBEDDINGS = ("position_embedding", "position_embeddings")

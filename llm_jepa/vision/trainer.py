@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 
 from llm_jepa.inference.ranking import is_constant, unit_rows
-from llm_jepa.models.evaluation_mode import in_evaluation
 from llm_jepa.objectives.base import ObjectiveLoss, refuse_draws_on_mps
 from llm_jepa.objectives.pair import refuse_batches_of_one_row
 from llm_jepa.objectives.pair_term import pair_term
 from llm_jepa.settings.objectives import row_comparing_option
+from llm_jepa.training.evaluation_mode import in_evaluation
 from llm_jepa.vision.base_trainer import PictureQuestionTrainer
 from llm_jepa.vision.config import VisionConfig
 from llm_jepa.vision.model import VLJEPAModel, VLJEPAOutput

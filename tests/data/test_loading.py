@@ -244,6 +244,37 @@ def test_a_file_has_no_configurations(tmp_path):
         load("pairs.jsonl", dataset_config="main")
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("files", "several"),
+    [
+        (("a.jsonl", "b.csv"), "`a.jsonl`, `b.csv`"),
+        (("a.csv", "b.tsv"), "`a.csv`, `b.tsv`"),
+        (("rows.jsonl", "licence.txt", "notes.txt"), "`rows.jsonl`, `notes.txt`"),
+    ],
+)
+def test_files_of_another_format_are_not_left_out_in_silence(files, several, streaming, tmp_path):
+    """`datasets` takes the commonest format, and reads a TSV beside a CSV at its commas."""
+    for name in files:
+        separated = "source,target\na,b\n".replace(",", "\t" if name.endswith("tsv") else ",")
+        (tmp_path / name).write_text(GOOD if name.endswith("jsonl") else separated)
+    with pytest.raises(ValueError, match=f"must have one format; {several} have several"):
+        load(tmp_path, dataset_streaming=streaming)
+
+
+def test_a_file_that_no_split_takes_is_named(tmp_path, caplog):
+    (tmp_path / "train.jsonl").write_text(GOOD)
+    (tmp_path / "more.jsonl").write_text(GOOD)
+    assert list(load(tmp_path)) == ROWS
+    assert "`more.jsonl` is not read, since others are named as splits" in caplog.text
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_byte_order_mark_is_no_part_of_a_text(streaming, tmp_path):
+    (tmp_path / "texts.txt").write_text("one\ntwo\n", encoding="utf-8-sig")
+    assert list(load(tmp_path / "texts.txt", dataset_streaming=streaming)) == [{"text": "one"}, {"text": "two"}]
+
+
 def test_a_directory_loads_whatever_lies_beside_its_data(tmp_path):
     (tmp_path / "train.jsonl").write_text(GOOD)
     (tmp_path / "notes.md").symlink_to("gone.md")

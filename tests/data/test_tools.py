@@ -1,6 +1,7 @@
 """A column called `tools` is read if it holds tools, and is no obstacle if it does not."""
 
 import json
+from importlib.resources import files
 
 import pytest
 from datasets import Dataset
@@ -9,6 +10,8 @@ from llm_jepa.data.column_mapping import ColumnMapping
 from llm_jepa.data.loading import load_split
 from llm_jepa.data.rows import to_rows
 from llm_jepa.data.source import DataSource
+from tests.data.preparing import new_trainer
+from tests.tiny import tiny_tokenizer
 
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]
 CHAT = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
@@ -37,6 +40,25 @@ def test_what_is_no_tools_is_refused_beside_turns_and_not_read_beside_named_colu
     assert tools_of({**PAIR, "tools": other}, NAMED) is None
     with pytest.raises(ValueError, match=r"^Row 0: column 'tools' holds .*, not a list of tools or its JSON"):
         tools_of({**CHAT, "tools": other})
+
+
+@pytest.mark.parametrize("template", ["llama3_1", "llama3_2", "gptoss"])
+def test_turns_without_calls_beside_turns_with_calls_are_rendered_as_alone(template, tmp_path):
+    """Arrow gives a turn the keys of the others as nulls, in which such templates look for calls."""
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"place": "Oslo"}}}
+    called = [
+        {"role": "user", "content": "Is it cold?"}, {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "-4"}, {"role": "assistant", "content": "Yes."},
+    ]  # fmt: skip
+    path = tmp_path / "template.jinja"
+    path.write_text((files("trl") / "chat_templates" / f"{template}.jinja").read_text())
+    plain = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
+    options = {"chat_template_path": str(path), "jepa_source_view": "prefix", "max_length": 1024}
+    both = new_trainer([plain, {"messages": called}], **options).train_dataset
+    alone = new_trainer([plain, plain], **options).train_dataset
+    assert both[0]["input_ids"] == alone[0]["input_ids"]
+    assert both[0]["source_ids"] == alone[0]["source_ids"]
+    assert "Oslo" in tiny_tokenizer().decode(both[1]["input_ids"])
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_jepa.data.row_keys import SharedRows, shared_rows
+from llm_jepa.data.column_mapping import ColumnMapping
+from llm_jepa.data.row_keys import SharedRows, pair_keys, shared_rows
 from llm_jepa.experiments.cells import Series, series_cells, spec_of
 from llm_jepa.experiments.common_rows import check_rows, find_common_rows
 from llm_jepa.experiments.spec_reading import read_experiment
@@ -72,6 +74,19 @@ def test_prompts_that_leave_no_room_are_refused_before_anything_trains(written):
     experiment = read_experiment(written("no_room", evaluation={"max_new_tokens": 500}))
     with pytest.raises(ValueError, match="with max_new_tokens=500 it exceeds the 512 positions of the model"):
         check_rows(experiment)
+
+
+def test_conversations_that_end_alike_are_no_shared_rows():
+    """What was said before tells them apart, a system prompt does not."""
+
+    def conversation(question: str, *system: str) -> dict:
+        texts = [(role, text) for role in ("system",) for text in system]
+        texts += [("user", question), ("assistant", "Four."), ("user", "Thanks!"), ("assistant", "You are welcome!")]
+        return {"messages": [{"role": role, "content": text} for role, text in texts]}
+
+    rows = [conversation("Two and two?"), conversation("Three and one?"), conversation("Two  and two?", "Be brief.")]
+    first, other, briefed = pair_keys(Dataset.from_list(rows), ColumnMapping())
+    assert first == briefed != other
 
 
 def test_shared_rows_by_hand():

@@ -7,7 +7,7 @@ import pytest
 from llm_jepa.hub.card_editing import read_metadata, with_metadata
 from llm_jepa.hub.card_facts import CardFacts
 from llm_jepa.hub.card_metadata import card_metadata
-from llm_jepa.hub.card_section import card_section
+from llm_jepa.hub.card_section import _are_comparable, card_section
 from llm_jepa.hub.sources import Source, Sources
 from llm_jepa.models.latent_predictor import PredictorFacts
 from llm_jepa.runs.record import RunRecord
@@ -52,6 +52,15 @@ def test_a_model_trained_on_wrong_pairs_says_so(settings, is_control):
     """In the LM-only arm the option stands idle."""
     assert ("a control on wrong pairs" in card_of(**settings)) == is_control
     assert ("| `shuffle_pairs` | `true` |" in card_of(**settings)) == is_control
+
+
+@pytest.mark.parametrize(
+    ("extract", "is_shown"), [({}, True), ({"extract": "none"}, True), ({"extract": "fence"}, False)]
+)
+def test_a_base_scored_by_other_texts_stands_in_no_table(extract, is_shown):
+    """An older file does not say `extract: none`."""
+    assert _are_comparable({"task": "regex"} | extract, {"task": "regex"}) is is_shown
+    assert _are_comparable({"task": "regex"}, {"task": "regex"} | extract) is is_shown
 
 
 def test_several_objectives_are_all_named_with_their_weights():

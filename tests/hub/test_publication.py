@@ -1,11 +1,23 @@
 """Which texts are paths of this machine, and which Hub id a model has."""
 
+import dataclasses
+import json
 from contextlib import nullcontext
 
 import pytest
 
-from llm_jepa.hub.publication import hub_id, is_written_by_push, public_settings, refuse_leaks, strip_paths
+from llm_jepa.hub.publication import (
+    gather_files,
+    hub_id,
+    is_written_by_push,
+    public_settings,
+    refuse_leaks,
+    strip_paths,
+)
 from llm_jepa.models.known_models import KNOWN_MODELS, SOURCE_FILE, model_origin
+from llm_jepa.models.latent_predictor import PREDICTOR_FILES, write_latent_predictor
+from tests.models.test_latent_predictor import facts
+from tests.tiny import save_tiny_model
 
 
 @pytest.mark.parametrize(
@@ -98,6 +110,17 @@ def test_a_place_below_the_root_does_not_stand_in_the_way(tmp_path, monkeypatch)
     """Home `/datasets`, and a card that links a data set."""
     monkeypatch.setenv("HOME", "/datasets")
     refuse_leaks({"README.md": b"[team/pairs](/datasets/team/pairs)"}, tmp_path, None)
+
+
+def test_a_private_base_is_not_told_by_the_latent_predictor(tmp_path):
+    save_tiny_model(tmp_path)
+    secret = dataclasses.replace(facts(), base_name_or_path="team/secret-base", base_revision="0a1b")
+    write_latent_predictor(tmp_path, secret, {})
+    settings = {"model_name_or_path": "team/secret-base", "model_revision": "0a1b"}
+    files = gather_files(tmp_path, settings, dict.fromkeys(settings)).files
+    public = json.loads(files[PREDICTOR_FILES[0]])
+    assert (public["base_name_or_path"], public["base_revision"]) == (None, None)
+    assert not any(b"secret" in content for content in files.values() if isinstance(content, bytes))
 
 
 def test_only_a_fetched_models_origin_is_told(tmp_path):

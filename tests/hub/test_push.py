@@ -43,12 +43,12 @@ def test_what_is_pulled_is_what_was_pushed(hub, run, tmp_path):
 
 
 def test_a_latent_predictor_is_published_and_explained_unless_it_is_left_out(hub, run, original, tmp_path):
-    """Without the directory that the base was loaded from."""
+    """It names the base that the push names, and not the directory that it was loaded from."""
     base = str(original.parent / "model")
     write_latent_predictor(run, dataclasses.replace(tiny_facts(), base_name_or_path=base), {})
     push(run, REPO, base_model=BASE)
     assert set(hub.model(REPO).files) == PUSHED | {*PREDICTOR_FILES}
-    assert json.loads(hub.model(REPO).files[PREDICTOR_FILES[0]])["base_name_or_path"] == "model"
+    assert json.loads(hub.model(REPO).files[PREDICTOR_FILES[0]])["base_name_or_path"] == BASE
     assert "It ranks answers by their embeddings" in card(hub.model(REPO)).text
     for name, content in hub.model(REPO).files.items():
         (tmp_path / "pulled" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from llm_jepa.inference.draft_length import AdaptiveLength, FixedLength
@@ -197,6 +197,10 @@ def test_sampled_tokens_have_the_distribution_of_the_model(llama, mlp):
 def test_what_cannot_be_checked_token_by_token_is_refused(llama, mlp, option):
     with pytest.raises(ValueError, match=f"`{option}` has no drafted form"):
         Drafter(llama, mlp).generate(prompts()[0], **{option: 1}, **GREEDY)
+    if option != "stopping_criteria":  # the others may stand in a generation config
+        config = GenerationConfig(**{option: ["."] if option == "stop_strings" else 1.0}, max_new_tokens=4)
+        with pytest.raises(ValueError, match=f"`{option}` has no drafted form"):
+            Drafter(llama, mlp).generate(prompts()[0], generation_config=config)
     with pytest.raises(ValueError, match="There are 2 prompts"):
         Drafter(llama, mlp).generate(prompts()[0].expand(2, -1), **GREEDY)
 

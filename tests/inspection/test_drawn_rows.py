@@ -38,6 +38,12 @@ def recipe_of(directory, tmp_path):
 PAIR = {"source_column": "source", "target_column": "target"}
 
 
+def test_a_stream_whose_column_mixes_types_is_prepared_as_training_reads_it(recipe_of):
+    rows = [row | {"id": place if place % 2 else f"row {place}"} for place, row in enumerate(ROWS)]
+    prepared = prepare_recipe(recipe_of(rows, [], dataset_streaming=True, max_steps=2, excluded_rows=None, **PAIR))
+    assert len(prepared.rows) == len(ROWS)
+
+
 @pytest.mark.parametrize("first", [0, 3], ids=["the last rows excluded", "the first rows excluded"])
 def test_a_sample_is_drawn_from_the_rows_that_are_not_excluded(recipe_of, first):
     """Five of eight are excluded; of the three that are left, two are drawn, or all."""

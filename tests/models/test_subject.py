@@ -7,6 +7,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
+from llm_jepa.inference.export_checks import is_quantised
 from llm_jepa.models.base_and_tuned import load_checkpoints, precision_name, weights_dtype
 from llm_jepa.models.subject import read_subject, read_tuned
 from llm_jepa.models.subject_checks import settings_and_directory
@@ -39,6 +40,29 @@ def test_a_model_is_computed_in_the_precision_of_the_run_that_was_merged_or_as_i
     assert weights_dtype(read_tuned(merged)[0]) == expected
     assert weights_dtype(read_subject(str(merged), DATA, None)[0]) == expected
     assert weights_dtype(read_subject(str(merged), [*DATA, "--fp16", "true"], None)[0]) == torch.float16
+
+
+def test_a_precision_that_is_asked_for_is_that_of_the_evaluation(tmp_path):
+    """`bf16: true` is of the training, and would hide it."""
+    recipe = str(save_recipe(tmp_path, bf16=True))
+    for given, expected in (
+        ([], torch.bfloat16),
+        (["--dtype", "float32"], "float32"),
+        (["--dtype", "float32", "--bf16", "true"], torch.bfloat16),
+    ):
+        assert weights_dtype(read_subject(recipe, given, ["base"])[0]) == expected
+
+
+def test_a_whole_model_is_loaded_as_it_is_whatever_its_run_quantised(tmp_path):
+    """A merged run that was published and pulled has the run's recipe beside its weights."""
+    merged = Path(save_tiny_model(tmp_path / "merged"))
+    recipe = {"model_name_or_path": str(merged), "dataset_name": "d", "output_dir": "x", "bf16": False}
+    quantised = {"use_peft": True, "load_in_4bit": True, "dtype": "float32"}
+    (merged / "recipe.yaml").write_text(yaml.safe_dump(recipe | quantised))
+    subject, checkpoint = read_tuned(merged)
+    ((_, _, model),) = load_checkpoints(subject, [checkpoint], len(tiny_tokenizer()))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert not is_quantised(merged)
 
 
 def test_a_precision_says_how_the_weights_are_quantised(tmp_path):

@@ -21,6 +21,13 @@ def made_up_answers() -> tuple[torch.Tensor, torch.Tensor]:
     return token_NT * is_token_NT, is_token_NT
 
 
+def test_it_runs_in_bfloat16_without_autocast():
+    """As FSDP2 and DeepSpeed cast it."""
+    code_NKC, loss_N = AnswerAutoencoder(VOCABULARY, CODES, seed=0, width=32).bfloat16()(*made_up_answers())
+    assert code_NKC.dtype == torch.float32
+    assert torch.isfinite(loss_N).all()
+
+
 @pytest.fixture(scope="module")
 def trained() -> AnswerAutoencoder:
     autoencoder = AnswerAutoencoder(VOCABULARY, CODES, seed=0, width=32)

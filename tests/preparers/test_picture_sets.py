@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from llm_jepa.preparers.picture_files import by_id
 from llm_jepa.preparers.program import run
+from llm_jepa.preparers.records import IncompleteRecordError
 from llm_jepa.vision.picture_check import check_pictures
 from tests.preparers.prepared_sets import DATA, read
 from tests.preparers.scripts import load_script
@@ -135,6 +137,11 @@ def test_frames_of_msr_vtt_are_in_order_and_splits_as_published(tmp_path):
         (row,) = read(output, split)
         assert row["video"] == video
         assert [Path(path).name for path in row["image"]] == ["0001.jpg", "0002.jpg"]
+
+
+def test_an_annotation_of_a_picture_that_is_not_listed_is_incomplete():
+    with pytest.raises(IncompleteRecordError, match="there is no record with the id 7"):
+        by_id(iter(()), "id")[7]
 
 
 def test_a_missing_picture_ends_the_run_or_is_left_out_and_counted(tmp_path, capsys):

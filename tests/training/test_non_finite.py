@@ -35,6 +35,26 @@ def test_a_nan_loss_stops_the_run_keeps_the_checkpoint_and_names_the_batch(weigh
     assert all(torch.isfinite(value).all() for value in kept.values())
 
 
+class _InfiniteDetachedGradient(TrainerCallback):
+    """The same of a network that the model does not learn from, whose gradients are clipped apart."""
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            self.parameter.grad[0] = float("inf")
+
+
+def test_an_infinite_gradient_of_a_detached_network_stops_the_run_too(tmp_path):
+    poison = _InfiniteDetachedGradient()
+    trainer = jepa_trainer(
+        tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2, callbacks=[poison],
+        jepa_objective="next_latent", detach_backbone=True,
+    )  # fmt: skip
+    poison.parameter = trainer.detached_parameters[0]
+    with pytest.raises(NonFiniteLossError, match=r"gradient.* step 3"):
+        trainer.train()
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.detached_parameters)
+
+
 class _InfiniteGradient(TrainerCallback):
     """Makes a gradient infinite in the third step, with a finite loss."""
 
