@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import DistributedType
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.trainer_pt_utils import AcceleratorConfig
 
@@ -131,7 +131,6 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         drop_idle_sampling(self.base_causal_lm)
         self._keep_stop_tokens()
         self.predictor = None
-        self.detached_parameters = []
         self.layout: Layout | None = None
         self.step_metrics = StepMetrics()
         self._step_rows: int | Tensor = 0
@@ -160,15 +159,24 @@ class JEPATrainer(AveragingTrainer, PublishingTrainer, ResumableSFTTrainer):
         )
         self.predictor = objective.new_predictor(model)
         if self.predictor is not None:
-            self.detached_parameters = objective.detached_parameters(self.predictor)
-        if self.detached_parameters and args.fp16:
+            self._refuse_fp16_beside_two_norms()
+        if not objective.trains_model:
+            self.model.requires_grad_(False)  # the predictor alone is trained
+        objective.attach(model, self.predictor, mask_form)
+
+    @property
+    def detached_parameters(self) -> list[nn.Parameter]:
+        """Those of the objective."""
+        if self.objective is None or self.predictor is None:
+            return []
+        return self.objective.detached_parameters(self.predictor)
+
+    def _refuse_fp16_beside_two_norms(self) -> None:
+        if self.detached_parameters and self.args.fp16:
             raise ValueError(
                 "This objective has parameters whose gradients are clipped apart from the model's, which `fp16` "
                 "cannot. Set `bf16: true`."
             )
-        if not objective.trains_model:
-            self.model.requires_grad_(False)  # the predictor alone is trained
-        objective.attach(model, self.predictor, mask_form)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model and, unless this is a checkpoint, `latent_predictor/` beside it."""

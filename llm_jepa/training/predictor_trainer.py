@@ -12,6 +12,7 @@ import torch
 from accelerate.utils import DistributedType
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from trl import SFTTrainer
 
@@ -37,8 +38,14 @@ class PredictorTrainer(SFTTrainer):
     args: JEPAConfig
     model: PreTrainedModel | PeftModel  # transformers allows None, before there is a model
     predictor: nn.Module | None
-    detached_parameters: list[nn.Parameter]
-    """Those whose loss sends no gradient into the model: they are clipped by their own norm, the others by theirs."""
+
+    @property
+    def detached_parameters(self) -> list[nn.Parameter]:
+        """Those whose loss sends no gradient into the model: they are clipped by their own norm, the others by theirs.
+
+        Asked for anew in each step, since FSDP2 puts shards in their place.
+        """
+        return []
 
     @property
     def base_causal_lm(self) -> PreTrainedModel:
@@ -67,6 +74,7 @@ class PredictorTrainer(SFTTrainer):
         if clips_itself or not detached:
             return super()._clip_grad_norm(model)
         own_norm = nn.utils.clip_grad_norm_(detached, self.args.max_grad_norm)
+        own_norm = own_norm.full_tensor() if isinstance(own_norm, DTensor) else own_norm
         gradients = [parameter.grad for parameter in detached]
         for parameter in detached:
             parameter.grad = None

@@ -136,6 +136,21 @@ def test_a_launch_file_trains_what_one_process_does(name, method, program, direc
     assert_trains_the_same(directory, method, output_dir)
 
 
+def test_shards_of_a_detached_network_are_clipped_by_their_own_norm(directory, python):
+    """FSDP2 puts them in the place of the parameters that the trainer began with."""
+    detached = ("--jepa_objective", "next_latent", "--detach_backbone", "true", "--max_grad_norm", "0.5")
+    detached += ("--num_future_tokens", "2", "--num_predictor_tokens", "1")  # their defaults: of other objectives
+    one = directory / "detached"
+    whole_batch = ("--per_device_train_batch_size=8", "--gradient_accumulation_steps=1", "--use_cpu=true")
+    train(parse_recipe([str(directory / "full.yaml"), *detached, f"--output_dir={one}", *whole_batch]))
+    output_dir, options = directory / "fsdp2-detached", ("--ddp_backend", "gloo")
+    launch = [*command(python, "fsdp2", directory), *FSDP, str(directory / "full.yaml"), *detached, *options]
+    process = start([*launch, "--output_dir", str(output_dir)])
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, output
+    assert_trains_the_same(directory, "detached", output_dir)
+
+
 @pytest.mark.parametrize(("name", "program"), [("zero3", DEEPSPEED), ("fsdp2", FSDP)])
 def test_averages_of_shards_train_what_one_process_does_and_resume(name, program, directory, python):
     """Each process saves those of its own shards; a run resumed after two of three steps is the same bit for bit."""
